@@ -1,0 +1,307 @@
+"""(seed, step, slot) -> example, many at a time: batches that no number of workers can change.
+
+The example in a slot of a step's global batch is a pure function of the seed, the step
+and the slot: which record, which seconds, which random numbers.  A host makes its own
+contiguous slots.  So where a run stands in its data is one integer, the step, and
+hosts, workers and threads may change between two runs without changing a batch.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+
+import cv2
+import numpy as np
+
+from avjax.data import decode
+
+ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
+ALLOWED = 3  # Broken files forgiven before their share counts: the first few say little.
+CHUNK = 8  # Examples a worker process hands over at a time.
+
+
+def report(path, reason):
+    """Logs a file that could not be used: the default `on_fault`."""
+    logging.getLogger(__name__).warning("%s: %s", path, reason)
+
+
+def train(
+    source,
+    view,
+    transforms,
+    batch_size,
+    seed,
+    start=0,
+    stop=None,
+    shard=(0, 1),
+    workers=None,
+    max_broken=0.01,
+    on_fault=report,
+):
+    """Iterates over this host's part of the global batches of steps start, ..., stop - 1.
+
+    Args:
+      batch_size: of the global batch.  An epoch is len(source) // batch_size batches,
+        without repetition, in a new order each.
+      shard: (host, hosts).  Host h of H gets rows [h, h + 1) * batch_size / H.
+      workers: processes that decode; None or 0 for one thread a core in this process.
+      max_broken: share of broken files at which the run stops.
+      on_fault: called with (path, reason) once for each broken file.
+    """
+    share = _share(batch_size, shard)
+    if view.count != 1:
+        raise ValueError(f"the view has {view.count} clips a record; training takes 1")
+    if batch_size > len(source):
+        raise ValueError(
+            f"batch of {batch_size} from {source.name} of {len(source)} records: it would hold "
+            "records twice; use a smaller batch or more data"
+        )
+    slots = shard[0] * share, share
+    example = functools.partial(
+        _train_example, source, view, tuple(transforms), batch_size, seed, slots
+    )
+    stop = 2**40 if stop is None else stop
+    batches = functools.partial(_run, example, start * share, stop * share, share, share, workers)
+    return _watched(batches, source, max_broken, on_fault)
+
+
+def evaluate(source, view, transforms, batch_size, shard=(0, 1), workers=None, on_fault=report):
+    """Iterates once over the clips of all records, in batches of a fixed shape.
+
+    The view.count clips of a record are consecutive rows of one batch, of the same
+    index.  Rows that fill up a batch, and the clips of a file that cannot be read, have
+    mask False.  All hosts get the same number of batches.
+    """
+    share = _share(batch_size, shard)
+    records = share // view.count  # A batch.
+    if records == 0:
+        raise ValueError(
+            f"{view.count} clips a record do not fit a host's batch of {share}: "
+            f"use a batch_size of at least {view.count * shard[1]}"
+        )
+    each = -(-len(source) // shard[1])  # Records of a host.
+    batches = -(-each // records)
+    blank = _blank(view, tuple(transforms))
+    example = functools.partial(
+        _eval_example, source, view, tuple(transforms), blank, shard[0] * each, each
+    )
+    run = functools.partial(_run, example, 0, batches * records, records, share, workers)
+    return _reported(run, on_fault)
+
+
+def _share(batch_size, shard):
+    host, hosts = shard
+    if batch_size % hosts or not 0 <= host < hosts:
+        raise ValueError(f"batch of {batch_size} cannot be shared out to host {host} of {hosts}")
+    return batch_size // hosts
+
+
+def _train_example(source, view, transforms, batch_size, seed, slots, number):
+    """Example `number` of this host, counted from step 0 on."""
+    step, slot = number // slots[1], slots[0] + number % slots[1]
+    epoch, batch = divmod(step, len(source) // batch_size)
+    order = _order(seed, epoch, len(source))
+    at, faults = batch * batch_size + slot, []
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([seed, step, slot, attempt])
+        if attempt:
+            # A neighbor from outside this batch, so that it is not in it twice.
+            outside = len(source) - batch_size
+            at = (batch + 1) * batch_size + int(rng.integers(outside or len(source)))
+        row = int(order[at % len(source)])
+        try:
+            clips = _clips(source[row], row, view, transforms, [rng], strict=True)
+            return clips, faults
+        except decode.MediaError as error:
+            faults.append((row, error.path, error.reason))
+    return None, faults
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed, epoch, size):
+    """The order of the records in an epoch."""
+    return np.random.default_rng([seed, epoch, size]).permutation(size)
+
+
+def _eval_example(source, view, transforms, blank, first, each, number):
+    """All clips of record `first + number`; blank past the host's last and if it is broken."""
+    row = first + number
+    if number >= each or row >= len(source):
+        return {**blank, "index": np.zeros_like(blank["index"])}, []
+    rngs = [np.random.default_rng([row, clip]) for clip in range(view.count)]
+    try:
+        return _clips(source[row], row, view, transforms, rngs, strict=False), []
+    except decode.MediaError as error:
+        index = np.full_like(blank["index"], row)
+        label = np.full_like(index, source[row].get("label", -1))
+        return {**blank, "index": index, "label": label}, [(row, error.path, error.reason)]
+
+
+def _clips(record, row, view, transforms, rngs, strict):
+    """The clips of a record, stacked: {"video": [count, T, H, W, 3], ...}.
+
+    Where the sound is missing, `strict` raises a MediaError; else it is silence.
+    """
+    clips = []
+    with decode.open_media(record["path"]) as media:
+        has_audio = media.audio is not None
+        if strict and view.samples and not has_audio:
+            raise decode.MediaError(media.path, "has no sound")
+        for rng, (video, audio) in zip(rngs, view.windows(_within(media.info, record), rngs[0])):
+            clip = {}
+            if view.frames:
+                clip["video"] = decode.frames(media, video, view.frames, view.fps, view.short_side)
+            if view.samples:
+                silence = np.zeros(view.samples, np.int16)
+                sound = has_audio and decode.sound(media, audio, view.samples, view.rate)
+                clip["audio"] = sound if has_audio else silence
+            clips.append(_transformed(clip, transforms, rng))
+    return _stack(clips, row, record.get("label", -1), has_audio, True)
+
+
+def _within(info, record):
+    """The streams' spans, cut to the record's part of the file."""
+    low, high = record.get("start"), record.get("end")
+    spans = {}
+    for name in ("video_start", "video_end", "audio_start", "audio_end"):
+        time = getattr(info, name)
+        if time is not None:
+            time = max(time, low) if low is not None else time
+            spans[name] = min(time, high) if high is not None else time
+    return info._replace(**spans)
+
+
+def _transformed(clip, transforms, rng):
+    for transform in transforms:
+        clip = transform(clip, rng)
+    return clip
+
+
+def _stack(clips, row, label, has_audio, mask):
+    count = len(clips)
+    return {
+        **{name: np.stack([clip[name] for clip in clips]) for name in clips[0]},
+        "index": np.full(count, row, np.int32),
+        "label": np.full(count, label, np.int32),
+        "has_audio": np.full(count, has_audio),
+        "mask": np.full(count, mask),
+    }
+
+
+def _blank(view, transforms):
+    """What stands for a record that is not there: zeros, of the shape the transforms make."""
+    clip = {}
+    if view.frames:
+        clip["video"] = np.zeros((view.frames, 240, 320, 3), np.uint8)
+    if view.samples:
+        clip["audio"] = np.zeros(view.samples, np.int16)
+    clip = _transformed(clip, transforms, np.random.default_rng(0))
+    clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * view.count
+    return _stack(clips, 0, -1, False, False)
+
+
+def _join(rows, examples):
+    """(clips, faults) of several examples -> one batch of `rows` rows, and all their faults."""
+    faults = [fault for _, some in examples for fault in some]
+    examples = [example for example, _ in examples]
+    if any(example is None for example in examples):
+        return None, faults
+    batch = {}
+    for name in examples[0]:
+        shapes = {example[name].shape[1:] for example in examples}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"clips of different sizes in a batch, {name} {sorted(shapes)}: let the transforms "
+                "end in one size, e.g. with avjax.data.video.center_crop(size)"
+            )
+        parts = [example[name] for example in examples]
+        missing = rows - sum(len(part) for part in parts)
+        if missing:
+            parts.append(np.zeros((missing, *parts[0].shape[1:]), parts[0].dtype))
+        batch[name] = np.concatenate(parts)
+    return batch, faults
+
+
+def _run(example, first, last, records, rows, workers):
+    """Iterates over (batch, faults), made ahead of time by threads or by processes."""
+    # Late, since Grain imports JAX where it is installed; avjax.data itself does not.
+    import grain
+
+    cv2.setNumThreads(1)
+    data = grain.MapDataset.range(first, last).map(example)
+    if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # Grain reads its own flags, which needs this.
+            flags.FLAGS.mark_as_parsed()
+        chunk = max(size for size in range(1, CHUNK + 1) if records % size == 0)
+        # Padding is for the whole batch alone: a chunk has as many rows as it holds.
+        data = data.batch(chunk, batch_fn=functools.partial(_join, 0))
+        data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
+        data = data.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=functools.partial(_start_worker, os.getpid()),
+        )
+    else:
+        threads = _cores()
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        data, chunk = data.to_iter_dataset(options), 1
+    data = data.batch(records // chunk, batch_fn=functools.partial(_join, rows))
+    data = grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=2)
+    iterator = iter(data)
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
+
+
+def _start_worker(parent, index, count):
+    """Keeps a worker process to one core, and from outliving its parent."""
+    del index, count
+    cv2.setNumThreads(1)
+
+    def leave_with_parent():
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _cores():
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _watched(batches, source, max_broken, on_fault):
+    """Yields batches; names each broken file once, and stops if they are too many."""
+    asked, broken = np.zeros(len(source), bool), {}
+    with contextlib.closing(batches()) as running:
+        for batch, faults in running:
+            for row, path, reason in faults:
+                asked[row] = True
+                if path not in broken:
+                    broken[path] = reason
+                    on_fault(path, reason)
+            if batch is not None:
+                asked[batch["index"]] = True
+            allowed = max_broken * asked.sum() + (ALLOWED if max_broken else 0)
+            if batch is None or len(broken) > allowed:
+                files = "\n".join(f"  {path}: {reason}" for path, reason in broken.items())
+                raise RuntimeError(
+                    f"{len(broken)} of the first {asked.sum()} files asked of {source.name} are "
+                    f"broken, more than max_broken = {max_broken:.1%} and {ALLOWED} forgiven; "
+                    f"mend or remove them, or raise max_broken:\n{files}"
+                )
+            yield batch
+
+
+def _reported(batches, on_fault):
+    with contextlib.closing(batches()) as running:
+        for batch, faults in running:
+            for _, path, reason in faults:
+                on_fault(path, reason)
+            yield batch

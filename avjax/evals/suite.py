@@ -1,0 +1,180 @@
+"""A suite: one data set read once, any number of scores of what a net makes of it.
+
+Decoding is what an evaluation costs.  A suite therefore reads its train and test records a
+single time, averages the clips of a record, and hands the same `Features` to every score.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import numpy as np
+from absl import logging
+
+from avjax.data import pipeline
+from avjax.types import Evaluator, TrainState
+
+SIZE = 64  # Height and width of a picture in the gallery.
+
+
+class Features(NamedTuple):
+    """What a net makes of the N records of a data set that could be read."""
+
+    modalities: dict[str, dict[str, Any]]  # {"video": {"features": [N, H], "embedding": [N, D]}}
+    label: np.ndarray  # int32 [N], -1 where the source has none
+    index: np.ndarray  # int32 [N], row in the source
+    group: tuple | None  # N names, or None where no record has one
+    classes: tuple[str, ...]
+
+
+# (train or None, test) -> {"v2a/r1": 12.5}.  A suite first calls its scores, before it
+# reads a file, with `modalities` empty: a score then checks labels and returns {}.
+Score = Callable[[Features | None, Features], dict[str, float]]
+
+
+def make(
+    test: dict,
+    scores: dict[str, Score],
+    train: dict | None = None,
+    batch_size: int = 64,
+    thumbnails: int = 256,
+) -> Evaluator:
+    """An evaluator of `test`, with `train` for the scores that learn from labels.
+
+    A data set is dict(source=, view=, transforms=, [workers=, max_broken=]).  Beside scalars
+    named "<score>/<metric>", an evaluation returns the arrays a report is drawn from:
+
+        test/<modality>/embedding  float32 [N, D]       gallery/row    int32 [M], rows of the source
+        test/index                 int32 [N]            gallery/frame  uint8 [M, 64, 64, 3]
+        test/label                 int32 [N]            gallery/sound  uint8 [M, 64, 64]
+        test/classes               str [C], if known
+    """
+    for name, score in scores.items():
+        try:
+            score(None if train is None else known(train["source"]), known(test["source"]))
+        except ValueError as error:
+            raise ValueError(f"score {name!r} of a suite: {error}") from error
+
+    def evaluate(embed: Callable, ts: TrainState) -> dict:
+        parts, out = {}, {}
+        for part, data in (("train", train), ("test", test)):
+            if data is None:
+                continue
+            wanted = thumbnails if part == "test" else 0
+            parts[part], gallery = look(embed, ts, data, batch_size, wanted, part)
+            out[f"{part}/records"] = len(parts[part].label)
+            out[f"{part}/dropped"] = len(data["source"]) - len(parts[part].label)
+        for name, score in scores.items():
+            found = score(parts.get("train"), parts["test"])
+            out.update({f"{name}/{metric}": value for metric, value in found.items()})
+        return out | arrays(parts["test"]) | gallery
+
+    return evaluate
+
+
+def known(source) -> Features:
+    """What can be said of a source without reading a file: all but the modalities."""
+    label = np.array([r.get("label", -1) for r in source.records], np.int32)
+    group = tuple(r.get("group") for r in source.records)
+    group = group if any(g is not None for g in group) else None
+    return Features({}, label, np.arange(len(source), dtype=np.int32), group, source.classes)
+
+
+def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
+    """Embeds every clip of `data`: (features by record, pictures of up to `wanted` records)."""
+    source = data["source"]
+    size, hosts = len(source), jax.process_count()
+    if size == 0:
+        raise ValueError(f"{part} source {source.name!r} has no records: nothing to evaluate")
+    # A host sees the pixels of its own share only, so the gallery of many hosts is thinner.
+    chosen = set(np.linspace(0, size - 1, min(size, wanted)).astype(int).tolist())
+    pictures, sums, clips = {}, {}, np.zeros(size, np.int64)
+
+    def on_fault(*fault):
+        logging.warning("%s of %s: %s", part, source.name, " ".join(map(str, fault)))
+
+    batches = pipeline.evaluate(
+        **data, batch_size=batch_size, shard=(jax.process_index(), hosts), on_fault=on_fault
+    )
+    total = -(-size * data["view"].count // batch_size)
+    for step, batch in enumerate(batches, 1):
+        picture(batch, data["view"].rate, chosen - pictures.keys(), pictures)
+        out = embed(ts, batch)
+        mask = np.asarray(out["mask"], bool)
+        row = np.asarray(out["index"])[mask]
+        np.add.at(clips, row, 1)
+        for name in (name for name, value in out.items() if isinstance(value, dict)):
+            for kind in ("features", "embedding"):
+                value = np.asarray(out[name][kind], np.float32)[mask]
+                into = sums.setdefault((name, kind), np.zeros((size, value.shape[-1]), np.float32))
+                np.add.at(into, row, value)
+        if step % max(1, total // 10) == 0:
+            logging.info("%s of %s: %d of %d batches", part, source.name, step, total)
+    return mean(sums, clips, source, part), stack(pictures)
+
+
+def mean(sums: dict, clips: np.ndarray, source, part: str) -> Features:
+    """The mean over clips of each record that has any; of embeddings, at unit length."""
+    kept = np.flatnonzero(clips)
+    if len(kept) == 0:
+        raise ValueError(f"no record of {part} source {source.name!r} could be read")
+    modalities = {}
+    for (name, kind), value in sums.items():
+        value = value[kept] / clips[kept, None].astype(np.float32)
+        # A comparison with NaN is false, so a broken net would win every ranking.
+        if not np.isfinite(value).all():
+            broken = int((~np.isfinite(value).all(-1)).sum())
+            raise ValueError(f"{kind} of {name} are not finite for {broken} {part} records")
+        if kind == "embedding":
+            value /= np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-12)
+        modalities.setdefault(name, {})[kind] = value
+    all_of = known(source)
+    group = all_of.group and tuple(all_of.group[i] for i in kept)
+    return Features(modalities, all_of.label[kept], all_of.index[kept], group, all_of.classes)
+
+
+def arrays(test: Features) -> dict[str, np.ndarray]:
+    """The embeddings of a test set and whose they are."""
+    out = {f"test/{name}/embedding": m["embedding"] for name, m in test.modalities.items()}
+    out |= {"test/index": test.index, "test/label": test.label}
+    return out | ({"test/classes": np.array(test.classes)} if test.classes else {})
+
+
+def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
+    """Adds to `into` (middle frame, sound) of the first good clip of each chosen record."""
+    for i, row in enumerate(np.asarray(batch["index"]).tolist()):
+        if batch["mask"][i] and row in chosen and row not in into:
+            video = np.asarray(batch["video"][i])
+            frame = cv2.resize(video[len(video) // 2], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
+
+
+def stack(pictures: dict) -> dict[str, np.ndarray]:
+    """The gallery's arrays, in the order of the source; none when there are no pictures."""
+    if not pictures:
+        return {}
+    rows = sorted(pictures)
+    return {
+        "gallery/row": np.array(rows, np.int32),
+        "gallery/frame": np.stack([pictures[row][0] for row in rows]),
+        "gallery/sound": np.stack([pictures[row][1] for row in rows]),
+    }
+
+
+def spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
+    """A picture [64, 64] uint8 of int16 `wave` [N]: mel bands from low (bottom) to high, 80 dB."""
+    window = 1024
+    wave = np.pad(wave.astype(np.float32) / 32768, window // 2)
+    start = np.linspace(0, len(wave) - window, SIZE).astype(int)
+    frames = wave[start[:, None] + np.arange(window)] * np.hanning(window).astype(np.float32)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    # Means over bands by differences of the running sum: narrow low bands never come out empty.
+    mel = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), SIZE + 1)
+    edge = 700 * (10 ** (mel / 2595) - 1) / (rate / 2) * power.shape[1]
+    running = np.pad(np.cumsum(power, axis=1), ((0, 0), (1, 0)))
+    at = np.stack([np.interp(edge, np.arange(running.shape[1]), row) for row in running])
+    band = np.diff(at) / np.diff(edge)
+    loud = 10 * np.log10(np.maximum(band, 1e-10))
+    level = np.clip((loud - loud.max() + 80) / 80, 0, 1) * (band.max() > 1e-10)
+    return np.round(255 * level.T[::-1]).astype(np.uint8)

@@ -1,0 +1,69 @@
+"""Trains one model: `python -m avjax.main --config configs/smoke.py --workdir runs/smoke`.
+
+The same command again goes on where a stopped run ended.  Every key of the config can be set on
+the command line: `--config.batch_size=64`, `--config.method.temperature=0.1`.  `--config.evals`,
+schedules and the like follow what they refer to.  On a CPU, JAX_NUM_CPU_DEVICES=4 simulates four
+devices.
+"""
+
+# Nothing heavy is imported here, so that a misspelt flag is refused at once.
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "The run's config: a Python file, see configs/.", lock_config=True)
+flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config> when not given.")
+flags.DEFINE_enum("mode", "train", ["train", "eval"], "eval: judge the newest checkpoint, train no further.")
+flags.DEFINE_bool("dry_run", False, "Print config, batch shapes, parameter counts and mesh, and stop.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
+    workdir = FLAGS.workdir or f"runs/{name()}"
+    config = place(FLAGS.config.to_dict(), workdir)
+    from avjax import plan, train
+    from avjax.report import html
+
+    try:
+        batches = plan.check(config)
+    except (ValueError, OSError, TypeError) as error:
+        raise SystemExit(f"avjax: {error}") from error
+    if FLAGS.dry_run:
+        print(plan.describe(config, batches))
+        return
+    del batches
+    train.run(config, workdir, report=html.write, train=FLAGS.mode == "train")
+    print(f"the run is in {workdir}: open {workdir}/report.html")
+
+
+def name() -> str:
+    """The config file's name, without its ending."""
+    path = config_flags.get_config_filename(FLAGS["config"])
+    return path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py")
+
+
+def place(tree, workdir: str):
+    """`tree` with "{workdir}" in its strings replaced."""
+    if isinstance(tree, dict):
+        return {k: place(v, workdir) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(place(v, workdir) for v in tree)
+    return tree.replace("{workdir}", workdir) if isinstance(tree, str) else tree
+
+
+def run():
+    """Starts `main`; a flag or a config key that does not exist ends in one line."""
+    flags.mark_flag_as_required("config")
+    try:
+        app.run(main)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if FLAGS.is_parsed():
+            raise
+        sys.exit("avjax: " + " ".join(str(error.args[0]).split()))
+
+
+if __name__ == "__main__":
+    run()

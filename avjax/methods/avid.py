@@ -1,0 +1,73 @@
+"""AVID: audio-visual instance discrimination.
+
+Morgado, Vasconcelos and Misra, CVPR 2021, https://arxiv.org/abs/2004.12943.  Each clip
+finds its own sound among those of other clips, and each sound its clip.
+"""
+
+import jax
+
+from avjax.nets.forward import forward
+from avjax.types import Contrast, Method, Negatives
+
+TERMS = {  # Name -> query, key.
+    "v2a": ("video", "audio"),
+    "a2v": ("audio", "video"),
+    "v2v": ("video", "video"),
+    "a2a": ("audio", "audio"),
+}
+
+
+def make(
+    model,
+    negatives: Negatives,
+    contrast: Contrast,
+    terms: dict[str, float],
+    temperature: float = 0.07,
+    chunks: int = 1,
+) -> Method:
+    """Cross-AVID has terms v2a and a2v, Self-AVID v2v and a2a, Joint-AVID all four.
+
+    terms: the weight of each; they are divided by their sum.  v2v and a2a compare a clip
+    with its own past, so they want negatives with a memory (`avjax.negatives.bank`).
+    """
+    if unknown := set(terms) - set(TERMS):
+        raise ValueError(f"terms {sorted(unknown)}: AVID knows {sorted(TERMS)}")
+    terms = {t: w for t, w in terms.items() if w}
+    if not terms:
+        raise ValueError("terms are all zero: give one of them a weight")
+
+    def init(rng, batch, size):
+        rng_model, *rngs = jax.random.split(rng, 3)
+        out, stats = model.init_with_output(rng_model, batch, train=False)
+        params = stats.pop("params")
+        memory = {
+            m: negatives.init(r, size, out[m]["embedding"].shape[1])
+            for m, r in zip(("video", "audio"), rngs)
+        }
+        for t in terms:
+            query, key = TERMS[t]
+            if query == key and not jax.tree.leaves(memory[key]):
+                raise ValueError(
+                    f"term {t} would compare a clip with itself: these negatives keep no memory; "
+                    "use avjax.negatives.bank, or the terms v2a and a2v"
+                )
+        return params, {"stats": stats, "memory": memory}
+
+    def loss(params, state, batch, rng):
+        out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
+        z = {m: o["embedding"] for m, o in out.items()}
+        metrics = {}
+        for t in terms:
+            query, key = TERMS[t]
+            # One key for all terms: the paper scores the same rows in each.
+            metrics[f"loss/{t}"] = negatives.reduce(
+                state["memory"][key], z[query] / temperature, z[key], batch["index"], rng, contrast
+            ).mean()
+        memory = {m: negatives.update(s, z[m], batch["index"]) for m, s in state["memory"].items()}
+        total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
+        return total, ({"stats": stats, "memory": memory}, metrics)
+
+    def embed(params, state, batch):
+        return forward(model, params, state["stats"], batch, train=False)[0]
+
+    return Method(init, loss, embed)

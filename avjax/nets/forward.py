@@ -1,0 +1,38 @@
+"""The only caller of `model.apply`."""
+
+import jax
+import jax.numpy as jnp
+
+
+def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
+    """(outputs, stats) of `model` on `batch`, `chunks` parts of it in turn.
+
+    With more than one, only one part's activations are in memory, and each part runs
+    again for its gradient: the loss may compare all of a batch that would not fit
+    (GradCache, Gao et al., 2021, https://arxiv.org/abs/2101.06983, left to autodiff).
+    A part takes its share of every device.  Batch statistics are then those of a part.
+    """
+
+    def one(stats, part):
+        out, new = model.apply({"params": params, **stats}, part, train=train, mutable="batch_stats")
+        return {**stats, **new}, out
+
+    if chunks == 1:
+        stats, out = one(stats, batch)
+        return out, stats
+
+    n = max(1, jax.sharding.get_abstract_mesh().size)
+    size = batch["index"].shape[0]
+    if size % (n * chunks):
+        raise ValueError(f"a batch of {size} does not split into {chunks} chunks on {n} devices")
+
+    def split(x):
+        x = x.reshape(n, chunks, -1, *x.shape[1:])
+        return jnp.moveaxis(x, 1, 0).reshape(chunks, -1, *x.shape[3:])
+
+    def join(x):
+        x = x.reshape(chunks, n, -1, *x.shape[2:])
+        return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[3:])
+
+    stats, out = jax.lax.scan(jax.checkpoint(one), stats, jax.tree.map(split, batch))
+    return jax.tree.map(join, out), stats

@@ -1,0 +1,28 @@
+"""A front end, an encoder and a head for each modality."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+
+class Towers(nn.Module):
+    """{modality: {"features" [B, H], "embedding" [B, D], of unit length}}, in float32.
+
+    Each part is called as `(x, train=...)`.  A modality that the batch lacks is left out.
+    """
+
+    fronts: Mapping[str, nn.Module]
+    encoders: Mapping[str, nn.Module]
+    heads: Mapping[str, nn.Module]
+
+    def __call__(self, batch, train: bool):
+        out = {}
+        for name in self.encoders:
+            if name in batch:
+                x = self.fronts[name](batch[name], train=train)
+                features = self.encoders[name](x, train=train).astype(jnp.float32)
+                z = self.heads[name](features, train=train).astype(jnp.float32)
+                z = z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
+                out[name] = {"features": features, "embedding": z}
+        return out

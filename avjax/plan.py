@@ -1,0 +1,75 @@
+"""What a run is going to do: its datasets tried, its parameters counted, before the first step."""
+
+import json
+import math
+
+import jax
+
+from avjax import sharding
+from avjax.build import build
+from avjax.data import pipeline
+
+
+def check(config: dict) -> dict:
+    """One batch of every dataset in `config`, by its key; NumPy, this host's slice.
+
+    Raises what the dataset raises, with the config key in front.
+    """
+    devices = jax.device_count()
+    if config["batch_size"] % devices:
+        raise ValueError(
+            f"config.batch_size={config['batch_size']} is no multiple of the {devices} devices"
+        )
+    batches = {}
+    for key, spec in datasets(config):
+        try:
+            data = build(spec)
+            if key == "data.train":
+                stream = pipeline.train(
+                    **data, batch_size=config["batch_size"], seed=config["seed"], stop=1
+                )
+            else:
+                stream = pipeline.evaluate(**data, batch_size=devices)
+            batches[key] = next(stream)
+            stream.close()
+        except (ValueError, OSError, TypeError) as error:
+            raise type(error)(f"config.{key}: {error}") from error
+    return batches
+
+
+def datasets(spec, key=""):
+    """(key, spec) of each dataset in a config: what has a source and a view."""
+    if isinstance(spec, dict):
+        if {"source", "view"} <= spec.keys():
+            yield key, spec
+        else:
+            for name, part in spec.items():
+                yield from datasets(part, f"{key}.{name}" if key else name)
+
+
+def describe(config: dict, batches: dict) -> str:
+    """The plan of a run, for a person: config, batches, parameters, devices."""
+    mesh = sharding.mesh()
+    with jax.set_mesh(mesh):
+        method = build(config["method"])
+        size = len(build(config["data"]["train"]["source"]))
+        params, state = jax.eval_shape(
+            lambda rng, batch: method.init(rng, batch, size),
+            jax.random.key(0),
+            {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batches["data.train"].items()},
+        )
+    lines = ["config:", json.dumps(config, indent=2), "", "batches (of this host):"]
+    for key, batch in batches.items():
+        shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
+        lines.append(f"  {key}: {shapes}")
+    lines += ["", f"training examples: {size}", "parameters:"]
+    lines += [f"  {name}: {count(part):,}" for name, part in params.items()]
+    lines += [f"  all: {count(params):,}", f"state, not trained: {count(state):,}", ""]
+    kind = mesh.devices.flat[0].device_kind
+    lines.append(f"mesh: {dict(mesh.shape)} of {kind} ({jax.default_backend()})")
+    return "\n".join(lines)
+
+
+def count(tree) -> int:
+    """The number of scalars in a tree."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

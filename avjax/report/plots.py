@@ -1,0 +1,152 @@
+"""Figures of a run as SVG text, to be set into a page that may be dark or light."""
+
+import io
+import re
+from html import escape
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+INK = "#0a0b0c"  # Stands for the page's text color, which only the page knows.
+COLORS = ("#2f81f7", "#e8702a", "#2da44e", "#a371f7", "#12908e", "#d6409f", "#8d7b00", "#e5484d")
+STYLE = {
+    "svg.fonttype": "none",  # Text stays text: it takes the page's font and can be searched.
+    "svg.hashsalt": "avjax",  # The same run gives the same bytes.
+    "text.parse_math": False,  # A name may hold dollar signs.
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.limits": (-4, 5),
+    "axes.titlesize": 9,
+} | dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+)
+
+CHANCE = {"r1": "chance", "class_p1": "class_chance"}  # Drawn into the panel of the first.
+FIXED = {"chance", "class_chance", "strength", "records", "dropped"}  # Neither good nor bad.
+
+Curve = tuple[np.ndarray, np.ndarray]  # (steps [N], values [N])
+
+
+def training(curves: dict[str, Curve]) -> str:
+    """Panels as HTML: the losses in one, every other training metric in its own."""
+    losses = {n: c for n, c in curves.items() if n == "loss" or n.startswith("loss/")}
+    others = {n: c for n, c in curves.items() if n not in losses and n != "parameters"}
+    large = panel("loss", noisy(losses, width=6.4)) if losses else ""
+    small = "".join(panel(n, noisy({n: c}, width=3.4)) for n, c in others.items())
+    return f'<div class="panels large">{large}</div><div class=panels>{small}</div>'
+
+
+def evaluation(curves: dict[str, Curve]) -> str:
+    """Panels as HTML, one a score and metric, a line for each modality; "" without any curve.
+
+    Names are "eval/<suite>/<score>/<modality or direction>/<metric>"; less is fine.
+    """
+    panels = {}
+    for name, curve in curves.items():
+        _, _, *middle, leaf = name.split("/")
+        if len(curve[0]) > 1 and leaf not in FIXED:
+            caption = " ".join([*middle[:1], leaf])
+            panels.setdefault(caption, {})["/".join(middle[1:]) or leaf] = name
+    parts = []
+    for caption, lines in panels.items():
+        path, leaf = next(iter(lines.values())).rsplit("/", 1)
+        chance = curves.get(f"{path}/{CHANCE.get(leaf)}")
+        parts.append(panel(caption, sparse({k: curves[name] for k, name in lines.items()}, chance)))
+    return f"<div class=panels>{''.join(parts)}</div>" if parts else ""
+
+
+def panel(caption: str, drawing: str) -> str:
+    return f"<figure class=panel><figcaption>{escape(caption)}</figcaption>{drawing}</figure>"
+
+
+def noisy(curves: dict[str, Curve], width: float) -> str:
+    """Training curves: every value faint, their running mean on top."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = canvas(width)
+        lines = []
+        for color, (x, y) in zip(cycle(len(curves)), curves.values()):
+            x, y = thin(x, y)
+            axes.plot(x, y, color=color, alpha=0.3, linewidth=0.8)
+            lines += axes.plot(x, smooth(y), color=color, linewidth=1.7)
+        if spread(curves):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        legend(axes, lines, list(curves))
+        return svg(figure)
+
+
+def sparse(curves: dict[str, Curve], chance: Curve | None = None, width: float = 3.4) -> str:
+    """Curves of few points, such as those of evaluations, beside what chance would give."""
+    with matplotlib.rc_context(STYLE):
+        figure, axes = canvas(width)
+        lines, names = [], list(curves)
+        for color, (x, y) in zip(cycle(len(curves)), curves.values()):
+            lines += axes.plot(x, y, color=color, linewidth=1.5, marker="o", markersize=3)
+        if chance is not None:
+            lines += axes.plot(*chance, color=INK, linewidth=1, linestyle=":")
+            names.append("chance")
+        legend(axes, lines, names)
+        return svg(figure)
+
+
+def canvas(width: float):
+    figure = Figure(figsize=(width, 0.62 * width), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+    axes.set_xlabel("step")
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    return figure, axes
+
+
+def cycle(count: int) -> list[str]:
+    return [COLORS[i % len(COLORS)] for i in range(count)]
+
+
+def legend(axes, lines, names) -> None:
+    if len(lines) > 1:
+        axes.legend(lines, names, frameon=False, fontsize=8, loc="best")
+
+
+def spread(curves: dict[str, Curve]) -> bool:
+    """Whether the values need a logarithmic axis: all positive, and over more than a decade."""
+    values = np.concatenate([y[np.isfinite(y)] for _, y in curves.values()])
+    return len(values) > 0 and values.min() > 0 and values.max() > 10 * values.min()
+
+
+def thin(x: np.ndarray, y: np.ndarray, points: int = 1500) -> Curve:
+    """At most `points` of a curve, each the mean of its neighbors: a page need not hold more."""
+    if len(x) <= points:
+        return x, y
+    edge = np.linspace(0, len(x), points + 1).astype(int)
+    return x[edge[:-1]], np.add.reduceat(y, edge[:-1]) / np.diff(edge)
+
+
+def smooth(y: np.ndarray, share: float = 0.03) -> np.ndarray:
+    """The running mean of y [N] over the last `share` of it or so, not biased to its start."""
+    keep = 1 - 1 / max(1, share * len(y))
+    out, total, weight = np.full(len(y), np.nan), 0.0, 0.0
+    for i, value in enumerate(y):
+        if np.isfinite(value):
+            total, weight = keep * total + value, keep * weight + 1
+        out[i] = total / weight if weight else np.nan
+    return out
+
+
+def svg(figure: Figure) -> str:
+    """The figure as an <svg> element that can stand in a page beside others."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"| ?font-family: [^;"]*;', "", text)
+    # Ids such as "axes_1" are the same in every figure, and nothing refers to them.
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)
+    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text)
+    text = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img">', text, count=1)
+    return text.replace(INK, "currentColor")

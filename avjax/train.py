@@ -1,0 +1,162 @@
+"""A training run, from the first batch to the last evaluation."""
+
+import itertools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from avjax import checkpoint, logs, sharding, workdirs
+from avjax.build import build
+from avjax.data import pipeline
+from avjax.types import Method, TrainState
+
+def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
+    """Trains as `config` says, or goes on where the newest checkpoint in `workdir` ends.
+
+    config: a plain dict, as in `configs/`.  report: called with the workdir at the end.
+    train: False evaluates the newest checkpoint and trains no further.
+    """
+    workdir = workdirs.claim(workdir, config)
+    mesh = sharding.mesh()
+    with jax.set_mesh(mesh), checkpoint.manager(workdir, config["keep"]) as checkpoints:
+        fault = logs.fault(workdir)
+        method, evals = build(config["method"]), evaluators(config)
+        data = build(config["data"]["train"])
+        data |= dict(batch_size=config["batch_size"], seed=config["seed"], on_fault=fault)
+        ts, places = start(config, method, data, mesh, checkpoints)
+        if not train and int(ts.step) == 0:
+            raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
+        log, embed = logs.metrics(workdir, int(ts.step)), make_embed(method, mesh)
+
+        def judge(ts, due):
+            for name, (every, evaluator) in evals.items():
+                known = train and log.has(int(ts.step), f"eval/{name}/")
+                if due(every) and not known:
+                    values = evaluator(embed, ts)
+                    log.write(int(ts.step), judged(workdir, name, values))
+
+        if train:
+            ts = loop(config, method, data, mesh, ts, places, checkpoints, log, judge)
+            checkpoints.wait_until_finished()
+        judge(ts, lambda every: True)
+    if report and jax.process_index() == 0:
+        report(workdir)
+    return ts
+
+
+def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> TrainState:
+    """Steps from where `ts` is to the end of the run."""
+    first, last, every = int(ts.step), config["steps"], config["log_every"]
+    if first == 0:
+        judge(ts, lambda every: True)  # Untrained: what the trained nets are compared with.
+    step = make_step(method, build(config["optimizer"]), places, mesh)
+    refresh = method.refresh and jax.jit(method.refresh, out_shardings=places.state)
+    progress, window, previous, wait, since = logs.progress(last, first), [], None, 0.0, time.perf_counter()
+    batches = pipeline.train(**data, **shard(), start=first, stop=last)
+    for n in range(first + 1, last + 1):
+        asked = time.perf_counter()
+        batch = sharding.put(next(batches), mesh)
+        if previous is None or jax.tree.leaves(previous)[0].is_ready():
+            wait += time.perf_counter() - asked  # The device had nothing to do.
+        ts, metrics = step(ts, batch)
+        window.append(metrics)
+        jax.block_until_ready(previous)  # One step ahead of the device is enough.
+        previous = metrics
+        if n % every == 0 or n == last:
+            scalars = average(window)
+            seconds = time.perf_counter() - since
+            scalars["clips_per_second"] = len(window) * config["batch_size"] / seconds
+            scalars["wait_share"] = wait / seconds
+            logs.check_finite(n, scalars)
+            log.write(n, scalars)
+            progress.advance(n, scalars)
+            window, wait, since = [], 0.0, time.perf_counter()
+        else:
+            progress.advance(n)
+        if refresh and n % config["refresh_every"] == 0:
+            ts = ts.replace(state=refresh(ts.params, ts.state, jax.random.fold_in(ts.rng, -n)))
+        if n % config["save_every"] == 0 or n == last:
+            logs.check_finite(n, average([metrics]))
+            checkpoint.save(checkpoints, ts)
+        judge(ts, lambda every: every and n % every == 0 and n < last)
+    progress.close()
+    return ts
+
+
+def start(config, method: Method, data, mesh, checkpoints):
+    """(state, its shardings): of the newest checkpoint, or new."""
+    tx, size = build(config["optimizer"]), len(data["source"])
+
+    def fresh(rng, batch):
+        rng, rng_init = jax.random.split(rng)
+        params, state = method.init(rng_init, batch, size)
+        return TrainState(jnp.zeros((), jnp.int32), rng, params, tx.init(params), state)
+
+    rng = jax.random.key(config["seed"])
+    new = checkpoints.latest_step() is None
+    # A front end measures its statistics on these: as few as will do, as many as needed.
+    count = -(-config["calibration"] // config["batch_size"]) if new else 1
+    batches = pipeline.train(**data, **shard(), start=0, stop=count)
+    parts = list(itertools.islice(batches, count))
+    batch = sharding.put({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, mesh)
+    shapes = jax.eval_shape(fresh, rng, batch)
+    places = sharding.place(shapes, mesh, config["sharding"])
+    if new:
+        return jax.jit(fresh, out_shardings=places)(rng, batch), places
+    return checkpoint.restore(checkpoints, shapes, places), places
+
+
+def make_step(method: Method, tx, places, mesh):
+    """(state, batch) -> (state, metrics), compiled."""
+
+    def step(ts, batch):
+        rng = jax.random.fold_in(ts.rng, ts.step)
+        grad = jax.value_and_grad(method.loss, has_aux=True)
+        (loss, (state, metrics)), grads = grad(ts.params, ts.state, batch, rng)
+        updates, opt = tx.update(grads, ts.opt, ts.params)
+        params = optax.apply_updates(ts.params, updates)
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **metrics}
+        return ts.replace(step=ts.step + 1, params=params, opt=opt, state=state), metrics
+
+    return jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+
+
+def make_embed(method: Method, mesh):
+    """(state, a host's batch) -> NumPy arrays of the global batch, as types.Evaluator says."""
+
+    def embed(params, state, batch):
+        known = {k: batch[k] for k in ("index", "label", "mask")}
+        return {**method.embed(params, state, batch), **known}
+
+    embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
+    return lambda ts, batch: jax.device_get(embed(ts.params, ts.state, sharding.put(batch, mesh)))
+
+
+def evaluators(config) -> dict:
+    """{name: (every, evaluator)}; every 0 is: before the first step and after the last."""
+    specs = {name: dict(spec) for name, spec in config["evals"].items()}
+    return {name: (spec.pop("every", 0), build(spec)) for name, spec in specs.items()}
+
+
+def shard() -> dict:
+    """This host's share of every batch."""
+    return {"shard": (jax.process_index(), jax.process_count())}
+
+
+def average(window) -> dict:
+    """The mean of each metric over the steps in `window`."""
+    window = jax.device_get(window)
+    return {name: float(np.mean([m[name] for m in window])) for name in window[0]}
+
+
+def judged(workdir, name, values) -> dict:
+    """Saves an evaluator's arrays and returns its scalars, named for the log."""
+    if tables := {k: v for k, v in values.items() if np.ndim(v)}:
+        logs.arrays(workdir, name, tables)
+    scalars = {f"eval/{name}/{k}": float(v) for k, v in values.items() if not np.ndim(v)}
+    for k, v in scalars.items():
+        print(f"{k}  {v:.2f}", flush=True)
+    return scalars

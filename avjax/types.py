@@ -1,0 +1,94 @@
+"""The shapes that pass between the floors of avjax: small types, no code.
+
+Every part is a named tuple of pure functions, as in Optax: `init` makes the
+state, the other functions take it and return what becomes of it.  Nothing in
+the library keeps state of its own.
+"""
+
+from typing import Any, Callable, NamedTuple
+
+import flax.struct
+import jax
+import optax
+
+Array = jax.Array
+Tree = Any  # A pytree of arrays: nested dicts, mostly.
+Metrics = dict[str, Array]  # Name -> scalar.
+
+# One batch.  A method reads only the keys it needs; B is the global batch.
+#
+#   video       uint8   [B, T, H, W, 3]   sRGB frames; normalized on the device
+#   audio       int16   [B, N]            waveform at the config's rate; spectrograms
+#                                         are made on the device
+#   index       int32   [B]               row of the example in its source
+#   label       int32   [B]               class, -1 where the source has none
+#   has_audio   bool    [B]               False where the file has no sound
+#   mask        bool    [B]               False on the padding of a last batch and
+#                                         on files that could not be read
+Batch = dict[str, Array]
+
+
+class Method(NamedTuple):
+    """One way of learning: the whole of a paper, as four pure functions.
+
+    init:    (rng, batch, size) -> (params, state).  `batch` holds real examples, so
+             that a front end can estimate its statistics from them; `size` is the
+             number of examples in the training source.
+    loss:    (params, state, batch, rng) -> (loss, (state, metrics)).
+    embed:   (params, state, batch) -> {modality: {"features", "embedding"}}, in
+             evaluation mode: all that evaluators see of a method.
+    refresh: (params, state, rng) -> state, between steps, or None.
+    """
+
+    init: Callable[[Array, Batch, int], tuple[Tree, Tree]]
+    loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, tuple[Tree, Metrics]]]
+    embed: Callable[[Tree, Tree, Batch], dict[str, dict[str, Array]]]
+    refresh: Callable[[Tree, Tree, Array], Tree] | None = None
+
+
+class Contrast(NamedTuple):
+    """A contrastive loss, as a fold over the scores of the negatives.
+
+    The negatives may so arrive in chunks: the whole batch at once, or device by
+    device around a ring.  Scores are already divided by the temperature.
+
+    fold:   (scores [B, K], mask [B, K]) -> total [B].
+    merge:  (total [B], total [B]) -> total [B]; associative.
+    finish: (positive [B], total [B]) -> loss [B].
+    """
+
+    fold: Callable[[Array, Array], Array]
+    merge: Callable[[Array, Array], Array]
+    finish: Callable[[Array, Array], Array]
+
+
+class Negatives(NamedTuple):
+    """Where the keys of a contrastive loss come from, for one modality.
+
+    init:   (rng, size, dim) -> memory.  An empty tuple when there is none.
+    reduce: (memory, query [B, D], key [B, D], index [B], rng, contrast)
+            -> loss [B].  The query is already divided by the temperature.
+    update: (memory, key [B, D], index [B]) -> memory.
+    """
+
+    init: Callable[[Array, int, int], Tree]
+    reduce: Callable[[Tree, Array, Array, Array, Array, Contrast], Array]
+    update: Callable[[Tree, Array, Array], Tree]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a run must save to go on as if it had not stopped."""
+
+    step: Array  # int32 scalar.
+    rng: Array  # The run's key; step n uses fold_in(rng, n).
+    params: Tree  # What the optimizer moves.
+    opt: optax.OptState
+    state: Tree  # What it does not: batch statistics, memories, teachers.
+
+
+# (embed, train_state) -> {name: value}.  Scalars are logged; arrays are saved beside
+# the run.  `embed(train_state, batch)` takes a host's NumPy batch and returns NumPy
+# arrays of the global batch: {modality: {"features": [B, H], "embedding": [B, D]},
+# "index": [B], "label": [B], "mask": [B]}.
+Evaluator = Callable[[Callable, TrainState], dict]

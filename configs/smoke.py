@@ -1,0 +1,49 @@
+"""AVID on the synthetic world: the whole of avjax in a few minutes on a CPU.
+
+python -m avjax.main --config configs/smoke.py
+"""
+
+import ml_collections
+
+from configs import parts
+
+
+def get_config():
+    c = ml_collections.ConfigDict()
+    c.seed, c.batch_size, c.steps = 0, 64, 200
+    c.log_every, c.save_every, c.keep, c.refresh_every = 10, 50, 2, 0
+    c.calibration = 256
+    c.sharding = ((".*", ()),)
+
+    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", seed=0)
+    clip = dict(frames=8, fps=8.0, size=48, seconds=2.0, rate=24_000)
+    train = dict(world, split="train", videos=480)
+    test = dict(world, split="test", videos=144)
+    c.data = dict(train=parts.training_clips(train, **clip, slack=0.0, jitter=0.2))
+    c.method = dict(
+        fn="avjax.methods.avid",
+        model=parts.towers(
+            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=16),
+            audio=dict(fn="avjax.nets.audio2d.Conv2D", width=16),
+            head=(128, 128, 64),
+        ),
+        negatives=dict(fn="avjax.negatives.in_batch"),
+        contrast=dict(fn="avjax.contrast.info_nce"),
+        terms=dict(v2a=1.0, a2v=1.0),
+        temperature=0.1,
+    )
+    c.optimizer = dict(
+        fn="optax.adamw",
+        learning_rate=dict(
+            fn="optax.warmup_cosine_decay_schedule",
+            init_value=0.0, peak_value=2e-3, warmup_steps=20, decay_steps=c.get_ref("steps"),
+        ),
+        weight_decay=1e-4,
+    )  # fmt: skip
+    c.evals = dict(
+        world=parts.suite(
+            train=parts.judging_clips(train, **clip, count=2),
+            test=parts.judging_clips(test, **clip, count=2),
+        )
+    )
+    return c

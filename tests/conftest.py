@@ -1,0 +1,32 @@
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_flags():
+    """Grain's worker processes ask absl for flags, which only absl.app parses."""
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """A function name -> arrays computed once by a published reference program."""
+    import functools
+    import pathlib
+
+    import numpy as np
+
+    folder = pathlib.Path(__file__).parent / "golden"
+
+    @functools.cache
+    def load(name):
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+            return {k: arrays[k] for k in arrays}
+
+    return load

@@ -1,0 +1,34 @@
+import ml_collections
+import pytest
+
+from avjax.build import build
+
+
+def test_a_name_and_its_arguments_become_what_they_name():
+    parts = build({"a": [dict(fn="fractions.Fraction", numerator=1, denominator=2)], "b": 3})
+    assert parts["a"][0] * 2 == 1 and parts["b"] == 3
+
+
+def test_inner_specs_are_built_first_and_args_are_passed_by_position():
+    spec = dict(fn="fractions.Fraction", args=(dict(fn="fractions.Fraction", args=("1/3",)),))
+    assert build(spec) * 3 == 1
+
+
+def test_a_module_stands_for_its_make():
+    assert build(dict(fn="avjax.evals.retrieval", at=(1,)))
+
+
+def test_a_wrong_argument_names_the_part_that_refused_it():
+    with pytest.raises(TypeError, match="avjax.negatives.bank with .*drawz"):
+        build(dict(fn="avjax.negatives.bank", drawz=3))
+
+
+@pytest.mark.parametrize("name", ["avjax.nothing.here", "avjax.negatives.nothing"])
+def test_a_name_of_nothing_is_said(name):
+    with pytest.raises(ValueError, match=name):
+        build(dict(fn=name))
+
+
+def test_a_config_dict_is_refused():
+    with pytest.raises(TypeError, match="to_dict"):
+        build(ml_collections.ConfigDict(dict(fn="avjax.negatives.in_batch")))

@@ -1,0 +1,220 @@
+"""AVID's nets against numbers of its reference, which shares their weights but no code.
+
+The reference's weights are drawn again from a seed, not stored: the arrays beside this
+file were computed with them, in evaluation mode in float32 and in training mode in
+float64.  PyTorch holds a kernel as [Cout, Cin, ...] and a layer as [out, in].
+"""
+
+import pathlib
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avjax.nets.audio2d import Conv2D
+from avjax.nets.heads import Linear, Mlp
+from avjax.nets.norm import BatchNorm
+from avjax.nets.pixels import Normalize
+from avjax.nets.r2plus1d import R2Plus1D
+
+# (ours, theirs) by the leading parts of a name; ours are paths of modules.
+NAMES = (
+    (r"video_model\.conv1\.0", "video/conv1/conv"),
+    (r"video_model\.conv1\.1", "video/conv1/norm"),
+    (r"video_model\.(conv\dx)\.(\d)\.spt_conv(\d)", r"video/\1_\2/spatial\3"),
+    (r"video_model\.(conv\dx)\.(\d)\.tmp_conv(\d)", r"video/\1_\2/temporal\3"),
+    (r"video_model\.(conv\dx)\.(\d)\.spt_bn(\d)", r"video/\1_\2/spatial\3_norm"),
+    (r"video_model\.(conv\dx)\.(\d)\.tmp_bn(\d)", r"video/\1_\2/temporal\3_norm"),
+    (r"video_model\.(conv\dx)\.(\d)\.out_bn", r"video/\1_\2/norm"),
+    (r"video_model\.(conv\dx)\.(\d)\.res_conv", r"video/\1_\2/shortcut"),
+    (r"audio_model\.conv1\.0", "audio/conv1"),
+    (r"audio_model\.conv1\.1", "audio/conv1_norm"),
+    (r"audio_model\.block(\d)\.conv(\d)", r"audio/block\1/conv\2"),
+    (r"audio_model\.block(\d)\.bn(\d)", r"audio/block\1/norm\2"),
+    (r"(\w+)_proj\.projection\.0", r"\1_head/linear1"),
+    (r"(\w+)_proj\.projection\.2", r"\1_head/linear2"),
+    (r"(\w+)_proj\.projection\.4", r"\1_head/linear3"),
+)
+LEAVES = {"running_mean": "mean", "running_var": "var", "bias": "bias"}
+
+
+def ours(key, ndim):
+    """(collection, path) here of the reference's array `key`."""
+    module, leaf = key.rsplit(".", 1)
+    name = LEAVES.get(leaf, "kernel" if ndim > 1 else "scale")
+    collection = "batch_stats" if "running" in leaf else "params"
+    for pattern, path in NAMES:
+        if re.fullmatch(pattern, module):
+            return collection, f"{re.sub(pattern, path, module)}/{name}"
+    raise KeyError(key)
+
+
+def axes(a):
+    """`a` of PyTorch's order in ours: channels last, outputs at the very end."""
+    return np.moveaxis(a, (0, 1), (-1, -2)) if a.ndim > 1 else a
+
+
+def draw(key, shape, rs):
+    """One array of the reference, by the recipe all goldens share."""
+    if "num_batches" in key:
+        return None
+    if "running_var" in key or (len(shape) == 1 and key.endswith("weight")):
+        return rs.uniform(0.5, 1.5, shape)
+    scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.1
+    return scale * rs.standard_normal(shape)
+
+
+def normal(seed, *shape):
+    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+
+
+class Model(nn.Module):
+    """Both encoders and heads of AVID, as a method would hold them."""
+
+    dtype: str = "float32"
+
+    def setup(self):
+        self.video = R2Plus1D(dtype=self.dtype)
+        self.audio = Conv2D(dtype=self.dtype)
+        self.video_head = Mlp((512, 512, 128))
+        self.audio_head = Mlp((512, 512, 128))
+
+    def __call__(self, video, audio, train):
+        v, a = self.video(video, train), self.audio(audio, train)
+        return {"video_pool": v, "audio_pool": a, "video_emb_f64": self.video_head(v, train),
+                "audio_emb_f64": self.audio_head(a, train)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return np.load(pathlib.Path(__file__).parent / "golden" / "nets_avid.npz")
+
+
+@pytest.fixture(scope="module")
+def variables(golden):
+    """The reference's weights in our tree, checked by their sums."""
+    rs, tree = np.random.RandomState(1234), {}
+    for key, shape, total in zip(golden["keys"], golden["shapes"], golden["sums"]):
+        key, shape = key.decode(), tuple(int(n) for n in re.findall(r"\d+", shape.decode()))
+        value = draw(key, shape, rs)
+        if value is None:
+            continue
+        value = value.astype(np.float32)
+        np.testing.assert_allclose(value.sum(dtype=np.float64), total, rtol=1e-3, atol=1e-2)
+        collection, path = ours(key, value.ndim)
+        *parts, leaf = [collection, *path.split("/")]
+        node = tree
+        for part in parts:
+            node = node.setdefault(part, {})
+        node[leaf] = axes(value)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def evaluated(variables):
+    video = np.moveaxis(normal(11, 2, 3, 8, 64, 64), 1, -1)
+    audio = np.moveaxis(normal(12, 2, 1, 200, 257), 1, -1)
+
+    @jax.jit
+    def run(variables):
+        keep = lambda module, _: isinstance(module.name, str)  # noqa: E731
+        return Model().apply(variables, video, audio, False, capture_intermediates=keep)
+
+    out, aside = run(variables)
+    return out, aside["intermediates"]
+
+
+@pytest.fixture(scope="module")
+def trained(variables):
+    """(outputs, running statistics, gradients) of one training pass in float64."""
+    video = np.moveaxis(normal(17, 4, 3, 8, 64, 64), 1, -1).astype(np.float64)
+    audio = np.moveaxis(normal(18, 4, 1, 100, 129), 1, -1).astype(np.float64)
+    w = normal(16, 4, 128).astype(np.float64)
+    double = jax.tree.map(lambda a: a.astype(np.float64), variables)
+
+    def loss(params, stats):
+        out, stats = Model("float64").apply(
+            {"params": params, "batch_stats": stats}, video, audio, True, mutable=["batch_stats"]
+        )
+        return (w * (out["video_emb_f64"] + out["audio_emb_f64"])).sum(), (out, stats)
+
+    with jax.enable_x64(True):
+        grad = jax.jit(jax.grad(loss, has_aux=True))
+        grads, (out, stats) = grad(double["params"], double["batch_stats"])
+        return jax.tree.map(np.asarray, (out, stats["batch_stats"], grads))
+
+
+def close(ours, theirs, tolerance):
+    """Equal within `tolerance` of the largest value."""
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+
+
+def find(tree, path):
+    for part in path.split("/"):
+        tree = tree[part]
+    return tree
+
+
+@pytest.mark.parametrize("name", ["video_pool", "audio_pool", "video_emb_f64", "audio_emb_f64"])
+def test_evaluation_is_the_references(golden, evaluated, name):
+    close(evaluated[0][name], golden[f"eval/{name}"], 1e-4)
+
+
+@pytest.mark.parametrize("stage", [2, 3, 4, 5])
+def test_each_stage_is_the_references(golden, evaluated, stage):
+    every = 16 if stage == 2 else 8
+    video = evaluated[1]["video"][f"conv{stage}x_1"]["__call__"][0]
+    close(np.moveaxis(video, -1, 1)[:, ::every], golden[f"eval/video_conv{stage}x"], 1e-4)
+    audio = evaluated[1]["audio"][f"block{stage - 1}"]["__call__"][0]
+    close(np.moveaxis(audio, -1, 1)[:1, ::16], golden[f"eval/audio_conv{stage}x"], 1e-4)
+
+
+@pytest.mark.parametrize("name", ["video_emb_f64", "audio_emb_f64"])
+def test_training_mode_is_the_references(golden, trained, name):
+    close(trained[0][name], golden[f"train/{name}"], 1e-9)
+
+
+def test_gradients_are_the_references(golden, trained):
+    """The two that have passed through all of a net, in float64; others in float32."""
+    for kind, tolerance in (("grad_f64", 1e-6), ("grad", 3e-3)):
+        prefix = f"train/{kind}/"
+        for name in [name for name in golden if name.startswith(prefix)]:
+            theirs = axes(golden[name])
+            _, path = ours(name.removeprefix(prefix), theirs.ndim)
+            mine = find(trained[2], path)
+            every = mine.shape[-1] // theirs.shape[-1]
+            close(mine[..., ::every], theirs, tolerance)
+
+
+def test_running_statistics_are_the_references(golden, trained):
+    """The variance that is kept is unbiased, the one that normalizes is not."""
+    names = [name for name in golden if name.startswith("train/buf/")]
+    assert len(names) == 5
+    for name in names:
+        _, path = ours(name.removeprefix("train/buf/"), 1)
+        close(find(trained[1], path), golden[name], 1e-5)
+
+
+@pytest.mark.parametrize(
+    "net, shape, count",
+    [
+        (R2Plus1D(), (1, 8, 64, 64, 3), 15_379_136),
+        (R2Plus1D(depth=10, stem_pool=False), (1, 8, 64, 64, 3), 7_015_616),
+        (Conv2D(), (1, 100, 129), 4_725_696),
+        (Conv2D(small=True), (1, 100, 129, 1), 4_725_696),
+        (Mlp((512, 512, 128)), (1, 512), 590_976),
+        (Linear(128), (1, 512), 512 * 128 + 128),
+    ],
+)
+def test_parameters_are_as_many_as_the_papers(net, shape, count):
+    tree = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape), False))
+    assert sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) == count
+
+
+@pytest.mark.parametrize("net", [R2Plus1D(depth=50), Conv2D(depth=18)])
+def test_an_unknown_depth_is_named(net):
+    with pytest.raises(ValueError, match=f"depth {net.depth}"):
+        jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)), False))
