@@ -9,7 +9,7 @@ devices.
 # Nothing heavy is imported here, so that a misspelt flag is refused at once.
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
@@ -22,6 +22,7 @@ flags.DEFINE_bool("dry_run", False, "Print config, batch shapes, parameter count
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
+    logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there.
     workdir = FLAGS.workdir or f"runs/{name()}"
     config = place(FLAGS.config.to_dict(), workdir)
     from avjax import plan, train

@@ -29,7 +29,7 @@ def check(config: dict) -> dict:
                     **data, batch_size=config["batch_size"], seed=config["seed"], stop=1
                 )
             else:
-                stream = pipeline.evaluate(**data, batch_size=devices)
+                stream = pipeline.evaluate(**data, batch_size=devices * data["view"].count)
             batches[key] = next(stream)
             stream.close()
         except (ValueError, OSError, TypeError) as error:

@@ -1,22 +1,28 @@
 """Pieces that configs share: plain dicts, nothing else."""
 
 
-def towers(video: dict, audio: dict, head=(512, 512, 128)) -> dict:
-    """AVID's towers around two encoders; a head ends in the width of the embedding."""
+def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240) -> dict:
+    """AVID's towers around two encoders; a head ends in the width of the embedding.
+
+    AVID's spectrogram has windows of 1024 samples every 240; its small one, 512 every 480.
+    """
     mlp = dict(fn="avjax.nets.heads.Mlp", widths=head)
     return dict(
         fn="avjax.nets.towers.Towers",
         fronts=dict(
             video=dict(fn="avjax.nets.pixels.Normalize"),
-            audio=dict(fn="avjax.nets.sound.Spectrogram"),
+            audio=dict(fn="avjax.nets.sound.Spectrogram", window=window, hop=hop),
         ),
         encoders=dict(video=video, audio=audio),
         heads=dict(video=mlp, audio=mlp),
     )
 
 
-def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, jitter=0.4) -> dict:
-    """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943)."""
+def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4) -> dict:
+    """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
+
+    area: the least share of the picture that a crop keeps.
+    """
     return dict(
         source=source,
         view=dict(
@@ -24,7 +30,7 @@ def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, ji
             frames=frames, fps=fps, seconds=seconds, rate=rate, slack=slack,
         ),
         transforms=(
-            dict(fn="avjax.data.video.random_resized_crop", size=size),
+            dict(fn="avjax.data.video.random_resized_crop", size=size, area=(area, 1.0)),
             dict(fn="avjax.data.video.flip"),
             dict(
                 fn="avjax.data.video.color_jitter",
@@ -47,16 +53,12 @@ def judging_clips(source: dict, frames, fps, size, seconds, rate, count) -> dict
     )  # fmt: skip
 
 
-def suite(train: dict, test: dict, **more) -> dict:
-    """Retrieval, kNN and a linear probe, on features computed once."""
-    return dict(
-        fn="avjax.evals.suite",
-        train=train,
-        test=test,
-        scores=dict(
-            retrieval=dict(fn="avjax.evals.retrieval"),
+def suite(test: dict, train: dict | None = None, **more) -> dict:
+    """Retrieval within `test`; with `train`, kNN and a linear probe too, on the same features."""
+    scores = dict(retrieval=dict(fn="avjax.evals.retrieval"))
+    if train:
+        scores |= dict(
             knn=dict(fn="avjax.evals.knn", k=20),
             linear=dict(fn="avjax.evals.linear"),
-        ),
-        **more,
-    )
+        )
+    return dict(fn="avjax.evals.suite", train=train, test=test, scores=scores, **more)

@@ -10,8 +10,8 @@ from configs import parts
 
 def get_config():
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, 64, 200
-    c.log_every, c.save_every, c.keep, c.refresh_every = 10, 50, 2, 0
+    c.seed, c.batch_size, c.steps = 0, 64, 350
+    c.log_every, c.save_every, c.keep, c.refresh_every = 25, 50, 2, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
@@ -19,13 +19,15 @@ def get_config():
     clip = dict(frames=8, fps=8.0, size=48, seconds=2.0, rate=24_000)
     train = dict(world, split="train", videos=480)
     test = dict(world, split="test", videos=144)
-    c.data = dict(train=parts.training_clips(train, **clip, slack=0.0, jitter=0.2))
+    c.data = dict(train=parts.training_clips(train, **clip, slack=0.0, area=0.5, jitter=0.1))
     c.method = dict(
         fn="avjax.methods.avid",
         model=parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=16),
             audio=dict(fn="avjax.nets.audio2d.Conv2D", width=16),
             head=(128, 128, 64),
+            window=512,
+            hop=480,
         ),
         negatives=dict(fn="avjax.negatives.in_batch"),
         contrast=dict(fn="avjax.contrast.info_nce"),

@@ -219,7 +219,7 @@ def _join(rows, examples):
             )
         parts = [example[name] for example in examples]
         missing = rows - sum(len(part) for part in parts)
-        if missing:
+        if missing > 0:
             parts.append(np.zeros((missing, *parts[0].shape[1:]), parts[0].dtype))
         batch[name] = np.concatenate(parts)
     return batch, faults
@@ -238,7 +238,7 @@ def _run(example, first, last, records, rows, workers):
         if not flags.FLAGS.is_parsed():  # Grain reads its own flags, which needs this.
             flags.FLAGS.mark_as_parsed()
         chunk = max(size for size in range(1, CHUNK + 1) if records % size == 0)
-        # Padding is for the whole batch alone: a chunk has as many rows as it holds.
+        # A chunk has as many rows as it has; only the whole batch is filled up.
         data = data.batch(chunk, batch_fn=functools.partial(_join, 0))
         data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
         data = data.mp_prefetch(

@@ -12,14 +12,15 @@ import concurrent.futures
 import fractions
 import json
 import os
+import secrets
 import sys
 import time
 
 import av
-import cv2
 import numpy as np
 
-from avjax.data.scenes import canvas, motions, scene, strikes
+from avjax.data.scenes import canvas, motions, sheet, strikes
+from avjax.data.scenes.scene import look_of
 from avjax.data.source import Source
 
 VERSION = 1  # In the folder's name: raise it with any change to what is drawn, heard or told.
@@ -47,7 +48,7 @@ def make(root, split, videos=600, seed=0, seconds=4.0, size=96, fps=16, rate=24_
     Record `i` is of class `i % 12` and has `path`, `label` and `events`, a tuple of
     (seconds from the file's start, kind).  Frames are [size, size], sound is mono.
     """
-    check(split, videos, seconds, size, fps, rate)
+    check(split, videos, seed, seconds, size, fps, rate)
     name = f"v{VERSION}-seed{seed}-{seconds:g}s-{size}px-{fps:g}fps-{rate}hz"
     folder = os.path.join(os.path.abspath(root), name, split)
     os.makedirs(folder, exist_ok=True)
@@ -62,7 +63,7 @@ def make(root, split, videos=600, seed=0, seconds=4.0, size=96, fps=16, rate=24_
         if not os.path.exists(path)
     ]
     if jobs:
-        render_all(jobs, workers or os.cpu_count(), f"rendering {split} to {folder}")
+        render_all(jobs, workers or os.cpu_count(), f"rendering {split}")
     records = tuple(
         {"path": path, "label": i % len(CLASSES), "events": tuple(map(tuple, told[i]["events"]))}
         for i, path in enumerate(paths)
@@ -70,11 +71,13 @@ def make(root, split, videos=600, seed=0, seconds=4.0, size=96, fps=16, rate=24_
     return Source(f"synthetic-{split}", records, CLASSES)
 
 
-def check(split, videos, seconds, size, fps, rate):
+def check(split, videos, seed, seconds, size, fps, rate):
     if split not in SPLITS:
         raise ValueError(f"the synthetic world has no split {split!r}: use one of {SPLITS}")
     if size % 2 or size < 32:
         raise ValueError(f"size={size}: H.264 needs an even size, and the scenes 32 or more")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: use 0 or more")
     if videos < 1 or seconds <= 0 or fps <= 0 or rate < 8_000:
         raise ValueError(
             f"videos={videos}, seconds={seconds}, fps={fps}, rate={rate}: at least one video of"
@@ -86,7 +89,7 @@ def world(seed, split, i, seconds):
     """(look, scene, rng of the picture, rng of the sound) of video i."""
     sequence = np.random.SeedSequence([seed, SPLITS.index(split), i])
     plot, picture, sound = (np.random.Generator(np.random.PCG64(s)) for s in sequence.spawn(3))
-    look = scene.look_of(plot)
+    look = look_of(plot)
     return look, SCENES[i % len(CLASSES)](plot, look, seconds), picture, sound
 
 
@@ -110,10 +113,15 @@ def write_truth(path, told):
             raise ValueError(f"{path} is of another version of this world: delete its folder")
         if len(old) >= len(lines):
             return
-    part = f"{path}.{os.getpid()}.part"
+    part = unfinished(path)
     with open(part, "w", encoding="utf-8") as file:
         file.writelines(lines)
     os.replace(part, path)
+
+
+def unfinished(path):
+    """A name for what will be `path` when whole: hosts that share a folder never share this."""
+    return f"{path}.{secrets.token_hex(4)}.part"
 
 
 def imagine(seed, split, i, seconds, size, fps, rate):
@@ -138,12 +146,12 @@ def imagine(seed, split, i, seconds, size, fps, rate):
 def render(path, seed, split, i, seconds, size, fps, rate):
     """Renders video i to an mp4 file, which appears under its name only when it is whole."""
     frames, sound = imagine(seed, split, i, seconds, size, fps, rate)
-    part = f"{path}.{os.getpid()}.part"
+    part = unfinished(path)
     with av.open(part, "w", format="mp4") as file:
         video = file.add_stream("libx264", rate=fractions.Fraction(fps).limit_denominator(1000))
         video.width, video.height, video.pix_fmt = size, size, "yuv420p"
-        video.codec_context.thread_count = 1
-        video.options = {"preset": "ultrafast", "crf": "20", "g": "16"}
+        video.codec_context.thread_count = 1  # Videos run side by side already.
+        video.options = {"preset": "ultrafast", "crf": "22", "g": "16"}
         audio = file.add_stream("aac", rate=rate, layout="mono", bit_rate=64_000)
         for image in frames:
             file.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -156,7 +164,80 @@ def render(path, seed, split, i, seconds, size, fps, rate):
 
 
 def render_all(jobs, workers, title):
-    """Renders every job, in threads, and tells how far it is."""
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for future in [pool.submit(render, *job) for job in jobs]:
+    """Renders every job in threads, which OpenCV, NumPy and FFmpeg let run side by side."""
+    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    try:
+        futures = [pool.submit(render, *job) for job in jobs]
+        done = concurrent.futures.as_completed(futures)
+        for future in progress(done, len(futures), title):
             future.result()
+    finally:  # After an error or Ctrl-C, those not begun are not begun.
+        pool.shutdown(cancel_futures=True)
+
+
+def progress(items, total, title):
+    """Passes `items` on and shows how far it is: a bar on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        from rich import console, progress as bars
+
+        yield from bars.track(
+            items, title, total=total, console=console.Console(stderr=True), transient=True
+        )
+        return
+    said = time.monotonic()
+    print(f"{title}: {total} videos", file=sys.stderr, flush=True)
+    for k, item in enumerate(items, 1):
+        yield item
+        if time.monotonic() - said > 10 or k == total:
+            said = time.monotonic()
+            print(f"{title}: {k}/{total}", file=sys.stderr, flush=True)
+
+
+def contact_sheet(path, source, columns=16):
+    """Saves a PNG of one video a class: every second frame, the waveform, red lines at events."""
+    rows = []
+    for record in source.records[: len(CLASSES)]:
+        with av.open(record["path"]) as file:
+            images = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
+            fps = float(file.streams.video[0].average_rate)
+        with av.open(record["path"]) as file:
+            sound = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])
+            rate = file.streams.audio[0].rate
+        images = np.stack(images[: 2 * columns : 2])
+        shown = 2 * len(images) / fps
+        marks = [t / shown for t, _ in record["events"] if t < shown]
+        name = CLASSES[record["label"]]
+        rows.append((name, images, sound[: int(shown * rate)], marks))
+    sheet.save(path, rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m avjax.data.synthetic",
+        description="Renders the synthetic world to a folder, to look at and to listen to.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("out", help="folder; the videos go to a folder of their own below it")
+    parser.add_argument("--split", default="train", choices=SPLITS)
+    parser.add_argument("--videos", type=int, default=48, help="how many, the classes in turn")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of each")
+    parser.add_argument("--size", type=int, default=96, help="pixels a side, even")
+    parser.add_argument("--fps", type=float, default=16)
+    parser.add_argument("--rate", type=int, default=24_000, help="samples of sound a second")
+    parser.add_argument("--workers", type=int, help="threads; all cores if not given")
+    parser.add_argument("--sheet", metavar="PNG", help="also save a contact sheet, a class a row")
+    flags = vars(parser.parse_args())
+    picture, root = flags.pop("sheet"), flags.pop("out")
+    try:
+        source = make(root, **flags)
+    except ValueError as error:
+        parser.error(str(error))
+    print(os.path.dirname(source[0]["path"]))
+    if picture:
+        contact_sheet(picture, source)
+        print(picture)
+
+
+if __name__ == "__main__":
+    main()

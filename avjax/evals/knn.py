@@ -55,13 +55,18 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 
 def vote(query, key, label, classes: int, k: int, temperature: float, cells: int = 2**24):
-    """Votes [N, classes] for `query` [N, H] of the k nearest of `key` [M, H] with `label` [M]."""
+    """Votes [N, classes] on `query` [N, H] by the k nearest of `key` [M, H] with `label` [M].
+
+    The votes of a row are right up to a factor.
+    """
     votes = np.zeros((len(query), classes))
     rows = max(1, cells // len(key))
     for start in range(0, len(query), rows):
         cosine = query[start : start + rows] @ key.T
         near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        weight = np.exp(np.take_along_axis(cosine, near, axis=1) / temperature)
+        cosine = np.take_along_axis(cosine, near, axis=1)
+        # Relative to the nearest: the same winner, and no overflow at a low temperature.
+        weight = np.exp((cosine - cosine.max(1, keepdims=True)) / temperature)
         here = np.arange(start, start + len(cosine))
         np.add.at(votes, (here[:, None], label[near]), weight)
     return votes

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def make(
-    strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
     validation: float = 0.2,
     seed: int = 0,
     steps: int = 1000,

@@ -4,16 +4,19 @@ Decoding is what an evaluation costs.  A suite therefore reads its train and tes
 single time, averages the clips of a record, and hands the same `Features` to every score.
 """
 
+import logging
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
 import jax
 import numpy as np
-from absl import logging
 
 from avjax.data import pipeline
 from avjax.types import Evaluator, TrainState
+
+log = logging.getLogger(__name__)
 
 SIZE = 64  # Height and width of a picture in the gallery.
 
@@ -50,6 +53,9 @@ def make(
         test/label                 int32 [N]            gallery/sound  uint8 [M, 64, 64]
         test/classes               str [C], if known
     """
+    for part, data in (("train", train), ("test", test)):
+        if data is not None and len(data["source"]) == 0:
+            raise ValueError(f"{part} source {data['source'].name!r} of a suite has no records")
     for name, score in scores.items():
         try:
             score(None if train is None else known(train["source"]), known(test["source"]))
@@ -63,14 +69,25 @@ def make(
                 continue
             wanted = thumbnails if part == "test" else 0
             parts[part], gallery = look(embed, ts, data, batch_size, wanted, part)
-            out[f"{part}/records"] = len(parts[part].label)
-            out[f"{part}/dropped"] = len(data["source"]) - len(parts[part].label)
+            out |= counts(part, data, len(parts[part].label))
         for name, score in scores.items():
             found = score(parts.get("train"), parts["test"])
             out.update({f"{name}/{metric}": value for metric, value in found.items()})
         return out | arrays(parts["test"]) | gallery
 
     return evaluate
+
+
+def counts(part: str, data: dict, read: int) -> dict[str, int]:
+    """How many records were read and not; raises where more are broken than `max_broken`."""
+    source = data["source"]
+    dropped = len(source) - read
+    if dropped > data.get("max_broken", 1.0) * len(source):
+        raise RuntimeError(
+            f"{dropped} of {len(source)} records of {part} source {source.name!r} are broken, more "
+            f"than max_broken = {data['max_broken']:.1%}: the log names them"
+        )
+    return {f"{part}/records": read, f"{part}/dropped": dropped}
 
 
 def known(source) -> Features:
@@ -83,35 +100,40 @@ def known(source) -> Features:
 
 def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
     """Embeds every clip of `data`: (features by record, pictures of up to `wanted` records)."""
-    source = data["source"]
+    source, view = data["source"], data["view"]
     size, hosts = len(source), jax.process_count()
-    if size == 0:
-        raise ValueError(f"{part} source {source.name!r} has no records: nothing to evaluate")
     # A host sees the pixels of its own share only, so the gallery of many hosts is thinner.
     chosen = set(np.linspace(0, size - 1, min(size, wanted)).astype(int).tolist())
     pictures, sums, clips = {}, {}, np.zeros(size, np.int64)
 
-    def on_fault(*fault):
-        logging.warning("%s of %s: %s", part, source.name, " ".join(map(str, fault)))
+    def on_fault(path, reason):
+        log.warning("%s record of %s left out: %s: %s", part, source.name, path, reason)
 
-    batches = pipeline.evaluate(
-        **data, batch_size=batch_size, shard=(jax.process_index(), hosts), on_fault=on_fault
-    )
-    total = -(-size * data["view"].count // batch_size)
+    reading = {name: value for name, value in data.items() if name != "max_broken"}
+    shard = jax.process_index(), hosts
+    batches = pipeline.evaluate(**reading, batch_size=batch_size, shard=shard, on_fault=on_fault)
+    each = max(1, batch_size // hosts // view.count)  # Records a host puts into a batch.
+    total = math.ceil(math.ceil(size / hosts) / each)
     for step, batch in enumerate(batches, 1):
-        picture(batch, data["view"].rate, chosen - pictures.keys(), pictures)
+        picture(batch, view.rate, chosen - pictures.keys(), pictures)
         out = embed(ts, batch)
-        mask = np.asarray(out["mask"], bool)
-        row = np.asarray(out["index"])[mask]
-        np.add.at(clips, row, 1)
-        for name in (name for name, value in out.items() if isinstance(value, dict)):
-            for kind in ("features", "embedding"):
-                value = np.asarray(out[name][kind], np.float32)[mask]
-                into = sums.setdefault((name, kind), np.zeros((size, value.shape[-1]), np.float32))
-                np.add.at(into, row, value)
+        add(out, sums, clips)
         if step % max(1, total // 10) == 0:
-            logging.info("%s of %s: %d of %d batches", part, source.name, step, total)
+            log.info("%s of %s: %d of %d batches", part, source.name, step, total)
     return mean(sums, clips, source, part), stack(pictures)
+
+
+def add(out: dict, sums: dict, clips: np.ndarray) -> None:
+    """Adds the clips that `embed` gave to the `sums` and counts [N] of their records."""
+    mask = np.asarray(out["mask"], bool)
+    row = np.asarray(out["index"])[mask]
+    np.add.at(clips, row, 1)
+    for name in (name for name, value in out.items() if isinstance(value, dict)):
+        for kind in ("features", "embedding"):
+            value = np.asarray(out[name][kind], np.float32)[mask]
+            if (name, kind) not in sums:
+                sums[name, kind] = np.zeros((len(clips), value.shape[-1]), np.float32)
+            np.add.at(sums[name, kind], row, value)
 
 
 def mean(sums: dict, clips: np.ndarray, source, part: str) -> Features:
@@ -143,6 +165,8 @@ def arrays(test: Features) -> dict[str, np.ndarray]:
 
 def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
     """Adds to `into` (middle frame, sound) of the first good clip of each chosen record."""
+    if "video" not in batch or "audio" not in batch:
+        return
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
         if batch["mask"][i] and row in chosen and row not in into:
             video = np.asarray(batch["video"][i])

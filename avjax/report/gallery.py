@@ -65,7 +65,8 @@ def section(arrays: dict, count: int = 12, top: int = 5) -> str:
             f"<h4>{escape(q)} finds {escape(k)}</h4><p class=note>Half of these {len(picked)} "
             f"queries were picked where the nearest match is right, half where it is wrong, as far "
             f"as there are any. In truth {right} of {len(found)} are right. Matches are sought "
-            f"among the {len(found)} records that have pictures, of {total}.</p>{lines}"
+            f"among the {len(found)} records that have pictures, of {total}. Under a match: its "
+            f"place, ✓ if it is the query's own record and ✗ if not, its cosine.</p>{lines}"
         )
     return "".join(parts)
 

@@ -43,9 +43,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .28rem 1rem .28rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere }
 .wide { overflow-x: auto } .wide td + td, .wide th + th { text-align: right; white-space: nowrap }
-.wide td:first-child { min-width: 12rem } th { color: var(--soft); font-weight: 500 }
+.wide td:first-child { white-space: nowrap } th { color: var(--soft); font-weight: 500 }
 td small { color: var(--soft) }
-.panels { display: grid; gap: .9rem; margin: .9rem 0; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
+.panels { display: grid; gap: .9rem; margin: .9rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
 .panels.large { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)) }
 .panel { margin: 0; padding: .7rem .8rem .4rem; background: var(--card);
   border: 1px solid var(--line); border-radius: 8px }
@@ -246,7 +247,10 @@ def number(value: float) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m avjax.report.html", description=__doc__)
     parser.add_argument("workdir", help="the folder of a run")
-    path = write(parser.parse_args(arguments).workdir)
+    try:
+        path = write(parser.parse_args(arguments).workdir)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -90,7 +90,7 @@ def burst(page, x, y, inner, outer, ink, rays=8, width=0.015):
 
 
 def backdrop(rng, pixels):
-    """A random background, uint8 [pixels, pixels, 3]: a gradient, soft clouds, sometimes stripes."""
+    """A random background, uint8 [pixels, pixels, 3]: a gradient, clouds, sometimes stripes."""
     ends = np.array(
         [color(rng.random(), rng.uniform(0, 0.7), rng.uniform(0.1, 0.75)) for _ in "ab"]
     )
@@ -134,7 +134,7 @@ def distractors(rng):
 
 
 def camera(rng, size, seconds):
-    """(page, t) -> uint8 [size, size, 3]: a slow random pan and zoom, perhaps mirrored, with noise."""
+    """(page, t) -> uint8 [size, size, 3]: a slow pan and zoom, perhaps mirrored, with noise."""
     start, end = rng.uniform(-0.06, 0.06, (2, 2))
     zoom = rng.uniform(0.92, 1.08, 2)
     tilt = rng.uniform(-0.06, 0.06)

@@ -10,7 +10,7 @@ from avjax.data.scenes.scene import Scene, around, beats, pitch_of, seen, turnin
 
 def lamp(rng, look, seconds):
     """Two lamps take turns; the siren's pitch is that of the one which is lit."""
-    times = beats(rng, seconds, 0.5 - 0.25 * look.speed, 0.8 - 0.4 * look.speed)
+    times = beats(rng, seconds, 0.26 - 0.08 * look.speed, 0.43 - 0.13 * look.speed)
     other = round((look.hue + rng.uniform(0.3, 0.7)) % 1.0, 4)
     inks, pitches = (look.ink, canvas.color(other)), (look.pitch, pitch_of(other, look.size))
     radius, apart = 0.09 + 0.06 * look.size, rng.uniform(0.2, 0.28)
@@ -184,7 +184,7 @@ def balloon(rng, look, seconds):
         puff = 0.5 + 0.5 * np.cos(2 * np.pi * puffs * since)
         squeak = tones.sweep(look.pitch * (1 + 1.5 * part), rate, ((1, 1.0), (2, 0.7), (3, 0.3)))
         hiss = tones.noise(rng, samples, rate, 3000, 9000)
-        track = puff * (0.12 + 0.2 * part) * squeak + 0.06 * puff * hiss
+        track = puff * (0.2 + 0.3 * part) * squeak + 0.1 * puff * hiss
         for at in times:
             tones.lay(track, tones.hit(rng, 0.15, rate, 100, 8000, 30), at, rate, 0.8)
             tones.lay(track, tones.ring(look.pitch * 0.5, 0.2, rate, ((1, 1.0),), 20), at, rate)

@@ -22,7 +22,7 @@ class Look(NamedTuple):
     hue: float  # 0 red, 1 violet.
     size: float
     speed: float
-    pitch: float  # Hz
+    pitch: float  # Hz; a scene sounds at this, or at a fixed multiple of it.
     ink: tuple  # The sounding thing's color,
     dark: tuple  # the same in shade,
     trim: tuple  # and the color of what it stands on or hangs from.
@@ -49,6 +49,7 @@ def pitch_of(hue, size):
 
 
 def look_of(rng):
+    """A random look; the same draws in every class, so that looks alone name no class."""
     hue, size, speed = (round(rng.random(), 4) for _ in range(3))
     ink, bright = canvas.color(hue), rng.random() < 0.5
     trim = canvas.color(rng.random(), rng.uniform(0, 0.3), 0.9 if bright else 0.15)

@@ -110,9 +110,11 @@ def string(rng, look, seconds):
                     for u in along
                 ]
                 canvas.line(page, curve, ink, 0.03)
-        nearer = k if since < until else k + 1
-        x, y = 0.5 + (where - 0.5) * 0.5, heights[which[nearer]]
-        y += 0.5 * (t - times[nearer]) if abs(t - times[nearer]) < 0.16 else 0.08
+        # The pick goes through the string, glides to the next and waits above it.
+        high, after = heights[which[k]], heights[which[k + 1]]
+        moments = (0.0, 0.1, since + until - 0.12, since + until)
+        x = 0.5 + (where - 0.5) * 0.5
+        y = float(np.interp(since, moments, (high, high + 0.06, after - 0.1, after)))
         canvas.polygon(page, [(x, y), (x - 0.045, y - 0.1), (x + 0.045, y - 0.1)], look.ink)
 
     def sound(rng, samples, rate):
@@ -130,7 +132,7 @@ def string(rng, look, seconds):
 
 def pendulum(rng, look, seconds):
     """A pendulum ticks when it touches the post at either end of its swing."""
-    count, times = turning(rng, 1.6 + 1.6 * look.speed, 0.35)
+    count, times = turning(rng, 1.9 + 1.5 * look.speed, 0.3)
     touches = times(seconds)
     length, reach = rng.uniform(0.5, 0.62), rng.uniform(0.5, 0.7)
     radius, top = 0.06 + 0.06 * look.size, 0.14

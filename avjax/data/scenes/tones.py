@@ -16,7 +16,10 @@ def lay(track, sound, start, rate, gain=1.0):
 
 
 def ring(pitch, seconds, rate, partials, decay):
-    """A struck tone: partials ((multiple, loudness), ...) that die at `decay` a second, high ones first."""
+    """A struck tone of partials ((multiple, loudness), ...); high ones die first.
+
+    decay: the lowest falls by a factor e in 1 / `decay` seconds.
+    """
     t = np.arange(int(seconds * rate)) / rate
     tone = np.zeros_like(t)
     for multiple, loudness in partials:

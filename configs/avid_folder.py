@@ -1,0 +1,70 @@
+"""Cross-AVID on your own folder of videos.  Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943.
+
+python -m avjax.main --config configs/avid_folder.py --config.data.root=DIR
+
+DIR holds mp4, mkv, webm, avi or mov files; the names of its sub-folders are taken for classes.
+`--config.data.splits=FILE` is a CSV with the columns `path` and `split` (or split1, split2, ... and
+`--config.data.fold=2`); without it every file's name decides, by its hash.
+
+Small nets and pictures for a CPU; `--config configs/avid_folder.py:large` has those of the paper.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+from configs import parts
+
+SIZES = {
+    "small": dict(depth=10, width=24, pixels=64, head=(256, 256, 128), window=512, hop=480, batch=64),
+    "large": dict(depth=18, width=64, pixels=224, head=(512, 512, 128), window=1024, hop=240, batch=256),
+}
+
+
+def get_config(size="small"):
+    s = SIZES[size]
+    c = ml_collections.ConfigDict()
+    c.seed, c.batch_size, c.steps = 0, s["batch"], 900
+    c.log_every, c.save_every, c.keep, c.refresh_every = 10, 50, 2, 0
+    c.calibration = 256
+    c.sharding = ((".*", ()),)
+
+    c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
+    folder = dict(
+        fn="avjax.data.folder",
+        root=c.data.get_ref("root"),
+        splits=c.data.get_ref("splits"),
+        fold=c.data.get_ref("fold"),
+    )
+    train, test = dict(folder, split="train"), dict(folder, split="test")
+    clip = dict(frames=8, fps=8.0, size=s["pixels"], seconds=2.0, rate=24_000)
+    c.data.train = parts.training_clips(train, **clip, area=0.2)
+    c.method = dict(
+        fn="avjax.methods.avid",
+        model=parts.towers(
+            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=s["depth"], width=s["width"]),
+            audio=dict(fn="avjax.nets.audio2d.Conv2D", width=s["width"]),
+            head=s["head"],
+            window=s["window"],
+            hop=s["hop"],
+        ),
+        # Paper: AVID draws 1024 negatives from a memory bank; here they are the batch.
+        negatives=dict(fn="avjax.negatives.in_batch"),
+        contrast=dict(fn="avjax.contrast.info_nce"),
+        terms=dict(v2a=1.0, a2v=1.0),
+        temperature=0.1,
+    )
+    c.optimizer = dict(
+        fn="optax.adamw",
+        learning_rate=dict(
+            fn="optax.warmup_cosine_decay_schedule",
+            init_value=0.0, peak_value=1e-3, warmup_steps=50, decay_steps=c.get_ref("steps"),
+        ),
+        weight_decay=1e-3,
+    )  # fmt: skip
+    c.evals = dict(
+        folder=parts.suite(
+            train=parts.judging_clips(train, **clip, count=4),
+            test=parts.judging_clips(test, **clip, count=4),
+        )
+    )
+    return c

@@ -1,0 +1,75 @@
+"""The front door, as a user's shell sees it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def avjax(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "avjax.main", *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+
+@pytest.mark.parametrize(
+    "flag,told",
+    [
+        ("--config.batchsize=64", 'Did you mean "batch_size"'),
+        ("--config.method.temperatur=1", 'Did you mean "temperature"'),
+        ("--config.batch_size=many", "batch_size"),
+        ("--wordkir=x", "wordkir"),
+    ],
+)
+def test_a_misspelt_flag_is_refused_with_the_nearest_name(flag, told):
+    done = avjax("--config", "configs/smoke.py", flag)
+    assert done.returncode and told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_lists_the_flags():
+    told = avjax("--help").stdout
+    for flag in ("--config", "--workdir", "--mode", "dry_run"):
+        assert flag in told
+
+
+def test_a_missing_folder_is_said_in_one_line(tmp_path):
+    done = avjax(
+        "--config", "configs/avid_folder.py", "--config.data.root=/nowhere", "--workdir", str(tmp_path)
+    )  # fmt: skip
+    assert done.returncode and "config.data.train" in done.stderr and "/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["avid_folder.py", "avid_folder.py:large", "avid_kinetics.py"])
+def test_configs_for_ones_own_videos_plan_a_run(name, clips_folder, tmp_path):
+    """On a folder of a few rendered files, with the batch cut to fit."""
+    done = avjax(
+        "--config", f"configs/{name}", f"--config.data.root={clips_folder}", "--dry_run",
+        "--config.batch_size=4", "--workdir", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "data.train: video uint8[4, 8" in done.stdout and "mesh: {'data': 1}" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def clips_folder(tmp_path_factory):
+    """Videos in one folder a class."""
+    from avjax.data import synthetic
+
+    root = tmp_path_factory.mktemp("clips")
+    source = synthetic.make(str(root / "world"), "train", videos=24, seconds=2.5, size=32)
+    for record in source:
+        place = root / "videos" / source.classes[record["label"]]
+        place.mkdir(parents=True, exist_ok=True)
+        os.link(record["path"], place / Path(record["path"]).name)
+    return root / "videos"

@@ -1,0 +1,241 @@
+"""The report of a run: one page, whole by itself, whatever the run's folder holds."""
+
+import json
+import re
+from html import unescape
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from avjax.report import gallery, html, plots
+
+HOSTILE = "<script>alert('&$x_{1}$')</script>"
+METRICS = (
+    "loss", "loss/v2a", "loss/a2v", "grad_norm", "clips_per_second", "wait_share",
+    "eval/toys/retrieval/v2a/r1", "eval/toys/retrieval/a2v/r1", "eval/toys/retrieval/v2a/chance",
+    "eval/toys/retrieval/v2a/median_rank", "eval/toys/knn/video/top1", "eval/toys/test/records",
+    "eval/short",
+)  # fmt: skip
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def write_metrics(path, names=METRICS, steps=range(10, 210, 10)):
+    lines = ["step,name,value"]
+    for name in names:
+        at = (0, 100, 200) if name.startswith("eval/") else steps
+        quoted = '"' + name.replace('"', '""') + '"'
+        lines += [f"{step},{quoted},{100 / (step + 3)}" for step in at]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def arrays(n=40, shown=20, classes=("cat", "dog")):
+    """A test set where the even records find their sound and the odd ones do not."""
+    rng = np.random.default_rng(0)
+    video = unit(rng.normal(size=(n, 64)))
+    audio = np.where(np.arange(n)[:, None] % 2, unit(rng.normal(size=(n, 64))), video)
+    row = np.arange(0, n, n // shown)
+    row[1::2] += 1
+    return {
+        "test/video/embedding": video,
+        "test/audio/embedding": audio,
+        "test/index": np.arange(n, dtype=np.int32),
+        "test/label": (np.arange(n) % 2).astype(np.int32),
+        "test/classes": np.array(classes),
+        "gallery/row": row.astype(np.int32),
+        "gallery/frame": rng.integers(0, 256, (len(row), 64, 64, 3)).astype(np.uint8),
+        "gallery/sound": rng.integers(0, 256, (len(row), 64, 64)).astype(np.uint8),
+    }
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    run = tmp_path / "first run"
+    (run / "evals").mkdir(parents=True)
+    config = {"batch_size": 32, "steps": 200, "seed": 7, "method": {"fn": "avjax.methods.avid"}}
+    (run / "config.json").write_text(json.dumps(config))
+    write_metrics(run / "metrics.csv")
+    np.savez(run / "evals" / "toys.npz", **arrays())
+    return run
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page; fails on tags that are not closed in their order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.text = [], [], [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_report_is_one_page_that_loads_nothing(workdir):
+    path = html.write(workdir)
+    assert path == workdir / "report.html"
+    assert sorted(p.name for p in workdir.iterdir()) == [
+        "config.json", "evals", "metrics.csv", "report.html"
+    ]  # fmt: skip
+    text = path.read_text()
+    page = Page(text)
+    assert not re.search(r"https?:|url\((?!#)|@import", text)
+    assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
+    links = [v for k, v in page.attributes if k in ("src", "href", "xlink:href", "data", "srcset")]
+    assert links and all(v.startswith(("data:image/jpeg;base64,", "#")) for v in links)
+    assert page.tags.count("svg") >= 6
+    ids = [v for k, v in page.attributes if k == "id"]
+    assert {v[1:] for v in links if v[0] == "#"} <= set(ids)
+
+
+def test_report_names_every_metric_and_the_facts(workdir):
+    text = Page(html.write(workdir).read_text()).text
+    for name in METRICS:
+        assert name in text
+    for fact in ("avjax.methods.avid", "first run", "200 of 200", "6,400", "untrained"):
+        assert fact in text
+
+
+def test_best_is_lowest_for_ranks_and_highest_for_accuracy():
+    x = np.array([0, 100, 200])
+    table = html.evaluation_table(
+        {
+            "eval/s/r/v2a/median_rank": (x, np.array([50.0, 3, 9])),
+            "eval/s/r/v2a/r1": (x, np.array([1.0, 30, 20])),
+            "eval/s/knn/top1": (x[1:], np.array([np.nan, 44.0])),
+            "eval/s/r/v2a/chance": (x, np.full(3, 2.0)),
+        }
+    )
+    cells = [re.findall("<td>(.*?)</td>", line)[1:] for line in table.split("<tr>")[2:]]
+    assert cells == [
+        ["50", "9", "3 <small>step 100</small>"],
+        ["1", "20", "30 <small>step 100</small>"],
+        ["–", "44", "44 <small>step 200</small>"],
+        ["2", "2", "–"],
+    ]
+
+
+def test_hostile_names_are_only_text(workdir):
+    names = [HOSTILE, f"loss/{HOSTILE}", "_hidden", f"eval/{HOSTILE}/{HOSTILE}/{HOSTILE}/{HOSTILE}"]
+    names += [f"eval/toys/r/{HOSTILE}/r1", "eval/toys/r/_a/r1"]
+    write_metrics(workdir / "metrics.csv", [*METRICS, *names])
+    config = {"method": HOSTILE, "</pre><script>": 1, "steps": HOSTILE, "optimizer": [HOSTILE]}
+    (workdir / "config.json").write_text(json.dumps(config))
+    np.savez(workdir / "evals" / "toys.npz", **arrays(classes=(HOSTILE, "'\"><img src=x>")))
+    text = html.write(workdir).read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert not [v for k, v in page.attributes if k == "src" and not v.startswith("data:")]
+    for name in names:
+        assert name in page.text
+    assert unescape(text).count(HOSTILE) > 10
+
+
+@pytest.mark.parametrize("missing", ["config.json", "metrics.csv", "evals/toys.npz", "all"])
+def test_report_says_what_is_missing(workdir, missing):
+    says = {
+        "config.json": "config.json is missing",
+        "metrics.csv": "No training metrics",
+        "evals/toys.npz": "No gallery",
+    }
+    for name in says if missing == "all" else [missing]:
+        (workdir / name).unlink()
+    text = Page(html.write(workdir).read_text()).text
+    for name, sentence in says.items():
+        assert (sentence in text) == (missing in ("all", name))
+
+
+def test_report_survives_broken_files(workdir):
+    with (workdir / "metrics.csv").open("a") as file:
+        file.write('300,loss,nan\n310,loss\n,,\n320,"lo')
+    (workdir / "evals" / "torn.npz").write_bytes(b"PK\x03\x04 torn")
+    (workdir / "config.json").write_text('{"batch_size": ')
+    text = Page(html.write(workdir).read_text()).text
+    assert "metrics.csv has 3 lines" in text
+    assert "torn.npz cannot be read" in text and "config.json cannot be read" in text
+    assert "at 1 of 21 logged steps" in text
+    with pytest.raises(FileNotFoundError, match="is no folder"):
+        html.write(workdir / "elsewhere")
+
+
+def test_a_step_logged_twice_counts_once(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,name,value\n20,loss,3\n10,loss,1\n20,loss,2\n")
+    curves, torn = html.read_metrics(path)
+    np.testing.assert_array_equal(curves["loss"], [[10, 20], [1, 2]])
+    assert torn == 0
+
+
+def test_the_same_run_gives_the_same_page(workdir):
+    assert html.write(workdir).read_bytes() == html.write(workdir).read_bytes()
+
+
+def test_gallery_shows_half_right_half_wrong_with_true_ranks():
+    data = arrays()
+    text = gallery.section(data, count=8, top=3)
+    assert text.count("class=line") == 16
+    assert text.count("tile query") == 16
+    # Four queries find theirs first; wrong ones end with the right one, framed as such.
+    assert text.count("<b>1 ✓") == 8 and text.count("<b>1 ✗") == 8
+    assert text.count("tile right") == 16
+    shown = np.flatnonzero(np.isin(data["test/index"], data["gallery/row"]))
+    video, audio = data["test/video/embedding"], data["test/audio/embedding"]
+    for found, i in zip(gallery.search(video, audio, shown, 3), shown):
+        assert found.rank == 1 + (video[i] @ audio.T > video[i] @ audio[i] + 1e-5).sum()
+        assert (found.matches[0] == found.at) == (i % 2 == 0)
+
+
+def test_gallery_does_not_flatter_a_collapsed_net():
+    same = np.full((10, 4), 0.5, np.float32)
+    found = gallery.search(same, same, np.arange(10), 3)
+    assert all(f.rank == 5.5 and f.matches[0] != f.at and f.matches[-1] == f.at for f in found)
+
+
+def test_gallery_leaves_out_rows_without_embedding_and_needs_two_modalities():
+    data = arrays()
+    for name in ("test/video/embedding", "test/audio/embedding", "test/index", "test/label"):
+        data[name] = data[name][1:]  # The first record, which has a picture, was not readable.
+    assert "row 0," not in gallery.section(data) and "row 3," in gallery.section(data)
+    del data["test/audio/embedding"]
+    assert "No gallery" in gallery.section(data)
+
+
+def test_pick_fills_up_from_the_other_side():
+    right = np.array([True] * 3 + [False] * 17)
+    assert sum(right[gallery.pick(right, 12)]) == 3 and len(gallery.pick(right, 12)) == 12
+    assert gallery.pick([True] * 5, 12) == [0, 1, 2, 3, 4]
+    assert len(set(gallery.pick(right, 12))) == 12
+
+
+def test_smoothing_begins_at_the_first_value_and_skips_what_is_not_finite():
+    y = np.array([8.0] * 50 + [np.nan] + [8.0] * 49)
+    np.testing.assert_allclose(plots.smooth(y, share=0.1), 8)
+    y = np.random.default_rng(0).normal(size=1000)
+    assert plots.smooth(y)[100:].std() < 0.3 * y.std()
+    x, thinned = plots.thin(np.arange(10_000), np.arange(10_000.0), points=100)
+    assert len(x) == 100 and thinned[0] == pytest.approx(49.5)
+
+
+def test_command_line_writes_the_report(workdir, capsys):
+    html.main([str(workdir)])
+    assert "report.html" in capsys.readouterr().out and (workdir / "report.html").exists()
+    with pytest.raises(SystemExit):
+        html.main([str(workdir / "elsewhere")])
+    assert "is no folder" in capsys.readouterr().err
