@@ -129,6 +129,8 @@ def make_embed(method: Method, mesh):
 
     def embed(params, state, batch):
         known = {k: batch[k] for k in ("index", "label", "mask")}
+        if "audio" in batch and "video" in batch:  # Silence by absence says nothing of a picture.
+            known["mask"] &= batch["has_audio"]
         return {**method.embed(params, state, batch), **known}
 
     embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))

@@ -23,8 +23,8 @@ SIZES = {
 def get_config(size="small"):
     s = SIZES[size]
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, s["batch"], 900
-    c.log_every, c.save_every, c.keep, c.refresh_every = 10, 50, 2, 0
+    c.seed, c.batch_size, c.steps = 0, s["batch"], 1400
+    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 100, 2, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
@@ -57,7 +57,7 @@ def get_config(size="small"):
         fn="optax.adamw",
         learning_rate=dict(
             fn="optax.warmup_cosine_decay_schedule",
-            init_value=0.0, peak_value=1e-3, warmup_steps=50, decay_steps=c.get_ref("steps"),
+            init_value=0.0, peak_value=2e-3, warmup_steps=100, decay_steps=c.get_ref("steps"),
         ),
         weight_decay=1e-3,
     )  # fmt: skip

@@ -18,7 +18,7 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
-def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4) -> dict:
+def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4, hue=0.2) -> dict:
     """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
 
     area: the least share of the picture that a crop keeps.
@@ -34,7 +34,7 @@ def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, ar
             dict(fn="avjax.data.video.flip"),
             dict(
                 fn="avjax.data.video.color_jitter",
-                brightness=jitter, contrast=jitter, saturation=jitter, hue=jitter / 2,
+                brightness=jitter, contrast=jitter, saturation=jitter, hue=hue,
             ),
             dict(fn="avjax.data.audio.gain"),
         ),

@@ -21,6 +21,7 @@ from avjax.data.media import (  # noqa: F401 (decode.open_media is the door to b
     named,
     open_media,
     packets,
+    packets_until,
     seek_points,
 )
 
@@ -42,6 +43,7 @@ def frames(media, start, count, fps, short_side=None):
     """
     if media.video is None:
         raise MediaError(media.path, "has no picture")
+    _check_size(media, media.info.width, media.info.height)
     with named(media.path):
         times = start + np.arange(count) / fps
         for point in seek_points(start, media.info.video_start):
@@ -89,6 +91,11 @@ def _check_whole(media, wanted, end, promised):
         raise MediaError(media.path, f"is cut short: ends {end}, not at {promised:.3f} s")
 
 
+def _check_size(media, width, height):
+    if width * height > MAX_PIXELS:
+        raise MediaError(media.path, f"{width} x {height} pixels; at most {MAX_PIXELS}")
+
+
 def _shown(media, times, point):
     """The frames shown at `times`, one each; empty if decoding began too late for the first.
 
@@ -100,7 +107,7 @@ def _shown(media, times, point):
     slack = min(base / 2, 0.0005) + 1e-6  # Matroska rounds its time stamps to 1 ms.
     # AVI keeps no times of showing: there is one frame a chunk, shown as they come out.
     counted = media.container.format.name == "avi"
-    found, end = _gather(packets(media, stream, point), times[-1] + slack, base)
+    found, end = packets_until(media, stream, point, times[-1] + slack)
     if end is not None:
         _check_whole(media, times[-1], end, media.info.video_end)
     if point is not None:  # What comes before a key frame cannot be decoded.
@@ -119,15 +126,27 @@ def _shown(media, times, point):
     if known:
         found = found[: 1 + max(i for i, p in enumerate(found) if p.pts in wanted)]
     decoded = _decode(context, found, wanted if known else None)
-    first = min(p.dts or 0 for p in found) if counted else None
-    best, best_time = [None] * len(times), np.full(len(times), -math.inf)
-    for number, frame in enumerate(decoded):
-        stamp = first + number if counted else frame.pts
-        time = -math.inf if stamp is None else stamp * base
-        for i in np.flatnonzero((time <= times + slack) & (time > best_time)):
+    return _choose(decoded, times + slack, base, stamps if counted else None, point is None)
+
+
+def _choose(decoded, times, base, stamps, from_start):
+    """For each of `times` the last frame at or before it; empty if the first has none.
+
+    Frame k is shown at stamps[k], or where stamps is None at its own time stamp.
+    """
+    best, best_time, number = [None] * len(times), np.full(len(times), -math.inf), 0
+    for number, frame in enumerate(decoded, 1):
+        if number == 1 and not (from_start or frame.key_frame):
+            return []  # AVI calls frames key frames that are not.
+        if stamps is not None:
+            time = stamps[min(number, len(stamps)) - 1]
+        else:
+            time = -math.inf if frame.pts is None else frame.pts * base
+        for i in np.flatnonzero((time <= times) & (time > best_time)):
             best[i], best_time[i] = frame, time
+    complete = best[0] is not None and (stamps is None or number == len(stamps))
     earliest = next((frame for frame in best if frame is not None), None)
-    if best[0] is None and point is not None or earliest is None:
+    if earliest is None or not (complete or from_start):
         return []
     return [earliest if frame is None else frame for frame in best]
 
@@ -141,24 +160,6 @@ def _decode(context, found, wanted):
     yield from context.decode(None)
 
 
-def _gather(stream_packets, last, base):
-    """The packets of all frames up to `last` seconds, and the end of the stream if it is met."""
-    found, beyond, end = [], 0, -math.inf
-    for packet in stream_packets:
-        if packet.dts is None and packet.size == 0:  # PyAV's mark of the end of the file.
-            break
-        found.append(packet)
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None:
-            end = max(end, (stamp + (packet.duration or 0)) * base)
-        # A frame is never shown before it is decoded; where the decoding time stands in
-        # for a missing time of showing, 16 packets are the most a decoder reorders.
-        beyond += packet.dts is not None and packet.dts * base > last
-        if beyond > 16:
-            return found, None
-    return found, end
-
-
 def _pixels(media, shown, short_side):
     """AVFrames -> uint8 [count, H, W, 3], upright and with square pixels."""
     frame = shown[0]
@@ -168,8 +169,7 @@ def _pixels(media, shown, short_side):
     if short_side:
         scale = short_side / min(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    if max(width * height, frame.width * frame.height) > MAX_PIXELS:
-        raise MediaError(media.path, f"{width} x {height} pixels; at most {MAX_PIXELS}")
+    _check_size(media, width, height)
     scaler = "AREA" if width * height < frame.width * frame.height / 4 else "BILINEAR"
     reformatter, converted = VideoReformatter(), {}
     for frame in shown:

@@ -124,5 +124,6 @@ def _require(splits, rows, real):
         whole = os.path.realpath(os.path.join(real, path))
         if os.path.commonpath([whole, real]) != real:
             raise ValueError(
-                f"{path} is a link out of {real}, to {whole}: copy the file, or use a root above both"
+                f"{path} is a link out of {real}, to {whole}: copy the file, or use a root that "
+                "holds both"
             )

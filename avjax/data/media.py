@@ -119,6 +119,24 @@ def packets(media, stream, point):
         yield packet
 
 
+def packets_until(media, stream, point, last):
+    """The packets of all frames up to `last` seconds, and the end of the stream if it is met."""
+    base, found, beyond, end = float(stream.time_base), [], 0, -math.inf
+    for packet in packets(media, stream, point):
+        if packet.dts is None and packet.size == 0:  # PyAV's mark of the end of the file.
+            break
+        found.append(packet)
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None:
+            end = max(end, (stamp + (packet.duration or 0)) * base)
+        # A frame is never shown before it is decoded; where the decoding time stands in
+        # for a missing time of showing, 16 packets are the most a decoder reorders.
+        beyond += packet.dts is not None and packet.dts * base > last
+        if beyond > 16:
+            return found, None
+    return found, end
+
+
 def _pick(streams):
     """The first stream with a decoder that is not cover art, or None."""
     for stream in streams:
@@ -126,6 +144,7 @@ def _pick(streams):
             continue
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
     return None
 

@@ -9,18 +9,14 @@ hosts, workers and threads may change between two runs without changing a batch.
 import contextlib
 import functools
 import logging
-import os
-import threading
-import time
 
-import cv2
 import numpy as np
 
 from avjax.data import decode
+from avjax.data.workers import run
 
 ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
 ALLOWED = 3  # Broken files forgiven before their share counts: the first few say little.
-CHUNK = 8  # Examples a worker process hands over at a time.
 
 
 def report(path, reason):
@@ -52,6 +48,8 @@ def train(
       on_fault: called with (path, reason) once for each broken file.
     """
     share = _share(batch_size, shard)
+    if seed < 0:
+        raise ValueError(f"seed {seed}: use 0 or more")
     if view.count != 1:
         raise ValueError(f"the view has {view.count} clips a record; training takes 1")
     if batch_size > len(source):
@@ -64,7 +62,7 @@ def train(
         _train_example, source, view, tuple(transforms), batch_size, seed, slots
     )
     stop = 2**40 if stop is None else stop
-    batches = functools.partial(_run, example, start * share, stop * share, share, share, workers)
+    batches = functools.partial(run, example, start * share, stop * share, share, share, workers)
     return _watched(batches, source, max_broken, on_fault)
 
 
@@ -83,13 +81,13 @@ def evaluate(source, view, transforms, batch_size, shard=(0, 1), workers=None, o
             f"use a batch_size of at least {view.count * shard[1]}"
         )
     each = -(-len(source) // shard[1])  # Records of a host.
-    batches = -(-each // records)
+    last = -(-each // records) * records
     blank = _blank(view, tuple(transforms))
     example = functools.partial(
         _eval_example, source, view, tuple(transforms), blank, shard[0] * each, each
     )
-    run = functools.partial(_run, example, 0, batches * records, records, share, workers)
-    return _reported(run, on_fault)
+    batches = functools.partial(run, example, 0, last, records, share, workers)
+    return _reported(batches, on_fault)
 
 
 def _share(batch_size, shard):
@@ -108,9 +106,7 @@ def _train_example(source, view, transforms, batch_size, seed, slots, number):
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, step, slot, attempt])
         if attempt:
-            # A neighbor from outside this batch, so that it is not in it twice.
-            outside = len(source) - batch_size
-            at = (batch + 1) * batch_size + int(rng.integers(outside or len(source)))
+            at = (batch + 1) * batch_size + _neighbor(rng, slot, attempt, batch_size, len(source))
         row = int(order[at % len(source)])
         try:
             clips = _clips(source[row], row, view, transforms, [rng], strict=True)
@@ -120,10 +116,23 @@ def _train_example(source, view, transforms, batch_size, seed, slots, number):
     return None, faults
 
 
+def _neighbor(rng, slot, attempt, batch_size, size):
+    """How far after a batch the replacement of a broken record lies, in its epoch's order.
+
+    Slots take from places of their own, so that a batch does not hold a record twice;
+    where these are all broken or there are none, from anywhere.
+    """
+    outside = size - batch_size
+    rounds = outside // batch_size
+    if rounds and attempt < ATTEMPTS // 2:
+        return slot + batch_size * int(rng.integers(rounds))
+    return int(rng.integers(outside or size))
+
+
 @functools.lru_cache(maxsize=2)
 def _order(seed, epoch, size):
-    """The order of the records in an epoch."""
-    return np.random.default_rng([seed, epoch, size]).permutation(size)
+    """The order of the records in an epoch; a fifth number sets its seed apart from examples'."""
+    return np.random.default_rng([seed, epoch, 0, 0, 1]).permutation(size)
 
 
 def _eval_example(source, view, transforms, blank, first, each, number):
@@ -158,7 +167,11 @@ def _clips(record, row, view, transforms, rngs, strict):
                 silence = np.zeros(view.samples, np.int16)
                 sound = has_audio and decode.sound(media, audio, view.samples, view.rate)
                 clip["audio"] = sound if has_audio else silence
-            clips.append(_transformed(clip, transforms, rng))
+            try:
+                clips.append(_transformed(clip, transforms, rng))
+            except Exception as error:
+                error.add_note(f"while transforming a clip of {media.path}")
+                raise
     return _stack(clips, row, record.get("label", -1), has_audio, True)
 
 
@@ -201,79 +214,6 @@ def _blank(view, transforms):
     clip = _transformed(clip, transforms, np.random.default_rng(0))
     clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * view.count
     return _stack(clips, 0, -1, False, False)
-
-
-def _join(rows, examples):
-    """(clips, faults) of several examples -> one batch of `rows` rows, and all their faults."""
-    faults = [fault for _, some in examples for fault in some]
-    examples = [example for example, _ in examples]
-    if any(example is None for example in examples):
-        return None, faults
-    batch = {}
-    for name in examples[0]:
-        shapes = {example[name].shape[1:] for example in examples}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"clips of different sizes in a batch, {name} {sorted(shapes)}: let the transforms "
-                "end in one size, e.g. with avjax.data.video.center_crop(size)"
-            )
-        parts = [example[name] for example in examples]
-        missing = rows - sum(len(part) for part in parts)
-        if missing > 0:
-            parts.append(np.zeros((missing, *parts[0].shape[1:]), parts[0].dtype))
-        batch[name] = np.concatenate(parts)
-    return batch, faults
-
-
-def _run(example, first, last, records, rows, workers):
-    """Iterates over (batch, faults), made ahead of time by threads or by processes."""
-    # Late, since Grain imports JAX where it is installed; avjax.data itself does not.
-    import grain
-
-    cv2.setNumThreads(1)
-    data = grain.MapDataset.range(first, last).map(example)
-    if workers:
-        from absl import flags
-
-        if not flags.FLAGS.is_parsed():  # Grain reads its own flags, which needs this.
-            flags.FLAGS.mark_as_parsed()
-        chunk = max(size for size in range(1, CHUNK + 1) if records % size == 0)
-        # A chunk has as many rows as it has; only the whole batch is filled up.
-        data = data.batch(chunk, batch_fn=functools.partial(_join, 0))
-        data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
-        data = data.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=functools.partial(_start_worker, os.getpid()),
-        )
-    else:
-        threads = _cores()
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-        data, chunk = data.to_iter_dataset(options), 1
-    data = data.batch(records // chunk, batch_fn=functools.partial(_join, rows))
-    data = grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=2)
-    iterator = iter(data)
-    try:
-        yield from iterator
-    finally:
-        iterator.close()
-
-
-def _start_worker(parent, index, count):
-    """Keeps a worker process to one core, and from outliving its parent."""
-    del index, count
-    cv2.setNumThreads(1)
-
-    def leave_with_parent():
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def _cores():
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _watched(batches, source, max_broken, on_fault):

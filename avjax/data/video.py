@@ -85,7 +85,12 @@ def _draw_crop(rng, height, width, area, aspect):
 
 
 def _resize(video, height, width):
-    """Scales frames, bilinearly; averages areas where it shrinks, lest fine patterns alias."""
+    """Scales frames, bilinearly; averages areas where it shrinks, lest fine patterns alias.
+
+    The mean over areas is the nearer to the antialiased filter of the reference (PIL's):
+    shrinking 1.8 times, 1.4 gray levels off against 3.5.  It costs five times as much, so
+    it is left out where there is little to alias.
+    """
     if video.shape[1:3] == (height, width):
         return video
     shrink = max(video.shape[1] / height, video.shape[2] / width)
@@ -115,8 +120,11 @@ def _saturation(image, factor):
 
 def _hue(image, turn):
     """Turns the hue by a share of the full circle, in 256 steps."""
+    steps = round(turn * 256) % 256
+    if steps == 0:
+        return image
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(round(turn * 256) % 256)
+    hsv[..., 0] += np.uint8(steps)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 

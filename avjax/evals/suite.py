@@ -56,11 +56,7 @@ def make(
     for part, data in (("train", train), ("test", test)):
         if data is not None and len(data["source"]) == 0:
             raise ValueError(f"{part} source {data['source'].name!r} of a suite has no records")
-    for name, score in scores.items():
-        try:
-            score(None if train is None else known(train["source"]), known(test["source"]))
-        except ValueError as error:
-            raise ValueError(f"score {name!r} of a suite: {error}") from error
+    scores = usable(scores, train and known(train["source"]), known(test["source"]))
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
         parts, out = {}, {}
@@ -76,6 +72,24 @@ def make(
         return out | arrays(parts["test"]) | gallery
 
     return evaluate
+
+
+def usable(scores: dict[str, Score], train: Features | None, test: Features) -> dict[str, Score]:
+    """The scores that these records allow.
+
+    Without any label, those that want labels are named and left out; else a score that the
+    records do not fit is an error.
+    """
+    kept = {}
+    for name, score in scores.items():
+        try:
+            score(train, test)
+            kept[name] = score
+        except ValueError as error:
+            if (test.label >= 0).any():
+                raise ValueError(f"score {name!r} of a suite: {error}") from error
+            log.warning("score %r left out: %s", name, error)
+    return kept
 
 
 def counts(part: str, data: dict, read: int) -> dict[str, int]:

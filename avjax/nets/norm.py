@@ -1,6 +1,9 @@
 """Batch normalization (Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167)."""
 
+import functools
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -28,39 +31,65 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (c,))
         dtype = x.dtype if self.dtype is None else jnp.dtype(self.dtype)
         if not train:
-            return _affine(x, mean.value, var.value, scale, bias, self.epsilon, dtype)
+            rows = x.reshape(-1, c)
+            y = _affine(rows, mean.value, var.value, scale, bias, self.epsilon)
+            return y.astype(dtype).reshape(x.shape)
 
         if x.shape[0] % self.groups:
             raise ValueError(
                 f"batch of {x.shape[0]} is no multiple of groups={self.groups}: "
                 "change batch_size or the groups of the batch normalization"
             )
-        grouped = x.reshape(self.groups, -1, c)
-        m, v = _moments(grouped)
+        if self.groups == 1:
+            rows = x.reshape(-1, c)
+            y, m, v = _normalize(rows, scale, bias, self.epsilon)
+        else:
+            rows = x.reshape(self.groups, -1, c)
+            one = functools.partial(_normalize, epsilon=self.epsilon)
+            y, m, v = jax.vmap(one, in_axes=(0, None, None))(rows, scale, bias)
+            m, v = m.mean(0), v.mean(0)
         if not self.is_initializing():
-            n = grouped.shape[1]
+            n = rows.shape[-2]
             for running, now in ((mean, m), (var, v * (n / max(n - 1, 1)))):
-                now = lax.stop_gradient(now).mean((0, 1))
                 old = running.value
-                running.value = old + (1 - self.momentum) * (now - old).astype(old.dtype)
-        y = _affine(grouped, m, v, scale, bias, self.epsilon, dtype)
-        return y.reshape(x.shape)
+                running.value = old + (1 - self.momentum) * (now.astype(old.dtype) - old)
+        return y.astype(dtype).reshape(x.shape)
 
 
-def _moments(x):
-    """Mean and biased variance [G, 1, C] of `x` [G, M, C], in float32 at least."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = x.mean(1, keepdims=True)
-    return mean, jnp.square(x - mean).mean(1, keepdims=True)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize(x, scale, bias, epsilon):
+    """[M, C] normalized by itself; its mean and biased variance [C], in float32 at least.
+
+    The gradient is written out: autodiff would keep float32 copies of a bfloat16 input
+    for it.  No gradient flows through the mean and variance that are returned.
+    """
+    return _normalize_forward(x, scale, bias, epsilon)[0]
 
 
-def _affine(x, mean, var, scale, bias, epsilon, dtype):
-    a = lax.rsqrt(var + epsilon) * _like(scale, var)
-    b = _like(bias, var) - mean * a
-    high = jnp.promote_types(x.dtype, a.dtype)
-    return (x.astype(high) * _like(a, x) + _like(b, x)).astype(dtype)
+def _normalize_forward(x, scale, bias, epsilon):
+    high = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = high.mean(0)
+    # Around the mean: E[x^2] - E[x]^2 loses all digits of a small variance.
+    var = jnp.square(high - mean[None]).mean(0)
+    y = _affine(x, mean, var, scale, bias, epsilon)
+    return (y.astype(x.dtype), mean, var), (x, mean, var, scale, bias)
 
 
-def _like(a, x):
-    """`a` [..., C] with as many axes as `x`."""
-    return a.reshape((1,) * (x.ndim - a.ndim) + a.shape)
+def _normalize_backward(epsilon, saved, cotangents):
+    x, mean, var, scale, bias = saved
+    dy = cotangents[0].astype(mean.dtype)
+    n, rstd = x.shape[0], lax.rsqrt(var + epsilon)
+    centered = x.astype(mean.dtype) - mean[None]
+    dbias, dscale = dy.sum(0), (dy * centered).sum(0) * rstd
+    along = dscale * rstd / n  # How much of the input itself its gradient loses.
+    dx = (dy - (dbias / n)[None] - centered * along[None]) * (scale * rstd)[None]
+    return dx.astype(x.dtype), dscale.astype(scale.dtype), dbias.astype(bias.dtype)
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _affine(x, mean, var, scale, bias, epsilon):
+    """[M, C] less `mean`, divided by the deviation, scaled and shifted, not rounded."""
+    a = lax.rsqrt(var + epsilon) * scale
+    return (x.astype(mean.dtype) - mean[None]) * a[None] + bias[None]
