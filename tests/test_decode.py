@@ -15,7 +15,9 @@ SIZE = (48, 64)  # Height, width.
 def numbered(i):
     """A picture that tells its number: 8 bits as 4 x 2 black and white blocks."""
     bits = (i >> np.arange(8)) & 1
-    return np.kron(bits.reshape(2, 4), np.full((24, 16), 255)).astype(np.uint8)[..., None].repeat(3, 2)
+    return (
+        np.kron(bits.reshape(2, 4), np.full((24, 16), 255)).astype(np.uint8)[..., None].repeat(3, 2)
+    )
 
 
 def number(image):
@@ -301,7 +303,7 @@ def test_what_is_no_media_file_is_refused(tmp_path):
             pass
     os.mkfifo(tmp_path / "fifo.mp4")
     for name in ("fifo.mp4", "missing.mp4", ".", "nul\0.mp4"):
-        with fails(""), decode.open_media(f"{tmp_path}/{name}"):
+        with fails(None), decode.open_media(f"{tmp_path}/{name}"):
             pass
     for address in ("http://127.0.0.1:9/a.mp4", f"concat:{good}|{good}", f"file:{good}"):
         with fails("No such file"), decode.open_media(address):
@@ -313,6 +315,7 @@ def test_pictures_and_files_too_large_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("avjax.data.decode.MAX_PIXELS", 1000)
     with decode.open_media(path) as media, fails("at most 1000"):
         decode.frames(media, 0.0, 1, 16)
+    monkeypatch.undo()
     monkeypatch.setattr("avjax.data.media.MAX_PACKETS", 10)
     with decode.open_media(path) as media, fails("more than 10 packets"):
         decode.frames(media, 3.0, 1, 16)

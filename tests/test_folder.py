@@ -86,7 +86,7 @@ def test_labels_are_the_same_in_every_split(root, tmp_path):
         ("path,split\nconcat:{0}|{0},train\n", "inside it"),
         ("path,split\n,train\n", "inside it"),
         ("", "no column"),
-        ("path,split\n\0,train\n", ""),
+        ("path,split\n\0,train\n", None),
     ],
 )
 def test_a_wrong_table_is_refused_by_name(root, tmp_path, text, says):

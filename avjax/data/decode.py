@@ -6,7 +6,6 @@ their start times, edit lists or encoder delays are.
 """
 
 import math
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -31,6 +30,7 @@ SKIPPABLE = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
 # Sound is decoded from this long before the wanted start: Opus needs 80 ms to settle,
 # MP3 borrows bits from up to nine frames (235 ms) before.
 PREROLL = 0.25
+MAX_RATE = 768_000
 CUT_SHORT = 0.5  # Seconds that may be missing of what the header promises.
 
 
@@ -71,8 +71,8 @@ def sound(media, start, samples, rate):
         if not pieces:
             return np.zeros(samples, np.int16)
         native = pieces[0][2]
-        if any(piece[2] != native for piece in pieces):
-            raise MediaError(media.path, "changes its sampling rate on the way")
+        if native > MAX_RATE or any(piece[2] != native for piece in pieces):
+            raise MediaError(media.path, f"has no one sampling rate up to {MAX_RATE} Hz")
         # The line begins where both clocks, the file's and the wanted one, have a sample.
         common = math.gcd(native, rate)
         tick = math.floor((start - 0.02) * common)
@@ -164,26 +164,29 @@ def _pixels(media, shown, short_side):
     """AVFrames -> uint8 [count, H, W, 3], upright and with square pixels."""
     frame = shown[0]
     ratio = media.video.sample_aspect_ratio or media.video.codec_context.sample_aspect_ratio
-    ratio = ratio if ratio and Fraction(1, 8) <= ratio <= 8 else 1
+    ratio = float(ratio or 1)
+    ratio = ratio if 1 / 8 <= ratio <= 8 else 1.0
     width, height = max(1, round(frame.width * ratio)), frame.height
     if short_side:
         scale = short_side / min(width, height)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
     _check_size(media, width, height)
     scaler = "AREA" if width * height < frame.width * frame.height / 4 else "BILINEAR"
-    reformatter, converted = VideoReformatter(), {}
-    for frame in shown:
-        if id(frame) not in converted:
-            rgb = reformatter.reformat(
-                frame, width, height, "rgb24", interpolation=scaler, threads=1
-            )
-            converted[id(frame)] = _upright(rgb.to_ndarray(), frame)
-    return np.stack([converted[id(frame)] for frame in shown])
+    reformatter, out, first = VideoReformatter(), None, {}
+    for i, frame in enumerate(shown):
+        if id(frame) in first:
+            out[i] = out[first[id(frame)]]
+            continue
+        rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=scaler, threads=1)
+        image = _upright(rgb.to_ndarray(), frame)
+        out = np.empty((len(shown), *image.shape), np.uint8) if out is None else out
+        out[i], first[id(frame)] = image, i
+    return out
 
 
 def _upright(image, frame):
     """Applies the display matrix: a multiple of 90 degrees, mirrored or not."""
-    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
@@ -204,11 +207,12 @@ def _pieces(media, point, end):
                 raise
             continue  # Right after a seek some decoders miss what came before.
         for frame in decoded:
-            time = following if frame.pts is None else float(frame.pts * frame.time_base)
+            time = following if frame.time is None else frame.time
             following = time + frame.samples / frame.sample_rate
             array = frame.to_ndarray()
-            planar = array if frame.format.is_planar else array.reshape(frame.samples, -1).T
-            pieces.append((time, planar, frame.sample_rate))
+            if len(array) == 1:  # One channel, or all of them in turn.
+                array = array.reshape(frame.samples, -1).T
+            pieces.append((time, array, frame.sample_rate))
         if following > end:
             break
     return pieces
@@ -216,14 +220,19 @@ def _pieces(media, point, end):
 
 def _line_up(pieces, start, rate, length):
     """Pieces -> one float32 [length] from `start` seconds on, mono; zeros in the gaps."""
-    line, following = np.zeros(length, np.float32), None
+    line, runs, following = np.zeros(length, np.float32), [], -math.inf
     for time, samples, _ in pieces:
         at = round((time - start) * rate)
         # Containers that count milliseconds put frames a few samples off: those are no gaps.
-        if following is not None and abs(at - following) <= 0.003 * rate:
+        if abs(at - following) <= 0.003 * rate and len(samples) == len(runs[-1][1][0]):
             at = following
+            runs[-1][1].append(samples)
+        else:
+            runs.append((at, [samples]))
         following = at + samples.shape[1]
-        low, high = max(at, 0), min(following, length)
+    for at, parts in runs:
+        samples = np.concatenate(parts, axis=1)
+        low, high = max(at, 0), min(at + samples.shape[1], length)
         if low < high:
             line[low:high] = _mono(samples[:, low - at : high - at])
     return line
@@ -232,12 +241,12 @@ def _line_up(pieces, start, rate, length):
 def _mono(samples):
     """[channels, n] of any sample type -> float32 [n] in [-1, 1], the mean of the channels."""
     kind = samples.dtype
-    mean = samples.mean(axis=0, dtype=np.float32)
+    mean = samples.sum(axis=0, dtype=np.float32) / np.float32(len(samples))
     if kind == np.uint8:
         return (mean - 128.0) / 128.0
     if kind.kind == "i":
         return mean / -float(np.iinfo(kind).min)
-    return np.nan_to_num(mean, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.where(np.isfinite(mean), mean, np.float32(0))
 
 
 def _resample(wave, native, rate):

@@ -22,6 +22,8 @@ MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames a sec
 MAX_STREAMS = 100
 # Seeks that land too late (MPEG-TS, broken indices) are tried again from farther back.
 BACK = (0.0, 2.0, 20.0)
+# Titles are not always UTF-8, which from version 19 on PyAV takes as they are.
+LENIENT = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class MediaError(Exception):
@@ -71,8 +73,11 @@ def open_media(path):
             "format_whitelist": CONTAINERS,
             "max_pixels": str(MAX_PIXELS),
             "max_streams": str(MAX_STREAMS),
+            # FFmpeg decodes a few frames to learn how they are stored: their pixels don't matter.
+            "skip_loop_filter": "all",
+            "skip_idct": "all",
         }
-        container = av.open(path, options=options, metadata_errors="ignore")
+        container = av.open(path, options=options, **LENIENT)
     with container:
         with named(path):
             video, audio = _pick(container.streams.video), _pick(container.streams.audio)
@@ -103,12 +108,12 @@ def packets(media, stream, point):
     """Packets of `stream` in decoding order, from the key frame before `point` on."""
     for other in media.container.streams:
         other.discard = Discard.default if other is stream else Discard.all
-    first = stream.start_time or 0
+    first, base = stream.start_time or 0, float(stream.time_base)
     if point is None:
         # MPEG-TS seeks by decoding time, which comes before the time of the first frame.
-        at = first - math.ceil(10 / stream.time_base)
+        at = first - math.ceil(10 / base)
     else:
-        at = math.floor(point / stream.time_base)
+        at = math.floor(point / base)
     try:
         media.container.seek(at, stream=stream)
     except av.FFmpegError:
