@@ -13,10 +13,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "The run's config: a Python file, see configs/.", lock_config=True)
-flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config> when not given.")
-flags.DEFINE_enum("mode", "train", ["train", "eval"], "eval: judge the newest checkpoint, train no further.")
-flags.DEFINE_bool("dry_run", False, "Print config, batch shapes, parameter counts and mesh, and stop.")
+config_flags.DEFINE_config_file("config", None, "The run's config: a Python file, see configs/.")
+flags.DEFINE_string("workdir", None, "The run's folder; without it, runs/<name of the config>.")
+flags.DEFINE_enum("mode", "train", ["train", "eval"], "eval: judge the newest checkpoint only.")
+flags.DEFINE_bool("dry_run", False, "Print config, batch shapes, parameter counts, mesh; stop.")
 
 
 def main(argv):

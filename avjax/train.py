@@ -13,6 +13,7 @@ from avjax.build import build
 from avjax.data import pipeline
 from avjax.types import Method, TrainState
 
+
 def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
     """Trains as `config` says, or goes on where the newest checkpoint in `workdir` ends.
 
@@ -31,17 +32,16 @@ def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
             raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
         log, embed = logs.metrics(workdir, int(ts.step)), make_embed(method, mesh)
 
-        def judge(ts, due):
+        def judge(ts, step, always):
             for name, (every, evaluator) in evals.items():
-                known = train and log.has(int(ts.step), f"eval/{name}/")
-                if due(every) and not known:
-                    values = evaluator(embed, ts)
-                    log.write(int(ts.step), judged(workdir, name, values))
+                due = always or (every and step % every == 0)
+                if due and not (train and log.has(step, f"eval/{name}/")):
+                    log.write(step, judged(workdir, name, evaluator(embed, ts)))
 
         if train:
             ts = loop(config, method, data, mesh, ts, places, checkpoints, log, judge)
             checkpoints.wait_until_finished()
-        judge(ts, lambda every: True)
+        judge(ts, int(ts.step), always=True)
     if report and jax.process_index() == 0:
         report(workdir)
     return ts
@@ -49,39 +49,42 @@ def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
 
 def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> TrainState:
     """Steps from where `ts` is to the end of the run."""
-    first, last, every = int(ts.step), config["steps"], config["log_every"]
+    first, last = int(ts.step), config["steps"]
     if first == 0:
-        judge(ts, lambda every: True)  # Untrained: what the trained nets are compared with.
+        judge(ts, 0, always=True)  # Untrained: what the trained nets are compared with.
     step = make_step(method, build(config["optimizer"]), places, mesh)
     refresh = method.refresh and jax.jit(method.refresh, out_shardings=places.state)
-    progress, window, previous, wait, since = logs.progress(last, first), [], None, 0.0, time.perf_counter()
+    progress, window, previous = logs.progress(last, first), [], None
     batches = pipeline.train(**data, **shard(), start=first, stop=last)
+    since, wait = time.perf_counter(), 0.0
     for n in range(first + 1, last + 1):
         asked = time.perf_counter()
         batch = sharding.put(next(batches), mesh)
-        if previous is None or jax.tree.leaves(previous)[0].is_ready():
+        if previous is None or previous["loss"].is_ready():
             wait += time.perf_counter() - asked  # The device had nothing to do.
         ts, metrics = step(ts, batch)
         window.append(metrics)
         jax.block_until_ready(previous)  # One step ahead of the device is enough.
         previous = metrics
-        if n % every == 0 or n == last:
+        if refresh and n % config["refresh_every"] == 0:
+            rng = jax.random.fold_in(jax.random.fold_in(ts.rng, n), 1)
+            ts = ts.replace(state=refresh(ts.params, ts.state, rng))
+        scalars = None
+        if n % config["log_every"] == 0 or n == last:
             scalars = average(window)
+            logs.check_finite(n, scalars)
             seconds = time.perf_counter() - since
             scalars["clips_per_second"] = len(window) * config["batch_size"] / seconds
             scalars["wait_share"] = wait / seconds
-            logs.check_finite(n, scalars)
             log.write(n, scalars)
-            progress.advance(n, scalars)
-            window, wait, since = [], 0.0, time.perf_counter()
-        else:
-            progress.advance(n)
-        if refresh and n % config["refresh_every"] == 0:
-            ts = ts.replace(state=refresh(ts.params, ts.state, jax.random.fold_in(ts.rng, -n)))
+        progress.advance(n, scalars)
         if n % config["save_every"] == 0 or n == last:
-            logs.check_finite(n, average([metrics]))
+            logs.check_finite(n, average([metrics]))  # What is saved must be sound.
             checkpoint.save(checkpoints, ts)
-        judge(ts, lambda every: every and n % every == 0 and n < last)
+        if n < last:
+            judge(ts, n, always=False)
+        if scalars:  # Saving and judging are not training time.
+            window, since, wait = [], time.perf_counter(), 0.0
     progress.close()
     return ts
 

@@ -15,15 +15,15 @@ from ml_collections import config_dict
 from configs import parts
 
 SIZES = {
-    "small": dict(depth=10, width=24, pixels=64, head=(256, 256, 128), window=512, hop=480, batch=64),
-    "large": dict(depth=18, width=64, pixels=224, head=(512, 512, 128), window=1024, hop=240, batch=256),
+    "small": dict(depth=10, width=24, pixels=64, head=(256, 256, 128), window=512, hop=480),
+    "large": dict(depth=18, width=64, pixels=224, head=(512, 512, 128), window=1024, hop=240),
 }
 
 
 def get_config(size="small"):
     s = SIZES[size]
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, s["batch"], 1400
+    c.seed, c.batch_size, c.steps = 0, 64, 1400
     c.log_every, c.save_every, c.keep, c.refresh_every = 20, 100, 2, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)

@@ -18,7 +18,9 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
-def training_clips(source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4, hue=0.2) -> dict:
+def training_clips(
+    source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4, hue=0.2
+) -> dict:
     """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
 
     area: the least share of the picture that a crop keeps.

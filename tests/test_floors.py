@@ -34,7 +34,9 @@ def test_imports_go_down():
                 there = name.split(".")[1]
                 assert height[there] <= height[here], f"{path} imports {name}, a floor above"
                 if here == there:
-                    assert here in SIDEWAYS, f"{path} imports {name}: {here} do not import each other"
+                    assert here in SIDEWAYS, (
+                        f"{path} imports {name}: {here} do not import each other"
+                    )
 
 
 def test_data_does_without_jax():

@@ -89,19 +89,22 @@ def test_bank_matches_the_reference_program(golden, variant, terms):
         rows, y = jnp.asarray(g[f"avid/{step}/neg_idx"]), jnp.asarray(g[f"avid/{step}/y"])
         c = contrast.logistic(float(-np.log(16 * g[f"avid/{variant}/{step}/Z"][0])))
         raw = {m: jnp.asarray(g[f"avid/{step}/{m}"]) for m in memory}
-
-        def loss(raw):
-            z = {m: x / jnp.linalg.norm(x, axis=1, keepdims=True) for m, x in raw.items()}
-            each = [
-                negatives.against(memory[k], z[q] / 0.07, y, rows, c).mean()
-                for q, k in (TERMS[t] for t in terms)
-            ]
-            return sum(each) / len(each), z
-
-        (value, z), grads = jax.value_and_grad(loss, has_aux=True)(raw)
-        memory = {m: bank.update(s, z[m], y) for m, s in memory.items()}
+        value, grads = jax.value_and_grad(avid)(raw, memory, rows, y, c, terms)
+        memory = {m: bank.update(s, unit_rows(raw[m]), y) for m, s in memory.items()}
         name = f"avid/{variant}/{step}"
         np.testing.assert_allclose(value, g[f"{name}/loss"], rtol=2e-6)
         for m in memory:
             np.testing.assert_allclose(grads[m], g[f"{name}/d{m}"], rtol=1e-4, atol=1e-6)
             np.testing.assert_allclose(memory[m], g[f"{name}/mem_{m}"], atol=1e-6)
+
+
+def unit_rows(x):
+    return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+
+def avid(raw, memory, rows, y, c, terms):
+    """AVID's loss of raw embeddings {modality: [B, D]} against rows of the memories."""
+    z = {m: unit_rows(x) for m, x in raw.items()}
+    pairs = [TERMS[t] for t in terms]
+    each = [negatives.against(memory[k], z[q] / 0.07, y, rows, c).mean() for q, k in pairs]
+    return sum(each) / len(each)

@@ -16,8 +16,6 @@ import pytest
 
 from avjax.nets.audio2d import Conv2D
 from avjax.nets.heads import Linear, Mlp
-from avjax.nets.norm import BatchNorm
-from avjax.nets.pixels import Normalize
 from avjax.nets.r2plus1d import R2Plus1D
 
 # (ours, theirs) by the leading parts of a name; ours are paths of modules.

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -156,7 +155,12 @@ def test_within_modal_terms_want_a_memory(world):
 def test_the_plan_names_batches_parameters_and_devices(world):
     config = tiny(world)
     told = plan.describe(config, plan.check(config))
-    for words in ("video uint8[8, 4, 16, 16, 3]", "heads_video", "data': 4", "training examples: 24"):
+    for words in (
+        "video uint8[8, 4, 16, 16, 3]",
+        "heads_video",
+        "data': 4",
+        "training examples: 24",
+    ):
         assert words in told
 
 

@@ -14,7 +14,9 @@ def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
     """
 
     def one(stats, part):
-        out, new = model.apply({"params": params, **stats}, part, train=train, mutable="batch_stats")
+        out, new = model.apply(
+            {"params": params, **stats}, part, train=train, mutable="batch_stats"
+        )
         return {**stats, **new}, out
 
     if chunks == 1:
