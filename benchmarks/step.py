@@ -16,7 +16,6 @@ import argparse
 import datetime
 import os
 import platform
-import statistics
 import time
 
 import flax.linen as nn
@@ -210,28 +209,32 @@ def main():
     video = rs.standard_normal((args.batch, args.frames, args.size, args.size, 3))
     audio = rs.standard_normal((args.batch, 200, 257))
     data = video.astype(np.float32), audio.astype(np.float32)
+    print(f"{machine()}; {datetime.date.today()}; jax {jax.__version__}, torch {torch.__version__}")
+    print(f"{args.batch} clips of {args.frames}x{args.size}x{args.size}, depth {args.depth}")
+    for name in (args.only,) if args.only else ("video", "model"):
+        compare(name, args, *data)
+
+
+def compare(name, args, video, audio):
+    """Prints the times of `name`, "video" or "model", by every contender in turn."""
     orders = ("contiguous", "channels-last") if args.device == "cpu" else ("channels-last",)
     dtype = "float32" if args.device == "cpu" else "bfloat16"
-    print(f"{machine()}; {datetime.date.today()}; jax {jax.__version__}, torch {torch.__version__}")
-    print(
-        f"{args.batch} clips of {args.frames}x{args.size}x{args.size}, depth {args.depth}, {dtype}"
-    )
-    for name in (args.only,) if args.only else ("video", "model"):
-        makers = {"avjax": lambda: jax_contender(name, args, dtype, *data)}
-        for order in orders:
-            makers[f"torch {order}"] = lambda o=order: torch_contender(name, args, o, *data)
-        runs, sizes = zip(*(make() for make in makers.values()))
-        if len(set(sizes)) != 1:
-            raise ValueError(f"{name}: parameters {dict(zip(makers, sizes))} are not as many")
-        for run in runs:  # Compiles, and the first step after that is slower too.
-            run(), run()
-        times = np.array([[run() for run in runs] for _ in range(args.reps)])
-        medians = dict(zip(makers, (statistics.median(column) for column in times.T)))
-        best = min(time for maker, time in medians.items() if maker != "avjax")
-        print(f"{name} ({sizes[0]:,} parameters), median of {args.reps} interleaved steps:")
-        for maker, seconds in medians.items():
-            print(f"  {maker:20} {seconds * 1e3:9.1f} ms")
-        print(f"  avjax / PyTorch's best {medians['avjax'] / best:6.2f}", flush=True)
+    contenders = {"avjax": jax_contender(name, args, dtype, video, audio)}
+    for order in orders:
+        contenders[f"torch {order}"] = torch_contender(name, args, order, video, audio)
+    sizes = {maker: size for maker, (_, size) in contenders.items()}
+    if len(set(sizes.values())) != 1:
+        raise ValueError(f"{name}: not as many parameters: {sizes}")
+    runs = [run for run, _ in contenders.values()]
+    for run in runs:  # Compiles; the first step after that is slower too.
+        run(), run()
+    times = np.array([[run() for run in runs] for _ in range(args.reps)])
+    medians = dict(zip(contenders, np.median(times, 0)))
+    best = min(seconds for maker, seconds in medians.items() if maker != "avjax")
+    print(f"{name}, {sizes['avjax']:,} parameters, {dtype}, median of {args.reps}:")
+    for maker, seconds in medians.items():
+        print(f"  {maker:20} {seconds * 1e3:9.1f} ms")
+    print(f"  avjax / PyTorch's best {medians['avjax'] / best:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ import csv
 from avjax import train
 from avjax.report import html
 from configs import parts
-from tests.test_train import tiny
+from tests import tiny
 
 
 def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_path):
     world = tmp_path_factory.mktemp("larger_world")
-    config = tiny(world, steps=150, batch_size=48, log_every=25, save_every=150, calibration=96)
+    config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)
+    config["calibration"] = 96
     clip = dict(frames=6, fps=6.0, size=32, seconds=2.0, rate=16_000)
     source = dict(fn="avjax.data.synthetic", root=str(world), seconds=3.0, size=48)
     ours, theirs = dict(source, split="train", videos=192), dict(source, split="test", videos=96)
@@ -20,11 +21,14 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
         train=parts.judging_clips(ours, **clip, count=2),
         test=parts.judging_clips(theirs, **clip, count=2),
     )
-    for net in config["method"]["model"]["encoders"].values():
-        net["width"] = 8
-    for head in config["method"]["model"]["heads"].values():
-        head["widths"] = (64, 32)
-    config["optimizer"]["learning_rate"] = 2e-3
+    config["method"]["model"] = parts.towers(
+        video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
+        audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
+        head=(64, 32),
+        window=512,
+        hop=480,
+    )
+    config["optimizer"] = dict(fn="optax.adam", learning_rate=2e-3)
     train.run(config, tmp_path, report=html.write)
 
     with open(tmp_path / "metrics.csv", newline="") as f:
@@ -32,7 +36,7 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
     for way in ("v2a", "a2v"):
         name = f"eval/world/retrieval/{way}"
         assert rows[0, f"{name}/median_rank"] > 30
-        assert rows[150, f"{name}/median_rank"] < 24
-        assert rows[150, f"{name}/r10"] > 2.5 * 100 * 10 / 96
+        assert rows[100, f"{name}/median_rank"] < 24
+        assert rows[100, f"{name}/r10"] > 2.5 * 100 * 10 / 96
     page = (tmp_path / "report.html").read_text()
     assert "eval/world/retrieval/v2a/r1" in page and "data:image" in page

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from avjax.nets.audio2d import Conv2D
+from avjax.nets.conv import Conv3D
 from avjax.nets.heads import Linear, Mlp
+from avjax.nets.norm import BatchNorm
+from avjax.nets.pixels import Normalize
 from avjax.nets.r2plus1d import R2Plus1D
 
 # (ours, theirs) by the leading parts of a name; ours are paths of modules.
@@ -118,8 +121,7 @@ def evaluated(variables):
 
     @jax.jit
     def run(variables):
-        keep = lambda module, _: isinstance(module.name, str)  # noqa: E731
-        return Model().apply(variables, video, audio, False, capture_intermediates=keep)
+        return Model().apply(variables, video, audio, False, capture_intermediates=True)
 
     out, aside = run(variables)
     return out, aside["intermediates"]
@@ -216,3 +218,109 @@ def test_parameters_are_as_many_as_the_papers(net, shape, count):
 def test_an_unknown_depth_is_named(net):
     with pytest.raises(ValueError, match=f"depth {net.depth}"):
         jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)), False))
+
+
+def test_bfloat16_comes_near_to_float32():
+    x = jnp.asarray(normal(3, 2, 100, 65))
+    nets = [Conv2D(width=4, dtype=dtype) for dtype in ("float32", "bfloat16")]
+    variables = jax.jit(nets[0].init, static_argnums=2)(jax.random.key(0), x, False)
+    high, low = jax.jit(lambda v: [net.apply(v, x, False) for net in nets])(variables)
+    close(low.astype(jnp.float32), high, 0.05)
+
+
+@pytest.mark.parametrize(
+    "net, shape",
+    [
+        (R2Plus1D(10, dtype="bfloat16"), (2, 8, 32, 32, 3)),
+        (Conv2D(dtype="bfloat16"), (2, 100, 65)),
+    ],
+)
+def test_bfloat16_is_of_activations_only(net, shape):
+    """The dtype of a config is a string; parameters, statistics, gradients stay float32."""
+
+    def run(x):
+        variables = net.init(jax.random.key(0), x, False)
+
+        def loss(params):
+            out, stats = net.apply({**variables, "params": params}, x, True, mutable=True)
+            return out.astype(jnp.float32).sum(), (out, stats)
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    grads, (out, stats) = jax.eval_shape(run, jax.ShapeDtypeStruct(shape, jnp.float32))
+    assert out.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves((stats, grads))} == {jnp.dtype("float32")}
+
+
+def normalized(x, groups=1, train=True):
+    """(outputs, running statistics) of a new BatchNorm on `x` [B, ..., C]."""
+    norm = BatchNorm(groups)
+    variables = norm.init(jax.random.key(0), x, False)
+    return norm.apply(variables, x, train, mutable=["batch_stats"])
+
+
+def test_groups_normalize_each_share_of_the_batch():
+    x = jnp.asarray(normal(0, 6, 5, 4) + 3 * np.arange(6)[:, None, None])
+    whole, stats = normalized(x, 3)
+    parts = [normalized(part) for part in jnp.split(x, 3)]
+    np.testing.assert_allclose(whole, np.concatenate([y for y, _ in parts]), atol=1e-5)
+    for name in ("mean", "var"):
+        each = [part["batch_stats"][name] for _, part in parts]
+        np.testing.assert_allclose(stats["batch_stats"][name], np.mean(each, 0), rtol=1e-5)
+
+
+def test_a_batch_that_groups_do_not_divide_is_named():
+    with pytest.raises(ValueError, match="batch of 5 is no multiple of groups=2"):
+        normalized(jnp.ones((5, 3)), 2)
+
+
+def test_a_small_variance_survives_a_large_mean():
+    """E[x^2] - E[x]^2 in float32 would be off by all of the variance here."""
+    x = normal(0, 4096, 2)
+    out, _ = normalized(jnp.asarray(x + 3000.0))
+    np.testing.assert_allclose(out, (x - x.mean(0)) / x.std(0), atol=2e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_gradient_of_batch_norm_is_autodiffs(groups):
+    """The written one, of inputs, scale and bias, against that of the formula."""
+    x, weights = normal(1, 8, 3, 5).astype(np.float64), normal(2, 8, 3, 5).astype(np.float64)
+    scale, bias = np.linspace(0.5, 2, 5), np.linspace(-1, 1, 5)
+
+    def formula(x, scale, bias):
+        x = x.reshape(groups, -1, 5)
+        x = (x - x.mean(1, keepdims=True)) / jnp.sqrt(x.var(1, keepdims=True) + 1e-5)
+        return (x * scale[None, None] + bias[None, None]).reshape(weights.shape)
+
+    def ours(x, scale, bias):
+        variables = {
+            "params": {"scale": scale, "bias": bias},
+            "batch_stats": {"mean": np.zeros(5), "var": np.ones(5)},
+        }
+        return BatchNorm(groups).apply(variables, x, True, mutable=["batch_stats"])[0]
+
+    with jax.enable_x64(True):
+        grads = [
+            jax.jit(jax.grad(lambda *args, f=f: (weights * f(*args)).sum(), (0, 1, 2)))
+            for f in (ours, formula)
+        ]
+        for mine, theirs in zip(*(grad(x, scale, bias) for grad in grads)):
+            close(mine, theirs, 1e-12)
+
+
+def test_pixels_become_imagenets_floats():
+    pixels = np.arange(2 * 3 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 3, 4, 5, 3)
+    out = Normalize().apply({}, jnp.asarray(pixels), False)
+    expected = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+    assert Normalize(dtype="bfloat16").apply({}, jnp.asarray(pixels), False).dtype == jnp.bfloat16
+
+
+def test_initial_values_lie_within_pytorchs_bounds():
+    """+-1/sqrt(fan in), uniformly, for convolutions and for both parts of a layer."""
+    params = Linear(64).init(jax.random.key(0), jnp.zeros((1, 100)), False)["params"]
+    conv = Conv3D(64, (1, 3, 3)).init(jax.random.key(0), jnp.zeros((1, 1, 4, 4, 16)))
+    kernel = conv["params"]["kernel"]
+    for a, fan in ((params["kernel"], 100), (params["bias"], 100), (kernel, 9 * 16)):
+        assert 0.9 < np.abs(a).max() * fan**0.5 <= 1
+        assert abs(a.std() * (3 * fan) ** 0.5 - 1) < 0.15

@@ -1,4 +1,4 @@
-"""Convolutions and max-pooling of pictures and clips, in the form each backend runs fastest.
+"""Convolutions of pictures and clips, in the form each backend runs fastest.
 
 The nets say what they compute, [N, T, H, W, C] with a kernel [kt, kh, kw, Cin, Cout];
 this file alone knows how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D convolution
@@ -38,18 +38,20 @@ def _conv2d_forward(x, w, strides, pads):
 
 
 def _conv2d_backward(strides, pads, saved, dy):
-    x, w = saved
-    (dx,) = jax.linear_transpose(lambda x: _plain(x, w, strides, pads), x)(dy)
+    def plain(x, w, dy):
+        (dx,) = jax.linear_transpose(lambda x: _plain(x, w, strides, pads), x)(dy)
+        (dw,) = jax.linear_transpose(lambda w: _plain(x, w, strides, pads), w)(dy)
+        return dx, dw
 
-    def plain(x, dy):
-        return jax.linear_transpose(lambda w: _plain(x, w, strides, pads), w)(dy)[0]
-
-    def matmuls(x, dy):
-        return _weight_gradient(x, dy, w.shape[:2], strides, pads).astype(w.dtype)
+    def matmuls(x, w, dy):
+        dw = _weight_gradient(x, dy, w.shape[:2], strides, pads).astype(w.dtype)
+        if dy.size > dy.shape[-1] ** 2:  # More places than channels.
+            return plain(x, w, dy)[0], dw
+        return _input_gradient(x.shape, w, dy, strides, pads), dw
 
     # Chosen where the program is lowered, not by the backend of this process: a TPU
     # program may be compiled on a machine that has none.
-    return dx, lax.platform_dependent(x, dy, cpu=matmuls, default=plain)
+    return lax.platform_dependent(*saved, dy, cpu=matmuls, default=plain)
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
@@ -82,8 +84,9 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
         down = [slice(i, i + (band - 1) * sh + 1, sh) for i in range(kh)]
         across = [slice(j, j + (wo - 1) * sw + 1, sw) for j in range(kw)]
         taps = jnp.concatenate([x[:, i, j] for i in down for j in across], -1)
-        over = ((0, 1, 2), (0, 1, 2)), ((), ())
-        return lax.dot_general(dy, taps, over, preferred_element_type=accumulator)
+        # Widened first: a CPU has no matmul of bfloat16 that is summed in float32.
+        dy, taps = dy.astype(accumulator), taps.astype(accumulator)
+        return lax.dot_general(dy, taps, (((0, 1, 2), (0, 1, 2)), ((), ())))
 
     def add(total, k):
         i, j = k // bands * group, k % bands * band
@@ -92,12 +95,31 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
 
     count = n // group * bands
     if count == 1:
-        total = one(x, dy)
-    else:
-        total, _ = lax.scan(add, jnp.zeros((co, kh * kw * c), accumulator), jnp.arange(count))
+        return one(x, dy).T.reshape(*kernel, c, co)
+    total, _ = lax.scan(add, jnp.zeros((co, kh * kw * c), accumulator), jnp.arange(count))
     # As [Cout, taps] the matmul is a third faster than as [taps, Cout]; the barrier keeps
     # XLA from turning it round again.
     return lax.optimization_barrier(total).T.reshape(*kernel, c, co)
+
+
+def _input_gradient(shape, w, dy, strides, pads):
+    """The gradient [N, H, W, C] of a small picture: each tap's share, where it belongs.
+
+    XLA would first transpose the kernel, which takes a CPU longer than the rest if the
+    kernel is larger than the picture.
+    """
+    accumulator = jnp.promote_types(dy.dtype, jnp.float32)
+    # [N, H', W', kh, kw, C]
+    shares = lax.dot_general(
+        dy.astype(accumulator), w.astype(accumulator), (((3,), (3,)), ((), ()))
+    )
+    total = jnp.zeros(shape, accumulator)
+    for tap in itertools.product(range(w.shape[0]), range(w.shape[1])):
+        edges = [(0, 0, 0)]
+        for k, n, o, s, p in zip(tap, shape[1:3], dy.shape[1:3], strides, pads):
+            edges.append((k - p[0], n - (k - p[0]) - (o - 1) * s - 1, s - 1))
+        total += lax.pad(shares[:, :, :, *tap], jnp.zeros((), accumulator), (*edges, (0, 0, 0)))
+    return total.astype(dy.dtype)
 
 
 def spatial(x, w, strides, pads):
@@ -121,12 +143,8 @@ def pointwise(x, w, strides):
 
 
 def full(x, w, strides, pads):
-    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] as a 2-D one: the taps of time become channels.
+    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] as a 2-D one: the taps of time become channels."""
 
-    The input is so copied kt times; it is copied again for the gradient, not kept.
-    """
-
-    @jax.checkpoint
     def fold(x, w):
         kt, kh, kw, c, co = w.shape
         x = jnp.pad(x, ((0, 0), pads[0], *((0, 0),) * 3))
@@ -140,7 +158,8 @@ def full(x, w, strides, pads):
 
     if w.shape[0] * w.shape[3] <= 16:  # A stem: few channels starve a matrix unit.
         return fold(x, w)
-    return lax.platform_dependent(x, w, cpu=fold, default=plain)
+    # The input is copied kt times: again for the gradient rather than kept for it.
+    return lax.platform_dependent(x, w, cpu=jax.checkpoint(fold), default=plain)
 
 
 def conv3d(x, w, strides=(1, 1, 1), pads=None):
@@ -159,76 +178,6 @@ def conv3d(x, w, strides=(1, 1, 1), pads=None):
     return full(x, w, strides, pads)
 
 
-def max_pool(x, window, strides, pads=None):
-    """The largest of each window over the axes between the first and the last of `x`."""
-    return _max_pool(x, window, strides, _half(window) if pads is None else pads)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x, window, strides, pads):
-    all_pads = ((0, 0), *pads, (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), all_pads)
-
-
-def _max_pool_forward(x, window, strides, pads):
-    y = _max_pool(x, window, strides, pads)
-    return y, (x, y)
-
-
-def _max_pool_backward(window, strides, pads, saved, dy):
-    def plain(x, y, dy):
-        return jax.vjp(lambda x: _max_pool.fun(x, window, strides, pads), x)[1](dy)[0]
-
-    def gather(x, y, dy):
-        return _max_pool_gradient(x, y, dy, window, strides, pads)
-
-    return (lax.platform_dependent(*saved, dy, cpu=gather, default=plain),)
-
-
-_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-def _max_pool_gradient(x, y, dy, window, strides, pads):
-    """`dy` at the first place of each window that holds its maximum; 0 elsewhere.
-
-    XLA's scatter is 15 times slower on a CPU.  Places of the input that are equal modulo
-    the stride are reached by the same taps: each such phase is a sum of shifted pictures.
-    """
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    outs, taps = y.shape[1:-1], list(itertools.product(*map(range, window)))
-    first = jnp.full(y.shape, len(taps), jnp.int32)
-    for k, tap in reversed(list(enumerate(taps))):
-        places = (slice(i, i + (o - 1) * s + 1, s) for i, o, s in zip(tap, outs, strides))
-        first = jnp.where(padded[:, *places] == y, k, first)
-
-    most = [(w - 1) // s for w, s in zip(window, strides)]  # The farthest a tap shifts.
-
-    def phase(r):
-        total = jnp.zeros((), dy.dtype)
-        for k, tap in enumerate(taps):
-            if all(i % s == r for i, s, r in zip(tap, strides, r)):
-                shift = [(i // s, m - i // s) for i, s, m in zip(tap, strides, most)]
-                total += jnp.pad(jnp.where(first == k, dy, 0), ((0, 0), *shift, (0, 0)))
-        shape = (dy.shape[0], *(o + m for o, m in zip(outs, most)), dy.shape[-1])
-        return jnp.broadcast_to(total, shape)  # No tap: a stride beyond the window.
-
-    def weave(r, axis):
-        """The phases that begin with `r`, interleaved along the axes from `axis` on."""
-        if axis > len(strides):
-            return phase(r)
-        parts = [weave((*r, i), axis + 1) for i in range(strides[axis - 1])]
-        shape = list(parts[0].shape)
-        shape[axis] *= len(parts)
-        return jnp.stack(parts, axis + 1).reshape(shape)
-
-    dx = weave((), 1)
-    # A place that no window covers, at the end, has no gradient.
-    sizes = [max(n, p[0] + size) for n, p, size in zip(dx.shape[1:-1], pads, x.shape[1:-1])]
-    ends = [(0, n - old) for n, old in zip(sizes, dx.shape[1:-1])]
-    inside = (slice(p[0], p[0] + size) for p, size in zip(pads, x.shape[1:-1]))
-    return jnp.pad(dx, ((0, 0), *ends, (0, 0)))[:, *inside]
-
-
 def _half(kernel):
     return tuple((k // 2, k // 2) for k in kernel)
 
@@ -241,11 +190,11 @@ class Conv3D(nn.Module):
     strides: tuple[int, int, int] = (1, 1, 1)
     pads: tuple | None = None
     dtype: str | jnp.dtype | None = None
-    init: nn.initializers.Initializer = uniform
+    kernel_init: nn.initializers.Initializer = uniform
 
     @nn.compact
     def __call__(self, x):
-        w = self.param("kernel", self.init, (*self.kernel, x.shape[-1], self.features))
+        w = self.param("kernel", self.kernel_init, (*self.kernel, x.shape[-1], self.features))
         x, w = nn.dtypes.promote_dtype(x, w, dtype=self.dtype)
         return conv3d(x, w, self.strides, self.pads)
 
@@ -258,10 +207,10 @@ class Conv2D(nn.Module):
     strides: tuple[int, int] = (1, 1)
     pads: tuple | None = None
     dtype: str | jnp.dtype | None = None
-    init: nn.initializers.Initializer = uniform
+    kernel_init: nn.initializers.Initializer = uniform
 
     @nn.compact
     def __call__(self, x):
-        w = self.param("kernel", self.init, (*self.kernel, x.shape[-1], self.features))
+        w = self.param("kernel", self.kernel_init, (*self.kernel, x.shape[-1], self.features))
         x, w = nn.dtypes.promote_dtype(x, w, dtype=self.dtype)
         return conv2d(x, w, self.strides, _half(self.kernel) if self.pads is None else self.pads)

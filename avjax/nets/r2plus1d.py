@@ -9,8 +9,9 @@ sum is normalized once, after the addition, and clips are pooled by their maximu
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets.conv import Conv3D, max_pool
+from avjax.nets.conv import Conv3D
 from avjax.nets.norm import BatchNorm
+from avjax.nets.pool import max_pool
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
