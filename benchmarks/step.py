@@ -5,11 +5,13 @@
     PYTHONPATH=. bench/bin/python benchmarks/step.py --device gpu --size 224 --batch 32
 
 Each round times one step of every contender, so that a busy machine slows all of them;
-the ratio is that of the medians, below 1 where avjax is faster.  On a CPU both compute
-in float32, PyTorch in contiguous and in channels-last order; on a GPU in bfloat16,
-PyTorch compiled and channels-last.  The `video` rows are the video net alone, `model` is both
-nets, both heads and a cross-modal InfoNCE loss over the batch.  PyTorch's nets below are
-written for this comparison from the same description, with as many parameters.
+the ratio is that of the medians, below 1 where avjax is faster.  PyTorch's threads wait for
+each other and suffer most when others compute: there, bind all to one core (`taskset -c 0
+python ...`) and read the CPU time.  On a CPU both compute in float32, PyTorch in contiguous
+and in channels-last order; on a GPU in bfloat16, PyTorch compiled and channels-last.
+
+`video` is the video net alone, `model` both nets, both heads and a cross-modal InfoNCE loss
+over the batch.  PyTorch's nets were written for this comparison, from the same description.
 """
 
 import argparse
@@ -48,7 +50,7 @@ class Model(nn.Module):
 
 
 def jax_contender(name, args, dtype, video, audio):
-    """() -> seconds of one step, compiled and warmed; and the number of parameters."""
+    """() -> (seconds, CPU seconds) of one step, and the number of parameters."""
     tx = optax.adam(1e-4)
     net = R2Plus1D(args.depth, dtype=dtype) if name == "video" else Model(args.depth, dtype)
     inputs = tuple(map(jnp.asarray, (video,) if name == "video" else (video, audio)))
@@ -75,10 +77,10 @@ def jax_contender(name, args, dtype, video, audio):
     step = jax.jit(step, donate_argnums=0)
 
     def run():
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         state[0], value = step(state[0], inputs)
         jax.block_until_ready((state[0], value))
-        return time.perf_counter() - start
+        return time.perf_counter() - start[0], time.process_time() - start[1]
 
     return run, sum(leaf.size for leaf in jax.tree.leaves(params))
 
@@ -141,7 +143,7 @@ def torch_head():
 
 
 def torch_contender(name, args, order, video, audio):
-    """() -> seconds of one step in PyTorch; `order` "contiguous" or "channels-last"."""
+    """As `jax_contender`, in PyTorch; `order` is "contiguous" or "channels-last"."""
     device = "cuda" if args.device == "gpu" else "cpu"
     last = order == "channels-last"
     towers = [torch_video(args.depth)]
@@ -169,13 +171,13 @@ def torch_contender(name, args, order, video, audio):
     loss = torch.compile(loss) if device == "cuda" else loss
 
     def run():
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         tx.zero_grad(set_to_none=True)
         loss().backward()
         tx.step()
         if device == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return time.perf_counter() - start[0], time.process_time() - start[1]
 
     return run, sum(p.numel() for p in parameters)
 
@@ -228,13 +230,13 @@ def compare(name, args, video, audio):
     runs = [run for run, _ in contenders.values()]
     for run in runs:  # Compiles; the first step after that is slower too.
         run(), run()
-    times = np.array([[run() for run in runs] for _ in range(args.reps)])
-    medians = dict(zip(contenders, np.median(times, 0)))
-    best = min(seconds for maker, seconds in medians.items() if maker != "avjax")
-    print(f"{name}, {sizes['avjax']:,} parameters, {dtype}, median of {args.reps}:")
-    for maker, seconds in medians.items():
-        print(f"  {maker:20} {seconds * 1e3:9.1f} ms")
-    print(f"  avjax / PyTorch's best {medians['avjax'] / best:6.2f}", flush=True)
+    times = np.array([[run() for run in runs] for _ in range(args.reps)]) * 1e3
+    medians = np.median(times, 0)  # [contender, (wall, CPU)]
+    print(f"{name}, {sizes['avjax']:,} parameters, {dtype}, medians of {args.reps} steps:")
+    for maker, (wall, cpu) in zip(contenders, medians):
+        print(f"  {maker:20} {wall:8.1f} ms, {cpu:8.1f} ms of CPU")
+    wall, cpu = medians[0] / medians[1:].min(0)
+    print(f"  avjax / PyTorch's best {wall:.2f}, of CPU {cpu:.2f}", flush=True)
 
 
 if __name__ == "__main__":

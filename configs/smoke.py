@@ -10,7 +10,7 @@ from configs import parts
 
 def get_config():
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, 64, 350
+    c.seed, c.batch_size, c.steps = 0, 64, 300
     c.log_every, c.save_every, c.keep, c.refresh_every = 25, 50, 2, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)
@@ -46,8 +46,8 @@ def get_config():
     )  # fmt: skip
     c.evals = dict(
         world=parts.suite(
-            train=parts.judging_clips(train, **clip, count=2),
-            test=parts.judging_clips(test, **clip, count=2),
+            train=parts.judging_clips(train, **clip, count=1),
+            test=parts.judging_clips(test, **clip, count=4),
         )
     )
     return c

@@ -72,6 +72,7 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
     while n % group:
         group -= 1
     bands = 1 if group > 1 else -(-ho // max(1, places // wo))
+    bands = next((b for b in range(bands, 2 * bands) if ho % b == 0), bands)
     band = -(-ho // bands)
     rows = (band - 1) * sh + kh  # Of the input, under one band.
     below = (bands * band - 1) * sh + kh - x.shape[1] - pads[0][0]
@@ -85,8 +86,8 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
         across = [slice(j, j + (wo - 1) * sw + 1, sw) for j in range(kw)]
         taps = jnp.concatenate([x[:, i, j] for i in down for j in across], -1)
         # Widened first: a CPU has no matmul of bfloat16 that is summed in float32.
-        dy, taps = dy.astype(accumulator), taps.astype(accumulator)
-        return lax.dot_general(dy, taps, (((0, 1, 2), (0, 1, 2)), ((), ())))
+        dy, taps = (a.astype(accumulator).reshape(-1, a.shape[-1]) for a in (dy, taps))
+        return lax.dot_general(dy, taps, (((0,), (0,)), ((), ())))
 
     def add(total, k):
         i, j = k // bands * group, k % bands * band
@@ -95,11 +96,14 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
 
     count = n // group * bands
     if count == 1:
-        return one(x, dy).T.reshape(*kernel, c, co)
-    total, _ = lax.scan(add, jnp.zeros((co, kh * kw * c), accumulator), jnp.arange(count))
-    # As [Cout, taps] the matmul is a third faster than as [taps, Cout]; the barrier keeps
-    # XLA from turning it round again.
-    return lax.optimization_barrier(total).T.reshape(*kernel, c, co)
+        total = one(x, dy)
+    else:
+        total, _ = lax.scan(add, jnp.zeros((co, kh * kw * c), accumulator), jnp.arange(count))
+    if n * ho * wo > kh * kw * c:
+        # As [Cout, taps] the matmul is a third faster than as [taps, Cout].  The barrier
+        # keeps XLA from turning it round, which is good only for a large kernel.
+        total = lax.optimization_barrier(total)
+    return total.T.reshape(*kernel, c, co)
 
 
 def _input_gradient(shape, w, dy, strides, pads):
@@ -109,10 +113,9 @@ def _input_gradient(shape, w, dy, strides, pads):
     kernel is larger than the picture.
     """
     accumulator = jnp.promote_types(dy.dtype, jnp.float32)
-    # [N, H', W', kh, kw, C]
-    shares = lax.dot_general(
-        dy.astype(accumulator), w.astype(accumulator), (((3,), (3,)), ((), ()))
-    )
+    rows, taps = (a.astype(accumulator).reshape(-1, a.shape[-1]) for a in (dy, w))
+    shares = lax.dot_general(rows, taps, (((1,), (1,)), ((), ())))
+    shares = shares.reshape(*dy.shape[:-1], *w.shape[:-1])  # [N, H', W', kh, kw, C]
     total = jnp.zeros(shape, accumulator)
     for tap in itertools.product(range(w.shape[0]), range(w.shape[1])):
         edges = [(0, 0, 0)]
@@ -139,7 +142,8 @@ def temporal(x, w, stride, pad):
 def pointwise(x, w, strides):
     """[N, T, H, W, C] * [C, Cout] at every `strides`-th place."""
     x = x[:, :: strides[0], :: strides[1], :: strides[2]]
-    return x @ w
+    y = conv2d(x.reshape(-1, *x.shape[2:]), w[None, None], (1, 1), ((0, 0), (0, 0)))
+    return y.reshape(*x.shape[:-1], -1)
 
 
 def full(x, w, strides, pads):

@@ -17,20 +17,24 @@ def max_pool(x, window, strides, pads=None):
     return _max_pool(x, window, strides, pads)
 
 
+def _plain(x, window, strides, pads):
+    pads = ((0, 0), *pads, (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), pads)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x, window, strides, pads):
-    all_pads = ((0, 0), *pads, (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), all_pads)
+    return _plain(x, window, strides, pads)
 
 
 def _max_pool_forward(x, window, strides, pads):
-    y = _max_pool(x, window, strides, pads)
+    y = _plain(x, window, strides, pads)
     return y, (x, y)
 
 
 def _max_pool_backward(window, strides, pads, saved, dy):
     def plain(x, y, dy):
-        return jax.vjp(lambda x: _max_pool.fun(x, window, strides, pads), x)[1](dy)[0]
+        return jax.vjp(lambda x: _plain(x, window, strides, pads), x)[1](dy)[0]
 
     def gather(x, y, dy):
         return _max_pool_gradient(x, y, dy, window, strides, pads)
@@ -47,14 +51,20 @@ def _max_pool_gradient(x, y, dy, window, strides, pads):
     XLA's scatter is many times slower on a CPU.  Places of the input that are equal modulo
     the stride are reached by the same taps: each such phase is a sum of shifted pictures.
     """
-    x = lax.optimization_barrier(x)  # Or what makes x would be fused in, once for each tap.
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
     sizes, outs, taps = x.shape[1:-1], y.shape[1:-1], list(itertools.product(*map(range, window)))
-    first = jnp.full(y.shape, len(taps), jnp.int32)
-    for k, tap in reversed(list(enumerate(taps))):
-        places = (slice(i, i + (o - 1) * s + 1, s) for i, o, s in zip(tap, outs, strides))
-        first = jnp.where(padded[:, *places] == y, k, first)
 
+    def find(parts):
+        """The first tap that holds the maximum of each window of one example."""
+        x, y, dy = parts
+        padded = jnp.pad(x, (*pads, (0, 0)), constant_values=-jnp.inf)
+        first = jnp.full(y.shape, len(taps), jnp.int32)
+        for k, tap in reversed(list(enumerate(taps))):
+            places = (slice(i, i + (o - 1) * s + 1, s) for i, o, s in zip(tap, outs, strides))
+            first = jnp.where(padded[*places] == y, k, first)
+        return first, dy
+
+    # In a loop, `dy` too: XLA would fuse what makes the two into each of their many uses.
+    first, dy = lax.map(find, (x, y, dy))
     zero = jnp.zeros((), dy.dtype)
     lengths = [-(-n // s) for n, s in zip(sizes, strides)]  # Of a phase.
 
@@ -67,7 +77,7 @@ def _max_pool_gradient(x, y, dy, window, strides, pads):
                 edges = [(m, n - m - o, 0) for m, n, o in zip(shifts, lengths, outs)]
                 share = jnp.where(first == k, dy, zero)
                 total += lax.pad(share, zero, ((0, 0, 0), *edges, (0, 0, 0)))
-        return lax.optimization_barrier(total)  # Or the interleaving would compute each again.
+        return total
 
     def weave(r):
         """The phases that begin with `r`, interleaved along the axes after those."""
