@@ -6,10 +6,10 @@ import threading
 
 import numpy as np
 import pytest
-from test_decode import click, numbered, render
 
 from avjax.data import audio, clips, pipeline, video
 from avjax.data.source import Source
+from tests.test_decode import click, numbered, render
 
 VIEW = clips.random(4, 16, 0.5, 16000)
 EVEN = clips.even(4, 16, 0.5, 16000, count=3)
