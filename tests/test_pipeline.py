@@ -255,6 +255,6 @@ def test_a_record_may_be_a_part_of_a_file(folder, tmp_path):
     part = Source("part", tuple(dict(path=path, start=2.0, end=3.0) for _ in range(20)))
     still = clips.random(2, 25, 0.04, 16000, slack=0.0)
     got = next(pipeline.train(part, still, (), 20, 0))["video"]
-    from test_decode import number
+    from tests.test_decode import number
 
     assert {number(image) for image in got[:, 0]} <= set(range(49, 75))
