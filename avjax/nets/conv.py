@@ -5,7 +5,9 @@ this file alone knows how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D c
 after a reshape, which every backend runs better than its 5-D one.  Padding is explicit
 and symmetric, as in PyTorch: XLA's "SAME" pads a strided convolution on one side only.
 
-Measured with `benchmarks/step.py`; see there for the numbers.
+On one core of an AMD EPYC a training step of R2Plus1D(18), 4 clips of 8x112x112, takes as
+long as PyTorch's (1.02, `benchmarks/step.py`, CPU time); XLA's own gradients take 2.6 times
+that.  GPUs and TPUs get XLA's own, which has not been compared there yet.
 """
 
 import functools
