@@ -2,12 +2,12 @@
 
 The nets say what they compute, [N, T, H, W, C] with a kernel [kt, kh, kw, Cin, Cout];
 this file alone knows how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D convolution
-after a reshape, which every backend runs better than its 5-D one.  Padding is explicit
-and symmetric, as in PyTorch: XLA's "SAME" pads a strided convolution on one side only.
+after a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is
+explicit and symmetric, as in PyTorch: XLA's "SAME" pads strided ones on one side only.
 
-On one core of an AMD EPYC a training step of R2Plus1D(18), 4 clips of 8x112x112, takes as
-long as PyTorch's (1.02, `benchmarks/step.py`, CPU time); XLA's own gradients take 2.6 times
-that.  GPUs and TPUs get XLA's own, which has not been compared there yet.
+With jax 0.10.2 on one core of an AMD EPYC a training step of R2Plus1D(18), 4 clips of
+8x112x112, takes 1.01 of PyTorch's CPU time (`benchmarks/step.py`).  GPUs and TPUs get
+XLA's own gradients, not compared there yet.
 """
 
 import functools
@@ -45,15 +45,17 @@ def _conv2d_backward(strides, pads, saved, dy):
         (dw,) = jax.linear_transpose(lambda w: _plain(x, w, strides, pads), w)(dy)
         return dx, dw
 
-    def matmuls(x, w, dy):
-        dw = _weight_gradient(x, dy, w.shape[:2], strides, pads).astype(w.dtype)
-        if dy.size > dy.shape[-1] ** 2:  # More places than channels.
-            return plain(x, w, dy)[0], dw
-        return _input_gradient(x.shape, w, dy, strides, pads), dw
+    def fast(x, w, dy):
+        dx, dw = plain(x, w, dy)
+        if w.shape[1] == 1 < w.shape[0]:  # A kernel in time.
+            dw = _weight_gradient(x, dy, w.shape[:2], strides, pads).astype(w.dtype)
+        if dy.size < dy.shape[-1] ** 2:  # Fewer places than channels.
+            dx = _input_gradient(x.shape, w, dy, strides, pads)
+        return dx, dw
 
     # Chosen where the program is lowered, not by the backend of this process: a TPU
     # program may be compiled on a machine that has none.
-    return lax.platform_dependent(*saved, dy, cpu=matmuls, default=plain)
+    return lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
@@ -62,8 +64,8 @@ conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
     """The gradient [kh, kw, C, Cout] of the kernel: a matmul over all places of their taps.
 
-    XLA's own form of it takes longer on a CPU than all the rest of a step.  The places are
-    taken in blocks, some pictures or some rows of one, whose taps fit the cache.
+    The places are taken in blocks, some pictures or some rows of one, whose taps fit the
+    cache.  For kernels in time a CPU takes half to two thirds as long as for XLA's own.
     """
     (n, _, _, c), (_, ho, wo, co) = x.shape, dy.shape
     (kh, kw), (sh, sw) = kernel, strides
@@ -102,7 +104,7 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=2 << 20):
     else:
         total, _ = lax.scan(add, jnp.zeros((co, kh * kw * c), accumulator), jnp.arange(count))
     if n * ho * wo > kh * kw * c:
-        # As [Cout, taps] the matmul is a third faster than as [taps, Cout].  The barrier
+        # As [Cout, taps] the matmul is faster than as [taps, Cout].  The barrier
         # keeps XLA from turning it round, which is good only for a large kernel.
         total = lax.optimization_barrier(total)
     return total.T.reshape(*kernel, c, co)
