@@ -5,9 +5,8 @@ this file alone knows how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D c
 after a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is
 explicit and symmetric, as in PyTorch: XLA's "SAME" pads strided ones on one side only.
 
-With jax 0.10.2 on one core of an AMD EPYC a training step of R2Plus1D(18), 4 clips of
-8x112x112, takes 1.01 of PyTorch's CPU time (`benchmarks/step.py`).  GPUs and TPUs get
-XLA's own gradients, not compared there yet.
+`benchmarks/step.py` compares a training step with PyTorch's; the README has the numbers.
+GPUs and TPUs get XLA's own gradients, not compared there yet.
 """
 
 import functools
