@@ -29,38 +29,20 @@ def get_config(size="small"):
     c.sharding = ((".*", ()),)
 
     c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
-    folder = dict(
-        fn="avjax.data.folder",
-        root=c.data.get_ref("root"),
-        splits=c.data.get_ref("splits"),
-        fold=c.data.get_ref("fold"),
-    )
+    folder = parts.folder(c.data)
     train, test = dict(folder, split="train"), dict(folder, split="test")
     clip = dict(frames=8, fps=8.0, size=s["pixels"], seconds=2.0, rate=24_000)
     c.data.train = parts.training_clips(train, **clip, area=0.2)
-    c.method = dict(
-        fn="avjax.methods.avid",
-        model=parts.towers(
+    c.method = parts.cross_avid_in_batch(
+        parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=s["depth"], width=s["width"]),
             audio=dict(fn="avjax.nets.audio2d.Conv2D", width=s["width"]),
             head=s["head"],
             window=s["window"],
             hop=s["hop"],
-        ),
-        # Paper: AVID draws 1024 negatives from a memory bank; here they are the batch.
-        negatives=dict(fn="avjax.negatives.in_batch"),
-        contrast=dict(fn="avjax.contrast.info_nce"),
-        terms=dict(v2a=1.0, a2v=1.0),
-        temperature=0.1,
+        )
     )
-    c.optimizer = dict(
-        fn="optax.adamw",
-        learning_rate=dict(
-            fn="optax.warmup_cosine_decay_schedule",
-            init_value=0.0, peak_value=2e-3, warmup_steps=100, decay_steps=c.get_ref("steps"),
-        ),
-        weight_decay=1e-3,
-    )  # fmt: skip
+    c.optimizer = parts.adamw_cosine(2e-3, 100, c.get_ref("steps"), weight_decay=1e-3)
     c.evals = dict(
         folder=parts.suite(
             train=parts.judging_clips(train, **clip, count=4),

@@ -23,12 +23,7 @@ def get_config():
     c.sharding = (("memory/(video|audio)$", ("data",)), (".*", ()))
 
     c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
-    folder = dict(
-        fn="avjax.data.folder",
-        root=c.data.get_ref("root"),
-        splits=c.data.get_ref("splits"),
-        fold=c.data.get_ref("fold"),
-    )
+    folder = parts.folder(c.data)
     train, test = dict(folder, split="train"), dict(folder, split="test")
     clip = dict(frames=8, fps=16.0, size=224, seconds=2.0, rate=24_000)
     c.data.train = parts.training_clips(train, **clip)

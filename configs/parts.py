@@ -18,6 +18,37 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
+def folder(data) -> dict:
+    """A source of one's own videos, that follows the keys root, splits and fold of `data`."""
+    keys = ("root", "splits", "fold")
+    return dict(fn="avjax.data.folder", **{key: data.get_ref(key) for key in keys})
+
+
+def cross_avid_in_batch(model: dict) -> dict:
+    """Cross-AVID against the other examples of the batch."""
+    return dict(
+        fn="avjax.methods.avid",
+        model=model,
+        # Paper: AVID draws 1024 negatives from a memory bank; here they are the batch.
+        negatives=dict(fn="avjax.negatives.in_batch"),
+        contrast=dict(fn="avjax.contrast.info_nce"),
+        terms=dict(v2a=1.0, a2v=1.0),
+        temperature=0.1,
+    )
+
+
+def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
+    """AdamW, its learning rate risen to `peak` in `warmup` steps and fallen to 0 by `steps`."""
+    return dict(
+        fn="optax.adamw",
+        learning_rate=dict(
+            fn="optax.warmup_cosine_decay_schedule",
+            init_value=0.0, peak_value=peak, warmup_steps=warmup, decay_steps=steps,
+        ),
+        weight_decay=weight_decay,
+    )  # fmt: skip
+
+
 def training_clips(
     source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4, hue=0.2
 ) -> dict:

@@ -22,28 +22,16 @@ def get_config():
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
     c.data = dict(train=parts.training_clips(train, **clip, **mild))
-    c.method = dict(
-        fn="avjax.methods.avid",
-        model=parts.towers(
+    c.method = parts.cross_avid_in_batch(
+        parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=16),
             audio=dict(fn="avjax.nets.audio2d.Conv2D", width=16),
             head=(128, 128, 64),
             window=512,
             hop=480,
-        ),
-        negatives=dict(fn="avjax.negatives.in_batch"),
-        contrast=dict(fn="avjax.contrast.info_nce"),
-        terms=dict(v2a=1.0, a2v=1.0),
-        temperature=0.1,
+        )
     )
-    c.optimizer = dict(
-        fn="optax.adamw",
-        learning_rate=dict(
-            fn="optax.warmup_cosine_decay_schedule",
-            init_value=0.0, peak_value=2e-3, warmup_steps=20, decay_steps=c.get_ref("steps"),
-        ),
-        weight_decay=1e-4,
-    )  # fmt: skip
+    c.optimizer = parts.adamw_cosine(2e-3, 20, c.get_ref("steps"), weight_decay=1e-4)
     c.evals = dict(
         world=parts.suite(
             train=parts.judging_clips(train, **clip, count=1),
