@@ -1,6 +1,7 @@
 """Contrastive losses on scores.  Scores are already divided by the temperature."""
 
 import math
+from typing import Callable, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,30 +15,42 @@ def info_nce() -> Contrast:
     van den Oord et al., 2018, https://arxiv.org/abs/1807.03748.
     """
 
-    def fold(scores, mask):
-        return jax.nn.logsumexp(jnp.where(mask, scores, -jnp.inf), axis=1)
-
     def finish(positive, total):
         # Not logaddexp(positive, total) - positive, which rounds small losses to zero.
         return jax.nn.softplus(total - positive)
 
-    return Contrast(fold, jnp.logaddexp, finish)
+    return _softmax(finish)
+
+
+def dcl() -> Contrast:
+    """InfoNCE without the positive in the denominator: decoupled contrastive learning.
+
+    Small batches then lose less.  Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848.
+    """
+    return _softmax(lambda positive, total: total - positive)
+
+
+def _softmax(finish) -> Contrast:
+    def fold(scores, mask, positive):
+        return jax.nn.logsumexp(jnp.where(mask, scores, -jnp.inf), axis=1)
+
+    return Contrast(fold, jnp.logaddexp, finish, lambda scores, total: jnp.exp(scores - total), 0.0)
 
 
 def logistic(bias: float) -> Contrast:
     """Tells each positive and each negative apart alone: a logistic regression.
 
-    With a learned bias this is SigLIP's loss (Zhai et al., ICCV 2023,
-    https://arxiv.org/abs/2303.15343).
+    With a bias and a temperature that are learned (`learned`) this is SigLIP's loss (Zhai et
+    al., ICCV 2023, https://arxiv.org/abs/2303.15343).
     """
 
-    def fold(scores, mask):
-        return jnp.sum(jnp.where(mask, jax.nn.softplus(scores + bias), 0.0), axis=1)
+    def fold(scores, mask, positive):
+        return jnp.sum(jnp.where(mask, jax.nn.softplus(scores), 0.0), axis=1)
 
     def finish(positive, total):
-        return jax.nn.softplus(-positive - bias) + total
+        return jax.nn.softplus(-positive) + total
 
-    return Contrast(fold, jnp.add, finish)
+    return Contrast(fold, jnp.add, finish, lambda scores, total: jax.nn.sigmoid(scores), bias)
 
 
 def nce(draws: int, dim: int, temperature: float) -> Contrast:
@@ -60,3 +73,85 @@ def nce_bias(draws: int, dim: int, temperature: float) -> float:
         term *= x / ((dim / 2 + n) * (n + 1))
         z += term
     return -math.log(draws * z)
+
+
+def multi_positive(contrast: Contrast) -> Contrast:
+    """The mean of `contrast` over several positives [B, P], each against all negatives.
+
+    As in CMA (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943), where the loss is
+    `nce`: the negatives count once, whatever P.
+    """
+
+    def finish(positive, total):
+        each = jax.vmap(contrast.finish, (1, None), 1)(positive, total)
+        return each.mean(1)
+
+    return contrast._replace(finish=finish)
+
+
+def tally() -> Contrast:
+    """No loss but what every run logs: [B, 3] of positive score, mean negative, share above.
+
+    The last is the share of the negatives that score above the positive.
+    """
+
+    def fold(scores, mask, positive):
+        parts = mask, jnp.where(mask, scores, 0.0), mask & (scores > positive[:, None])
+        return jnp.stack([part.sum(1).astype(jnp.float32) for part in parts], 1)
+
+    def finish(positive, total):
+        count = jnp.maximum(total[:, 0], 1.0)
+        return jnp.stack([positive, total[:, 1] / count, total[:, 2] / count], 1)
+
+    return Contrast(fold, jnp.add, finish, lambda scores, total: jnp.zeros_like(scores), 0.0)
+
+
+class Scale(NamedTuple):
+    """What scores are divided by and shifted by.
+
+    init:  () -> params, {} where nothing is learned.
+    apply: (params, contrast) -> (temperature, contrast).
+    """
+
+    init: Callable
+    apply: Callable
+
+
+def fixed(temperature: float) -> Scale:
+    """One temperature for the whole run, and the bias of the loss as it is."""
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature}: it must be above 0")
+    return Scale(dict, lambda params, contrast: (temperature, contrast))
+
+
+def learned(temperature: float, least: float = 0.01, bias: float | None = None) -> Scale:
+    """A temperature, and with `bias` a bias too, that begin so and are learned.
+
+    The logarithm is what is learned.  The temperature never falls below `least`, as in CLIP
+    (Radford et al., ICML 2021, https://arxiv.org/abs/2103.00020: 0.07 and 0.01).  SigLIP begins
+    with 0.1 and a bias of -10.
+    """
+    if not 0 < least <= temperature:
+        raise ValueError(f"temperature {temperature}: it must be at least {least}, above 0")
+
+    def init():
+        params = {"log_scale": jnp.full((), -math.log(temperature))}
+        return params if bias is None else params | {"bias": jnp.full((), float(bias))}
+
+    def apply(params, contrast):
+        log_scale = at_most(params["log_scale"], -math.log(least))
+        return jnp.exp(-log_scale), contrast._replace(bias=params.get("bias", contrast.bias))
+
+    return Scale(init, apply)
+
+
+@jax.custom_vjp
+def at_most(x, bound):
+    """min(x, bound), with a gradient beyond the bound where that leads back."""
+    return jnp.minimum(x, bound)
+
+
+at_most.defvjp(
+    lambda x, bound: (jnp.minimum(x, bound), (x, bound)),
+    lambda saved, g: (jnp.where((saved[0] < saved[1]) | (g > 0), g, 0.0), None),
+)

@@ -1,68 +1,150 @@
 """Sources of negatives.  All answer to `types.Negatives`; a config picks one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from avjax import tiles
 from avjax.types import Contrast, Negatives
 
 
-def in_batch() -> Negatives:
-    """The other examples of the global batch; gradients reach the keys.
+def in_batch(draws: int | None = None) -> Negatives:
+    """The other examples of the global batch, all scores at once; gradients reach the keys.
 
-    Written for one device.  Under `jit` on a mesh the compiler gathers the keys,
-    and their gradients come back with the right scale.
+    Written for one device.  Under `jit` on a mesh the compiler gathers the keys, and
+    their gradients come back with the right scale.
+    draws: exactly so many of the others, each as likely; None for all.
     """
 
-    def init(rng, size, dim):
-        return ()
+    def pair(query, key, index, rng, contrast: Contrast):
+        slots = jnp.arange(len(query))
+        first = tiles.offset(rng, len(query), draws)
+        mask = tiles.others(index, index, (slots, slots), len(query), draws, first)
+        positive = tiles.scores(query, key, contrast.bias)
+        scores = jnp.dot(query, key.T, preferred_element_type=jnp.float32) + contrast.bias
+        sides = (scores, mask), (scores.T, mask.T)
+        return tuple(contrast.finish(positive, contrast.fold(*s, positive)) for s in sides)
 
-    def reduce(memory, query, key, index, rng, contrast: Contrast):
-        others = ~jnp.eye(query.shape[0], dtype=bool)
-        positive = jnp.sum(query * key, axis=1)
-        return contrast.finish(positive, contrast.fold(query @ key.T, others))
+    return _of_the_batch(pair)
 
-    def update(memory, key, index):
-        return memory
 
-    return Negatives(init, reduce, update)
+def tiled(draws: int | None = None, tile: int = 1024) -> Negatives:
+    """`in_batch` on one device, in memory that grows with B, not with B x B; exact.
+
+    On several devices `ring` is the same and shares the work.
+    """
+    return _by_tiles(draws=draws, tile=tile)
+
+
+def ring(draws: int | None = None, tile: int = 1024, axis: str = "data") -> Negatives:
+    """`tiled`, and split over the devices: keys, not scores, travel from each to the next."""
+    return _by_tiles(draws=draws, tile=tile, axis=axis)
+
+
+def _by_tiles(**how) -> Negatives:
+    def pair(query, key, index, rng, contrast: Contrast):
+        positive = tiles.scores(query, key, contrast.bias)
+        totals = tiles.totals(query, key, index, rng, contrast, **how)
+        return tuple(contrast.finish(positive, total) for total in totals)
+
+    return _of_the_batch(pair)
+
+
+def _of_the_batch(pair) -> Negatives:
+    """Negatives without a memory."""
+
+    def reduce(memory, query, key, index, rng, contrast):
+        return pair(query, key, index, rng, contrast)[0]
+
+    return Negatives(lambda rng, size, dim: (), reduce, lambda memory, key, index: memory, pair)
 
 
 def bank(draws: int, momentum: float = 0.5) -> Negatives:
-    """A memory [N, D] of every example, `draws` rows of it sampled a query; positives too.
+    """A memory of every example, `draws` rows of it sampled a query; positives too.
 
     The memory is read before it is updated, and gradients reach the query alone.
     Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978; AVID,
     https://arxiv.org/abs/2004.12943.
     """
 
-    def init(rng, size, dim):
-        if size < 2:
-            raise ValueError(f"a memory bank wants 2 examples or more, not {size}")
-        return _unit(jax.random.normal(rng, (size, dim)))
-
     def reduce(memory, query, key, index, rng, contrast: Contrast):
         del key  # The keys are memories.
-        rows = draw_outside(rng, index[:, None], memory.shape[0], draws)
-        return against(memory, query, index, rows, contrast)
+        rows = draw_outside(rng, index[:, None], memory["size"], draws)
+        return against(memory["rows"], query, index, rows, contrast)
+
+    return Negatives(_remember, reduce, functools.partial(_move, momentum))
+
+
+def shared(draws: int, momentum: float = 0.5) -> Negatives:
+    """`bank`, but all queries of a batch get the same rows, no row twice: one matmul.
+
+    Of draws + 1 rows each query leaves its own out, or the last where its own was not drawn.
+    """
+
+    def reduce(memory, query, key, index, rng, contrast: Contrast):
+        del key
+        drawn = draw_apart(rng, memory["size"], draws + 1)
+        own = drawn[None] == index[:, None]
+        last = jnp.arange(draws + 1)[None] == draws
+        mask = ~jnp.where(own.any(1, keepdims=True), own, last)
+        rows = memory["rows"]
+        positive = tiles.scores(query, rows[index], contrast.bias)
+        scores = query @ rows[drawn].T + contrast.bias
+        return contrast.finish(positive, contrast.fold(scores, mask, positive))
+
+    def init(rng, size, dim):
+        if draws >= size:
+            raise ValueError(f"draws={draws} of {size} examples: draw at most {size - 1}")
+        return _remember(rng, size, dim)
+
+    return Negatives(init, reduce, functools.partial(_move, momentum))
+
+
+def queue(length: int, draws: int | None = None) -> Negatives:
+    """The `length` newest keys of earlier batches, first in, first out; gradients skip keys.
+
+    He et al., CVPR 2020, https://arxiv.org/abs/1911.05722.  draws: only so many of them, each
+    as likely, the same for all queries of a batch.
+    """
+    if draws is not None and not 0 < draws <= length:
+        raise ValueError(f"draws={draws} of a queue of {length}: draw at least 1, at most all")
+
+    def init(rng, size, dim):
+        keys = _unit(jax.random.normal(rng, (length, dim)))
+        return {"keys": keys, "head": jnp.zeros((), jnp.int32)}
+
+    def reduce(memory, query, key, index, rng, contrast: Contrast):
+        positive = tiles.scores(query, lax.stop_gradient(key), contrast.bias)
+        keys = memory["keys"]
+        if draws is not None:
+            keys = keys[(jax.random.randint(rng, (), 0, length) + jnp.arange(draws)) % length]
+        scores = query @ keys.T + contrast.bias
+        total = contrast.fold(scores, jnp.ones_like(scores, bool), positive)
+        return contrast.finish(positive, total)
 
     def update(memory, key, index):
-        # A row that a batch holds twice takes its last example, on every device alike.
-        later = jnp.triu(index[:, None] == index[None], k=1).any(axis=1)
-        moved = _unit(momentum * memory[index] + (1 - momentum) * jax.lax.stop_gradient(key))
-        rows = jnp.where(later, memory.shape[0], index)
-        return memory.at[rows].set(moved, mode="drop")
+        if len(key) > length:
+            raise ValueError(f"a queue of {length} is shorter than the batch of {len(key)}")
+        places = (memory["head"] + jnp.arange(len(key))) % length
+        keys = memory["keys"].at[places].set(lax.stop_gradient(key), unique_indices=True)
+        return {"keys": keys, "head": (memory["head"] + len(key)) % length}
 
     return Negatives(init, reduce, update)
 
 
 def against(memory, query, index, rows, contrast: Contrast):
-    """Loss [B] of query [B, D] with row `index` [B] of a memory as key and `rows` [B, K] not."""
-    positive = jnp.sum(query * memory[index], axis=1)
-    scores = jnp.einsum("bd,bkd->bk", query, memory[rows])
-    return contrast.finish(positive, contrast.fold(scores, jnp.ones_like(rows, bool)))
+    """Loss [B] of query [B, D] with row `index` [B] of a memory as key and `rows` [B, K] not.
+
+    With several positives, `contrast.multi_positive`, index is [B, P].
+    """
+    score = functools.partial(jnp.einsum, "bd,b...d->b...", query)
+    positive, scores = (score(memory[x]) + contrast.bias for x in (index, rows))
+    return contrast.finish(positive, contrast.fold(scores, jnp.ones_like(rows, bool), positive))
 
 
-def draw_outside(rng, sets, size: int, draws: int):
+def draw_outside(rng, sets, size, draws: int):
     """[B, draws] rows of `range(size)`, even, none of them in `sets` [B, P], sorted rows."""
     gaps = sets - jnp.arange(sets.shape[1])[None]
     rows = jax.random.randint(rng, (sets.shape[0], draws), 0, size - sets.shape[1])
@@ -72,6 +154,35 @@ def draw_outside(rng, sets, size: int, draws: int):
 def skip(gaps, rows):
     """Maps draws from a range with holes closed up onto the range with its holes."""
     return rows + jax.vmap(lambda g, r: jnp.searchsorted(g, r, side="right"))(gaps, rows)
+
+
+def draw_apart(rng, size, draws: int):
+    """[draws] different rows of `range(size)`, each as likely: one of every so many, turned."""
+    turn, within = jax.random.split(rng)
+    each, rest = size // draws, size % draws
+    edges = jnp.arange(draws + 1) * each + jnp.minimum(jnp.arange(draws + 1), rest)
+    rows = jax.random.randint(within, (draws,), edges[:-1], edges[1:])
+    return (rows + jax.random.randint(turn, (), 0, size)) % size
+
+
+# Rows of a memory: a multiple of this, so that 2, 4, ... 1024 devices can share them.
+SHARES = 1024
+
+
+def _remember(rng, size, dim):
+    if size < 2:
+        raise ValueError(f"a memory bank wants 2 examples or more, not {size}")
+    rows = jax.random.normal(rng, (-(-size // SHARES) * SHARES, dim))
+    return {"rows": _unit(rows), "size": jnp.full((), size, jnp.int32)}
+
+
+def _move(momentum, memory, key, index):
+    """A row that a batch holds twice takes its last example, on every device alike."""
+    later = jnp.triu(index[:, None] == index[None], k=1).any(axis=1)
+    rows = memory["rows"]
+    moved = _unit(momentum * rows[index] + (1 - momentum) * lax.stop_gradient(key))
+    places = jnp.where(later, len(rows), index)
+    return memory | {"rows": rows.at[places].set(moved, mode="drop")}
 
 
 def _unit(x):

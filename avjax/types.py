@@ -49,17 +49,22 @@ class Method(NamedTuple):
 class Contrast(NamedTuple):
     """A contrastive loss, as a fold over the scores of the negatives.
 
-    The negatives may so arrive in chunks: the whole batch at once, or device by
-    device around a ring.  Scores are already divided by the temperature.
+    The negatives may so arrive in parts: the whole batch at once, tile by tile, or device
+    by device around a ring.  Scores are query x key / temperature + bias.
 
-    fold:   (scores [B, K], mask [B, K]) -> total [B].
+    fold:   (scores [B, K], mask [B, K], positive [B]) -> total [B].
     merge:  (total [B], total [B]) -> total [B]; associative.
     finish: (positive [B], total [B]) -> loss [B].
+    slope:  (score, total) -> d total / d score, element by element: what autodiff finds for
+            `fold`, for those who make the scores anew rather than keep them.
+    bias:   added to every score by the source of negatives; a number or a learned scalar.
     """
 
-    fold: Callable[[Array, Array], Array]
+    fold: Callable[[Array, Array, Array], Array]
     merge: Callable[[Array, Array], Array]
     finish: Callable[[Array, Array], Array]
+    slope: Callable[[Array, Array], Array]
+    bias: Array | float
 
 
 class Negatives(NamedTuple):
@@ -69,11 +74,15 @@ class Negatives(NamedTuple):
     reduce: (memory, query [B, D], key [B, D], index [B], rng, contrast)
             -> loss [B].  The query is already divided by the temperature.
     update: (memory, key [B, D], index [B]) -> memory.
+    pair:   (query [B, D], key [B, D], index [B], rng, contrast) -> (loss [B], loss [B]), of
+            the queries and of the keys as queries, from the same scores; None where a memory
+            stands between the two.
     """
 
     init: Callable[[Array, int, int], Tree]
     reduce: Callable[[Tree, Array, Array, Array, Array, Contrast], Array]
     update: Callable[[Tree, Array, Array], Tree]
+    pair: Callable[[Array, Array, Array, Array, Contrast], tuple[Array, Array]] | None = None
 
 
 @flax.struct.dataclass

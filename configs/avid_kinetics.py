@@ -20,7 +20,7 @@ def get_config():
     c.log_every, c.save_every, c.keep, c.refresh_every = 20, 1000, 3, 0
     c.calibration = 1024
     # A row of the bank is never needed whole on one device.
-    c.sharding = (("memory/(video|audio)$", ("data",)), (".*", ()))
+    c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
     c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
     folder = parts.folder(c.data)
@@ -37,7 +37,7 @@ def get_config():
         negatives=dict(fn="avjax.negatives.bank", draws=1024, momentum=0.5),
         contrast=dict(fn="avjax.contrast.nce", draws=1024, dim=128, temperature=0.07),
         terms=dict(v2a=1.0, a2v=1.0),
-        temperature=0.07,
+        scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
     )
     # Adam with the weight decay in the gradient, on every parameter; no schedule.
     c.optimizer = dict(

@@ -33,7 +33,7 @@ def cross_avid_in_batch(model: dict) -> dict:
         negatives=dict(fn="avjax.negatives.in_batch"),
         contrast=dict(fn="avjax.contrast.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        temperature=0.1,
+        scale=dict(fn="avjax.contrast.fixed", temperature=0.1),
     )
 
 

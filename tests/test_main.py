@@ -25,7 +25,7 @@ def avjax(*args):
     "flag,told",
     [
         ("--config.batchsize=64", 'Did you mean "batch_size"'),
-        ("--config.method.temperatur=1", 'Did you mean "temperature"'),
+        ("--config.method.scale.temperatur=1", 'Did you mean "temperature"'),
         ("--config.batch_size=many", "batch_size"),
         ("--wordkir=x", "wordkir"),
     ],

@@ -87,8 +87,8 @@ def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, 
 def test_a_run_of_another_config_is_refused(unbroken):
     config, workdir, _ = unbroken
     other = copy.deepcopy(config)
-    other["method"]["temperature"] = 0.3
-    with pytest.raises(ValueError, match="method.temperature was 0.1, is 0.3"):
+    other["method"]["scale"]["temperature"] = 0.3
+    with pytest.raises(ValueError, match="method.scale.temperature was 0.1, is 0.3"):
         train.run(other, workdir)
 
 

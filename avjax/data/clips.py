@@ -65,6 +65,18 @@ def even(frames, fps, seconds, rate, count, short_side=None):
     return View(frames, fps, round(seconds * rate), rate, count, windows, short_side)
 
 
+def within(info, record):
+    """The streams' spans, cut to the record's part of the file."""
+    low, high = record.get("start"), record.get("end")
+    spans = {}
+    for name in ("video_start", "video_end", "audio_start", "audio_end"):
+        time = getattr(info, name)
+        if time is not None:
+            time = max(time, low) if low is not None else time
+            spans[name] = min(time, high) if high is not None else time
+    return info._replace(**spans)
+
+
 class _Span(NamedTuple):
     low: float
     video_start: float

@@ -13,6 +13,7 @@ import logging
 import numpy as np
 
 from avjax.data import decode
+from avjax.data.clips import within
 from avjax.data.workers import run
 
 ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
@@ -109,7 +110,7 @@ def _train_example(source, view, transforms, batch_size, seed, slots, number):
             at = (batch + 1) * batch_size + _neighbor(rng, slot, attempt, batch_size, len(source))
         row = int(order[at % len(source)])
         try:
-            clips = _clips(source[row], row, view, transforms, [rng], strict=True)
+            clips = _clips(source, row, view, transforms, [rng], strict=True)
             return clips, faults
         except decode.MediaError as error:
             faults.append((row, error.path, error.reason))
@@ -142,24 +143,42 @@ def _eval_example(source, view, transforms, blank, first, each, number):
         return {**blank, "index": np.zeros_like(blank["index"])}, []
     rngs = [np.random.default_rng([row, clip]) for clip in range(view.count)]
     try:
-        return _clips(source[row], row, view, transforms, rngs, strict=False), []
+        return _clips(source, row, view, transforms, rngs, strict=False), []
     except decode.MediaError as error:
         index = np.full_like(blank["index"], row)
         label = np.full_like(index, source[row].get("label", -1))
         return {**blank, "index": index, "label": label}, [(row, error.path, error.reason)]
 
 
-def _clips(record, row, view, transforms, rngs, strict):
+def _clips(source, row, view, transforms, rngs, strict):
     """The clips of a record, stacked: {"video": [count, T, H, W, 3], ...}.
 
     Where the sound is missing, `strict` raises a MediaError; else it is silence.
     """
+    record = source[row]
+    strict = strict and view.samples
+    if source.read:
+        clips, has_audio = source.read(row, view, rngs)
+    else:
+        clips, has_audio = _read(record, view, rngs, strict)
+    if strict and not has_audio:
+        raise decode.MediaError(record["path"], "has no sound")
+    try:
+        clips = [_transformed(clip, transforms, rng) for clip, rng in zip(clips, rngs)]
+    except Exception as error:
+        error.add_note(f"while transforming a clip of {record['path']}")
+        raise
+    return _stack(clips, row, record.get("label", -1), has_audio, True)
+
+
+def _read(record, view, rngs, strict):
+    """The clips of a record, from its file, and whether that has sound."""
     clips = []
     with decode.open_media(record["path"]) as media:
         has_audio = media.audio is not None
-        if strict and view.samples and not has_audio:
+        if strict and not has_audio:  # Known before anything is decoded.
             raise decode.MediaError(media.path, "has no sound")
-        for rng, (video, audio) in zip(rngs, view.windows(_within(media.info, record), rngs[0])):
+        for video, audio in view.windows(within(media.info, record), rngs[0]):
             clip = {}
             if view.frames:
                 clip["video"] = decode.frames(media, video, view.frames, view.fps, view.short_side)
@@ -167,24 +186,8 @@ def _clips(record, row, view, transforms, rngs, strict):
                 silence = np.zeros(view.samples, np.int16)
                 sound = has_audio and decode.sound(media, audio, view.samples, view.rate)
                 clip["audio"] = sound if has_audio else silence
-            try:
-                clips.append(_transformed(clip, transforms, rng))
-            except Exception as error:
-                error.add_note(f"while transforming a clip of {media.path}")
-                raise
-    return _stack(clips, row, record.get("label", -1), has_audio, True)
-
-
-def _within(info, record):
-    """The streams' spans, cut to the record's part of the file."""
-    low, high = record.get("start"), record.get("end")
-    spans = {}
-    for name in ("video_start", "video_end", "audio_start", "audio_end"):
-        time = getattr(info, name)
-        if time is not None:
-            time = max(time, low) if low is not None else time
-            spans[name] = min(time, high) if high is not None else time
-    return info._replace(**spans)
+            clips.append(clip)
+    return clips, has_audio
 
 
 def _transformed(clip, transforms, rng):

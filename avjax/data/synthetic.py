@@ -13,18 +13,17 @@ import fractions
 import json
 import os
 import secrets
-import sys
-import time
 
 import av
 import numpy as np
 
+from avjax.data.progress import progress
 from avjax.data.scenes import canvas, motions, sheet, strikes
 from avjax.data.scenes.scene import look_of
 from avjax.data.source import Source
 
 VERSION = 1  # In the folder's name: raise it with any change to what is drawn, heard or told.
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "val")  # The number of a split is in its seeds: add at the end.
 SCENES = (
     strikes.ball,
     strikes.drum,
@@ -173,24 +172,6 @@ def render_all(jobs, workers, title):
             future.result()
     finally:  # After an error or Ctrl-C, those not begun are not begun.
         pool.shutdown(cancel_futures=True)
-
-
-def progress(items, total, title):
-    """Passes `items` on and shows how far it is: a bar on a terminal, else a line now and then."""
-    if sys.stderr.isatty():
-        from rich import console, progress as bars
-
-        yield from bars.track(
-            items, title, total=total, console=console.Console(stderr=True), transient=True
-        )
-        return
-    said = time.monotonic()
-    print(f"{title}: {total} videos", file=sys.stderr, flush=True)
-    for k, item in enumerate(items, 1):
-        yield item
-        if time.monotonic() - said > 10 or k == total:
-            said = time.monotonic()
-            print(f"{title}: {k}/{total}", file=sys.stderr, flush=True)
 
 
 def contact_sheet(path, source, columns=16):

@@ -6,6 +6,7 @@ finds its own sound among those of other clips, and each sound its clip.
 
 import jax
 
+from avjax.contrast import Scale, fixed, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method, Negatives
 
@@ -22,7 +23,7 @@ def make(
     negatives: Negatives,
     contrast: Contrast,
     terms: dict[str, float],
-    temperature: float = 0.07,
+    scale: Scale = fixed(0.07),
     chunks: int = 1,
 ) -> Method:
     """Cross-AVID has terms v2a and a2v, Self-AVID v2v and a2a, Joint-AVID all four.
@@ -35,6 +36,7 @@ def make(
     terms = {t: w for t, w in terms.items() if w}
     if not terms:
         raise ValueError("terms are all zero: give one of them a weight")
+    cross = [t for t in ("v2a", "a2v") if t in terms]
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
@@ -51,20 +53,34 @@ def make(
                     f"term {t} would compare a clip with itself: these negatives keep no memory; "
                     "use avjax.negatives.bank, or the terms v2a and a2v"
                 )
+        learned = scale.init()
+        params = params | ({"scale": learned} if learned else {})
         return params, {"stats": stats, "memory": memory}
+
+    def losses(z, memory, index, rng, contrast, temperature, terms):
+        """{term: loss [B]}.  One key for all: the paper scores the same rows in each."""
+        if negatives.pair and len(cross) == 2:
+            pair = negatives.pair(z["video"] / temperature, z["audio"], index, rng, contrast)
+            return dict(zip(cross, pair))
+        return {
+            t: negatives.reduce(memory[k], z[q] / temperature, z[k], index, rng, contrast)
+            for t, (q, k) in ((t, TERMS[t]) for t in terms)
+        }
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
-        z = {m: o["embedding"] for m, o in out.items()}
-        metrics = {}
-        for t in terms:
-            query, key = TERMS[t]
-            # One key for all terms: the paper scores the same rows in each.
-            metrics[f"loss/{t}"] = negatives.reduce(
-                state["memory"][key], z[query] / temperature, z[key], batch["index"], rng, contrast
-            ).mean()
-        memory = {m: negatives.update(s, z[m], batch["index"]) for m, s in state["memory"].items()}
+        z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
+        temperature, biased = scale.apply(params.get("scale", {}), contrast)
+        each = losses(z, state["memory"], index, rng, biased, temperature, terms)
+        metrics = {f"loss/{t}": x.mean() for t, x in each.items()}
         total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
+        still = jax.lax.stop_gradient(z)
+        scores = losses(still, state["memory"], index, rng, tally(), 1.0, cross or terms)
+        means = sum(x.mean(0) for x in scores.values()) / len(scores)
+        metrics |= dict(zip(("score/positive", "score/negative", "score/above"), means))
+        if "scale" in params:
+            metrics["temperature"] = temperature
+        memory = {m: negatives.update(s, z[m], index) for m, s in state["memory"].items()}
         return total, ({"stats": stats, "memory": memory}, metrics)
 
     def embed(params, state, batch):

@@ -1,0 +1,144 @@
+"""A source whose files are decoded once: its frames and sound stay on disk as plain arrays.
+
+Many short runs on the same files then cost no decoding.  A file's arrays bear the name of
+what they hold (file, size, time, frame rate and so on), so runs may share a folder, and a
+stopped program goes on with the files that are missing.
+"""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+import math
+import os
+import secrets
+
+import numpy as np
+
+from avjax.data import decode
+from avjax.data.clips import within
+from avjax.data.progress import progress
+from avjax.data.source import Source
+
+VERSION = 1  # In the names: raise it with any change to what is kept.
+EDGE = 1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
+
+
+def make(source, fps, rate, root, short_side=None, workers=None):
+    """`source` with its files kept under `root`: frames at `fps` a second, sound at `rate` Hz.
+
+    Clips are those of the files themselves wherever `fps` is the files' own; else their
+    frames are up to 1 / fps seconds older.  Views must be of the same `rate`.
+
+    short_side: kept pictures have that many pixels on their shorter side; None: all.
+    workers: threads that decode; None for one a core.
+    """
+    if fps <= 0 or rate <= 0:
+        raise ValueError(f"fps={fps}, rate={rate}: use more than 0")
+    os.makedirs(root, exist_ok=True)
+    names = tuple(_name(record, fps, rate, root, short_side) for record in source.records)
+    todo = {
+        name: record["path"]
+        for name, record in zip(names, source.records)
+        if not os.path.exists(f"{name}.json")
+    }
+    keep = functools.partial(_keep, fps=fps, rate=rate, short_side=short_side)
+    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        jobs = [pool.submit(keep, name, path) for name, path in todo.items()]
+        try:
+            done = concurrent.futures.as_completed(jobs)
+            for job in progress(done, len(jobs), f"decoding {source.name}") if jobs else ():
+                job.result()
+        finally:  # After an error or Ctrl-C, those not begun are not begun.
+            pool.shutdown(cancel_futures=True)
+    read = functools.partial(_read, names, source.records, fps, rate)
+    return Source(source.name, source.records, source.classes, read)
+
+
+def _name(record, fps, rate, root, short_side):
+    """Where a record's arrays are, without an ending."""
+    path = record["path"]
+    try:
+        found = os.stat(path)
+        state = found.st_size, found.st_mtime_ns
+    except OSError:
+        state = None  # Not there: kept as a fault, until it is.
+    told = [VERSION, os.path.abspath(path), state, fps, rate, short_side]
+    name = hashlib.blake2b(json.dumps(told).encode("utf-8", "surrogateescape"), digest_size=12)
+    return os.path.join(root, name.hexdigest())
+
+
+def _keep(name, path, fps, rate, short_side):
+    """Decodes a file and writes its arrays, and last of all what is known of it."""
+    try:
+        with decode.open_media(path) as media:
+            info, told = media.info, {}
+            if media.video is not None:
+                count = max(1, math.ceil((info.video_end - info.video_start - EDGE) * fps))
+                frames = decode.frames(media, info.video_start, count, fps, short_side)
+                _write(f"{name}.video.npy", lambda file: np.save(file, frames))
+            if media.audio is not None:
+                first = round(info.audio_start * rate)
+                samples = round(info.audio_end * rate) - first
+                sound = decode.sound(media, first / rate, samples, rate)
+                _write(f"{name}.audio.npy", lambda file: np.save(file, sound))
+            told = {"info": info._asdict()}
+    except decode.MediaError as error:
+        told = {"fault": error.reason}
+    _write(f"{name}.json", lambda file: file.write(json.dumps(told).encode()))
+
+
+def _write(path, save):
+    """The file appears under its name only when it is whole."""
+    part = f"{path}.{secrets.token_hex(4)}.part"
+    with open(part, "wb") as file:
+        save(file)
+    os.replace(part, path)
+
+
+def _read(names, records, fps, rate, row, view, rngs):
+    """Clips of record `row` as `view` wants them, and whether it has sound."""
+    name, record = names[row], records[row]
+    if view.samples and view.rate != rate:
+        raise ValueError(f"sound is kept at {rate} Hz and the view wants {view.rate}: use the same")
+    with open(f"{name}.json", encoding="utf-8") as file:
+        told = json.load(file)
+    if "fault" in told:
+        raise decode.MediaError(record["path"], told["fault"])
+    info = decode.Info(**told["info"])
+    has_audio = info.audio_start is not None
+    clips = []
+    for video, audio in view.windows(within(info, record), rngs[0]):
+        clip = {}
+        if view.frames:
+            clip["video"] = _frames(name, record, info, video, view, fps)
+        if view.samples:
+            clip["audio"] = _sound(name, info, audio, view) if has_audio else _silence(view)
+        clips.append(clip)
+    return clips, has_audio
+
+
+def _frames(name, record, info, start, view, fps):
+    """As decode.frames: what is shown at each time; past the end, the clip from its start."""
+    if info.video_start is None:
+        raise decode.MediaError(record["path"], "has no picture")
+    kept = np.load(f"{name}.video.npy", mmap_mode="r")
+    times = np.maximum(start + np.arange(view.frames) / view.fps, info.video_start)
+    inside = max(1, int(np.sum(times < info.video_end - EDGE)))
+    times = times[np.arange(view.frames) % inside]
+    at = np.floor((times - info.video_start + EDGE) * fps).astype(int)
+    return kept[np.minimum(at, len(kept) - 1)]
+
+
+def _sound(name, info, start, view):
+    """As decode.sound: silence where the file has none."""
+    kept = np.load(f"{name}.audio.npy", mmap_mode="r")
+    low = round(start * view.rate) - round(info.audio_start * view.rate)
+    out = _silence(view)
+    here = slice(max(0, low), max(0, min(len(kept), low + view.samples)))
+    out[here.start - low : here.stop - low] = kept[here]
+    return out
+
+
+def _silence(view):
+    return np.zeros(view.samples, np.int16)
