@@ -12,7 +12,8 @@ ALL = jnp.ones((8, 20), bool)
 
 
 def loss(c, positive, scores, mask=ALL):
-    return c.finish(jnp.asarray(positive), c.fold(jnp.asarray(scores), mask))
+    positive, scores = jnp.asarray(positive) + c.bias, jnp.asarray(scores) + c.bias
+    return c.finish(positive, c.fold(scores, mask, positive))
 
 
 def test_info_nce_is_cross_entropy():
@@ -35,11 +36,10 @@ def test_nce_matches_the_reference_program(golden, call):
     positive, negative, z = g[f"nce/pos{call}"], g[f"nce/neg{call}"], g[f"nce/Z{call}"]
     c = contrast.logistic(float(-np.log(negative.shape[1] * z[0])))
 
+    c = contrast.multi_positive(c) if call else c
+
     def mean(positive, negative):
-        # The mean over several positives, the sum over negatives.
-        zeros = jnp.zeros_like(negative[:, 0])
-        found = jax.vmap(lambda p: c.finish(p, zeros), 1, 1)(positive).mean(1)
-        return jnp.mean(found + c.fold(negative, jnp.ones_like(negative, bool)))
+        return loss(c, positive if call else positive[:, 0], negative, True).mean()
 
     value, grads = jax.value_and_grad(mean, (0, 1))(positive, negative)
     np.testing.assert_allclose(value, g[f"nce/loss{call}"], rtol=1e-6)
@@ -57,17 +57,48 @@ def test_the_partition_is_known_in_advance():
     np.testing.assert_allclose(measured, known, rtol=0.02)
 
 
-@pytest.mark.parametrize("c", [contrast.info_nce(), contrast.logistic(-3.0)])
+FOLDS = [contrast.info_nce(), contrast.dcl(), contrast.logistic(-3.0), contrast.tally()]
+
+
+@pytest.mark.parametrize("c", FOLDS)
 def test_negatives_may_come_in_parts(c):
-    parts = c.merge(c.fold(SCORES[:, :7], ALL[:, :7]), c.fold(SCORES[:, 7:], ALL[:, 7:]))
-    np.testing.assert_allclose(parts, c.fold(jnp.asarray(SCORES), ALL), rtol=1e-5)
+    parts = [c.fold(SCORES[:, s], ALL[:, s], POSITIVE) for s in (slice(7), slice(7, None))]
+    whole = c.fold(jnp.asarray(SCORES), ALL, POSITIVE)
+    np.testing.assert_allclose(c.merge(*parts), whole, rtol=1e-5)
 
 
-@pytest.mark.parametrize("c", [contrast.info_nce(), contrast.logistic(-3.0)])
+@pytest.mark.parametrize("c", FOLDS)
 def test_masked_negatives_do_not_count(c):
     mask = ALL.at[:, 5:].set(False)
     got = loss(c, POSITIVE, SCORES, mask)
     np.testing.assert_allclose(got, loss(c, POSITIVE, SCORES[:, :5], mask[:, :5]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("c", FOLDS[:3])
+def test_slope_is_what_autodiff_finds(c):
+    def total(scores):
+        return c.fold(scores, ALL, POSITIVE)
+
+    want = jax.grad(lambda s: total(s).sum())(jnp.asarray(SCORES))
+    got = c.slope(SCORES, total(jnp.asarray(SCORES))[:, None])
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_dcl_leaves_the_positive_out_of_the_sum():
+    want = np.log(np.exp(SCORES.astype(float)).sum(1)) - POSITIVE
+    np.testing.assert_allclose(loss(contrast.dcl(), POSITIVE, SCORES), want, rtol=1e-5)
+
+
+def test_several_positives_weigh_alike():
+    c, positive = contrast.info_nce(), np.stack([POSITIVE, POSITIVE + 1, POSITIVE - 2], 1)
+    want = np.mean([loss(c, p, SCORES) for p in positive.T], 0)
+    np.testing.assert_allclose(loss(contrast.multi_positive(c), positive, SCORES), want, rtol=1e-5)
+
+
+def test_tally_counts():
+    got = loss(contrast.tally(), POSITIVE, SCORES)
+    above = (SCORES > POSITIVE[:, None]).mean(1)
+    np.testing.assert_allclose(got, np.stack([POSITIVE, SCORES.mean(1), above], 1), rtol=1e-5)
 
 
 def test_a_tiny_loss_and_its_gradient_come_back_right():
@@ -76,3 +107,41 @@ def test_a_tiny_loss_and_its_gradient_come_back_right():
     value, grad = jax.value_and_grad(f)(jnp.array([35.0]))
     np.testing.assert_allclose(value, np.log1p(np.exp(-35.0)), rtol=1e-5)
     np.testing.assert_allclose(grad[0], -np.exp(-35.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("c", FOLDS[:3])
+def test_scores_of_a_hundred_do_not_overflow(c):
+    for sign in (-100.0, 100.0):
+        scores = jnp.full((1, 3), sign)
+        f = lambda p, s=scores: loss(c, p, s, jnp.ones((1, 3), bool))[0]
+        value, grad = jax.value_and_grad(f)(jnp.array([-sign]))
+        assert np.isfinite(value) and np.isfinite(grad).all()
+
+
+def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
+    scale = contrast.learned(0.07, least=0.01)
+
+    def temperature(log_scale):
+        return scale.apply({"log_scale": log_scale}, contrast.info_nce())[0]
+
+    np.testing.assert_allclose(temperature(scale.init()["log_scale"]), 0.07, rtol=1e-6)
+    np.testing.assert_allclose(temperature(jnp.float32(9.0)), 0.01, rtol=1e-6)
+    # Lower temperatures are out of reach, higher ones are not.
+    assert jax.grad(lambda x: temperature(x))(jnp.float32(9.0)) == 0
+    assert jax.grad(lambda x: -temperature(x))(jnp.float32(9.0)) > 0
+    assert jax.grad(temperature)(jnp.float32(2.0)) < 0
+
+
+def test_a_learned_bias_takes_the_place_of_the_fixed_one():
+    scale = contrast.learned(0.1, bias=-10.0)
+    params = scale.init()
+    temperature, c = scale.apply(params | {"bias": jnp.float32(-2.0)}, contrast.logistic(-10.0))
+    np.testing.assert_allclose(temperature, 0.1, rtol=1e-6)
+    assert params["bias"] == -10 and c.bias == -2
+    assert contrast.fixed(0.07).init() == {}
+
+
+@pytest.mark.parametrize("make", [contrast.fixed, contrast.learned])
+def test_a_temperature_of_nothing_is_refused(make):
+    with pytest.raises(ValueError, match="temperature 0"):
+        make(0.0)

@@ -6,6 +6,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 FLOORS = [
     {"types", "build"},
+    {"tiles"},
     {"contrast", "negatives", "nets", "data", "sharding", "checkpoint", "logs", "workdirs"},
     {"methods", "evals"},
     {"train", "report"},
