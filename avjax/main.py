@@ -1,7 +1,7 @@
 """Trains one model: `python -m avjax.main --config configs/smoke.py --workdir runs/smoke`.
 
 The same command again goes on where a stopped run ended.  Every key of the config can be set on
-the command line: `--config.batch_size=64`, `--config.method.scale.temperature=0.1`.  `--config.evals`,
+the command line: `--config.batch_size=64`, `--config.method.scale.temperature=0.1`.  Evaluations,
 schedules and the like follow what they refer to.  On a CPU, JAX_NUM_CPU_DEVICES=4 simulates four
 devices.
 """

@@ -41,12 +41,58 @@ def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
     """AdamW, its learning rate risen to `peak` in `warmup` steps and fallen to 0 by `steps`."""
     return dict(
         fn="optax.adamw",
-        learning_rate=dict(
-            fn="optax.warmup_cosine_decay_schedule",
-            init_value=0.0, peak_value=peak, warmup_steps=warmup, decay_steps=steps,
-        ),
+        learning_rate=cosine(peak, warmup, steps),
         weight_decay=weight_decay,
+    )
+
+
+def lars_cosine(peak, warmup, steps, weight_decay=1e-6) -> dict:
+    """LARS with momentum 0.9, for large batches (You et al., https://arxiv.org/abs/1708.03888).
+
+    Neither decay nor a layer's own rate for biases and normalization, as in SimCLR.
+    """
+    return dict(
+        fn="optax.lars",
+        learning_rate=cosine(peak, warmup, steps),
+        weight_decay=weight_decay,
+        weight_decay_mask=KERNELS,
+        trust_ratio_mask=KERNELS,
+    )
+
+
+def lamb_cosine(peak, warmup, steps, weight_decay=1e-2) -> dict:
+    """LAMB, Adam's counterpart of LARS (You et al., ICLR 2020, https://arxiv.org/abs/1904.00962)."""
+    return dict(
+        fn="optax.lamb",
+        learning_rate=cosine(peak, warmup, steps),
+        weight_decay=weight_decay,
+        mask=KERNELS,
+    )
+
+
+# The function itself, not what it returns.
+KERNELS = dict(fn="pkgutil.resolve_name", args=("avjax.masks.kernels",))
+
+
+def cosine(peak, warmup, steps) -> dict:
+    """A learning rate that rises to `peak` in `warmup` steps and falls to 0 by `steps`."""
+    return dict(
+        fn="optax.warmup_cosine_decay_schedule",
+        init_value=0.0, peak_value=peak, warmup_steps=warmup, decay_steps=steps,
     )  # fmt: skip
+
+
+def linear_rate(base, batch_size):
+    """`base` for 256 examples, in proportion to the batch (https://arxiv.org/abs/1706.02677).
+
+    batch_size: a number, or c.get_ref("batch_size"), which the rate then follows.
+    """
+    return batch_size * (base / 256)
+
+
+def square_root_rate(base, batch_size):
+    """`base` for 256 examples, in proportion to the root of the batch: for Adam and LAMB."""
+    return (batch_size / 256) ** 0.5 * base
 
 
 def training_clips(

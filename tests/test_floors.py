@@ -7,7 +7,17 @@ ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 FLOORS = [
     {"types", "build"},
     {"tiles"},
-    {"contrast", "negatives", "nets", "data", "sharding", "checkpoint", "logs", "workdirs"},
+    {
+        "contrast",
+        "negatives",
+        "nets",
+        "data",
+        "sharding",
+        "checkpoint",
+        "logs",
+        "workdirs",
+        "masks",
+    },
     {"methods", "evals"},
     {"train", "report"},
     {"main", "plan"},

@@ -6,7 +6,7 @@ finds its own sound among those of other clips, and each sound its clip.
 
 import jax
 
-from avjax.contrast import Scale, fixed, tally
+from avjax.contrast import Scale, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method, Negatives
 
@@ -23,7 +23,7 @@ def make(
     negatives: Negatives,
     contrast: Contrast,
     terms: dict[str, float],
-    scale: Scale = fixed(0.07),
+    scale: Scale,
     chunks: int = 1,
 ) -> Method:
     """Cross-AVID has terms v2a and a2v, Self-AVID v2v and a2a, Joint-AVID all four.
