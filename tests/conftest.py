@@ -15,6 +15,12 @@ def parsed_flags():
 
 
 @pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Where tests.tiny renders its files, once."""
+    return tmp_path_factory.mktemp("world")
+
+
+@pytest.fixture(scope="session")
 def golden():
     """A function name -> arrays computed once by a published reference program."""
     import functools

@@ -20,11 +20,6 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    return tmp_path_factory.mktemp("world")
-
-
-@pytest.fixture(scope="session")
 def unbroken(world, tmp_path_factory):
     """(config, workdir, last state) of a run that nothing stopped."""
     config, workdir = tiny.config(world, steps=20), tmp_path_factory.mktemp("unbroken")
@@ -105,29 +100,6 @@ def test_a_finished_run_is_judged_again_without_training(unbroken):
     assert before.keys() == after.keys()
     name = (20, "eval/world/retrieval/v2a/r1")
     assert before[name] == after[name]
-
-
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
-    config = tiny.config(world, steps=30, save_every=30, evals={})
-    config["method"] |= dict(
-        negatives=dict(fn="avjax.negatives.bank", draws=16),
-        contrast=dict(fn="avjax.contrast.nce", draws=16, dim=8, temperature=0.1),
-        terms=dict(v2a=1.0, a2v=1.0, v2v=1.0, a2a=1.0),
-        chunks=chunks,
-    )
-    config["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
-    train.run(config, tmp_path)
-    losses = [v for (n, name), v in table(tmp_path).items() if name == "loss"]
-    # Memories start random, so the loss may climb until they have filled.
-    assert np.mean(losses[-5:]) < max(losses) - 0.1
-
-
-def test_within_modal_terms_want_a_memory(world):
-    config = tiny.config(world)
-    config["method"]["terms"] = dict(v2v=1.0)
-    with pytest.raises(ValueError, match="compare a clip with itself"):
-        plan.describe(config, plan.check(config))
 
 
 def test_the_plan_names_batches_parameters_and_devices(world):
