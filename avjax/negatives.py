@@ -23,7 +23,7 @@ def in_batch(draws: int | None = None) -> Negatives:
         first = tiles.offset(rng, len(query), draws)
         mask = tiles.others(index, index, (slots, slots), len(query), draws, first)
         positive = tiles.scores(query, key, contrast.bias)
-        scores = jnp.dot(query, key.T, preferred_element_type=jnp.float32) + contrast.bias
+        scores = tiles.product(query, key.T) + contrast.bias
         sides = (scores, mask), (scores.T, mask.T)
         return tuple(contrast.finish(positive, contrast.fold(*s, positive)) for s in sides)
 

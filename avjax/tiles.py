@@ -55,14 +55,18 @@ def totals(query, key, index, rng, contrast: Contrast, draws=None, tile=1024, ax
     positive = lax.stop_gradient(scores(query, key, contrast.bias))
     slot = jnp.arange(size, dtype=jnp.int32)
     return _totals(
-        plan, query, key, jnp.asarray(contrast.bias, jnp.float32), index, slot, positive,
+        plan, query, key, jnp.asarray(contrast.bias, _wide(query)), index, slot, positive,
         offset(rng, size, draws),
     )  # fmt: skip
 
 
 def scores(query, key, bias):
     """The score [B] of each query with its own key."""
-    return jnp.sum(query.astype(jnp.float32) * key.astype(jnp.float32), axis=1) + bias
+    return jnp.sum(query.astype(_wide(query)) * key.astype(_wide(key)), axis=1) + bias
+
+
+def _wide(x):
+    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def offset(rng, size, draws):
@@ -152,11 +156,11 @@ def _pull(plan, query, key, bias, index, slot, positive, first, *along):
         g = slope[:, None] * plan.slope(s, total[:, None])
         g = jnp.where(mask, g + pull[None] * plan.slope(s, other[None]), 0.0)
         low = g.astype(row.z.dtype)
-        return (dq + _dot(low, column.z), db + g.sum()), dk + _dot(low.T, row.z)
+        return (dq + product(low, column.z), db + g.sum()), dk + product(low.T, row.z)
 
-    zeros = jnp.zeros(rows.z.shape, jnp.float32)
+    zeros = jnp.zeros(rows.z.shape, _wide(query))
     rows, columns = (rows, right, slopes[0]), (columns, below, slopes[1])
-    start = zeros, jnp.zeros(len(zeros), jnp.float32)
+    start = zeros, jnp.zeros(len(zeros), zeros.dtype)
     (dq, db), dk = _sweep(plan, rows, columns, start, zeros, visit, first)
     db = db.sum() if plan.axis is None else lax.psum(db.sum(), plan.axis)
     return _flat(dq, len(query)).astype(query.dtype), _flat(dk, len(key)).astype(key.dtype), db
@@ -212,12 +216,12 @@ def _tile(plan, row, column, bias, first):
     """Scores [t, t] and which of them count."""
     slots = row.slot, column.slot
     mask = others(row.index, column.index, slots, plan.size, plan.draws, first)
-    return _dot(row.z, column.z.T) + bias, mask
+    return product(row.z, column.z.T) + bias, mask
 
 
-def _dot(a, b):
-    """Summed in float32, and of float32 without a device's shorter formats."""
-    return jnp.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+def product(a, b):
+    """Summed in float32 at least, and of float32 without a device's shorter formats."""
+    return jnp.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=_wide(a))
 
 
 def _side(plan, z, index, slot, positive):
@@ -240,6 +244,6 @@ def _flat(x, b):
 
 def _nothing(plan, positive):
     """The total over no keys at all, for each of `positive` [n, t]."""
-    none = jnp.zeros((positive.size, 1))
+    none = jnp.zeros((positive.size, 1), positive.dtype)
     total = plan.fold(none, none > 0, positive.reshape(-1))
     return total.reshape(*positive.shape, *total.shape[1:])

@@ -29,7 +29,7 @@ def get_config():
     c.data.train = parts.training_clips(train, **clip)
     c.method = dict(
         fn="avjax.methods.avid",
-        # Paper: float32, and batch statistics of the 32 clips of a GPU (groups=32).
+        # Paper: float32, and batch statistics of the 32 clips of a GPU (norm.batch(32)).
         model=parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=18, dtype="bfloat16"),
             audio=dict(fn="avjax.nets.audio2d.Conv2D", dtype="bfloat16"),

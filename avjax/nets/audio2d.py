@@ -3,6 +3,8 @@
 Morgado, Vasconcelos, Misra, CVPR 2021 (https://arxiv.org/abs/2004.12943).
 """
 
+from typing import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -16,14 +18,14 @@ class Block(nn.Module):
     features: int
     stride: int
     dtype: str | jnp.dtype
-    groups: int
+    norm: Callable
 
     @nn.compact
     def __call__(self, x, train: bool):
         for i, stride in ((1, self.stride), (2, 1)):
             strides = (stride, stride)
             x = conv.Conv2D(self.features, (3, 3), strides, dtype=self.dtype, name=f"conv{i}")(x)
-            x = nn.relu(BatchNorm(self.groups, name=f"norm{i}")(x, train))
+            x = nn.relu(self.norm(name=f"norm{i}")(x, train))
         return x
 
 
@@ -33,13 +35,14 @@ class Conv2D(nn.Module):
     `small` keeps the resolution in the first block: the variant of the paper's ablations,
     for 100 x 129.  Depth 10 is the only one there is: the stem and four blocks of two, and
     a head.  The modules are `conv1` and `block1` ... `block4`, the features of a probe.
+    `norm` makes the normalizations: `norm.BatchNorm`, or one of `nets/unbatched.py`.
     """
 
     depth: int = 10
     small: bool = False
     width: int = 64
     dtype: str | jnp.dtype = jnp.float32
-    groups: int = 1
+    norm: Callable = BatchNorm
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -47,8 +50,8 @@ class Conv2D(nn.Module):
             raise ValueError(f"Conv2D of depth {self.depth}: there is only 10")
         x = x[..., None] if x.ndim == 3 else x
         x = conv.Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, name="conv1")(x)
-        x = nn.relu(BatchNorm(self.groups, name="conv1_norm")(x, train))
+        x = nn.relu(self.norm(name="conv1_norm")(x, train))
         for i, stride in enumerate((1 if self.small else 2, 2, 2, 1)):
-            block = Block(self.width << i, stride, self.dtype, self.groups, name=f"block{i + 1}")
+            block = Block(self.width << i, stride, self.dtype, self.norm, name=f"block{i + 1}")
             x = block(x, train)
         return x.max((1, 2))

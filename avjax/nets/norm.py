@@ -8,6 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 
+def batch(groups: int = 1):
+    """What the `norm` of a net wants, with statistics of each of `groups` shares of a batch."""
+    return functools.partial(BatchNorm, groups)
+
+
 class BatchNorm(nn.Module):
     """`x` [B, ..., C] with mean 0 and variance 1 a channel, scaled and shifted.
 

@@ -6,6 +6,8 @@ there are no wider mid-planes, the stem is one 3-D convolution and a max-pool, a
 sum is normalized once, after the addition, and clips are pooled by their maximum.
 """
 
+from typing import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -22,12 +24,12 @@ class Stem(nn.Module):
     features: int
     pool: bool
     dtype: str | jnp.dtype
-    groups: int
+    norm: Callable
 
     @nn.compact
     def __call__(self, x, train: bool):
         x = Conv3D(self.features, (3, 7, 7), (1, 2, 2), dtype=self.dtype, name="conv")(x)
-        x = nn.relu(BatchNorm(self.groups, name="norm")(x, train))
+        x = nn.relu(self.norm(name="norm")(x, train))
         return max_pool(x, (1, 3, 3), (1, 2, 2)) if self.pool else x
 
 
@@ -37,7 +39,7 @@ class Block(nn.Module):
     features: int
     stride: int
     dtype: str | jnp.dtype
-    groups: int
+    norm: Callable
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -47,7 +49,7 @@ class Block(nn.Module):
             return Conv3D(self.features, kernel, strides, dtype=self.dtype, name=name)(x)
 
         def norm(name, x):
-            return nn.relu(BatchNorm(self.groups, name=name)(x, train))
+            return nn.relu(self.norm(name=name)(x, train))
 
         if s != 1 or x.shape[-1] != self.features:
             shortcut = conv("shortcut", x, (1, 1, 1), (s, s, s))
@@ -63,24 +65,25 @@ class R2Plus1D(nn.Module):
 
     `stem_pool=False` is the small variant of the paper's ablations, for 8x112x112.
     `width` is the paper's 64 but for quick runs.  The modules are `conv1`, `conv2x_0`,
-    ... `conv5x_1`; the last of each stage gives the features of a probe.
+    ... `conv5x_1`; the last of each stage gives the features of a probe.  `norm` makes the
+    normalizations: `norm.BatchNorm`, `norm.batch(groups)` or one of `nets/unbatched.py`.
     """
 
     depth: int = 18
     stem_pool: bool = True
     width: int = 64
     dtype: str | jnp.dtype = jnp.float32
-    groups: int = 1
+    norm: Callable = BatchNorm
 
     @nn.compact
     def __call__(self, x, train: bool):
         if self.depth not in BLOCKS:
             raise ValueError(f"R2Plus1D of depth {self.depth}: there are {sorted(BLOCKS)}")
-        x = Stem(self.width, self.stem_pool, self.dtype, self.groups, name="conv1")(x, train)
+        x = Stem(self.width, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
         for stage, blocks in enumerate(BLOCKS[self.depth]):
             for i in range(blocks):
                 stride = 2 if stage and not i else 1
-                block = Block(self.width << stage, stride, self.dtype, self.groups,
+                block = Block(self.width << stage, stride, self.dtype, self.norm,
                               name=f"conv{stage + 2}x_{i}")  # fmt: skip
                 x = block(x, train)
         return x.max((1, 2, 3))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 class Towers(nn.Module):
-    """{modality: {"features" [B, H], "embedding" [B, D], of unit length}}, in float32.
+    """{modality: {"features" [B, H], "embedding" [B, D], of unit length}}, in float32 at least.
 
     Each part is called as `(x, train=...)`.  A modality that the batch lacks is left out.
     """
@@ -21,8 +21,12 @@ class Towers(nn.Module):
         for name in self.encoders:
             if name in batch:
                 x = self.fronts[name](batch[name], train=train)
-                features = self.encoders[name](x, train=train).astype(jnp.float32)
-                z = self.heads[name](features, train=train).astype(jnp.float32)
+                features = _wide(self.encoders[name](x, train=train))
+                z = _wide(self.heads[name](features, train=train))
                 z = z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
                 out[name] = {"features": features, "embedding": z}
         return out
+
+
+def _wide(x):
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
