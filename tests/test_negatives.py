@@ -93,9 +93,10 @@ def test_bank_matches_the_reference_program(golden, variant, terms):
         value, grads = jax.value_and_grad(avid)(raw, memory, rows, y, c, terms)
         memory = {m: bank.update(s, unit_rows(raw[m]), y) for m, s in memory.items()}
         name = f"avid/{variant}/{step}"
-        np.testing.assert_allclose(value, g[f"{name}/loss"], rtol=2e-6)
+        np.testing.assert_allclose(value, g[f"{name}/loss"], rtol=1e-6)
         for m in memory:
-            np.testing.assert_allclose(grads[m], g[f"{name}/d{m}"], rtol=1e-4, atol=1e-6)
+            want = g[f"{name}/d{m}"]
+            assert np.linalg.norm(grads[m] - want) < 1e-5 * np.linalg.norm(want)
             np.testing.assert_allclose(memory[m]["rows"], g[f"{name}/mem_{m}"], atol=1e-6)
 
 
