@@ -5,7 +5,7 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 FLOORS = [
-    {"types", "build"},
+    {"types", "build", "study"},
     {"tiles"},
     {
         "contrast",
@@ -20,7 +20,7 @@ FLOORS = [
     },
     {"methods", "evals"},
     {"train", "report"},
-    {"main", "plan"},
+    {"main", "plan", "ablate", "trial", "cost"},
 ]
 SIDEWAYS = {"nets", "data", "evals", "report", "main"}
 

@@ -264,7 +264,7 @@ def test_impossible_wishes_are_named(tmp_path):
     with pytest.raises(ValueError, match="size=97.*even"):
         synthetic.make(tmp_path, "train", videos=1, size=97)
     with pytest.raises(ValueError, match="'val'"):
-        synthetic.make(tmp_path, "val", videos=1)
+        synthetic.make(tmp_path, "dev", videos=1)
     assert not list(tmp_path.iterdir())
 
 

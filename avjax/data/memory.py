@@ -69,30 +69,36 @@ def _name(record, fps, rate, root, short_side):
 
 
 def _keep(name, path, fps, rate, short_side):
-    """Decodes a file and writes its arrays, and last of all what is known of it."""
+    """Decodes a file and writes its arrays, and last of all what is known of it.
+
+    Plain bytes, not .npy: NumPy parses the header of one as Python, which among the threads of
+    Python 3.11 now and then fails ("AST constructor recursion depth mismatch").
+    """
     try:
         with decode.open_media(path) as media:
             info, told = media.info, {}
             if media.video is not None:
                 count = max(1, math.ceil((info.video_end - info.video_start - EDGE) * fps))
                 frames = decode.frames(media, info.video_start, count, fps, short_side)
-                _write(f"{name}.video.npy", lambda file: np.save(file, frames))
+                _write(f"{name}.video", frames.tobytes())
+                told["video"] = frames.shape
             if media.audio is not None:
                 first = round(info.audio_start * rate)
                 samples = round(info.audio_end * rate) - first
                 sound = decode.sound(media, first / rate, samples, rate)
-                _write(f"{name}.audio.npy", lambda file: np.save(file, sound))
-            told = {"info": info._asdict()}
+                _write(f"{name}.audio", sound.tobytes())
+                told["audio"] = sound.shape
+            told["info"] = info._asdict()
     except decode.MediaError as error:
         told = {"fault": error.reason}
-    _write(f"{name}.json", lambda file: file.write(json.dumps(told).encode()))
+    _write(f"{name}.json", json.dumps(told).encode())
 
 
-def _write(path, save):
+def _write(path, data):
     """The file appears under its name only when it is whole."""
     part = f"{path}.{secrets.token_hex(4)}.part"
     with open(part, "wb") as file:
-        save(file)
+        file.write(data)
     os.replace(part, path)
 
 
@@ -111,18 +117,18 @@ def _read(names, records, fps, rate, row, view, rngs):
     for video, audio in view.windows(within(info, record), rngs[0]):
         clip = {}
         if view.frames:
-            clip["video"] = _frames(name, record, info, video, view, fps)
+            clip["video"] = _frames(name, told, record, info, video, view, fps)
         if view.samples:
-            clip["audio"] = _sound(name, info, audio, view) if has_audio else _silence(view)
+            clip["audio"] = _sound(name, told, info, audio, view) if has_audio else _silence(view)
         clips.append(clip)
     return clips, has_audio
 
 
-def _frames(name, record, info, start, view, fps):
+def _frames(name, told, record, info, start, view, fps):
     """As decode.frames: what is shown at each time; past the end, the clip from its start."""
     if info.video_start is None:
         raise decode.MediaError(record["path"], "has no picture")
-    kept = np.load(f"{name}.video.npy", mmap_mode="r")
+    kept = np.memmap(f"{name}.video", np.uint8, "r", shape=tuple(told["video"]))
     times = np.maximum(start + np.arange(view.frames) / view.fps, info.video_start)
     inside = max(1, int(np.sum(times < info.video_end - EDGE)))
     times = times[np.arange(view.frames) % inside]
@@ -130,9 +136,9 @@ def _frames(name, record, info, start, view, fps):
     return kept[np.minimum(at, len(kept) - 1)]
 
 
-def _sound(name, info, start, view):
+def _sound(name, told, info, start, view):
     """As decode.sound: silence where the file has none."""
-    kept = np.load(f"{name}.audio.npy", mmap_mode="r")
+    kept = np.memmap(f"{name}.audio", np.int16, "r", shape=tuple(told["audio"]))
     low = round(start * view.rate) - round(info.audio_start * view.rate)
     out = _silence(view)
     here = slice(max(0, low), max(0, min(len(kept), low + view.samples)))

@@ -1,0 +1,232 @@
+"""An ablation: `python -m avjax.ablate --config configs/ablate_negatives.py --workdir DIR`.
+
+Trains every arm of the config's sweep() at several seeds, one after the other, and writes
+study.csv, runs.csv and report.html.  The same command again goes on where a stopped one ended.
+Learning rates are first chosen for each batch size, on validation records.
+
+  --list       the runs, numbered, with batch, negatives, steps and budget
+  --commands   one command a line, for a cluster: each does one run
+  --run N      does run N only
+  --report     gathers what has finished, and trains nothing
+
+Keys of the config are set as in avjax.main, e.g. `--config.study.seeds="(0, 1, 2, 3, 4)"`;
+`--budget=steps` is short for `--config.study.budget=steps`.
+"""
+
+import functools
+import importlib.util
+import inspect
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from avjax import study as arithmetic
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "A config with a study and a sweep(), see above.")
+flags.DEFINE_string("workdir", None, "The study's folder; without it, runs/<name of the config>.")
+flags.DEFINE_enum("budget", None, arithmetic.BUDGETS, "What all arms get the same of.")
+flags.DEFINE_bool("list", False, "List the runs; stop.")
+flags.DEFINE_bool("commands", False, "Print a command for each run; stop.")
+flags.DEFINE_integer("run", None, "Do the run of this number only.", lower_bound=1)
+flags.DEFINE_bool("report", False, "Write the report of what has finished; stop.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
+    logging.set_verbosity(logging.WARNING)
+    file, *size = config_flags.get_config_filename(FLAGS["config"]).split(":", 1)
+    config = FLAGS.config
+    if "study" not in config:
+        raise SystemExit(f"avjax: {file} has no study: see configs/ablate_negatives.py")
+    config.study.budget = FLAGS.budget or config.study.budget
+    folder = Path(FLAGS.workdir or f"runs/{Path(file).stem}")
+    try:
+        arms = arithmetic.arms_of(sweep(file)(*size))
+        runs = arithmetic.runs_of(arms, config.study.to_dict())
+        sys.exit(act(folder, config, arms, runs))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"avjax: {error}") from error
+
+
+def act(folder, config, arms, runs) -> int:
+    """Does what the flags ask for; the program's exit status."""
+    if FLAGS.commands:
+        return commands(runs)
+    from avjax import trial, workdirs
+    from avjax.report import study as report
+
+    prepare(folder)
+    base = config.copy_and_resolve_references().to_dict()
+    # Seeds may be added to a study that is there.
+    workdirs.claim(
+        folder, base | {"study": {k: v for k, v in base["study"].items() if k != "seeds"}}
+    )
+    bound = functools.partial(configured, folder, config)
+    planned = {arm.name: plan(folder, bound, arm, base["study"], FLAGS.report) for arm in arms}
+    if FLAGS.list:
+        return print_list(runs, planned, base["study"])
+    if FLAGS.run is not None and FLAGS.run > len(runs):
+        raise ValueError(f"--run {FLAGS.run}: there are {len(runs)} runs")
+    wanted = [runs[FLAGS.run - 1]] if FLAGS.run else () if FLAGS.report else runs
+    failed = work(folder, bound, runs, wanted, planned, base["study"])
+    if not FLAGS.run:
+        found = present(trial.result, folder, runs)
+        why = present(trial.failure, folder, runs)
+        page = report.write(folder, base, arms, runs, planned, found, why)
+        print(f"the study is in {folder}: open {page}")
+    return failed
+
+
+def sweep(file):
+    """The function sweep of a config file; it takes the size, if the file has several."""
+    spec = importlib.util.spec_from_file_location("swept", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "sweep"):
+        raise ValueError(f"{file} has no sweep(): see configs/ablate_negatives.py")
+    sized = inspect.signature(module.sweep).parameters
+    return module.sweep if sized else lambda *_: module.sweep()
+
+
+def prepare(folder):
+    """Keeps compiled programs, which the seeds of an arm share."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str((folder / "compiled").resolve()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def configured(folder, config, run, steps, rate) -> dict:
+    """The whole config of a run."""
+    study = config.study.to_dict()
+    plain = arithmetic.configured(config, run, steps, rate, study)
+    return arithmetic.place(plain, str(folder.resolve()))
+
+
+def plan(folder, bound, arm, study, known_only) -> dict:
+    """{"steps", "off", "refused"} of an arm; steps None where its cost is not known yet."""
+    flops = None
+    if study["budget"] == "flops":
+        from avjax import trial
+
+        spent = trial.known_cost(folder, arm)
+        if spent is None and known_only:
+            return {"steps": None, "off": None, "refused": ""}
+        if spent is None:
+            print(f"compiling {arm.name}", file=sys.stderr, flush=True)
+            run = arithmetic.Run(arm.name, arm, study["seeds"][0], None)
+            spent = trial.costs(folder, arm, bound(run, 1000, study["rates"][0]))
+        flops = spent["flops"]
+    steps = arithmetic.steps_of(study, arm.batch, flops)
+    return {
+        "steps": steps,
+        "off": arithmetic.off_budget(study, steps, arm.batch, flops),
+        "refused": arithmetic.refusal(study, steps, arm.batch, flops),
+    }
+
+
+def print_list(runs, planned, study) -> int:
+    amount = study["amount"][study["budget"]]
+    print(f"budget: {amount:g} {study['budget']} a run, within {study['tolerance']:.0%}")
+    print(f"{'run':>4}  {'B':>6} {'K':>7} {'steps':>7} {'examples':>9} {'off':>7}  name")
+    for n, run in enumerate(runs, 1):
+        arm, its = run.arm, planned[run.arm.name]
+        note = f"  refused: {its['refused']}" if its["refused"] else ""
+        print(
+            f"{n:>4}  {arm.batch:>6} {arm.negatives:>7} {its['steps']:>7} "
+            f"{its['steps'] * arm.batch:>9} {its['off']:>+7.2%}  {run.name}{note}"
+        )
+    return 0
+
+
+def commands(runs) -> int:
+    """A command a line; what must wait for what is said beside them, on stderr."""
+    given = [arg for arg in sys.argv[1:] if arg.lstrip("-").split("=")[0] != "commands"]
+    for n, _ in enumerate(runs, 1):
+        print(shlex.join(["python", "-m", "avjax.ablate", *given, "--run", str(n)]))
+    tuning = sum(run.rate is not None for run in runs)
+    if tuning:
+        print(
+            f"runs 1-{tuning} choose the learning rates: {tuning + 1}-{len(runs)} start after them",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def work(folder, bound, runs, wanted, planned, study) -> int:
+    """Does the wanted runs that are not done; 1 if any failed or was refused."""
+    from avjax import logs, trial
+
+    results = present(trial.result, folder, runs)
+    for run in (run for run in wanted if run.name in results):
+        found, steps = results[run.name], planned[run.arm.name]["steps"]
+        if arithmetic.digest(bound(run, steps, found["rate"])) != found["config"]:
+            raise ValueError(
+                f"{folder}/runs/{run.name} is of another config or sweep(): choose another "
+                "--workdir, or delete that run"
+            )
+    todo = [run for run in wanted if run.name not in results]
+    if len(todo) < len(wanted):
+        print(f"{len(wanted) - len(todo)} of {len(wanted)} runs were done before")
+    began, bad, before = time.monotonic(), 0, len(wanted) - len(todo)
+    for n, run in enumerate(todo, 1):
+        said = one(folder, bound, run, runs, planned, results, study)
+        bad += said.startswith(("failed", "refused"))
+        each = (time.monotonic() - began) / n
+        left = f"{each:.0f} s a run, {logs.clock(each * (len(todo) - n))} left"
+        print(f"[{before + n}/{len(wanted)}] {run.name}: {said}; {left}", flush=True)
+    if bad:
+        print(f"{bad} of {len(todo)} runs failed or were refused", file=sys.stderr)
+    return int(bad > 0)
+
+
+def present(read, folder, runs) -> dict:
+    """{run: what `read` finds of it}, of those that have it."""
+    found = {run.name: read(folder, run.name) for run in runs}
+    return {name: value for name, value in found.items() if value}
+
+
+def one(folder, bound, run, runs, planned, results, study) -> str:
+    """Does a run; what became of it."""
+    import jax
+
+    from avjax import trial
+
+    its, rate = planned[run.arm.name], run.rate
+    if its["refused"]:
+        return f"refused: {its['refused']}"
+    try:
+        if rate is None:
+            rate = arithmetic.rates_of(results, runs, study).get(run.arm.batch)
+        if rate is None:
+            raise ValueError(f"no learning rate for batch {run.arm.batch}: tuning is not complete")
+        results[run.name] = trial.do(folder, run, bound(run, its["steps"], rate))
+    # Whatever a run dies of, the others are still worth having; it is named in the report.
+    except Exception as error:
+        trial.fail(folder, run.name)
+        return f"failed: {type(error).__name__}: {error}"
+    finally:
+        jax.clear_caches()  # Programs of other arms are of no more use.
+    return arithmetic.told(results[run.name], study)
+
+
+def run():
+    """Starts `main`; a flag or a config key that does not exist ends in one line."""
+    flags.mark_flag_as_required("config")
+    try:
+        app.run(main)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if FLAGS.is_parsed():
+            raise
+        sys.exit("avjax: " + " ".join(str(error.args[0]).split()))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,105 @@
+"""What a training step costs, told by the program the compiler made of it."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from avjax import sharding, train
+from avjax.build import build
+from avjax.data import pipeline
+from avjax.types import TrainState
+
+
+def step(config: dict) -> dict:
+    """{"flops", "temporaries", "peak"} of one step of a run, compiled ahead of time, not run.
+
+    flops:        of all devices.  XLA counts the body of a loop once; what its products and
+                  convolutions do more than once is counted in the traced program and added.
+    temporaries:  bytes a device needs besides arguments and results.
+    peak:         bytes of arguments, results and temporaries of a device.
+    """
+    mesh = sharding.mesh()
+    with jax.set_mesh(mesh):
+        shapes, batch, places = arguments(config, mesh)
+        tx = build(config["optimizer"])
+        traced = train.make_step(build(config["method"]), tx, places, mesh).trace(shapes, batch)
+        compiled = traced.lower().compile()
+    memory = compiled.memory_analysis()
+    whole = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return {
+        "flops": compiled.cost_analysis()["flops"] * mesh.size + looped(traced.jaxpr),
+        "temporaries": memory.temp_size_in_bytes,
+        "peak": whole - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
+    }
+
+
+def arguments(config: dict, mesh):
+    """(state, batch, places) of a run's step: shapes that say where they lie."""
+    method, tx = build(config["method"]), build(config["optimizer"])
+    data = build(config["data"]["train"])
+    size = len(data["source"])
+    stream = pipeline.train(**data, batch_size=config["batch_size"], seed=config["seed"], stop=1)
+    batch = sharding.put(next(stream), mesh)
+    stream.close()
+
+    def fresh(rng, batch):
+        params, state = method.init(rng, batch, size)
+        return TrainState(jnp.zeros((), jnp.int32), rng, params, tx.init(params), state)
+
+    shapes = jax.eval_shape(fresh, jax.random.key(config["seed"]), batch)
+    places = sharding.place(shapes, mesh, config["sharding"])
+    shapes = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places
+    )
+    return shapes, batch, places
+
+
+def looped(jaxpr) -> float:
+    """FLOPs of products and convolutions in loops, beyond the one turn that XLA counts."""
+    return products(jaxpr, loops=True) - products(jaxpr, loops=False)
+
+
+def products(jaxpr, loops: bool) -> float:
+    """FLOPs of the products and convolutions of a program; a loop's as often as it turns.
+
+    loops: False counts one turn of each.  Of the branches of a condition the largest counts.
+    The turns of a `while` are not known: one is counted.
+    """
+    total = 0.0
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        name, inner = eqn.primitive.name, list(parts(eqn.params))
+        if name == "dot_general":
+            total += dot(eqn)
+        elif name == "conv_general_dilated":
+            total += convolution(eqn)
+        elif name == "cond":
+            total += max(products(branch, loops) for branch in inner)
+        else:
+            times = eqn.params["length"] if name == "scan" and loops else 1
+            if name == "shard_map":  # Its program is that of one device.
+                times = eqn.params["mesh"].size
+            total += times * sum(products(part, loops) for part in inner)
+    return total
+
+
+def parts(params):
+    """The programs among an equation's parameters."""
+    for value in params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if hasattr(item, "eqns") or hasattr(item, "jaxpr"):
+                yield item
+
+
+def dot(eqn) -> float:
+    """2 x the multiplications of a product."""
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left = eqn.invars[0].aval.shape
+    return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
+
+
+def convolution(eqn) -> float:
+    """2 x the multiplications of a convolution, those with its padding included."""
+    kernel = eqn.invars[1].aval.shape
+    outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+    return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) / outputs

@@ -1,0 +1,50 @@
+"""Alignment and uniformity: how near a video is to its own sound, how evenly a modality spreads.
+
+Wang and Isola, ICML 2020, https://arxiv.org/abs/2005.10242.
+"""
+
+import math
+
+import numpy as np
+
+
+def make(power: float = 2.0, spread: float = 2.0):
+    """A score: for each pair of modalities `alignment`, for each modality `uniformity`.
+
+    Alignment is the mean of |x - y|^power over records, 0 at best; two independent points of
+    a sphere are at sqrt(2).  Uniformity is the log of the mean of exp(-spread * |x - y|^2) over
+    pairs of different records; lower is more even, 0 is a single point.  Paper: both powers 2.
+    """
+
+    def score(train, test):
+        if len(test.label) < 2:
+            raise ValueError(f"uniformity of {len(test.label)} test records: two are needed")
+        z = {name: m["embedding"] for name, m in test.modalities.items()}
+        names, out = list(z), {}
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                out[f"{one[0]}2{other[0]}/alignment"] = alignment(z[one], z[other], power)
+            out[f"{one}/uniformity"] = uniformity(z[one], spread)
+        return out
+
+    return score
+
+
+def alignment(x, y, power: float = 2.0) -> float:
+    """Mean |x_i - y_i|^power of [N, D] and [N, D]."""
+    return float(np.mean(np.linalg.norm(x - y, axis=-1) ** power))
+
+
+def uniformity(x, spread: float = 2.0, cells: int = 2**24) -> float:
+    """log of the mean of exp(-spread |x_i - x_j|^2), i != j, of [N, D]; `cells` pairs at a time."""
+    n = len(x)
+    rows, square, total = max(1, cells // n), np.sum(x * x, axis=1), 0.0
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        distance = square[part, None] + square[None] - 2 * x[part] @ x.T
+        near = np.exp(-spread * np.maximum(distance, 0))
+        here = np.arange(len(near))
+        near[here, start + here] = 0
+        total += float(near.sum(dtype=np.float64))
+    # A float32 sum may underflow to nothing where all points are far apart and few.
+    return math.log(max(total / (n * (n - 1)), 1e-38))

@@ -1,0 +1,113 @@
+"""One run of an ablation: trained, judged, and its findings kept in result.json."""
+
+import contextlib
+import json
+import os
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from avjax import cost, logs, study as arithmetic, train
+from avjax.build import build
+
+# Of a config, what does not change the cost of a step.
+FREE = ("seed", "steps", "learning_rate", "evals", "optimizer", "log_every", "save_every", "keep")
+
+
+def result(folder: Path, name: str) -> dict | None:
+    """What a finished run found, or None."""
+    path = folder / "runs" / name / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def failure(folder: Path, name: str) -> str | None:
+    """The last line of why a run failed, or None."""
+    path = folder / "runs" / name / "failure.txt"
+    return path.read_text().strip().splitlines()[-1] if path.exists() else None
+
+
+def do(folder: Path, run, config: dict) -> dict:
+    """Trains a run, or goes on with it, and writes its result.
+
+    A tuning run whose loss leaves the numbers has found something too: that the rate is too high.
+    """
+    place = folder / "runs" / run.name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "failure.txt").unlink(missing_ok=True)
+    diverged, spent = None, None
+    try:
+        with (place / "log.txt").open("a") as file, contextlib.redirect_stdout(file):
+            if run.rate is None:
+                spent = costs(folder, run.arm, config)
+            train.run(config, place)
+    except FloatingPointError as error:
+        if run.rate is None:
+            raise
+        diverged = str(error)
+    found = {
+        "run": run.name, "arm": run.arm.name, "seed": run.seed, "tuning": run.rate is not None,
+        "rate": config["learning_rate"], "steps": config["steps"], "batch": run.arm.batch,
+        "negatives": run.arm.negatives, "config": arithmetic.digest(config),
+        "diverged": diverged, "values": {} if diverged else values(place, run.arm, config),
+        "cost": spent,
+    }  # fmt: skip
+    write(place / "result.json", found)
+    return found
+
+
+def fail(folder: Path, name: str) -> None:
+    """Notes the exception being handled as that of a run."""
+    place = folder / "runs" / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "failure.txt").write_text(traceback.format_exc())
+
+
+def costs(folder: Path, arm, config: dict) -> dict:
+    """The cost of a step of an arm; kept, since compiling it takes longer than reading it."""
+    key = arithmetic.digest({k: v for k, v in config.items() if k not in FREE})
+    path = folder / "costs" / f"{arm.name}-{key}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, cost.step(config))
+    return json.loads(path.read_text())
+
+
+def known_cost(folder: Path, arm) -> dict | None:
+    """The cost of a step of an arm if it has been asked for before."""
+    found = sorted((folder / "costs").glob(f"{arm.name}-{'[0-9a-f]' * 16}.json"))
+    return json.loads(found[0].read_text()) if found else None
+
+
+def values(place: Path, arm, config: dict) -> dict[str, float]:
+    """{name: value}: evaluations at the end, training metrics over the last quarter."""
+    last, found = config["steps"], {}
+    for step, name, value in logs.read(place):
+        found.setdefault(name, []).append((step, value))
+    out = {}
+    for name, points in found.items():
+        if name.startswith("eval/"):
+            step, value = points[-1]
+            if step == last:
+                out[name] = value
+        elif name not in ("clips_per_second", "wait_share"):
+            out[name] = float(np.mean([v for step, v in points if step > 0.75 * last]))
+    rates = [v for _, v in found["clips_per_second"]]
+    # The first of them has waited for the compiler.
+    out["seconds_per_step"] = config["batch_size"] / float(np.median(rates[1:] or rates))
+    uniform = arithmetic.uniform_loss(arm.loss, arm.negatives)
+    if uniform is not None:
+        out["loss_below_uniform"] = out["loss"] - uniform
+    label = [r.get("label", -1) for r in build(config["data"]["train"]["source"]).records]
+    share = arithmetic.false_negatives(label)
+    if share is not None:
+        out["false_negatives/share"] = share
+        out["false_negatives/expected"] = share * arm.negatives
+    return out
+
+
+def write(path: Path, found: dict) -> None:
+    """A file that is there is whole."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(found, indent=1))
+    part.replace(path)

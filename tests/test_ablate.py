@@ -1,0 +1,344 @@
+"""The ablation: its arithmetic, and a tiny study done, stopped and gone on with."""
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from avjax import cost, study
+from avjax.data import clips, memory, pipeline, synthetic, video
+from configs import ablate_negatives
+
+ROOT = Path(__file__).parent.parent
+STUDY = dict(
+    budget="examples", amount=dict(examples=6400, steps=100, flops=1e9), tolerance=0.02,
+    seeds=(0, 1, 2), rates=(1e-3, 1e-2), tuning_seed=9, metrics=("a", "b"),
+)  # fmt: skip
+
+
+def arm(name="a", batch=64, negatives=7, **more):
+    return dict(
+        name=name, strategy="in_batch", loss="info_nce", batch=batch, negatives=negatives,
+        overrides={}, tune=True,
+    ) | more  # fmt: skip
+
+
+def test_arms_get_the_same_of_what_the_budget_names():
+    examples, steps, flops = (STUDY | dict(budget=b) for b in study.BUDGETS)
+    assert [study.steps_of(examples, b) for b in (16, 64)] == [400, 100]
+    assert [study.steps_of(steps, b) for b in (16, 64)] == [100, 100]
+    assert [study.steps_of(flops, 64, cost) for cost in (1e6, 4e6)] == [1000, 250]
+
+
+def test_an_arm_more_than_two_percent_off_is_refused():
+    assert study.steps_of(STUDY, 100) == 64 and not study.refusal(STUDY, 64, 100)
+    off = study.off_budget(STUDY, study.steps_of(STUDY, 1500), 1500)
+    np.testing.assert_allclose(off, 4 * 1500 / 6400 - 1)
+    assert "more than 2%" in study.refusal(STUDY, 4, 1500)
+    flops = STUDY | dict(budget="flops")
+    assert study.refusal(flops, 1, 64, 1.021e9) and not study.refusal(flops, 1, 64, 1.019e9)
+    with pytest.raises(ValueError, match="study.budget='time'"):
+        study.steps_of(STUDY | dict(budget="time", amount=dict(time=1)), 8)
+
+
+def test_intervals_are_students():
+    x = [3.0, 4.5, 4.0]
+    mean, low, high = study.interval(x)
+    want = stats.t.interval(0.95, 2, loc=np.mean(x), scale=stats.sem(x))
+    np.testing.assert_allclose((mean, low, high), (np.mean(x), *want))
+    # By hand: t(0.975, 2) = 4.303.
+    np.testing.assert_allclose(high - mean, 4.303 * np.std(x, ddof=1) / 3**0.5, rtol=1e-3)
+    assert math.isnan(study.interval([1.0])[1]) and study.interval([1.0])[0] == 1.0
+
+
+def test_arms_that_cannot_be_are_refused():
+    for bad, says in (
+        ([arm(), arm()], "two arms"),
+        ([arm(batch=8, negatives=8)], "which has 7 others"),
+        ([arm(tune=False)], "tune=True"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            study.arms_of(bad)
+    with pytest.raises(ValueError, match="tuning_seed"):
+        study.runs_of(study.arms_of([arm()]), STUDY | dict(tuning_seed=1))
+
+
+def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged():
+    arms = study.arms_of([arm(), arm("b"), arm("c", tune=False)])
+    runs = study.runs_of(arms, STUDY)
+    assert len(runs) == 4 + 9 and [r.rate for r in runs[:4]] == [1e-3, 1e-2] * 2
+
+    def found(*scores):
+        results = [dict(values=dict(a=s, b=s), diverged=s is None) for s in scores]
+        return dict(zip((run.name for run in runs), results))
+
+    assert study.rates_of(found(1, 2, 5, 3), runs, STUDY) == {64: 1e-3}
+    assert study.rates_of(found(1, None, 5, 9), runs, STUDY) == {64: 1e-3}
+    assert study.rates_of(found(1, 2, 5), runs, STUDY) == {}
+    assert study.rates_of({}, runs, STUDY | dict(rates=(0.5,))) == {64: 0.5}
+
+
+def test_an_override_replaces_the_part_and_the_schedule_follows():
+    base = ablate_negatives.get_config()
+    (one, *_) = study.arms_of(
+        [arm(overrides={"method.negatives": dict(fn="x", draws=3)}, batch=32)]
+    )
+    run = study.Run("r", one, 5, None)
+    config = study.configured(base, run, 77, 0.25, base.study.to_dict())
+    assert config["method"]["negatives"] == dict(fn="x", draws=3)
+    schedule = config["optimizer"]["learning_rate"]
+    assert (schedule["decay_steps"], schedule["peak_value"]) == (77, 0.25)
+    assert (config["seed"], config["batch_size"], "study" in config) == (5, 32, False)
+    assert list(config["evals"]) == ["test"] and base.batch_size == 64
+    tuning = study.configured(base, run._replace(rate=0.25), 77, 0.25, base.study.to_dict())
+    assert list(tuning["evals"]) == ["val"] and '"split": "test"' not in json.dumps(tuning)
+    with pytest.raises(ValueError, match="method.positives"):
+        study.override(base, "method.positives", 3)
+
+
+def test_false_negatives_are_the_sum_of_squared_shares():
+    assert study.false_negatives([0, 0, 1, 2]) == 0.25 + 2 / 16
+    assert study.false_negatives([0, -1]) is None
+
+
+def test_products_in_a_loop_count_as_often_as_it_turns():
+    x = jnp.ones((32, 32))
+
+    def plain(x):
+        return x @ x @ x @ x
+
+    def looped(x):
+        return jax.lax.scan(lambda c, _: (c @ x, None), x, length=3)[0]
+
+    for fn, extra in ((plain, 0), (looped, 2)):
+        traced = jax.jit(fn).trace(x)
+        told = traced.lower().compile().cost_analysis()["flops"]
+        assert cost.looped(traced.jaxpr) == extra * 2 * 32**3
+        assert cost.products(traced.jaxpr, loops=True) == 3 * 2 * 32**3
+        np.testing.assert_allclose(told + cost.looped(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
+
+
+def test_a_convolution_counts_as_the_compiler_counts_it():
+    x, w = jnp.ones((2, 12, 12, 4)), jnp.ones((3, 3, 4, 8))
+
+    def conv(x, w):
+        return jax.lax.conv_general_dilated(
+            x, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    traced = jax.jit(conv).trace(x, w)
+    told = traced.lower().compile().cost_analysis()["flops"]
+    np.testing.assert_allclose(cost.products(traced.jaxpr, loops=True), told, rtol=0.01)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kept")
+    whole = dict(seconds=1.5, size=32, fps=16, rate=8000)
+    return synthetic.make(str(root / "world"), "train", videos=12, **whole), root
+
+
+@pytest.mark.parametrize("fps", [16, 8, 5])
+def test_clips_from_memory_are_those_of_the_files(world, fps):
+    source, root = world
+    kept = memory.make(source, fps=16, rate=8000, root=str(root / "kept"))
+    view = clips.random(4, fps, 0.5, 8000)
+    crop = (video.random_resized_crop(24), video.flip())
+    for view, read in (  # noqa: B020
+        (view, lambda s, v: pipeline.train(s, v, crop, 6, 3, stop=4)),
+        (clips.even(12, fps, 0.5, 8000, 3), lambda s, v: pipeline.evaluate(s, v, (), 6)),
+    ):
+        pairs = list(zip(read(source, view), read(kept, view), strict=True))
+        assert pairs
+        for one, other in pairs:
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path, monkeypatch):
+    source, _ = world
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    records = (*source.records[:2], dict(path=str(bad), label=0))
+    source = type(source)("some", records, source.classes)
+    made = []
+    whole = memory._keep
+    monkeypatch.setattr(memory, "_keep", lambda *a, **k: made.append(a) or whole(*a, **k))
+    for _ in range(2):
+        kept = memory.make(source, fps=16, rate=8000, root=str(tmp_path / "kept"))
+    assert len(made) == 3
+    told = []
+    view = clips.even(2, 16, 0.5, 8000, 1)
+    (batch,) = pipeline.evaluate(
+        kept, view, (video.center_crop(24),), 3, on_fault=lambda *f: told.append(f)
+    )
+    assert batch["mask"].tolist() == [True, True, False] and told[0][0] == str(bad)
+    with pytest.raises(ValueError, match="8000 Hz and the view wants 16000"):
+        kept.read(0, clips.even(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
+
+
+# A study of two arms, small enough to be done twice here.
+CONFIG = """
+from configs import ablate_negatives as whole
+import ml_collections
+from tests import tiny
+
+def get_config():
+    c = ml_collections.ConfigDict(tiny.config("{workdir}/world", steps=4, learning_rate=0.1))
+    spec = c.evals.world.to_dict()
+    spec["scores"]["geometry"] = dict(fn="avjax.evals.alignment")
+    c.evals = dict(world=spec)
+    c.log_every = 1
+    c.optimizer = dict(fn="optax.sgd", learning_rate=c.get_ref("learning_rate"))
+    c.study = dict(
+        budget="examples", amount=dict(examples=48, steps=6, flops=1e6), tolerance=0.02,
+        seeds=(0, 1), rates=(0.05, 0.1), tuning_seed=7, compare="r1",
+        metrics=("eval/world/retrieval/v2a/r1",), evals=dict(world=spec),
+    )
+    return c
+
+def sweep():
+    fn = dict(fn="avjax.negatives.in_batch", draws=None)
+    yield whole.arm("in_batch", 8, 7, fn, tune=True)
+    yield whole.arm("bank", 8, 7, dict(fn="avjax.negatives.bank", draws=7))
+    yield whole.arm("bank", 36, 7, dict(fn="avjax.negatives.bank", draws=7), tune=True)
+"""
+
+
+def ablate(folder, *args):
+    return subprocess.run(
+        [sys.executable, "-m", "avjax.ablate", "--config", str(folder / "tiny_study.py"),
+         "--workdir", str(folder / "out"), *args],
+        cwd=ROOT, capture_output=True, text=True, timeout=500,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The folder of a study of which first one run alone was done, then all; and what was said."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny_study.py").write_text(CONFIG)
+    first = ablate(folder, "--run", "1")
+    assert first.returncode == 0, first.stderr
+    return folder, first, ablate(folder)
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_finishes_and_names_the_arm_it_refuses(done):
+    folder, _, whole = done
+    assert whole.returncode == 1  # An arm of 36 is 50 % off 48 examples.
+    assert "1 of 10 runs were done before" in whole.stdout
+    assert re.search(
+        r"\[10/10\] bank-infonce-b36-k7-seed1: refused: 1 steps are -25.0%", whole.stdout
+    )
+    table = {row["arm"]: row for row in rows(folder / "out/study.csv")}
+    assert table["bank-infonce-b8-k7"]["seeds"] == "2"
+    assert table["bank-infonce-b36-k7"]["seeds"] == "0"
+    one = table["in_batch-infonce-b8-k7"]
+    for name in ("r1", "probe", "peak", "flops", "seconds_per_step", "positive", "negative", "above",
+                 "alignment", "uniformity_video", "share_false", "loss_below_uniform"):  # fmt: skip
+        assert float(one[f"{name} low"]) <= float(one[name]) <= float(one[f"{name} high"]), name
+
+
+def test_the_same_command_again_gives_the_same_table(done):
+    folder, _, _ = done
+    names = ("out/study.csv", "out/runs.csv", "out/report.html")
+    before = [(folder / name).read_bytes() for name in names]
+    # As a kill in the midst of a run leaves it: trained, and its result not written.
+    (folder / "out/runs/bank-infonce-b8-k7-seed0/result.json").unlink()
+    assert "[8/10] bank-infonce-b8-k7-seed0: rate" in ablate(folder).stdout
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+def test_the_report_opens_offline_and_says_what_is_known(done):
+    page = (done[0] / "out/report.html").read_text()
+    assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", page)
+    assert "default-src 'none'" in page and page.count("<svg") > 20
+    assert "At equal B and K, in_batch" in page and "over 2 seeds" in page
+    assert "was chosen for each B" in page and "4 runs are missing, failed or refused" in page
+    assert "bank-infonce-b36-k7-seed0" in page.split("<h2>Runs without")[1]
+
+
+def test_a_run_that_fails_is_named_and_stops_no_other(done):
+    folder, _, _ = done
+    (folder / "broken").mkdir()
+    text = CONFIG.replace(
+        'fn="avjax.negatives.bank", draws=7), tune=True', 'fn="avjax.negatives.nothing"), tune=True'
+    )
+    text = text.replace('"bank", 36', '"bank", 24').replace(
+        "seeds=(0, 1), rates=(0.05, 0.1)", "seeds=(0,), rates=(0.1,)"
+    )
+    (folder / "broken/tiny_study.py").write_text(text)
+    (folder / "broken/out").mkdir()
+    shutil.copytree(folder / "out/world", folder / "broken/out/world")
+    told = ablate(folder / "broken")
+    assert (
+        told.returncode == 1
+        and "[3/3] bank-infonce-b24-k7-seed0: failed: ValueError" in told.stdout
+    )
+    assert "1 of 3 runs failed" in told.stderr
+    page = (folder / "broken/out/report.html").read_text()
+    assert "names nothing" in page.split("<h2>Runs without")[1] and "2 of 3" in page
+
+
+def test_commands_are_one_a_run_and_keep_the_flags(done):
+    told = ablate(done[0], "--config.study.seeds=(0,)", "--commands")
+    lines = told.stdout.splitlines()
+    assert len(lines) == 4 + 3 and "runs 1-4 choose the learning rates" in told.stderr
+    assert lines[2].startswith("python -m avjax.ablate") and lines[2].endswith("--run 3")
+    assert all("'--config.study.seeds=(0,)'" in line for line in lines)
+
+
+def test_the_list_has_the_budget_of_each_run(done):
+    told = ablate(done[0], "--list").stdout
+    assert "budget: 48 examples a run, within 2%" in told
+    assert re.search(r"5 +8 +7 +6 +48 +\+0.00% +in_batch-infonce-b8-k7-seed0", told)
+
+
+@pytest.mark.parametrize(
+    "flag,told",
+    [
+        ("--config.study.sedes=1", 'Did you mean "seeds"'),
+        ("--budget=time", "time"),
+        ("--lits", "lits"),
+        ("--run=99", "there are 10 runs"),
+        ("--config.study.amount.examples=96", "amount.examples was 48, is 96"),
+    ],
+)
+def test_a_slip_is_refused_in_one_line(done, flag, told):
+    got = ablate(done[0], flag)
+    assert got.returncode and told in got.stderr and "Traceback" not in got.stderr
+
+
+def test_help_lists_all_that_can_be_asked(done):
+    told = ablate(done[0], "--help").stdout
+    for flag in ("--config", "--workdir", "--budget", "list", "commands", "--run", "report"):
+        assert flag in told
+
+
+def test_the_shipped_study_has_twelve_arms_and_three_seeds():
+    for size in ablate_negatives.SIZES:
+        base = ablate_negatives.get_config(size).to_dict()["study"]
+        arms = study.arms_of(ablate_negatives.sweep(size))
+        assert len(arms) >= 12 and len(base["seeds"]) >= 3
+        assert {a.strategy for a in arms} == {"in_batch", "bank", "queue"}
+        assert {a.loss for a in arms} == {"info_nce", "dcl"}
+        for a in arms:
+            steps = study.steps_of(base, a.batch)
+            assert not study.refusal(base, steps, a.batch), a.name
