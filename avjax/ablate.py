@@ -25,6 +25,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from avjax import study as arithmetic
+from avjax.build import filled
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A config with a study and a sweep(), see above.")
@@ -45,7 +46,7 @@ def main(argv):
     if "study" not in config:
         raise SystemExit(f"avjax: {file} has no study: see configs/ablate_negatives.py")
     config.study.budget = FLAGS.budget or config.study.budget
-    folder = Path(FLAGS.workdir or f"runs/{Path(file).stem}")
+    folder = Path(FLAGS.workdir or "runs/" + "-".join([Path(file).stem, *size]))
     try:
         arms = arithmetic.arms_of(sweep(file)(*size))
         runs = arithmetic.runs_of(arms, config.study.to_dict())
@@ -107,7 +108,7 @@ def configured(folder, config, run, steps, rate) -> dict:
     """The whole config of a run."""
     study = config.study.to_dict()
     plain = arithmetic.configured(config, run, steps, rate, study)
-    return arithmetic.place(plain, str(folder.resolve()))
+    return filled(plain, str(folder.resolve()))
 
 
 def plan(folder, bound, arm, study, known_only) -> dict:

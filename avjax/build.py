@@ -33,3 +33,12 @@ def build(spec):
     if isinstance(spec, (list, tuple)):
         return type(spec)(build(part) for part in spec)
     return spec
+
+
+def filled(tree, workdir: str):
+    """`tree` with "{workdir}" in its strings replaced."""
+    if isinstance(tree, dict):
+        return {k: filled(v, workdir) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(filled(v, workdir) for v in tree)
+    return tree.replace("{workdir}", workdir) if isinstance(tree, str) else tree

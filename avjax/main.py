@@ -24,10 +24,10 @@ def main(argv):
         raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there.
     workdir = FLAGS.workdir or f"runs/{name()}"
-    config = place(FLAGS.config.to_dict(), workdir)
-    from avjax import plan, train
+    from avjax import build, plan, train
     from avjax.report import html
 
+    config = build.filled(FLAGS.config.to_dict(), workdir)
     try:
         batches = plan.check(config)
     except (ValueError, OSError, TypeError) as error:
@@ -41,18 +41,10 @@ def main(argv):
 
 
 def name() -> str:
-    """The config file's name, without its ending."""
-    path = config_flags.get_config_filename(FLAGS["config"])
-    return path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py")
-
-
-def place(tree, workdir: str):
-    """`tree` with "{workdir}" in its strings replaced."""
-    if isinstance(tree, dict):
-        return {k: place(v, workdir) for k, v in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(place(v, workdir) for v in tree)
-    return tree.replace("{workdir}", workdir) if isinstance(tree, str) else tree
+    """The config file's name, without its ending; with its argument, if it has one."""
+    path, *size = config_flags.get_config_filename(FLAGS["config"]).rsplit(".py:", 1)
+    path = path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py")
+    return "-".join([path, *size])
 
 
 def run():

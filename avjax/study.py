@@ -192,15 +192,6 @@ def digest(config: dict) -> str:
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def place(tree, workdir: str):
-    """`tree` with "{workdir}" in its strings replaced."""
-    if isinstance(tree, dict):
-        return {k: place(v, workdir) for k, v in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(place(v, workdir) for v in tree)
-    return tree.replace("{workdir}", workdir) if isinstance(tree, str) else tree
-
-
 def told(result: dict, study: dict) -> str:
     """A run's findings in a few words."""
     if result["diverged"]:

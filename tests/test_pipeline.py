@@ -3,6 +3,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -170,6 +171,9 @@ def test_closing_ends_the_threads(folder):
         batches = pipeline.train(source(folder), VIEW, TRAIN, 8, 0)
         next(batches)
         batches.close()
+    until = time.monotonic() + 10
+    while threading.active_count() > before + 1 and time.monotonic() < until:
+        time.sleep(0.01)  # A thread that has been told to end takes a moment to.
     assert threading.active_count() <= before + 1
 
 
