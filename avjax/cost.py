@@ -23,7 +23,7 @@ def step(config: dict) -> dict:
     with jax.set_mesh(mesh):
         shapes, batch, places = arguments(config, mesh)
         tx = build(config["optimizer"])
-        traced = train.make_step(build(config["method"]), tx, places, mesh).trace(shapes, batch)
+        traced = train.make_step(train.made(config), tx, places, mesh).trace(shapes, batch)
         compiled = traced.lower().compile()
     memory = compiled.memory_analysis()
     whole = memory.argument_size_in_bytes + memory.output_size_in_bytes
@@ -36,7 +36,7 @@ def step(config: dict) -> dict:
 
 def arguments(config: dict, mesh):
     """(state, batch, places) of a run's step: shapes that say where they lie."""
-    method, tx = build(config["method"]), build(config["optimizer"])
+    method, tx = train.made(config), build(config["optimizer"])
     data = build(config["data"]["train"])
     size = len(data["source"])
     stream = pipeline.train(**data, batch_size=config["batch_size"], seed=config["seed"], stop=1)

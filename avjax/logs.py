@@ -134,10 +134,19 @@ def _lines(total, start):
 
 def say(scalars: dict) -> str:
     """The few metrics that one follows, in one line."""
-    wait = 100 * scalars["wait_share"]
+    held = bound(scalars["wait_share"], scalars["transfer_share"])
+    return f"loss {scalars['loss']:.4f}  {scalars['clips_per_second']:.1f} clips/s  {held}"
+
+
+def bound(decode: float, transfer: float) -> str:
+    """What holds a run up: "bound by step (decoding 3 %, transfer 1 %, step 96 %)".
+
+    decode, transfer: the shares of the time in which the devices wait for it in the end.
+    """
+    shares = {"decode": decode, "transfer": transfer, "step": 1 - decode - transfer}
     return (
-        f"loss {scalars['loss']:.4f}  {scalars['clips_per_second']:.1f} clips/s  "
-        f"{wait:.0f} % waiting for data"
+        f"bound by {max(shares, key=shares.get)} (decoding {100 * decode:.0f} %, "
+        f"transfer {100 * transfer:.0f} %, step {100 * shares['step']:.0f} %)"
     )
 
 

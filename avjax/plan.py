@@ -5,7 +5,7 @@ import math
 
 import jax
 
-from avjax import sharding
+from avjax import sharding, train
 from avjax.build import build
 from avjax.data import pipeline
 
@@ -51,7 +51,7 @@ def describe(config: dict, batches: dict) -> str:
     """The plan of a run, for a person: config, batches, parameters, devices."""
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
-        method = build(config["method"])
+        method = train.made(config)
         size = len(build(config["data"]["train"]["source"]))
         params, state = jax.eval_shape(
             lambda rng, batch: method.init(rng, batch, size),

@@ -24,7 +24,7 @@ def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
     mesh = sharding.mesh()
     with jax.set_mesh(mesh), checkpoint.manager(workdir, config["keep"]) as checkpoints:
         fault = logs.fault(workdir)
-        method, evals = build(config["method"]), evaluators(config)
+        method, evals = made(config), evaluators(config)
         data = build(config["data"]["train"])
         data |= dict(batch_size=config["batch_size"], seed=config["seed"], on_fault=fault)
         ts, places = start(config, method, data, mesh, checkpoints)
@@ -56,12 +56,11 @@ def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> Tra
     refresh = method.refresh and jax.jit(method.refresh, out_shardings=places.state)
     progress, window, previous = logs.progress(last, first), [], None
     batches = pipeline.train(**data, **shard(), start=first, stop=last)
-    since, wait = time.perf_counter(), 0.0
+    since, waited, shares = time.perf_counter(), np.zeros(2), []
     for n in range(first + 1, last + 1):
-        asked = time.perf_counter()
-        batch = sharding.put(next(batches), mesh)
+        batch, *times = fetch(batches, mesh)
         if previous is None or previous["loss"].is_ready():
-            wait += time.perf_counter() - asked  # The device had nothing to do.
+            waited += times  # In the end the device had nothing to do.
         ts, metrics = step(ts, batch)
         window.append(metrics)
         jax.block_until_ready(previous)  # One step ahead of the device is enough.
@@ -75,7 +74,8 @@ def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> Tra
             logs.check_finite(n, scalars)
             seconds = time.perf_counter() - since
             scalars["clips_per_second"] = len(window) * config["batch_size"] / seconds
-            scalars["wait_share"] = wait / seconds
+            shares.append(waited / seconds)
+            scalars |= dict(zip(("wait_share", "transfer_share"), shares[-1]))
             log.write(n, scalars)
         progress.advance(n, scalars)
         if n % config["save_every"] == 0 or n == last:
@@ -84,9 +84,34 @@ def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> Tra
         if n < last:
             judge(ts, n, always=False)
         if scalars:  # Saving and judging are not training time.
-            window, since, wait = [], time.perf_counter(), 0.0
+            window, since, waited = [], time.perf_counter(), np.zeros(2)
     progress.close()
+    if shares:
+        print(logs.bound(*np.median(shares, axis=0)), flush=True)
     return ts
+
+
+def fetch(batches, mesh):
+    """(the next batch, on the devices; seconds it took to be decoded; to be transferred)."""
+    asked = time.perf_counter()
+    batch = next(batches)
+    decoded = time.perf_counter()
+    # Nothing is lost by waiting: the next step cannot begin earlier.
+    batch = jax.block_until_ready(sharding.put(batch, mesh))
+    return batch, decoded - asked, time.perf_counter() - decoded
+
+
+def made(config) -> Method:
+    """The config's method; what is to be done with a batch on the device, it does first."""
+    method = build(config["method"])
+    if "on_device" not in config:
+        return method
+    change = build(config["on_device"])
+    return method._replace(
+        init=lambda rng, batch, size: method.init(rng, change(batch), size),
+        loss=lambda params, state, batch, rng: method.loss(params, state, change(batch), rng),
+        embed=lambda params, state, batch: method.embed(params, state, change(batch)),
+    )
 
 
 def start(config, method: Method, data, mesh, checkpoints):

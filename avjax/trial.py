@@ -90,7 +90,7 @@ def values(place: Path, arm, config: dict) -> dict[str, float]:
             step, value = points[-1]
             if step == last:
                 out[name] = value
-        elif name not in ("clips_per_second", "wait_share"):
+        elif name not in ("clips_per_second", "wait_share", "transfer_share"):
             out[name] = float(np.mean([v for step, v in points if step > 0.75 * last]))
     rates = [v for _, v in found["clips_per_second"]]
     # The first of them has waited for the compiler.

@@ -18,6 +18,8 @@ Metrics = dict[str, Array]  # Name -> scalar.
 # One batch.  A method reads only the keys it needs; B is the global batch.
 #
 #   video       uint8   [B, T, H, W, 3]   sRGB frames; normalized on the device
+#   augment     float32 [B, 16]           what shall be done to the frames first, a
+#                                         data.video.Draw; absent where it has been
 #   audio       int16   [B, N]            waveform at the config's rate; spectrograms
 #                                         are made on the device
 #   index       int32   [B]               row of the example in its source

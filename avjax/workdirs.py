@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 # What may differ between a run and its continuation.
-FREE = ("steps", "log_every", "save_every", "keep", "evals", "data.train.workers")
+FREE = (
+    "steps", "log_every", "save_every", "keep", "evals",
+    "data.train.workers", "data.train.deadline", "data.train.memory",
+)  # fmt: skip
 
 
 def claim(workdir, config: dict) -> Path:

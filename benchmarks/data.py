@@ -124,9 +124,8 @@ def seconds_a_clip(records, view, transforms, batch_size, workers):
 def measure(name, records, options):
     view = clips.even(options.frames, FPS, 2.0, RATE, count=1)  # Where the records say.
     transforms = (
-        video.random_resized_crop(options.size),
-        video.flip(),
-        video.color_jitter(),
+        video.augment(),
+        video.applied(options.size),
         audio.gain(),
     )
     args = records, view, transforms, options.batch_size, None

@@ -38,11 +38,12 @@ def get_config(size="smoke"):
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    clip = dict(frames=s["frames"], fps=4.0, size=s["pixels"], seconds=1.5, rate=8000)
+    clip = dict(frames=s["frames"], fps=4.0, seconds=1.5, rate=8000, canvas=(48, 48))
     data = {split: source(split, n) for split, n in zip(("train", "val", "test"), s["videos"])}
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    c.data = dict(train=parts.training_clips(data["train"], **clip, **mild))
+    learned = parts.training_clips(data["train"], **clip, **mild)
+    c.data = dict(train=parts.on_host(learned, s["pixels"]))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=s["width"]),
@@ -55,7 +56,10 @@ def get_config(size="smoke"):
     c.optimizer = parts.adamw_cosine(
         c.get_ref("learning_rate"), c.get_ref("steps") // 10, c.get_ref("steps"), weight_decay=1e-4
     )
-    judged = {k: parts.judging_clips(data[k], **clip, count=2) for k in ("train", "val", "test")}
+    judged = {
+        split: parts.on_host(parts.judging_clips(of, **clip, count=2), s["pixels"])
+        for split, of in data.items()
+    }
     c.evals = dict(test=suite(test=judged["test"], train=judged["train"]))
     c.study = dict(
         budget="examples", amount=s["amount"], tolerance=0.02, seeds=(0, 1, 2), rates=s["rates"],

@@ -15,9 +15,15 @@ from ml_collections import config_dict
 from configs import parts
 
 SIZES = {
-    "small": dict(depth=10, width=24, pixels=64, head=(256, 256, 128), window=512, hop=480),
-    "large": dict(depth=18, width=64, pixels=224, head=(512, 512, 128), window=1024, hop=240),
-}
+    "small": dict(
+        depth=10, width=24, pixels=64, canvas=(128, 228),
+        head=(256, 256, 128), window=512, hop=480,
+    ),
+    "large": dict(
+        depth=18, width=64, pixels=224, canvas=(256, 456),
+        head=(512, 512, 128), window=1024, hop=240,
+    ),
+}  # fmt: skip
 
 
 def get_config(size="small"):
@@ -31,8 +37,17 @@ def get_config(size="small"):
     c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
     folder = parts.folder(c.data)
     train, test = dict(folder, split="train"), dict(folder, split="test")
-    clip = dict(frames=8, fps=8.0, size=s["pixels"], seconds=2.0, rate=24_000)
-    c.data.train = parts.training_clips(train, **clip, area=0.2)
+    clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=s["canvas"])
+    clips = dict(
+        learned=parts.training_clips(train, **clip, area=0.2),
+        train=parts.judging_clips(train, **clip, count=4),
+        test=parts.judging_clips(test, **clip, count=4),
+    )
+    if size == "large":
+        c.on_device = dict(fn="avjax.nets.pixels.augmented", size=s["pixels"])
+    else:  # A CPU makes pictures with fewer operations than a device would.
+        clips = {name: parts.on_host(part, s["pixels"]) for name, part in clips.items()}
+    c.data.train = clips.pop("learned")
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=s["depth"], width=s["width"]),
@@ -43,10 +58,5 @@ def get_config(size="small"):
         )
     )
     c.optimizer = parts.adamw_cosine(2e-3, 100, c.get_ref("steps"), weight_decay=1e-3)
-    c.evals = dict(
-        folder=parts.suite(
-            train=parts.judging_clips(train, **clip, count=4),
-            test=parts.judging_clips(test, **clip, count=4),
-        )
-    )
+    c.evals = dict(folder=parts.suite(**clips))
     return c

@@ -25,7 +25,8 @@ def get_config():
     c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
     folder = parts.folder(c.data)
     train, test = dict(folder, split="train"), dict(folder, split="test")
-    clip = dict(frames=8, fps=16.0, size=224, seconds=2.0, rate=24_000)
+    clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
+    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip)
     c.method = dict(
         fn="avjax.methods.avid",

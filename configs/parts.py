@@ -96,23 +96,33 @@ def square_root_rate(base, batch_size):
 
 
 def training_clips(
-    source: dict, frames, fps, size, seconds, rate, slack=0.5, area=0.08, jitter=0.4, hue=0.2
+    source: dict,
+    frames,
+    fps,
+    seconds,
+    rate,
+    canvas,
+    slack=0.5,
+    area=0.08,
+    jitter=0.4,
+    hue=0.2,
 ) -> dict:
     """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
 
+    canvas: the shorter and the longer side of what frames are laid on, see avjax.data.video;
+      `on_host`, or config.on_device, makes of it what the net sees.
     area: the least share of the picture that a crop keeps.
     """
     return dict(
         source=source,
         view=dict(
             fn="avjax.data.clips.random",
-            frames=frames, fps=fps, seconds=seconds, rate=rate, slack=slack,
+            frames=frames, fps=fps, seconds=seconds, rate=rate, slack=slack, short_side=canvas[0],
         ),
         transforms=(
-            dict(fn="avjax.data.video.random_resized_crop", size=size, area=(area, 1.0)),
-            dict(fn="avjax.data.video.flip"),
             dict(
-                fn="avjax.data.video.color_jitter",
+                fn="avjax.data.video.augment",
+                canvas=canvas, area=(area, 1.0),
                 brightness=jitter, contrast=jitter, saturation=jitter, hue=hue,
             ),
             dict(fn="avjax.data.audio.gain"),
@@ -120,16 +130,22 @@ def training_clips(
     )  # fmt: skip
 
 
-def judging_clips(source: dict, frames, fps, size, seconds, rate, count) -> dict:
-    """A dataset of `count` evenly spaced clips a record, center-cropped."""
+def judging_clips(source: dict, frames, fps, seconds, rate, canvas, count) -> dict:
+    """A dataset of `count` evenly spaced clips a record, the middle of each picture."""
     return dict(
         source=source,
         view=dict(
             fn="avjax.data.clips.even",
-            frames=frames, fps=fps, seconds=seconds, rate=rate, count=count,
+            frames=frames, fps=fps, seconds=seconds, rate=rate, count=count, short_side=canvas[0],
         ),
-        transforms=(dict(fn="avjax.data.video.center_crop", size=size),),
+        transforms=(dict(fn="avjax.data.video.center", canvas=canvas),),
     )  # fmt: skip
+
+
+def on_host(clips: dict, size) -> dict:
+    """The dataset with its pictures, size x size, made by the processes that decode."""
+    made = dict(fn="avjax.data.video.applied", size=size)
+    return clips | dict(transforms=(*clips["transforms"], made))
 
 
 def suite(test: dict, train: dict | None = None, **more) -> dict:

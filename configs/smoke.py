@@ -16,12 +16,12 @@ def get_config():
     c.sharding = ((".*", ()),)
 
     world = dict(fn="avjax.data.synthetic", root="{workdir}/world", seed=0)
-    clip = dict(frames=8, fps=8.0, size=48, seconds=2.0, rate=24_000)
+    clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=(96, 96))
     train = dict(world, split="train", videos=480)
     test = dict(world, split="test", videos=144)
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    c.data = dict(train=parts.training_clips(train, **clip, **mild))
+    c.data = dict(train=parts.on_host(parts.training_clips(train, **clip, **mild), size=48))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=16),
@@ -34,8 +34,8 @@ def get_config():
     c.optimizer = parts.adamw_cosine(2e-3, 20, c.get_ref("steps"), weight_decay=1e-4)
     c.evals = dict(
         world=parts.suite(
-            train=parts.judging_clips(train, **clip, count=1),
-            test=parts.judging_clips(test, **clip, count=4),
+            train=parts.on_host(parts.judging_clips(train, **clip, count=1), size=48),
+            test=parts.on_host(parts.judging_clips(test, **clip, count=4), size=48),
         )
     )
     return c

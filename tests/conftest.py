@@ -6,14 +6,6 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def parsed_flags():
-    """Grain's worker processes ask absl for flags, which only absl.app parses."""
-    from absl import flags
-
-    flags.FLAGS.mark_as_parsed()
-
-
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Where tests.tiny renders its files, once."""

@@ -154,7 +154,7 @@ def test_clips_from_memory_are_those_of_the_files(world, fps):
     source, root = world
     kept = memory.make(source, fps=16, rate=8000, root=str(root / "kept"))
     view = clips.random(4, fps, 0.5, 8000)
-    crop = (video.random_resized_crop(24), video.flip())
+    crop = (video.augment(canvas=(32, 32)), video.applied(24))
     for view, read in (  # noqa: B020
         (view, lambda s, v: pipeline.train(s, v, crop, 6, 3, stop=4)),
         (clips.even(12, fps, 0.5, 8000, 3), lambda s, v: pipeline.evaluate(s, v, (), 6)),
@@ -180,9 +180,8 @@ def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path,
     assert len(made) == 3
     told = []
     view = clips.even(2, 16, 0.5, 8000, 1)
-    (batch,) = pipeline.evaluate(
-        kept, view, (video.center_crop(24),), 3, on_fault=lambda *f: told.append(f)
-    )
+    middle = video.center(canvas=(32, 32)), video.applied(24)
+    (batch,) = pipeline.evaluate(kept, view, middle, 3, on_fault=lambda *f: told.append(f))
     assert batch["mask"].tolist() == [True, True, False] and told[0][0] == str(bad)
     with pytest.raises(ValueError, match="8000 Hz and the view wants 16000"):
         kept.read(0, clips.even(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])

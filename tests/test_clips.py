@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from avjax.data import clips
-from avjax.data.media import Info
+from avjax.data import clips, decode, pipeline
+from avjax.data.media import Info, MediaError
+from avjax.data.source import Source
+from tests import flashes
 
 
 def info(video=(0.0, 10.0), audio=(0.0, 10.0)):
@@ -74,3 +76,141 @@ def test_the_same_numbers_give_the_same_window():
     view = clips.random(8, 16, 2.0, 24000)
     one, two = (view.windows(info(), np.random.default_rng(7)) for _ in range(2))
     assert one == two
+
+
+def test_frames_without_slack_that_last_as_long_as_the_sound_are_in_step():
+    video, audio = draws(clips.random(25, 25, 1.0, 16000, slack=0.0), info((0.4, 9.0), (0.9, 9.5)))
+    np.testing.assert_allclose(video, audio)
+
+
+def test_clips_of_one_file_are_independent_draws():
+    one, three = (clips.random(8, 16, 2.0, 24000, count=count) for count in (1, 3))
+    assert (one.count, three.count) == (1, 3)
+    rng = np.random.default_rng(3)
+    drawn = three.windows(info(), np.random.default_rng(3))
+    assert drawn == [one.windows(info(), rng)[0] for _ in range(3)]
+    assert len(set(drawn)) == 3
+
+
+HARD, SUPER = (1.5, None), (0.5, 0.5)  # For sound of one second.
+
+
+def pairs(offset, info, frames=25, fps=25, count=4000):
+    """[3, count] starts of the frames, of the sound and of the shifted sound."""
+    return draws(clips.shifted(frames, fps, 1.0, 16000, offset), info, count)
+
+
+@pytest.mark.parametrize("offset", [HARD, SUPER, (0.2, 0.8), (1.5, 3.0)])
+def test_shifted_sound_is_as_far_away_as_was_asked(offset):
+    video, audio, shifted = pairs(offset, info())
+    np.testing.assert_array_equal(video, audio)
+    apart = np.abs(shifted - audio)
+    high = 9.0 if offset[1] is None else offset[1]
+    assert apart.min() >= offset[0] - 1e-9 and apart.max() <= high + 1e-9
+    assert apart.max() - apart.min() >= 0.9 * (high - offset[0])
+    assert 0.45 < np.mean(shifted > audio) < 0.55
+
+
+def test_hard_negatives_do_not_overlap_and_super_hard_ones_do():
+    apart = np.abs(np.diff(pairs(HARD, info())[1:], axis=0))
+    assert apart.min() - 1.0 >= 0.5 - 1e-9
+    apart = np.abs(np.diff(pairs(SUPER, info())[1:], axis=0))
+    np.testing.assert_allclose(apart, 0.5)
+    samples = np.diff(np.round(pairs(SUPER, info())[1:] * 16000), axis=0)
+    assert set(np.abs(samples).ravel()) == {8000}
+
+
+@pytest.mark.parametrize("offset", [HARD, SUPER, (0.2, 0.8)])
+@pytest.mark.parametrize("end", [2.6, 4.0, 10.0])
+def test_where_a_sound_lies_tells_nothing_of_whether_it_belongs(offset, end):
+    """The two sounds of a pair have the same distribution, at the ends of the file too."""
+    _, audio, shifted = pairs(offset, info((0.0, end), (0.0, end)), count=20000)
+    bins = np.linspace(0.0, end - 1.0, 9)
+    one, two = (np.histogram(starts, bins)[0] for starts in (audio, shifted))
+    assert np.abs(one - two).max() < 5 * np.sqrt(2 * one.max())
+
+
+def test_all_shifts_that_a_start_allows_are_equally_likely():
+    """Against pairs drawn at random and kept if they are far enough apart."""
+    rng = np.random.default_rng(1)
+    kept = rng.random((2, 60000)) * 4.0
+    apart = kept[1] - kept[0]
+    kept = kept[:, (np.abs(apart) >= 1.5) & (np.abs(apart) <= 2.5)]
+    drawn = pairs((1.5, 2.5), info((0.0, 5.0), (0.0, 5.0)), count=kept.shape[1])[1:]
+    bins = np.linspace(0.0, 4.0, 9)
+    one, two = (np.histogram2d(*starts, bins=(bins, bins))[0] for starts in (kept, drawn))
+    assert np.abs(one - two).max() < 5 * np.sqrt(2 * one.max())
+
+
+def test_shifted_windows_lie_where_both_streams_are():
+    for frames, fps in ((25, 25), (8, 16), (64, 16)):  # As long as the sound, shorter, longer.
+        video, audio, shifted = pairs((0.5, None), info((0.4, 9.0), (0.9, 9.5)), frames, fps)
+        length = frames / fps
+        np.testing.assert_allclose(video + length / 2, audio + 0.5)  # The same middle.
+        for starts, seconds in ((video, length), (audio, 1.0), (shifted, 1.0)):
+            assert starts.min() >= 0.9 - 1e-9 and starts.max() + seconds <= 9.0 + 1e-9
+        assert video.min() < 1.3 or audio.min() < 1.0  # And use all of it.
+
+
+def test_a_file_too_short_for_the_shift_is_refused_by_a_media_error():
+    view = clips.shifted(25, 25, 1.0, 16000, HARD)
+    assert len(view.windows(info((0.0, 2.5), (0.0, 2.5)), np.random.default_rng(0))[0]) == 3
+    with pytest.raises(MediaError, match=r"share 2.400 s, and clips 1.5 s apart take 2.5 s"):
+        view.windows(info((0.0, 9.0), (0.0, 2.4)), np.random.default_rng(0))
+
+
+def test_offsets_that_make_no_sense_are_named():
+    for offset in ((0.0, 1.0), (2.0, 1.0), (-1.0, None)):
+        with pytest.raises(ValueError, match="offset="):
+            clips.shifted(25, 25, 1.0, 16000, offset)
+    with pytest.raises(ValueError, match="shifted sound of 0"):
+        clips.shifted(25, 25, 0.0, 16000, HARD)
+
+
+def test_every_maker_passes_on_its_channels():
+    for channels in (1, 2):
+        for view in (
+            clips.random(8, 16, 1.0, 16000, channels=channels),
+            clips.even(8, 16, 1.0, 16000, count=1, channels=channels),
+            clips.shifted(8, 16, 1.0, 16000, HARD, channels=channels),
+        ):
+            assert view.channels == channels
+            assert clips.silence(view).shape == ((16000,), (16000, 2))[channels - 1]
+
+
+def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
+    kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
+    truth = flashes.render(tmp_path / "a.mkv", kind)
+    view, rng, heard = clips.shifted(50, 50, 1.0, 16000, SUPER), np.random.default_rng(0), 0
+    with decode.open_media(tmp_path / "a.mkv") as media:
+        for _ in range(12):
+            window = view.windows(media.info, rng)[0]
+            clip = clips.cut(
+                view,
+                window,
+                lambda start: decode.frames(media, start, 50, 50),
+                lambda start: decode.sound(media, start, 16000, 16000),
+            )
+            assert list(clip) == ["video", "audio", "shifted"]
+            for name, start in zip(("audio", "shifted"), window[1:]):
+                loud = start + np.flatnonzero(np.abs(clip[name].astype(int)) > 5000) / 16000
+                for click in truth.clicks:
+                    if start + 0.01 < click < start + 0.99:
+                        assert np.abs(loud - click).min() < 0.001
+                        heard += 1
+    assert heard > 12
+
+
+def test_files_too_short_for_the_shift_are_counted_and_replaced(tmp_path):
+    records, faults = [], []
+    for name, cut in (("long.mp4", 0.0), ("short.mp4", 2.0)):
+        flashes.render(tmp_path / name, flashes.Kind("mp4", cut=cut))
+        records.append({"path": str(tmp_path / name)})
+    view = clips.shifted(25, 25, 1.0, 16000, HARD)
+    batches = pipeline.train(
+        Source("two", tuple(records)), view, (), 2, seed=0, stop=2, workers=0,
+        on_fault=lambda path, reason: faults.append(reason),
+    )  # fmt: skip
+    for batch in batches:
+        assert np.all(batch["index"] == 0) and batch["shifted"].shape == (2, 16000)
+    assert len(faults) == 1 and "is too short" in faults[0]

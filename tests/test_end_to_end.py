@@ -12,14 +12,14 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
     world = tmp_path_factory.mktemp("larger_world")
     config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)
     config["calibration"] = 96
-    clip = dict(frames=6, fps=6.0, size=32, seconds=2.0, rate=16_000)
+    clip = dict(frames=6, fps=6.0, seconds=2.0, rate=16_000, canvas=(48, 48))
     source = dict(fn="avjax.data.synthetic", root=str(world), seconds=3.0, size=48)
     ours, theirs = dict(source, split="train", videos=192), dict(source, split="test", videos=96)
     mild = dict(slack=0.0, area=0.5, jitter=0.0, hue=0.0)
-    config["data"] = dict(train=parts.training_clips(ours, **clip, **mild))
+    config["data"] = dict(train=parts.on_host(parts.training_clips(ours, **clip, **mild), 32))
     config["evals"]["world"] |= dict(
-        train=parts.judging_clips(ours, **clip, count=2),
-        test=parts.judging_clips(theirs, **clip, count=2),
+        train=parts.on_host(parts.judging_clips(ours, **clip, count=2), 32),
+        test=parts.on_host(parts.judging_clips(theirs, **clip, count=2), 32),
     )
     config["method"]["model"] = parts.towers(
         video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),

@@ -20,7 +20,7 @@ FLOORS = [
     },
     {"methods", "evals"},
     {"train", "report"},
-    {"main", "plan", "ablate", "trial", "cost"},
+    {"main", "plan", "ablate", "trial", "cost", "prepare"},
 ]
 SIDEWAYS = {"nets", "data", "evals", "report", "main"}
 

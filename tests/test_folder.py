@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from avjax.data import folder
+from avjax.data import folder, source
 
 NAMES = [f"{label}/v_{label}_g{g:02d}_c{c}.{suffix}" for label in ("Cats", "Dogs") for g in range(10)
          for c, suffix in enumerate(("mp4", "MKV", "avi"))]  # fmt: skip
@@ -74,7 +74,10 @@ def test_labels_are_the_same_in_every_split(root, tmp_path):
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("path,split\nCats/gone.mp4,train\nCats/lost.mp4,train\n", "2 of 2 files.*gone.mp4.*lost"),
+        (
+            "path,split\nCats/gone.mp4,train\nCats/lost.mp4,train\n",
+            "none of its 2 files.*gone.mp4.*set root",
+        ),
         ("path,split\n{0},training\n", "'training'.*use"),
         ("path,split\n{0},test\n", "no record.*'test': 1"),
         ("path,part\n{0},train\n", "no column 'split'"),
@@ -100,6 +103,32 @@ def test_links_may_not_lead_out_of_the_root(root, tmp_path):
     (root / "Cats" / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     with pytest.raises(ValueError, match="link out of"):
         folder.make(root, "all")
+
+
+def test_rows_without_a_file_are_counted_and_left_out(root, tmp_path, caplog):
+    splits = table(
+        tmp_path, f"path,split\n{NAMES[0]},train\nCats/gone.mp4,train\n./{NAMES[1]},test\n"
+    )
+    train = folder.make(root, "train", splits)
+    assert paths(train, root) == [NAMES[0]] and source.found(train) == "1 of 2 found"
+    assert "videos/train: 1 of 2 found, e.g. no 'Cats/gone.mp4'" in caplog.text
+    assert paths(folder.make(root, "test", splits), root) == [NAMES[1]]
+
+
+def test_what_is_in_quarantine_is_left_out(root, tmp_path):
+    quarantine = table(tmp_path, f"path,reason\n{NAMES[0]},cut\nelsewhere.mp4,cut\n", "bad.csv")
+    every = folder.make(root, "all", quarantine=quarantine)
+    assert paths(every, root) == sorted([*NAMES[1:], "alone.webm"])
+    assert source.found(every) == "61 of 61 found, 1 of them in quarantine"
+    splits = table(tmp_path, f"path,split\n{NAMES[0]},train\n{NAMES[1]},train\n")
+    assert paths(folder.make(root, "train", splits, quarantine=quarantine), root) == [NAMES[1]]
+
+
+def test_what_is_no_regular_file_is_left_out(root, caplog):
+    os.mkfifo(root / "Cats" / "pipe.mp4")
+    (root / "Cats" / "gone.mp4").symlink_to("nothing.mp4")
+    assert source.found(folder.make(root, "all")) == "61 of 63 found"
+    assert "pipe.mp4" in caplog.text or "gone.mp4" in caplog.text
 
 
 def test_what_is_missing_is_named(root, tmp_path):

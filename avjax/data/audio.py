@@ -4,10 +4,17 @@ import numpy as np
 
 
 def gain(low=0.9, high=1.1):
-    """Multiplies the sound by U(low, high), one factor a clip; loud samples are clipped."""
+    """Multiplies the sound by U(low, high), one factor a clip; loud samples are clipped.
+
+    Sound at another time, "shifted", has a factor of its own, lest loudness give it away.
+    """
 
     def transform(example, rng):
-        wave = example["audio"] * np.float32(rng.uniform(low, high))
-        return {**example, "audio": np.clip(np.rint(wave), -32768, 32767).astype(np.int16)}
+        example = dict(example)
+        for name in ("audio", "shifted"):
+            if name in example:
+                wave = example[name] * np.float32(rng.uniform(low, high))
+                example[name] = np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
+        return example
 
     return transform

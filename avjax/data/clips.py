@@ -1,8 +1,11 @@
 """Which seconds of a file a clip takes: random windows to learn from, even ones to measure by."""
 
+import math
 from typing import Callable, NamedTuple
 
 import numpy as np
+
+from avjax.data.media import MediaError
 
 
 class View(NamedTuple):
@@ -12,9 +15,12 @@ class View(NamedTuple):
     samples, rate:  the sound: `samples` at `rate` Hz.  samples = 0 leaves the sound out.
     count:          clips of one record.
     windows:        (info, rng) -> [(video_start, audio_start)] * count, in seconds on
-                    the file's clock; `info` is a decode.Info.
+                    the file's clock; `info` is a decode.Info.  A third start is that
+                    of the clip's sound at another time, "shifted".  A MediaError without
+                    a path says that the record has no such windows: it counts as broken.
     short_side:     scale frames on decoding so that their shorter side has that many
                     pixels; saves time with large pictures.  None: as they are.
+    channels:       1 mixes the sound down to [samples]; 2 keeps [samples, 2].
     """
 
     frames: int
@@ -24,45 +30,102 @@ class View(NamedTuple):
     count: int
     windows: Callable
     short_side: int | None = None
+    channels: int = 1
 
 
-def random(frames, fps, seconds, rate, slack=0.5, short_side=None):
-    """One clip of a file: a random window of sound, the frames random about it.
+def cut(view, window, frames, sound):
+    """The clip of one of a view's windows, from frames(start) [T, H, W, 3] and sound(start) [N]."""
+    clip = {"video": frames(window[0])} if view.frames else {}
+    if view.samples:
+        clip |= dict(zip(("audio", "shifted"), map(sound, window[1:])))
+    return clip
+
+
+def silence(view):
+    """What stands for sound that is missing: int16 zeros, [N] or [N, channels]."""
+    shape = (view.samples,) if view.channels == 1 else (view.samples, view.channels)
+    return np.zeros(shape, np.int16)
+
+
+def random(frames, fps, seconds, rate, slack=0.5, short_side=None, count=1, channels=1):
+    """`count` clips of a file: a random window of sound each, the frames random about it.
 
     The frames may begin up to `slack` seconds before the sound and end as much after
     it: the two occur together but are not in step.  slack=0 puts the frames inside the
-    sound.  Audio-Visual Instance Discrimination, https://arxiv.org/abs/2004.12943.
+    sound, in step with it if they last as long.  Clips of one file are independent draws.
+    Audio-Visual Instance Discrimination, https://arxiv.org/abs/2004.12943.
     """
     length = frames / fps
 
-    def windows(info, rng):
-        span = _shared(info, frames, seconds)
+    def window(span, rng):
         # Reference: each window fits within its own stream; the sound of AVID may begin
         # where the picture has already ended if the picture is the shorter stream.
         audio = _uniform(rng, span.low, min(span.audio_end - seconds, span.video_end - length))
         first = max(audio - slack, span.video_start)
         last = min(audio + seconds + slack, span.video_end) - length
-        return [(_uniform(rng, first, last), audio)]
+        return _uniform(rng, first, last), audio
 
-    return View(frames, fps, round(seconds * rate), rate, 1, windows, short_side)
+    def windows(info, rng):
+        span = _shared(info, frames, seconds)
+        return [window(span, rng) for _ in range(count)]
+
+    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
 
 
-def even(frames, fps, seconds, rate, count, short_side=None):
+def even(frames, fps, seconds, rate, count, short_side=None, channels=1):
     """`count` clips evenly spaced over what sound and picture share, frames amid the sound.
 
     A file too short for one window gives the same clip `count` times.
     """
-    length = frames / fps
-    longest = max(length, seconds)
+    longest, video, audio = _amid(frames / fps, seconds)
 
     def windows(info, rng):
         del rng
         span = _shared(info, frames, seconds)
         last = min(span.audio_end, span.video_end) - longest
         starts = np.linspace(span.low, max(span.low, last), count).tolist()
-        return [(s + (longest - length) / 2, s + (longest - seconds) / 2) for s in starts]
+        return [(s + video, s + audio) for s in starts]
 
-    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side)
+    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
+
+
+def shifted(frames, fps, seconds, rate, offset, short_side=None, count=1, channels=1):
+    """`count` clips with frames amid the sound, in step, and the sound of another time of the file.
+
+    offset: (low, high) seconds between the starts of the two sounds, either way; high None
+    is as far as the file goes.  AVTS's hard negatives do not overlap and are half a second
+    apart, (seconds + 0.5, None); its super-hard ones overlap, at a known shift, e.g.
+    (0.5, 0.5).  Easy ones, sound of other records, are there in every batch.
+
+    Both sounds lie in what picture and sound share, and all pairs of starts that are so far
+    apart are equally likely: exchanged, they are as likely, and when a sound occurs tells
+    nothing of whether it belongs.  A file too short for the offset counts as broken.
+    Cooperative Learning of Audio and Video Models from Self-Supervised Synchronization,
+    https://arxiv.org/abs/1807.00230.
+    """
+    low, high = offset[0], math.inf if offset[1] is None else offset[1]
+    if not 0 < low <= high:
+        raise ValueError(
+            f"offset={tuple(offset)}: use (low, high), 0 < low <= high, or None as high"
+        )
+    if not seconds > 0:
+        raise ValueError(f"shifted sound of {seconds} s: use more than 0")
+    longest, video, audio = _amid(frames / fps, seconds)
+
+    def windows(info, rng):
+        span = _shared(info, frames, seconds)
+        room = min(span.audio_end, span.video_end) - longest - span.low
+        if room < low:
+            raise MediaError(
+                "",
+                f"is too short: picture and sound share {max(0.0, room + longest):.3f} s, and "
+                f"clips {low:g} s apart take {low + longest:g} s; leave it out of the list",
+            )
+        pairs = [_apart(rng, room, low, high) for _ in range(count)]
+        begin = span.low + audio
+        return [(span.low + video + a, begin + a, begin + b) for a, b in pairs]
+
+    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
 
 
 def within(info, record):
@@ -95,6 +158,22 @@ def _shared(info, frames, seconds):
     if video[0] is None:  # Neither is asked for, or there.
         video = audio = (0.0, 0.0)
     return _Span(max(video[0], audio[0]), *video, audio[1])
+
+
+def _amid(length, seconds):
+    """The longer of picture and sound, and how long after it either begins to lie in its middle."""
+    longest = max(length, seconds)
+    return longest, (longest - length) / 2, (longest - seconds) / 2
+
+
+def _apart(rng, room, low, high):
+    """Two starts in [0, room], `low` to `high` apart, every such pair as likely."""
+    # Starts d apart leave room - d for the earlier one, so that d is as likely as that is long.
+    near, far = room - min(high, room), room - low
+    left = math.sqrt(near**2 + rng.random() * (far**2 - near**2))
+    first = rng.random() * left
+    pair = first, first + room - left
+    return pair if rng.random() < 0.5 else pair[::-1]
 
 
 def _uniform(rng, low, high):

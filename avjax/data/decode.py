@@ -13,6 +13,7 @@ from av.audio.resampler import AudioResampler
 from av.video.reformatter import VideoReformatter
 
 from avjax.data.media import (  # noqa: F401 (decode.open_media is the door to both)
+    MAX_BYTES,
     MAX_PIXELS,
     Info,
     Media,
@@ -31,6 +32,7 @@ SKIPPABLE = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
 # MP3 borrows bits from up to nine frames (235 ms) before.
 PREROLL = 0.25
 MAX_RATE = 768_000
+MAX_CHANNELS = 64
 CUT_SHORT = 0.5  # Seconds that may be missing of what the header promises.
 
 
@@ -49,11 +51,11 @@ def frames(media, start, count, fps, short_side=None):
         for point in seek_points(start, media.info.video_start):
             shown = _shown(media, times, point)
             if shown:
-                return _pixels(media, shown, short_side)
+                return pixels(media, shown, short_side)
         raise MediaError(media.path, f"no frame can be decoded at {start:.3f} s")
 
 
-def sound(media, start, samples, rate):
+def sound(media, start, samples, rate, channels=1):
     """Mono sound from `start` on, int16 [samples] at `rate`; silence where the file has none.
 
     Sample k of the file's clock at `rate` is the same whatever clip it is asked for in,
@@ -61,6 +63,8 @@ def sound(media, start, samples, rate):
     """
     if media.audio is None:
         raise MediaError(media.path, "has no sound")
+    if media.audio.channels > MAX_CHANNELS:
+        raise MediaError(media.path, f"has {media.audio.channels} channels; at most {MAX_CHANNELS}")
     with named(media.path):
         for point in seek_points(start - PREROLL, media.info.audio_start):
             pieces = _pieces(media, point, start + samples / rate + 0.05)
@@ -160,7 +164,7 @@ def _decode(context, found, wanted):
     yield from context.decode(None)
 
 
-def _pixels(media, shown, short_side):
+def pixels(media, shown, short_side):
     """AVFrames -> uint8 [count, H, W, 3], upright and with square pixels."""
     frame = shown[0]
     ratio = media.video.sample_aspect_ratio or media.video.codec_context.sample_aspect_ratio
@@ -197,7 +201,7 @@ def _upright(image, frame):
 
 def _pieces(media, point, end):
     """Decoded sound from the seek point to `end`: a list of (time, [channels, n], rate)."""
-    context, pieces = media.audio.codec_context, []
+    context, pieces, size = media.audio.codec_context, [], 0
     following = media.info.audio_start  # When the next frame begins if it does not say.
     for packet in packets(media, media.audio, point):
         try:
@@ -209,13 +213,24 @@ def _pieces(media, point, end):
         for frame in decoded:
             time = following if frame.time is None else frame.time
             following = time + frame.samples / frame.sample_rate
-            array = frame.to_ndarray()
+            array = _packed(frame).to_ndarray()
             if len(array) == 1:  # One channel, or all of them in turn.
                 array = array.reshape(frame.samples, -1).T
             pieces.append((time, array, frame.sample_rate))
+            size += array.nbytes
+            if size > MAX_BYTES:
+                raise MediaError(media.path, f"has more than {MAX_BYTES} bytes of sound in a clip")
         if following > end:
             break
     return pieces
+
+
+def _packed(frame):
+    """An AVFrame of sound that PyAV can read: of more than 8 planes it reads past the last."""
+    if not frame.format.is_planar or frame.layout.nb_channels <= 8:
+        return frame
+    (frame,) = AudioResampler(frame.format.packed, frame.layout).resample(frame)
+    return frame
 
 
 def _line_up(pieces, start, rate, length):

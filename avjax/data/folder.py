@@ -1,66 +1,73 @@
 """Any folder of videos as a Source: the name of a sub-folder is the label of what is in it."""
 
-import csv
 import hashlib
 import os
 import pathlib
+import posixpath
 import re
 
-from avjax.data.source import Source
+from avjax.data import listing
+from avjax.data.source import NoRecords
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+SUFFIXES = listing.VIDEO
 SPLITS = ("train", "val", "test")
 
 
-def make(root, split, splits=None, fold=1, holdout=0.2, seed=0, group=None, suffixes=SUFFIXES):
+def make(
+    root,
+    split,
+    splits=None,
+    fold=1,
+    holdout=0.2,
+    seed=0,
+    group=None,
+    suffixes=SUFFIXES,
+    quarantine=None,
+):
     """Returns a Source of the videos under `root` that belong to `split`.
 
     Args:
       split: "train", "val", "test", or "all".
       splits: a CSV file with a column `path`, relative to `root`, and a column
-        `split<fold>` or `split`; `label` and `group` if there are such columns.  None:
-        a hash of each path puts it into "test" or "train".
+        `split<fold>` or `split`; `label` and `group` if there are such columns.  Files that
+        it names and that are not there are counted, and left out.  None: a hash of each path
+        puts it into "test" or "train".
       holdout: without `splits`, the share of files in "test"; a file stays in its split
         when others come or go.
       group: without `splits`, a regular expression; files of one folder in whose names
         it finds the same text stay in one split, e.g. r"_g\\d+_" for UCF101.
+      quarantine: a CSV file with a column `path`, relative to `root`: files to leave out.
     """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}: set root to the folder of the videos")
-    if split not in (*SPLITS, "all"):
-        raise ValueError(f"unknown split {split!r}: use one of {(*SPLITS, 'all')}")
+    listing.one_of("split", split, (*SPLITS, "all"))
+    tree = listing.tree(root)
     if splits is None:
-        rows = _by_hash(_find(root, suffixes), holdout, seed, group)
+        rows = _by_hash(_find(tree, suffixes), holdout, seed, group)
     else:
-        rows = _from_csv(root, splits, fold)
+        rows = from_csv(splits, fold)
     classes = sorted({row["label"] for row in rows if row["label"]})
-    number = {label: i for i, label in enumerate(classes)}
+    number = listing.numbered(classes)
     chosen = sorted((r for r in rows if split in ("all", r["split"])), key=lambda r: r["path"])
     if not chosen:
         there = {s: sum(row["split"] == s for row in rows) for s in SPLITS}
         remedy = f"fold (is {fold})" if splits else f"holdout (is {holdout})"
-        raise ValueError(f"split {split!r} of {root} has no record, of {there}: change {remedy}")
-    real = os.path.realpath(root)
-    _require(splits, chosen, real)
-    records = []
-    for row in chosen:
-        record = dict(path=os.path.join(real, row["path"]), label=number.get(row["label"], -1))
-        records.append(record | ({"group": row["group"]} if row["group"] else {}))
-    return Source(f"{root.name}/{split}", tuple(records), tuple(classes))
-
-
-def _find(root, suffixes):
-    """Paths of the videos under `root`, relative to it, in sorted order."""
-    suffixes = tuple(suffix.lower() for suffix in suffixes)
+        raise NoRecords(f"split {split!r} of {root} has no record, of {there}: change {remedy}")
+    known = {path: path for path in (*tree.files, *tree.odd)}
     found = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.lower().endswith(suffixes) and not name.startswith("."):
-                found.append(pathlib.Path(folder, name).relative_to(root).as_posix())
+    for row in chosen:
+        record = dict(label=number.get(row["label"], -1))
+        found.append(((row["path"],), record | ({"group": row["group"]} if row["group"] else {})))
+    name = f"{pathlib.Path(root).name}/{split}"
+    return listing.source(name, tree, known, found, classes, quarantine)
+
+
+def _find(tree, suffixes):
+    """Paths of the videos, relative to the root, in sorted order."""
+    found = listing.paths(tree, suffixes)
     if not found:
-        raise FileNotFoundError(f"no video in {root}: looked for names that end in {suffixes}")
-    return sorted(found)
+        raise FileNotFoundError(
+            f"no video in {tree.root}: looked for names that end in {tuple(suffixes)}"
+        )
+    return found
 
 
 def _by_hash(paths, holdout, seed, group):
@@ -75,27 +82,23 @@ def _by_hash(paths, holdout, seed, group):
     return rows
 
 
-def _from_csv(root, file, fold):
-    with open(file, encoding="utf-8-sig", newline="") as lines:
-        try:
-            rows = list(csv.DictReader(lines))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} is not a CSV file: {error}") from error
+def from_csv(file, fold):
+    """The rows of a CSV of paths and splits: {"path", "split", "label", "group"}, all names."""
+    rows = listing.table(file, ("path",))
     columns = list(rows[0]) if rows else []
     column = f"split{fold}" if f"split{fold}" in columns else "split"
-    for needed in ("path", column):
-        if needed not in columns:
-            raise ValueError(f"{file} has no column {needed!r} (or split{fold}), only {columns}")
-    wrong = sorted({row[column] or "" for row in rows} - set(SPLITS))
+    if rows and column not in columns:
+        raise ValueError(f"{file} has no column 'split' (or split{fold}), only {columns}")
+    wrong = sorted({row[column] for row in rows} - set(SPLITS))
     if wrong:
         raise ValueError(f"{file}: column {column} holds {wrong[:5]}: use {SPLITS}")
-    seen = set()
+    seen = {}
     for row in rows:
-        if row["path"] in seen:
+        path = _inside(file, row["path"])
+        if path in seen:
             raise ValueError(f"{file} names {row['path']!r} twice: keep one row")
-        seen.add(row["path"])
-        _check_inside(file, row["path"])
-    return [_row(r["path"], r[column], r.get("label"), r.get("group") or "") for r in rows]
+        seen[path] = _row(path, row[column], row.get("label"), row.get("group") or "")
+    return list(seen.values())
 
 
 def _row(path, split, label=None, group=""):
@@ -103,27 +106,11 @@ def _row(path, split, label=None, group=""):
     return dict(path=path, split=split, label=folder if label is None else label, group=group)
 
 
-def _check_inside(file, path):
-    """Refuses a path that leaves the root, or that FFmpeg would not take for a file."""
+def _inside(file, path):
+    """The path in its plain form; refused if it leaves the root or is no mere path to FFmpeg."""
     parts = pathlib.PurePosixPath(path).parts
-    bad = not parts or os.path.isabs(path) or ".." in parts or ":" in parts[0] or "\0" in path
-    if bad:
-        raise ValueError(f"{file} names {path!r}: paths are relative to the root and inside it")
-
-
-def _require(splits, rows, real):
-    """Every file is there, and lies inside the root once links are followed."""
-    paths = [row["path"] for row in rows]
-    missing = [path for path in paths if not os.path.isfile(os.path.join(real, path))]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(paths)} files of {splits or real} are not under {real}, e.g. "
-            f"{missing[:5]}: check root, or take their rows out"
+    if not parts or os.path.isabs(path) or ".." in parts or ":" in parts[0] or "\0" in path:
+        raise ValueError(
+            f"{file} names {path[:200]!r}: paths are relative to the root and inside it"
         )
-    for path in paths:
-        whole = os.path.realpath(os.path.join(real, path))
-        if os.path.commonpath([whole, real]) != real:
-            raise ValueError(
-                f"{path} is a link out of {real}, to {whole}: copy the file, or use a root that "
-                "holds both"
-            )
+    return posixpath.normpath(path)

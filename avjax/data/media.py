@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,flac,mp3,aac"
 MAX_PIXELS = 4096 * 4096
 MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames a second.
+MAX_BYTES = 2**28  # Of these packets, and of the sound of a clip before it is mixed down.
 MAX_STREAMS = 100
 # Seeks that land too late (MPEG-TS, broken indices) are tried again from farther back.
 BACK = (0.0, 2.0, 20.0)
@@ -104,6 +105,14 @@ def seek_points(start, stream_start):
     yield None
 
 
+def demux(container, streams):
+    """Packets of streams; ValueError where PyAV meets a stream that the header did not name."""
+    try:
+        yield from container.demux(streams)
+    except IndexError as error:
+        raise ValueError("a stream begins on the way") from error
+
+
 def packets(media, stream, point):
     """Packets of `stream` in decoding order, from the key frame before `point` on."""
     for other in media.container.streams:
@@ -117,10 +126,17 @@ def packets(media, stream, point):
     try:
         media.container.seek(at, stream=stream)
     except av.FFmpegError:
-        media.container.seek(first, stream=stream)
-    for number, packet in enumerate(media.container.demux(stream)):
+        try:
+            media.container.seek(first, stream=stream)
+        except av.error.PermissionError as error:  # FFmpeg's -1: there is nothing to go to.
+            raise MediaError(media.path, f"holds no data in stream {stream.index}") from error
+    size = 0
+    for number, packet in enumerate(demux(media.container, stream)):
+        size += packet.size
         if number == MAX_PACKETS:
             raise MediaError(media.path, f"needs more than {MAX_PACKETS} packets for one clip")
+        if size > MAX_BYTES:
+            raise MediaError(media.path, f"needs more than {MAX_BYTES} bytes for one clip")
         yield packet
 
 
@@ -131,7 +147,7 @@ def packets_until(media, stream, point, last):
         if packet.dts is None and packet.size == 0:  # PyAV's mark of the end of the file.
             break
         found.append(packet)
-        stamp = packet.dts if packet.pts is None else packet.pts
+        stamp = stamp_of(media, packet)
         if stamp is not None:
             end = max(end, (stamp + (packet.duration or 0)) * base)
         # A frame is never shown before it is decoded; where the decoding time stands in
@@ -140,6 +156,13 @@ def packets_until(media, stream, point, last):
         if beyond > 16:
             return found, None
     return found, end
+
+
+def stamp_of(media, packet):
+    """When a packet's frame is shown, in its time base, as far as is known; else None."""
+    # AVI keeps no times of showing; what stands there is a guess, a frame too late in H.264.
+    guessed = packet.pts is None or media.container.format.name == "avi"
+    return packet.dts if guessed else packet.pts
 
 
 def _pick(streams):
@@ -176,5 +199,5 @@ def _span(container, stream):
             ends.append(int(tag[0]) * 3600 + int(tag[1]) * 60 + float(tag[2]))
         return start, max(start, min(ends))
     # A recording that was never finished says nothing: look at its packets.
-    stamps = [p.pts + (p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+    stamps = [p.pts + (p.duration or 0) for p in demux(container, stream) if p.pts is not None]
     return start, max(start, max(stamps, default=0) * base)

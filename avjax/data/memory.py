@@ -6,6 +6,7 @@ stopped program goes on with the files that are missing.
 """
 
 import concurrent.futures
+import dataclasses
 import functools
 import hashlib
 import json
@@ -16,9 +17,8 @@ import secrets
 import numpy as np
 
 from avjax.data import decode
-from avjax.data.clips import within
+from avjax.data.clips import cut, silence, within
 from avjax.data.progress import progress
-from avjax.data.source import Source
 
 VERSION = 1  # In the names: raise it with any change to what is kept.
 EDGE = 1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
@@ -52,7 +52,7 @@ def make(source, fps, rate, root, short_side=None, workers=None):
         finally:  # After an error or Ctrl-C, those not begun are not begun.
             pool.shutdown(cancel_futures=True)
     read = functools.partial(_read, names, source.records, fps, rate)
-    return Source(source.name, source.records, source.classes, read)
+    return dataclasses.replace(source, read=read)
 
 
 def _name(record, fps, rate, root, short_side):
@@ -107,21 +107,23 @@ def _read(names, records, fps, rate, row, view, rngs):
     name, record = names[row], records[row]
     if view.samples and view.rate != rate:
         raise ValueError(f"sound is kept at {rate} Hz and the view wants {view.rate}: use the same")
+    if view.samples and view.channels != 1:
+        raise ValueError(f"sound is kept in one channel and the view wants {view.channels}: use 1")
     with open(f"{name}.json", encoding="utf-8") as file:
         told = json.load(file)
     if "fault" in told:
         raise decode.MediaError(record["path"], told["fault"])
     info = decode.Info(**told["info"])
     has_audio = info.audio_start is not None
-    clips = []
-    for video, audio in view.windows(within(info, record), rngs[0]):
-        clip = {}
-        if view.frames:
-            clip["video"] = _frames(name, told, record, info, video, view, fps)
-        if view.samples:
-            clip["audio"] = _sound(name, told, info, audio, view) if has_audio else _silence(view)
-        clips.append(clip)
-    return clips, has_audio
+
+    def frames(start):
+        return _frames(name, told, record, info, start, view, fps)
+
+    def sound(start):
+        return _sound(name, told, info, start, view) if has_audio else silence(view)
+
+    windows = view.windows(within(info, record), rngs[0])
+    return [cut(view, window, frames, sound) for window in windows], has_audio
 
 
 def _frames(name, told, record, info, start, view, fps):
@@ -140,11 +142,7 @@ def _sound(name, told, info, start, view):
     """As decode.sound: silence where the file has none."""
     kept = np.memmap(f"{name}.audio", np.int16, "r", shape=tuple(told["audio"]))
     low = round(start * view.rate) - round(info.audio_start * view.rate)
-    out = _silence(view)
+    out = silence(view)
     here = slice(max(0, low), max(0, min(len(kept), low + view.samples)))
     out[here.start - low : here.stop - low] = kept[here]
     return out
-
-
-def _silence(view):
-    return np.zeros(view.samples, np.int16)

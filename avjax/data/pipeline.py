@@ -12,9 +12,7 @@ import logging
 
 import numpy as np
 
-from avjax.data import decode
-from avjax.data.clips import within
-from avjax.data.workers import run
+from avjax.data import reading, workers as processes
 
 ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
 ALLOWED = 3  # Broken files forgiven before their share counts: the first few say little.
@@ -35,39 +33,64 @@ def train(
     stop=None,
     shard=(0, 1),
     workers=None,
+    deadline=processes.DEADLINE,
+    memory=processes.MEMORY,
     max_broken=0.01,
     on_fault=report,
 ):
     """Iterates over this host's part of the global batches of steps start, ..., stop - 1.
 
     Args:
-      batch_size: of the global batch.  An epoch is len(source) // batch_size batches,
+      batch_size: rows of the global batch; the view.count clips of a record are consecutive
+        ones, of the same index.  An epoch is as many batches as there are records for,
         without repetition, in a new order each.
       shard: (host, hosts).  Host h of H gets rows [h, h + 1) * batch_size / H.
-      workers: processes that decode; None or 0 for one thread a core in this process.
+      workers: processes that decode; 0 for one thread a core in this process; None for one
+        process a core where files are decoded, and threads where the source reads otherwise.
+      deadline: seconds that a process may take for one record, else it is started anew and
+        tries again, with twice the time; a record that has had three of them is broken.
+      memory: bytes that a process may take for its records, with the same end (Linux).
       max_broken: share of broken files at which the run stops.
       on_fault: called with (path, reason) once for each broken file.
     """
     share = _share(batch_size, shard)
     if seed < 0:
         raise ValueError(f"seed {seed}: use 0 or more")
-    if view.count != 1:
-        raise ValueError(f"the view has {view.count} clips a record; training takes 1")
-    if batch_size > len(source):
+    if share % view.count:
         raise ValueError(
-            f"batch of {batch_size} from {source.name} of {len(source)} records: it would hold "
+            f"{view.count} clips a record do not fit a host's batch of {share}: use a batch_size "
+            f"that is a multiple of {view.count * shard[1]}"
+        )
+    each = share // view.count  # Records of a host's batch.
+    records = each * shard[1]
+    if records > len(source):
+        raise ValueError(
+            f"batch of {records} from {source.name} of {len(source)} records: it would hold "
             "records twice; use a smaller batch or more data"
         )
-    slots = shard[0] * share, share
+    slots = shard[0] * each, each
     example = functools.partial(
-        _train_example, source, view, tuple(transforms), batch_size, seed, slots
+        _train_example, source, view, tuple(transforms), records, seed, slots
     )
     stop = 2**40 if stop is None else stop
-    batches = functools.partial(run, example, start * share, stop * share, share, share, workers)
+    workers = _processes(workers, source, view, transforms)
+    batches = functools.partial(
+        processes.run, example, start * each, stop * each, each, share, workers, deadline, memory
+    )
     return _watched(batches, source, max_broken, on_fault)
 
 
-def evaluate(source, view, transforms, batch_size, shard=(0, 1), workers=None, on_fault=report):
+def evaluate(
+    source,
+    view,
+    transforms,
+    batch_size,
+    shard=(0, 1),
+    workers=None,
+    deadline=processes.DEADLINE,
+    memory=processes.MEMORY,
+    on_fault=report,
+):
     """Iterates once over the clips of all records, in batches of a fixed shape.
 
     The view.count clips of a record are consecutive rows of one batch, of the same
@@ -83,11 +106,14 @@ def evaluate(source, view, transforms, batch_size, shard=(0, 1), workers=None, o
         )
     each = -(-len(source) // shard[1])  # Records of a host.
     last = -(-each // records) * records
-    blank = _blank(view, tuple(transforms))
+    blank = reading.blank(view, tuple(transforms))
     example = functools.partial(
         _eval_example, source, view, tuple(transforms), blank, shard[0] * each, each
     )
-    batches = functools.partial(run, example, 0, last, records, share, workers)
+    workers = _processes(workers, source, view, transforms)
+    batches = functools.partial(
+        processes.run, example, 0, last, records, share, workers, deadline, memory
+    )
     return _reported(batches, on_fault)
 
 
@@ -98,7 +124,21 @@ def _share(batch_size, shard):
     return batch_size // hosts
 
 
-def _train_example(source, view, transforms, batch_size, seed, slots, number):
+def _processes(workers, source, view, transforms):
+    """How many processes decode: `workers`, or what is best for the source where that is None."""
+    if workers == 0 or (workers is None and source.read):
+        return 0
+    try:
+        processes.check((source.read, view, transforms))
+    except ValueError as error:
+        if workers is not None:
+            raise
+        logging.getLogger(__name__).warning("decoding in threads: %s", error)
+        return 0
+    return workers or processes.cores()
+
+
+def _train_example(source, view, transforms, batch_size, seed, slots, number, barred, announce):
     """Example `number` of this host, counted from step 0 on."""
     step, slot = number // slots[1], slots[0] + number % slots[1]
     epoch, batch = divmod(step, len(source) // batch_size)
@@ -106,14 +146,14 @@ def _train_example(source, view, transforms, batch_size, seed, slots, number):
     at, faults = batch * batch_size + slot, []
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, step, slot, attempt])
+        rngs = [rng, *rng.spawn(view.count - 1)]
         if attempt:
             at = (batch + 1) * batch_size + _neighbor(rng, slot, attempt, batch_size, len(source))
         row = int(order[at % len(source)])
-        try:
-            clips = _clips(source, row, view, transforms, [rng], strict=True)
+        clips, fault = reading.attempt(source, row, view, transforms, rngs, True, barred, announce)
+        if fault is None:
             return clips, faults
-        except decode.MediaError as error:
-            faults.append((row, error.path, error.reason))
+        faults.append(fault)
     return None, faults
 
 
@@ -136,87 +176,18 @@ def _order(seed, epoch, size):
     return np.random.default_rng([seed, epoch, 0, 0, 1]).permutation(size)
 
 
-def _eval_example(source, view, transforms, blank, first, each, number):
+def _eval_example(source, view, transforms, blank, first, each, number, barred, announce):
     """All clips of record `first + number`; blank past the host's last and if it is broken."""
     row = first + number
     if number >= each or row >= len(source):
         return {**blank, "index": np.zeros_like(blank["index"])}, []
     rngs = [np.random.default_rng([row, clip]) for clip in range(view.count)]
-    try:
-        return _clips(source, row, view, transforms, rngs, strict=False), []
-    except decode.MediaError as error:
-        index = np.full_like(blank["index"], row)
-        label = np.full_like(index, source[row].get("label", -1))
-        return {**blank, "index": index, "label": label}, [(row, error.path, error.reason)]
-
-
-def _clips(source, row, view, transforms, rngs, strict):
-    """The clips of a record, stacked: {"video": [count, T, H, W, 3], ...}.
-
-    Where the sound is missing, `strict` raises a MediaError; else it is silence.
-    """
-    record = source[row]
-    strict = strict and view.samples
-    if source.read:
-        clips, has_audio = source.read(row, view, rngs)
-    else:
-        clips, has_audio = _read(record, view, rngs, strict)
-    if strict and not has_audio:
-        raise decode.MediaError(record["path"], "has no sound")
-    try:
-        clips = [_transformed(clip, transforms, rng) for clip, rng in zip(clips, rngs)]
-    except Exception as error:
-        error.add_note(f"while transforming a clip of {record['path']}")
-        raise
-    return _stack(clips, row, record.get("label", -1), has_audio, True)
-
-
-def _read(record, view, rngs, strict):
-    """The clips of a record, from its file, and whether that has sound."""
-    clips = []
-    with decode.open_media(record["path"]) as media:
-        has_audio = media.audio is not None
-        if strict and not has_audio:  # Known before anything is decoded.
-            raise decode.MediaError(media.path, "has no sound")
-        for video, audio in view.windows(within(media.info, record), rngs[0]):
-            clip = {}
-            if view.frames:
-                clip["video"] = decode.frames(media, video, view.frames, view.fps, view.short_side)
-            if view.samples:
-                silence = np.zeros(view.samples, np.int16)
-                sound = has_audio and decode.sound(media, audio, view.samples, view.rate)
-                clip["audio"] = sound if has_audio else silence
-            clips.append(clip)
-    return clips, has_audio
-
-
-def _transformed(clip, transforms, rng):
-    for transform in transforms:
-        clip = transform(clip, rng)
-    return clip
-
-
-def _stack(clips, row, label, has_audio, mask):
-    count = len(clips)
-    return {
-        **{name: np.stack([clip[name] for clip in clips]) for name in clips[0]},
-        "index": np.full(count, row, np.int32),
-        "label": np.full(count, label, np.int32),
-        "has_audio": np.full(count, has_audio),
-        "mask": np.full(count, mask),
-    }
-
-
-def _blank(view, transforms):
-    """What stands for a record that is not there: zeros, of the shape the transforms make."""
-    clip = {}
-    if view.frames:
-        clip["video"] = np.zeros((view.frames, 240, 320, 3), np.uint8)
-    if view.samples:
-        clip["audio"] = np.zeros(view.samples, np.int16)
-    clip = _transformed(clip, transforms, np.random.default_rng(0))
-    clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * view.count
-    return _stack(clips, 0, -1, False, False)
+    clips, fault = reading.attempt(source, row, view, transforms, rngs, False, barred, announce)
+    if fault is None:
+        return clips, []
+    index = np.full_like(blank["index"], row)
+    label = np.full_like(index, source[row].get("label", -1))
+    return {**blank, "index": index, "label": label}, [fault]
 
 
 def _watched(batches, source, max_broken, on_fault):

@@ -4,6 +4,10 @@ import dataclasses
 from collections.abc import Callable
 
 
+class NoRecords(ValueError):
+    """A split of a data set that nothing belongs to."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Records in a fixed order; row `i` of a source is the same in every run.
@@ -14,15 +18,27 @@ class Source:
 
     read: (row, view, rngs) -> ([clip] * view.count, has_audio), where a source has its clips
     otherwise than by decoding `path`; a clip is {"video", "audio"}, as the view says.
+    listed: how many records the official list has, where there is one; files may be missing.
+    quarantined: how many of them are there and are left out, since a quarantine names them.
     """
 
     name: str
     records: tuple[dict, ...]
     classes: tuple[str, ...] = ()
     read: Callable | None = None
+    listed: int | None = None
+    quarantined: int = 0
 
     def __len__(self):
         return len(self.records)
 
     def __getitem__(self, i):
         return self.records[i]
+
+
+def found(source):
+    """How much of its official list a source holds, in words: "9,530 of 9,537 found"."""
+    if source.listed is None:
+        return f"{len(source):,} found"
+    there = f"{len(source) + source.quarantined:,} of {source.listed:,} found"
+    return there + (f", {source.quarantined:,} of them in quarantine" * bool(source.quarantined))

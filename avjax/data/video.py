@@ -1,74 +1,149 @@
-"""Transforms of the picture, on uint8 [T, H, W, 3]: one draw for all frames of a clip."""
+"""Transforms of the picture: what is drawn for a clip, and what that makes of it.
+
+`augment` and `center` only draw.  They lay the frames on a canvas of fixed size, uint8
+[T, short, long, 3], and write into "augment", float32 [16], what shall become of them: a
+`Draw`.  `applied` does it, example by example, in the processes that decode;
+avjax.nets.pixels.augmented does the same with a whole batch on the device.
+"""
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as PIL and torchvision weigh R, G and B.
+CHANGES = ("brightness", "contrast", "saturation", "hue")  # Counted from 0 in a Draw's order.
 
 
-def random_resized_crop(size, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)):
-    """Cuts a random part, of U(area) of the picture, and scales it to size x size.
+class Draw(NamedTuple):
+    """One draw for all frames of a clip.
 
-    Going Deeper with Convolutions, https://arxiv.org/abs/1409.4842, section 6.
+    top ... width:     the box that becomes the picture, in pixels of the canvas.
+    rows, columns:     of the canvas that are picture; the rest must not be seen.
+    transposed:        1 where the canvas shows a portrait picture, columns for rows.
+    mirrored:          1 where left and right of the upright picture change places.
+    brightness ... saturation: factors; 1 changes nothing.
+    hue:               the turn of the color circle, as a share of it.
+    first ... fourth:  the order of the changes: positions in CHANGES.
     """
 
-    def transform(example, rng):
-        video = example["video"]
-        top, left, height, width = _draw_crop(rng, *video.shape[1:3], area, aspect)
-        part = video[:, top : top + height, left : left + width]
-        return {**example, "video": _resize(part, size, size)}
+    top: float
+    left: float
+    height: float
+    width: float
+    rows: float
+    columns: float
+    transposed: float
+    mirrored: float
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    first: float = 0.0
+    second: float = 1.0
+    third: float = 2.0
+    fourth: float = 3.0
 
-    return transform
+
+UNCHANGED = Draw(*[0.0] * 8)
 
 
-def flip(probability=0.5):
-    """Mirrors left and right with the given probability."""
+def augment(
+    canvas=(128, 228),
+    area=(0.08, 1.0),
+    aspect=(3 / 4, 4 / 3),
+    flip=0.5,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.2,
+):
+    """Draws a random part of the picture, its mirroring and its colors.
 
-    def transform(example, rng):
-        mirrored = rng.random() < probability
-        return {**example, "video": example["video"][:, :, ::-1]} if mirrored else example
-
-    return transform
-
-
-def color_jitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2):
-    """Changes the colors: factors U(1 - x, 1 + x), a turn of hue U(-hue, hue), in random order.
-
-    The meaning of each is torchvision's; the contrast is about the mean of the clip.
+    The part is U(area) of the picture and of an aspect between those given, evenly in the
+    logarithm (Going Deeper with Convolutions, https://arxiv.org/abs/1409.4842, section 6).
+    Factors of the colors are U(1 - x, 1 + x), the turn of the hue U(-hue, hue), all in random
+    order and with torchvision's meaning; the contrast is about the mean gray of the clip.
     """
+    _check(canvas)
 
     def transform(example, rng):
-        video = example["video"]
-        steps = [
-            (_brightness, _factor(rng, brightness)),
-            (_contrast, _factor(rng, contrast)),
-            (_saturation, _factor(rng, saturation)),
-            (_hue, rng.uniform(-hue, hue)),
-        ]
-        # All frames at once, as one tall picture.
-        tall = np.ascontiguousarray(video).reshape(-1, video.shape[2], 3)
-        for i in rng.permutation(len(steps)):
-            change, amount = steps[i]
-            tall = change(tall, amount)
-        return {**example, "video": tall.reshape(video.shape)}
+        video, rows, columns, transposed = _laid(example["video"], canvas)
+        upright = (columns, rows) if transposed else (rows, columns)
+        top, left, height, width = _draw_crop(rng, *upright, area, aspect)
+        box = (left, top, width, height) if transposed else (top, left, height, width)
+        mirrored = rng.random() < flip
+        factors = [rng.uniform(max(0.0, 1 - x), 1 + x) for x in (brightness, contrast, saturation)]
+        turn, order = rng.uniform(-hue, hue), rng.permutation(len(CHANGES))
+        draw = Draw(*box, rows, columns, transposed, mirrored, *factors, turn, *order)
+        return {**example, "video": video, "augment": np.array(draw, np.float32)}
 
     return transform
 
 
-def center_crop(size):
-    """Scales the shorter side to int(size / 0.875) and cuts the middle size x size."""
+def center(canvas=(128, 228), share=0.875):
+    """Draws nothing: the square in the middle, of a share of the picture's shorter side."""
+    _check(canvas)
 
     def transform(example, rng):
         del rng
-        height, width = example["video"].shape[1:3]
-        scale = int(size / 0.875) / min(height, width)
-        video = _resize(example["video"], round(height * scale), round(width * scale))
-        top, left = (video.shape[1] - size) // 2, (video.shape[2] - size) // 2
-        return {**example, "video": video[:, top : top + size, left : left + size]}
+        video, rows, columns, transposed = _laid(example["video"], canvas)
+        side = rows * share  # Rows are the shorter side.
+        box = (rows - side) / 2, (columns - side) / 2, side, side
+        draw = Draw(*box, rows, columns, transposed, False)
+        return {**example, "video": video, "augment": np.array(draw, np.float32)}
 
     return transform
+
+
+def applied(size):
+    """Does what was drawn: "video" becomes uint8 [T, size, size, 3], and "augment" goes.
+
+    The box is scaled by PIL's antialiased bilinear filter, which sees what lies beyond the box
+    but not beyond the picture.  All is float32 and clipped to 0 ... 255 after each change;
+    it is rounded once, at the end.
+    """
+
+    def transform(example, rng):
+        del rng
+        example = dict(example)
+        draw = Draw(*example.pop("augment").tolist())
+        tall = _recolored(_scaled(example["video"], draw, size), draw)
+        video = np.rint(tall, out=tall).astype(np.uint8).reshape(-1, size, size, 3)
+        video = video.swapaxes(1, 2) if draw.transposed else video
+        return {**example, "video": video[:, :, ::-1] if draw.mirrored else video}
+
+    return transform
+
+
+def _check(canvas):
+    if not 0 < canvas[0] <= canvas[1]:
+        raise ValueError(f"canvas={canvas}: give the shorter side first, in pixels")
+
+
+def _laid(video, canvas):
+    """Frames on a canvas: (uint8 [T, short, long, 3], rows and columns of picture, transposed).
+
+    They are scaled to the short side, unless decoding has; what then is longer than the
+    canvas is cut from both ends, and what is shorter filled up with zeros.
+    """
+    transposed = video.shape[1] > video.shape[2]
+    video = video.swapaxes(1, 2) if transposed else video
+    (short, long), (height, width) = canvas, video.shape[1:3]
+    kept = min(width, math.ceil(height * long / short))  # Cut first: a strip could grow huge.
+    video = video[:, :, (width - kept) // 2 :][:, :, :kept]
+    columns = min(long, round(kept * short / height))
+    if video.shape[1:3] == (short, long):
+        return video, short, long, transposed
+    how = cv2.INTER_AREA if height > short else cv2.INTER_LINEAR
+    out = np.zeros((len(video), short, long, 3), np.uint8)
+    for frame, laid in zip(video, out):
+        same = frame.shape[:2] == (short, columns)
+        frame = np.ascontiguousarray(frame)
+        laid[:, :columns] = frame if same else cv2.resize(frame, (columns, short), None, 0, 0, how)
+    return out, short, columns, transposed
 
 
 def _draw_crop(rng, height, width, area, aspect):
@@ -84,49 +159,39 @@ def _draw_crop(rng, height, width, area, aspect):
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def _resize(video, height, width):
-    """Scales frames, bilinearly; averages areas where it shrinks, lest fine patterns alias.
-
-    The mean over areas is the nearer to the antialiased filter of the reference (PIL's):
-    shrinking 1.8 times, 1.4 gray levels off against 3.5.  It costs five times as much, so
-    it is left out where there is little to alias.
-    """
-    if video.shape[1:3] == (height, width):
-        return video
-    shrink = max(video.shape[1] / height, video.shape[2] / width)
-    how = cv2.INTER_AREA if shrink > 1.5 else cv2.INTER_LINEAR
-    out = np.empty((len(video), height, width, 3), np.uint8)
-    for frame, scaled in zip(video, out):
-        cv2.resize(frame, (width, height), dst=scaled, interpolation=how)
-    return out
+def _scaled(video, draw, size):
+    """The box of each frame, one below the other: float32 [T * size, size, 3]."""
+    box = draw.left, draw.top, draw.left + draw.width, draw.top + draw.height
+    out = np.empty((len(video), size, size, 3), np.float32)
+    for frame, scaled in zip(video[:, : int(draw.rows), : int(draw.columns)], out):
+        # One channel at a time and as floats: PIL's pictures of three are rounded on the way.
+        for channel, plane in enumerate(cv2.split(frame)):
+            picture = Image.fromarray(plane).convert("F")
+            scaled[..., channel] = picture.resize((size, size), Image.Resampling.BILINEAR, box)
+    return out.reshape(-1, size, 3)
 
 
-def _factor(rng, amount):
-    return rng.uniform(max(0.0, 1.0 - amount), 1.0 + amount)
-
-
-def _brightness(image, factor):
-    return cv2.LUT(image, _table(np.arange(256) * factor))
-
-
-def _contrast(image, factor):
-    mean = np.dot(cv2.mean(image)[:3], GRAY)
-    return cv2.LUT(image, _table(np.arange(256) * factor + mean * (1.0 - factor)))
-
-
-def _saturation(image, factor):
-    return cv2.transform(image, np.eye(3) * factor + np.tile(GRAY, (3, 1)) * (1.0 - factor))
-
-
-def _hue(image, turn):
-    """Turns the hue by a share of the full circle, in 256 steps."""
-    steps = round(turn * 256) % 256
-    if steps == 0:
-        return image
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] += np.uint8(steps)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
-
-
-def _table(values):
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _recolored(image, draw):
+    """float32 [H, W, 3] in 0 ... 255 with its colors changed in the order drawn; overwrites it."""
+    other = np.empty_like(image)  # Two buffers in turn: new memory costs more than the sums.
+    for k in draw[-len(CHANGES) :]:
+        name = CHANGES[int(k)]
+        amount = getattr(draw, name)
+        if amount == getattr(UNCHANGED, name):
+            continue
+        if name == "hue":
+            cv2.cvtColor(image, cv2.COLOR_RGB2HSV, other)
+            hue = other[..., 0]
+            hue += 360 * (amount % 1)
+            np.subtract(hue, 360, out=hue, where=hue >= 360)
+            cv2.cvtColor(other, cv2.COLOR_HSV2RGB, image)
+        else:  # Mixed with what is left of the picture at 0, from a pixel's R, G, B and 1.
+            rest = np.zeros((3, 4))
+            if name == "contrast":
+                rest[:, 3] = np.dot(cv2.mean(image)[:3], GRAY)
+            elif name == "saturation":
+                rest[:, :3] = GRAY
+            cv2.transform(image, np.eye(3, 4) * amount + rest * (1 - amount), other)
+            image, other = other, image
+        np.clip(image, 0, 255, out=image)
+    return image

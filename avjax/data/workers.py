@@ -1,54 +1,64 @@
 """Runs a function of a number on many numbers ahead of time, in threads or in processes.
 
-It knows nothing of media or of records: `example(number)` gives a pair, a dictionary of
-arrays (or None) and a list of notes, which travels beside the arrays whoever makes it.
+It knows nothing of media or of records.  `function(number, barred, announce)` is as in
+avjax.data.pool, where its processes come from.
 """
 
-import functools
+import atexit
+import contextlib
 import os
 import threading
-import time
 
 import cv2
 import numpy as np
 
-CHUNK = 8  # Examples that a worker process hands over at a time.
+from avjax.data.pool import DEADLINE, MEMORY, check, pool  # noqa: F401 (this is their door)
 
 
-def run(example, first, last, count, rows, workers):
+def run(example, first, last, count, rows, workers, deadline=DEADLINE, memory=MEMORY):
     """Iterates over (batch, notes): `count` examples each, joined to `rows` rows.
 
-    workers: processes; None or 0 for one thread a core within this process.  What comes
-    out is the same.  Closing the iterator ends its threads and processes.
+    example: a function as above, which gives a pair, a dictionary of arrays (or None) and a
+    list of notes, which travels beside the arrays whoever makes it.
+    workers: processes; 0 for one thread a core within this process.  What comes out is the
+    same.  Closing the iterator ends its threads and processes.
     """
     # Late, since Grain imports JAX where it is installed; avjax.data itself does not.
     import grain
 
     cv2.setNumThreads(1)
-    data = grain.MapDataset.range(first, last).map(example)
-    if workers:
-        from absl import flags
+    stopped, threads = threading.Event(), workers or cores()
+    stack = contextlib.ExitStack()
+    call = lambda number: example(number, {}, lambda key: None)
 
-        if not flags.FLAGS.is_parsed():  # Grain reads its own flags, which needs this.
-            flags.FLAGS.mark_as_parsed()
-        chunk = max(size for size in range(1, CHUNK + 1) if count % size == 0)
-        data = data.batch(chunk, batch_fn=functools.partial(_join, 0))
-        data = data.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
-        data = data.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=functools.partial(_start, os.getpid()),
-        )
-    else:
-        chunk, threads = 1, _cores()
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-        data = data.to_iter_dataset(options)
-    data = data.batch(count // chunk, batch_fn=functools.partial(_join, rows))
+    def wanted(number):
+        if stopped.is_set():  # Else closing would wait for a batch that nobody wants.
+            raise RuntimeError("the iterator is closed")
+        return call(number)
+
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    data = grain.MapDataset.range(first, last).map(wanted).to_iter_dataset(options)
+    data = data.batch(count, batch_fn=lambda examples: _join(rows, examples))
     # Joining copies a batch: done by a thread, so that nobody waits for it.
-    iterator = iter(grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=2))
+    data = grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=2)
+    opened = [iter(data)]
+
+    def close():
+        """Leaves nothing to do for Grain's destructors, which fail when a program ends."""
+        stopped.set()
+        stack.close()
+        opened.pop().close()
+        atexit.unregister(close)
+
+    atexit.register(close)  # For programs that end without closing a generator of theirs.
     try:
-        yield from iterator
+        if workers:
+            call = stack.enter_context(pool(example, workers, deadline, memory))
+        while (batch := next(opened[0], None)) is not None:
+            yield batch
     finally:
-        iterator.close()
+        if opened:
+            close()
 
 
 def _join(rows, examples):
@@ -72,19 +82,6 @@ def _join(rows, examples):
     return batch, notes
 
 
-def _start(parent, index, count):
-    """Keeps a worker process to one core, and from outliving its parent."""
-    del index, count
-    cv2.setNumThreads(1)
-
-    def leave_with_parent():
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-
-
-def _cores():
+def cores():
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

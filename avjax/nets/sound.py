@@ -1,4 +1,8 @@
-"""Waveforms to spectrograms, on the device: [B, N] int16 or float32 -> [B, S, F] float32."""
+"""Waveforms to spectrograms, on the device: [B, N] int16 or float32 -> [B, S, F] float32.
+
+Here are the front ends without mel filters, and the framing and Fourier transform of all;
+`logmel.py` has the others.  Time is the axis before frequency in every net of this library.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -22,32 +26,36 @@ class Spectrogram(nn.Module):
         return Standardize(name="standardize")(decibels(x, self.window, self.hop), train)
 
 
-class LogMel(nn.Module):
-    """Log of mel filter-bank energies, standardized: [B, N] -> [B, frames, bins].
+class LogMagnitude(nn.Module):
+    """L3's spectrogram: [B, N] -> [B, 1 + (N - window) // hop, 1 + fft // 2], 199 x 257 a second.
 
-    Hann windows of `window` samples every `hop`, zero-padded to `fft`; frames are those
-    that fit into N.  `low` is added to the energies before the logarithm.
+    ln(max(|X|, 1e-12)) / 5 under a periodic Hann window; at 48 kHz 10 ms every 5 ms.
+    Frames are those that fit: the ends are not padded.  Arandjelovic & Zisserman, ICCV 2017,
+    https://arxiv.org/abs/1705.08168; the floor and the 5 are of its port,
+    https://github.com/marl/l3embedding, which has 512 and 242 for window and hop.
     """
 
-    rate: int
-    window: int
-    hop: int
-    fft: int
-    bins: int = 40
-    low: float = 1e-6
+    window: int = 480
+    hop: int = 240
+    fft: int = 512
 
     @nn.compact
     def __call__(self, x, train: bool):
-        import librosa  # Its import takes seconds, and other front ends do without.
+        x = frames(waveform(x), fitting(x.shape[1], self.window, self.hop), self.window, self.hop)
+        # sqrt(max(p, 1e-24)), the same as a floor under the magnitude.
+        return 0.1 * jnp.log(jnp.maximum(power(x, hann(self.window), self.fft), 1e-24))
 
-        filters = librosa.filters.mel(
-            sr=self.rate, n_fft=self.fft, n_mels=self.bins, htk=True, norm=None
-        )
-        count = 1 + (x.shape[1] - self.window) // self.hop
-        if count < 1:
-            raise ValueError(f"{x.shape[1]} samples are less than a window of {self.window}")
-        energy = power(frames(waveform(x), count, self.window, self.hop), self.fft)
-        return Standardize(name="standardize")(jnp.log(energy @ filters.T + self.low), train)
+
+class Companded(nn.Module):
+    """Multisensory's raw sound: [B, N] or [B, N, C] -> [B, N, 1, C], sign(x) ln(1 + 255 |x|) / ln 256.
+
+    The paper has C = 2 and 21 kHz.  Owens & Efros, ECCV 2018, https://arxiv.org/abs/1804.03641.
+    """
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = waveform(x if x.ndim == 3 else x[..., None])[:, :, None]
+        return jnp.sign(x) * jnp.log1p(255.0 * jnp.abs(x)) / np.log(256.0).astype(np.float32)
 
 
 class Standardize(nn.Module):
@@ -66,12 +74,8 @@ class Standardize(nn.Module):
 
 def decibels(x, window: int, hop: int):
     """[B, N] -> [B, N // hop, 1 + window // 4], relative to a power of 1."""
-    x = waveform(x)
-    if x.shape[1] <= window // 2:
-        raise ValueError(f"{x.shape[1]} samples are too few to reflect half a window of {window}")
     count = x.shape[1] // hop
-    x = jnp.pad(x, ((0, 0), (window // 2, window // 2)), mode="reflect")
-    p = power(frames(x, count, window, hop), window)
+    p = power(frames(reflect(waveform(x), window // 2), count, window, hop), hann(window), window)
     pairs = p[..., 1:].reshape(*p.shape[:-1], -1, 2).mean(-1)
     p = jnp.concatenate([p[..., :1], pairs], -1)
     db = 10.0 * jnp.log10(jnp.maximum(p, 1e-10))
@@ -83,8 +87,27 @@ def waveform(x):
     return x.astype(jnp.float32) / 32767.0 if x.dtype == jnp.int16 else x
 
 
+def reflect(x, half: int):
+    """[B, N] -> [B, N + 2 * half], mirrored at both ends: frames are then centered.
+
+    Said here because the default of librosa has become zeros.
+    """
+    if x.shape[1] <= half:
+        raise ValueError(
+            f"{x.shape[1]} samples are too few to reflect half a window of {2 * half}"
+        )
+    return jnp.pad(x, ((0, 0), (half, half)), mode="reflect")
+
+
+def fitting(samples: int, window: int, hop: int) -> int:
+    """How many frames fit into `samples`, which must hold one."""
+    if samples < window:
+        raise ValueError(f"{samples} samples are less than a window of {window}")
+    return 1 + (samples - window) // hop
+
+
 def frames(x, count: int, window: int, hop: int):
-    """[B, N] -> [B, count, window]: a window every `hop` samples.
+    """[B, N] -> [B, count, window]: a window every `hop` samples, zeros after the end.
 
     Shifted reshapes, not a gather: contiguous copies on every backend.
     """
@@ -95,8 +118,12 @@ def frames(x, count: int, window: int, hop: int):
     return jnp.concatenate(parts, -1)[..., :window]
 
 
-def power(x, fft: int):
-    """[B, S, W] -> [B, S, 1 + fft // 2]: squared magnitudes under a periodic Hann window."""
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(x.shape[-1]) / x.shape[-1])
-    spectrum = jnp.fft.rfft(x * hann.astype(x.dtype)[None, None], fft)
+def hann(size: int):
+    """The periodic window [size], whose period is `size`; NumPy, float64."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+
+
+def power(x, window, fft: int):
+    """[B, S, W], `window` [W] -> [B, S, 1 + fft // 2]: squared magnitudes, zeros up to `fft`."""
+    spectrum = jnp.fft.rfft(x * window.astype(x.dtype)[None, None], fft)
     return jnp.square(spectrum.real) + jnp.square(spectrum.imag)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avjax import logs
 from avjax.report import gallery, plots
 
 ONCE = "One evaluation so far: curves need two."
@@ -157,11 +158,12 @@ def facts(config: dict, training: dict) -> str:
         rows["Loss, first to last"] = f"{number(loss[0])} to {number(loss[-1])}"
         if not np.isfinite(loss).all():
             rows["Loss not finite"] = f"at {(~np.isfinite(loss)).sum()} of {len(loss)} logged steps"
-    for name, text in (("clips_per_second", "Clips a second"), ("wait_share", "Waiting for data")):
-        if name in training:
-            middle = float(np.nanmedian(training[name][1]))
-            shown = f"{middle:.1%} of the time" if name == "wait_share" else number(middle)
-            rows[text] = f"{shown} (median)"
+    names = ("clips_per_second", "wait_share", "transfer_share")
+    clips, *waits = (np.nanmedian(training[n][1]) if n in training else None for n in names)
+    if clips is not None:
+        rows["Clips a second"] = f"{number(clips)} (median)"
+    if None not in waits:
+        rows["Speed"] = f"{logs.bound(*waits)} (medians)"
     lines = [
         f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
         for name, value in rows.items()

@@ -1,0 +1,187 @@
+"""What runs in the processes of avjax.data.workers.pool: a nursery, and the workers it forks.
+
+The nursery loads the function once, so a worker is there within milliseconds, however large
+the data set that the function holds.  It does not load the program that started it: that
+needs no `if __name__ == "__main__"`, and workers never see JAX.  Nothing here outlives that
+program: the nursery ends when its control line does, and Linux kills a worker, even one that
+hangs or is stopped, when the nursery ends.
+"""
+
+import ctypes
+import gc
+import os
+import pickle  # noqa: S403 (it is read only from processes that we have started)
+import signal
+import socket
+import struct
+import sys
+import traceback
+
+import cloudpickle
+import cv2
+import numpy as np
+
+NUMBER = struct.Struct("<q")
+LARGE = 4096  # Bytes from which an array travels beside the pickle, without being copied into it.
+OUT_OF_MEMORY = 77  # A worker's exit status.
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def pack(message):
+    """The bytes of any object: [a small head, the large arrays in it ...], for `write`."""
+    large = []
+
+    def keep(buffer):
+        return buffer.raw().nbytes < LARGE or large.append(buffer.raw())
+
+    data = cloudpickle.dumps(message, protocol=5, buffer_callback=keep)
+    head = pickle.dumps((data, [part.nbytes for part in large]))
+    return [NUMBER.pack(len(head)) + head, *large]
+
+
+def write(line, parts):
+    """Sends what `pack` made.  Raises OSError, or TimeoutError if nobody takes it."""
+    for part in parts:
+        line.sendall(part)
+
+
+def read(line):
+    """What the other end has packed and written; its large arrays are written to only once.
+
+    Raises EOFError if the other end has gone, TimeoutError if it is silent for too long.
+    """
+    (size,) = NUMBER.unpack(exactly(line, NUMBER.size))
+    data, sizes = pickle.loads(exactly(line, size))  # noqa: S301
+    return pickle.loads(data, buffers=[exactly(line, n) for n in sizes])  # noqa: S301
+
+
+def exactly(line, size):
+    """uint8 [size], the next bytes of a socket."""
+    data = np.empty(size, np.uint8)
+    rest = memoryview(data)
+    while len(rest):
+        got = line.recv_into(rest)
+        if not got:
+            raise EOFError("the other end has gone")
+        rest = rest[got:]
+    return data
+
+
+def main(descriptor):
+    """The nursery: forks a worker for each line it is sent, and ends those it is told to.
+
+    A worker that has died keeps its process id until then, so that the id is never another's.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us.
+    cv2.setNumThreads(1)
+    control, children = socket.socket(fileno=descriptor), set()
+    try:
+        function, memory = read(control)
+    except EOFError:
+        return
+    except Exception as error:  # Any: a module that is not found, say. The parent raises it.
+        write(control, pack(told(error)))
+        return
+    write(control, pack(None))
+    gc.collect()
+    gc.freeze()  # Workers share these pages for as long as nobody writes to them.
+    while True:
+        try:
+            request, lines, _, _ = socket.recv_fds(control, NUMBER.size, 1)
+        except ConnectionError:
+            request = b""
+        if not request:
+            break
+        (pid,) = NUMBER.unpack(request)
+        if pid:
+            children.remove(pid)
+            reply = _end(pid)
+        else:
+            nursery, reply = os.getpid(), os.fork()
+            if reply == 0:
+                control.close()
+                _work(socket.socket(fileno=lines[0]), function, memory, nursery)
+            children.add(reply)
+            os.close(lines[0])
+        control.sendall(NUMBER.pack(reply))
+    for pid in children:
+        _end(pid)
+
+
+def _end(pid):
+    """Kills a child; returns its exit status, -n if signal n has killed it, at first or now."""
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _work(line, function, memory, nursery):
+    """A worker's life, which ends with its line."""
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != nursery:  # It has gone already.
+                return
+            _limit(memory)
+        while True:
+            number, barred = read(line)
+            write(line, _answer(function, number, barred, line))
+    except (EOFError, OSError):
+        pass  # The parent has gone.
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _answer(function, number, barred, line):
+    def announce(key):
+        write(line, pack(("at", key)))
+
+    try:
+        return pack(("done", function(number, barred, announce)))
+    except BaseException as error:  # Any: the parent raises it.
+        if _short_of_memory(error):
+            os._exit(OUT_OF_MEMORY)
+        return pack(("raised", told(error)))
+
+
+def _short_of_memory(error):
+    return isinstance(error, MemoryError) or (
+        isinstance(error, cv2.error) and getattr(error, "code", None) == cv2.Error.StsNoMem
+    )
+
+
+def told(error):
+    """The exception with its traceback for a note; a RuntimeError where it does not travel."""
+    error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(cloudpickle.dumps(error))  # noqa: S301
+    except Exception:  # Any: it is the exception's own code that runs.
+        other = RuntimeError(f"{type(error).__name__}: {error}")
+        other.__notes__ = error.__notes__
+        return other
+    return error
+
+
+def _limit(memory):
+    """Bounds the address space to its present size and `memory` bytes."""
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = size + memory
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+
+
+def limited():
+    """Whether this process has bounded its own memory, as workers do."""
+    if sys.platform != "linux":
+        return False
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    return soft != hard

@@ -1,0 +1,161 @@
+"""A prepared data set as a whole: which records go to which shard, and what ends it."""
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+
+from avjax.data import doctor, shardwriter
+from avjax.data.shardwriter import Shard
+
+VERSION = 1  # Raise it with any change to what shards hold.
+SUFFIX = "array_record"
+TEXT = dict(encoding="utf-8", errors="surrogateescape", newline="")  # Names may be any bytes.
+MOST = 64  # Records of a shard: what a stopped run does again, at most, for each worker.
+
+
+def shards_of(out, name, root, sources):
+    """The shards of {split: Source}, in order; they depend on nothing else.
+
+    A small set is cut finer, so that several workers have something to do.
+    """
+    shards = []
+    for split, source in sources.items():
+        size = min(MOST, max(4, -(-len(source) // 16)))
+        count = -(-len(source) // size)
+        for number in range(count):
+            file = f"{name}-{split}.{SUFFIX}-{number:05d}-of-{count:05d}"
+            rows = range(number * size, min(len(source), (number + 1) * size))
+            records = tuple((row, source[row]) for row in rows)
+            shards.append(Shard(os.path.join(out, file), root, split, number, records))
+    return tuple(shards)
+
+
+def claim(out, settings, shards):
+    """Notes what `out` is made of; raises if it was begun with something else."""
+    digest = hashlib.blake2b(digest_size=16)
+    for shard in shards:
+        digest.update(repr((os.path.basename(shard.path), shard.rows)).encode("utf-8", "replace"))
+    begun = dict(settings._asdict(), version=VERSION, files=digest.hexdigest())
+    begun = json.loads(json.dumps(begun))
+    path = os.path.join(out, "begun.json")
+    os.makedirs(out, exist_ok=True)
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            old = json.load(file)
+        other = sorted(key for key in begun.keys() | old.keys() if begun.get(key) != old.get(key))
+        if other:
+            said = ", ".join(f"{key}: {old.get(key)} then, {begun.get(key)} now" for key in other)
+            raise ValueError(
+                f"{out} was begun with other {'settings' if other != ['files'] else 'files'} "
+                f"({said}): use another folder, or delete this one"
+            )
+    else:
+        shardwriter.appear(path, json.dumps(begun, indent=2).encode())
+    for name in os.listdir(out):  # What a killed run left half-written.
+        if name.endswith(".part"):
+            os.remove(os.path.join(out, name))
+
+
+def rows_of(shards):
+    """What is known of every record, in order; copies of an earlier file are marked."""
+    rows, seen = [], {}
+    for shard in shards:
+        with open(f"{shard.path}.jsonl", encoding="utf-8") as lines:
+            rows += [json.loads(line) for line in lines]
+    for row in rows:
+        first = seen.setdefault(row.get("content"), row["path"])
+        if row.get("content") and first != row["path"]:
+            row["found"] = [name for name in row["found"] if name != "good"] + ["duplicate"]
+            row["reason"] = row["reason"] or f"the same packets as {first}"
+    return rows
+
+
+def finish(out, name, root, sources, settings, shards, rows):
+    """Writes what readers look for: TFDS's metadata, a list of records a split, prepared.json."""
+    splits = {}
+    for split, source in sources.items():
+        mine = [shard for shard in shards if shard.split == split]
+        kept = [row for row in rows if row["split"] == split and row["pieces"]]
+        lines = "".join(json.dumps(dict(row, thumb=None), sort_keys=True) + "\n" for row in kept)
+        shardwriter.appear(os.path.join(out, f"records-{split}.jsonl"), lines.encode())
+        template = f"{name}-{split}.{SUFFIX}-{{:05d}}-of-{len(mine):05d}"
+        splits[split] = dict(
+            records=f"records-{split}.jsonl", template=template, kept=len(kept),
+            found=len(source), listed=source.listed,
+        )  # fmt: skip
+    classes = next(iter(sources.values())).classes
+    _metadata(out, name, settings, classes, shards, rows)
+    told = dict(version=VERSION, name=name, root=root, classes=classes, splits=splits)
+    told |= settings._asdict()
+    shardwriter.appear(os.path.join(out, "prepared.json"), json.dumps(told, indent=2).encode())
+
+
+def _metadata(out, name, settings, classes, shards, rows):
+    """dataset_info.json and features.json, as TFDS has them."""
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=out,
+        dataset_name=name,
+        filetype_suffix=SUFFIX,
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+    )
+    pieces = Counter()
+    for row in rows:
+        pieces[row["split"], row["shard"]] += row["pieces"]
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[pieces[split, shard.number] for shard in shards if shard.split == split],
+            num_bytes=sum(os.path.getsize(s.path) for s in shards if s.split == split),
+            filename_template=template.replace(split=split),
+        )
+        for split in dict.fromkeys(shard.split for shard in shards)
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=out,
+        features=shardwriter.features_of(settings, classes),
+        split_infos=infos,
+        version="1.0.0",
+        description=f"{name}, prepared by avjax: {settings}",
+        check_data=False,  # Which would want TensorFlow.
+    )
+
+
+def write_lists(out, rows, need):
+    """doctor.csv, all files and what was found; quarantine.csv, those not to be used."""
+    with open(os.path.join(out, "doctor.csv"), "w", **TEXT) as file:
+        table = csv.writer(file)
+        table.writerow(
+            ["path", "split", "usable", "found", "reason", "seconds", "fps", "width", "height",
+             "rate", "sha256"]
+        )  # fmt: skip
+        for row in rows:
+            info = row.get("info", {})
+            usable = doctor.usable(row["found"], need)
+            table.writerow(
+                [row["path"], row["split"], "yes" if usable else "no", ";".join(row["found"]),
+                 row["reason"], f"{seconds(info):.3f}", info.get("fps"), info.get("width"),
+                 info.get("height"), info.get("rate"), row.get("sha256")]
+            )  # fmt: skip
+    with open(os.path.join(out, "quarantine.csv"), "w", **TEXT) as file:
+        table = csv.writer(file)
+        table.writerow(["path", "reason"])
+        for row in rows:
+            if not doctor.usable(row["found"], need):
+                table.writerow([row["path"], row["reason"] or ", ".join(row["found"])])
+
+
+def seconds(info):
+    """How long a file is, from its Info as a dict."""
+    ends = [info[k] for k in ("video_end", "audio_end") if info.get(k) is not None]
+    starts = [info[k] for k in ("video_start", "audio_start") if info.get(k) is not None]
+    return max(ends) - min(starts) if ends and starts else 0.0
+
+
+def counts(rows):
+    """{finding: how many files}, in the order of doctor.FINDINGS."""
+    counted = Counter(name for row in rows for name in row["found"])
+    return {name: counted[name] for name in doctor.FINDINGS if counted[name]}

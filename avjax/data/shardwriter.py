@@ -1,0 +1,162 @@
+"""Media files -> one shard of a TFDS data set: a pure function of its records and the settings.
+
+So a shard that is there is finished, one that was interrupted is written again, and it does
+not matter which process or machine writes it.  An example is a piece of a record, so that
+neither writing nor reading ever holds a long video.
+"""
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+
+from avjax.data import decode, doctor
+from avjax.data.clips import within
+from avjax.data.pieces import cuts_of, ends_of, pieces
+
+SPOOL = 64 << 20  # Bytes of a record kept in memory until it is known to be sound.
+
+
+class Shard(NamedTuple):
+    """A shard to be written: where, which number of its split it is, its records and their rows."""
+
+    path: str
+    root: str
+    split: str
+    number: int
+    rows: tuple[tuple[int, dict], ...]
+
+
+def write(shards, settings, classes, number, barred, announce):
+    """Writes shards[number] and, beside it, a line of JSON for each of its records.
+
+    classes: None examines the files and writes no shard.
+    barred: {path: reason} of files not to be touched.  announce(path) tells which is next.
+    """
+    shard, position, lines = shards[number], 0, []
+    part = f"{shard.path}.{secrets.token_hex(4)}.part"
+    writer = None if classes is None else _writer(part)
+    features = None if classes is None else features_of(settings, classes)
+    for row, record in shard.rows:
+        path = record["path"]
+        announce(path)
+        if path in barred:
+            told = dict(found=["corrupt"], reason=barred[path])
+        else:
+            told = _examined(shard.root, record, row, settings, features, writer, announce)
+        known = ("label", "labels", "start", "end", "group")
+        told |= {name: record[name] for name in known if record.get(name) is not None}
+        told |= dict(path=os.path.relpath(path, shard.root), split=shard.split)
+        told |= dict(row=row, shard=shard.number, first=position)
+        position += told.setdefault("pieces", 0)
+        lines.append(json.dumps(told, sort_keys=True) + "\n")
+    appear(f"{shard.path}.jsonl", "".join(lines).encode())
+    if writer is not None:
+        writer.close()
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, shard.path)
+
+
+def finished(shard, classes):
+    """Whether a shard is there; what was examined only has no shard."""
+    return os.path.exists(f"{shard.path}.jsonl") and (classes is None or os.path.exists(shard.path))
+
+
+def features_of(settings, classes):
+    """The TFDS features of an example; pictures are JPEG, sound and times plain bytes."""
+    import tensorflow_datasets as tfds
+
+    shape = (None,) if settings.channels == 1 else (None, settings.channels)
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+    times = tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding="bytes")
+    return tfds.features.FeaturesDict(
+        {
+            "video": tfds.features.Sequence(image),
+            "video_times": times,
+            "audio": tfds.features.Tensor(shape=shape, dtype=np.int16, encoding="bytes"),
+            "audio_first": np.int64,
+            "label": tfds.features.ClassLabel(names=list(classes)) if classes else np.int64,
+            "path": tfds.features.Text(),
+            "sha256": tfds.features.Text(),
+            "row": np.int64,
+            "piece": np.int64,
+            "pieces": np.int64,
+        }
+    )
+
+
+def _examined(root, record, row, settings, features, writer, announce):
+    """What is found in a file; where it can be used, its pieces are written."""
+    path = record["path"]
+    try:
+        with decode.open_media(path) as media:
+            seen = doctor.survey(media)
+    except decode.MediaError as error:
+        return dict(found=[doctor.refused(path, error)], reason=error.reason)
+    info = within(seen.info, record)
+    ends = ends_of(record, info, seen)
+    told = dict(info=info._asdict(), content=seen.content, sha256=_sha256(path), video_end=ends[0])
+    notes = dict(found=doctor.findings(seen, info, settings.shortest), peak=0)
+    told |= dict(channels=settings.channels, slack=seen.slack)
+    known = dict(label=record.get("label", -1), row=row, sha256=told["sha256"])
+    known |= dict(path=os.path.relpath(path, root))
+    with tempfile.SpooledTemporaryFile(SPOOL) as spool:
+        sizes, reason = [], ""
+        try:
+            told["cuts"] = cuts = cuts_of(path, info, ends, settings.piece)
+            for number, piece in enumerate(pieces(path, info, ends, cuts, settings, notes)):
+                announce(path)  # A long video is at work, not hung.
+                if features is not None:
+                    piece["video"] = [io.BytesIO(jpeg) for jpeg in piece["video"]]
+                    example = piece | known | dict(piece=number, pieces=len(cuts) - 1)
+                    sizes.append(spool.write(_serialized(features, example)))
+        except decode.MediaError as error:
+            notes["found"].append("corrupt")
+            reason = error.reason
+        found = notes.pop("found")
+        if info.audio_start is not None and not notes["peak"] and "corrupt" not in found:
+            found.append("silent")
+        if writer is not None and doctor.usable(found, settings.need):
+            spool.seek(0)
+            for size in sizes:
+                writer.write(spool.read(size))
+            told["pieces"] = len(sizes)
+    if not found:
+        notes.pop("thumb", None)  # Kept for the report, of those that it shows.
+    return told | notes | dict(found=found or ["good"], reason=reason)
+
+
+def _serialized(features, example):
+    """An example as TFDS writes it, its features in the same order each time."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    data = tf_example_pb2.Example.FromString(features.serialize_example(example))
+    return data.SerializeToString(deterministic=True)
+
+
+def _writer(path):
+    from array_record.python import array_record_module
+
+    # Not compressed, since JPEG is; one example a group, for random access.
+    return array_record_module.ArrayRecordWriter(path, "group_size:1,uncompressed")
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def appear(path, data):
+    """The file appears under its name only when it is whole."""
+    part = f"{path}.{secrets.token_hex(4)}.part"
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)

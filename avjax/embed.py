@@ -1,0 +1,202 @@
+"""Features of any folder of videos or sounds: `python -m avjax.embed --run RUN IN --out OUT.npz`.
+
+RUN is the folder of a run of avjax or of ported weights; its config says how clips are cut and
+prepared, and its newest checkpoint makes the features.  OUT is an .npz or, with pyarrow, a
+.parquet.  A file has one row, the mean over its clips; with --per_clip, a row for each clip.
+Files that cannot be read are listed in OUT, and beside it in <OUT>.unreadable.csv.
+
+    path                  relative to IN                clip   number of the clip (--per_clip)
+    <modality>_features   [N, H]                        clips  how many there are (without)
+    <modality>_embedding  [N, D], of unit length        has_audio  False where silence stands in
+"""
+
+import argparse
+import csv
+import json
+import os
+from pathlib import Path
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="python -m avjax.embed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("folder", metavar="IN", help="folder of videos or of sounds")
+    p.add_argument("--run", required=True, help="folder of the run")
+    p.add_argument("--out", required=True, help=".npz or .parquet")
+    p.add_argument("--per_clip", action="store_true", help="a row for each clip")
+    p.add_argument("--only", choices=("video", "audio"), help="leave the other modality out")
+    p.add_argument("--batch_size", type=int, default=32, help="clips at a time (32)")
+    p.add_argument("--workers", type=int, help="processes that decode (one a core)")
+    return p
+
+
+def main(argv=None):
+    args = parser().parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"avjax: {error}") from error
+
+
+def run(args):
+    """Embeds as the arguments say, and says what became of it."""
+    write = writer(args.out)  # First of all: hours of work are not to end in a wrong name.
+    config = json.loads((Path(args.run) / "config.json").read_text())
+    source = source_of(args.folder)
+    sounds = all(r["path"].lower().endswith(SOUND) for r in source.records)
+    data = dict(looking(config, "audio" if sounds else args.only), source=source)
+    if args.workers is not None:
+        data["workers"] = args.workers
+    clips, faults = embedded(config, args.run, data, args.batch_size, args.only)
+    columns = clips if args.per_clip else averaged(clips)
+    root = os.path.realpath(args.folder)
+    paths = [os.path.relpath(r["path"], root) for r in source.records]
+    columns = {"path": [paths[i] for i in columns.pop("index")], **columns}
+    broken = [(os.path.relpath(path, root), reason) for path, reason in faults.items()]
+    write(args.out, columns, broken)
+    if broken:
+        with open(f"{args.out}.unreadable.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("path", "reason"), *broken])
+    done = len(set(columns["path"]))
+    print(f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable")
+
+
+SOUND = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+
+
+def source_of(folder):
+    """All videos under `folder`, or all sounds where there is no video."""
+    from avjax.data import folder as files, listing
+
+    try:
+        return files.make(folder, "all", suffixes=listing.VIDEO)
+    except FileNotFoundError:
+        return files.make(folder, "all", suffixes=listing.SOUND)
+
+
+def looking(config, only) -> dict:
+    """{"view", "transforms"}: how the run's evaluation looks at a file, of one modality or both."""
+    from avjax import plan
+    from avjax.build import build
+
+    found = dict(plan.datasets(config.get("evals", {})))
+    if not found:
+        raise ValueError("the run's config has no evaluation, so no way to look at a file")
+    spec = next((s for key, s in found.items() if key.endswith("test")), [*found.values()][0])
+    transforms = spec["transforms"]
+    view = build(spec["view"])
+    if only == "audio":
+        if not view.samples:
+            raise ValueError("the run has heard no sound: leave out --only, or give videos")
+        view = view._replace(frames=0)
+        transforms = [t for t in transforms if not t["fn"].startswith("avjax.data.video")]
+    if only == "video":
+        if not view.frames:
+            raise ValueError("the run has seen no picture: leave out --only, or give sounds")
+        view = view._replace(samples=0)
+        transforms = [t for t in transforms if not t["fn"].startswith("avjax.data.audio")]
+    return dict(view=view, transforms=build(list(transforms)))
+
+
+def embedded(config, folder, data, batch_size, only):
+    """(columns of all clips, {path: reason} of files that could not be read)."""
+    import jax
+    import numpy as np
+
+    from avjax import checkpoint, train
+    from avjax.data import pipeline
+    from avjax.data.progress import progress
+
+    if not data["view"].frames:
+        config = {k: v for k, v in config.items() if k != "on_device"}  # It changes pictures.
+    method, saved, faults = train.made(config), checkpoint.newest(folder), {}
+    if data["view"].samples and "sound" not in saved["state"]["stats"]:
+        raise ValueError(
+            f"{folder} lacks the mean and deviation of its spectrograms: port it with --sound, "
+            "or use --only video"
+        )
+    look = jax.jit(method.embed)
+    each = max(1, batch_size // data["view"].count)
+    size = each * data["view"].count
+    batches = pipeline.evaluate(**data, batch_size=size, on_fault=faults.setdefault)
+    rows, count = [], -(-len(data["source"]) // each)
+    for batch in progress(batches, count, "batches"):
+        out = jax.device_get(look(saved["params"], saved["state"], batch))
+        kept = np.asarray(batch["mask"])
+        found = {"index": batch["index"], "clip": np.arange(size) % data["view"].count}
+        if data["view"].samples:
+            found["has_audio"] = batch["has_audio"]
+        for modality, arrays in out.items():
+            found |= {f"{modality}_{kind}": value for kind, value in arrays.items()}
+        rows.append({name: np.asarray(value)[kept] for name, value in found.items()})
+    columns = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
+    if not len(columns["index"]):
+        told = "; ".join(f"{path}: {reason}" for path, reason in [*faults.items()][:3])
+        raise ValueError(f"none of {len(data['source'])} files could be read: {told}")
+    return columns, faults
+
+
+def averaged(clips) -> dict:
+    """The columns of the means over each file's clips; an embedding's at unit length."""
+    import numpy as np
+
+    index, which, counts = np.unique(clips["index"], return_inverse=True, return_counts=True)
+    columns = {"index": index, "clips": counts}
+    for name, value in clips.items():
+        if value.ndim < 2:
+            continue
+        sums = np.zeros((len(index), value.shape[1]), np.float64)
+        np.add.at(sums, which, value)
+        mean = sums / counts[:, None]
+        if name.endswith("_embedding"):
+            mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+        columns[name] = mean.astype(np.float32)
+    if "has_audio" in clips:
+        columns["has_audio"] = clips["has_audio"][np.unique(clips["index"], return_index=True)[1]]
+    return columns
+
+
+def writer(out):
+    """The function (out, columns, unreadable) for the file's ending."""
+    if str(out).endswith(".npz"):
+        return _npz
+    if str(out).endswith(".parquet"):
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise ImportError(f"{out} wants pyarrow: pip install pyarrow, or use .npz") from error
+        return _parquet
+    raise ValueError(f"--out {out}: use a name that ends in .npz or .parquet")
+
+
+def _npz(out, columns, unreadable):
+    import numpy as np
+
+    with open(f"{out}.new", "wb") as file:
+        listed = np.array(unreadable, str).reshape(-1, 2)
+        np.savez(file, **{k: np.asarray(v) for k, v in columns.items()}, unreadable=listed)
+    os.replace(f"{out}.new", out)
+
+
+def _parquet(out, columns, unreadable):
+    import numpy as np
+    import pyarrow
+    import pyarrow.parquet
+
+    def column(value):
+        value = np.asarray(value)
+        if value.ndim < 2:
+            return pyarrow.array(value.tolist() if value.dtype.kind == "U" else value)
+        return pyarrow.FixedSizeListArray.from_arrays(value.ravel(), value.shape[1])
+
+    table = pyarrow.table({name: column(value) for name, value in columns.items()})
+    told = {"unreadable": json.dumps(unreadable)}
+    pyarrow.parquet.write_table(table.replace_schema_metadata(told), f"{out}.new")
+    os.replace(f"{out}.new", out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Brings published PyTorch weights here, and takes ours to PyTorch.
+
+    python -m avjax.port avid checkpoint.pth.tar --out ported/avid     weights in
+    python -m avjax.port --check ported/avid                           are they still the same?
+    python -m avjax.port --export runs/mine --out mine.safetensors     weights out
+
+Nothing in the file is run: a reader that knows tensors and plain containers only reads it, and
+refuses all else by name.  OUT is an ordinary run with a certificate.json; start from it with
+`config.init_from`, or take features with `python -m avjax.embed --run OUT`.  Mind the licence
+that the certificate names.
+"""
+
+import argparse
+import json
+import math
+import re
+from pathlib import Path
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="python -m avjax.port",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("source", nargs="?", metavar="SRC", help="whose weights, e.g. avid")
+    p.add_argument("file", nargs="?", metavar="FILE", help=".pth, .pth.tar, .pt or .safetensors")
+    p.add_argument("--out", help="folder of the run to make; with --export, a .safetensors file")
+    p.add_argument("--sha256", default="", help="what the file's SHA-256 must begin with")
+    p.add_argument("--sound", help=".npz with the `mean` and `deviation` of the spectrogram")
+    p.add_argument("--export", metavar="RUN", help="write the newest weights of a run")
+    p.add_argument("--check", metavar="DIR", help="compare a ported run with its certificate")
+    return p
+
+
+def main(argv=None):
+    args = parser().parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, OSError, KeyError) as error:
+        raise SystemExit(f"avjax: {error.args[0] if len(error.args) == 1 else error}") from error
+
+
+def run(args):
+    """Does what the arguments say."""
+    if args.check:
+        return check(args.check)
+    if not args.out:
+        raise ValueError("--out is missing: where to write")
+    if args.export:
+        return export(args.export, args.out)
+    if not args.source or not args.file:
+        raise ValueError("say whose weights and which file: avid checkpoint.pth.tar --out DIR")
+    return port(args.source, args.file, args.out, args.sha256, args.sound)
+
+
+def port(source, file, out, sha256="", sound=None):
+    """Writes the weights of `file` as a run in the folder `out`; its certificate."""
+    from avjax.ported import certificate, convert, sources
+
+    if source not in sources.SOURCES:
+        raise ValueError(f"no source {source!r}: there are {', '.join(sources.SOURCES)}")
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty: choose another --out")
+    known = sources.SOURCES[source]
+    try:
+        weights = known.read(contents(file))
+        names = {
+            _at(path, where): prefix + name
+            for where, (prefix, table) in weights.parts.items()
+            for path, name in table.items()
+        }
+        shapes = certificate.shapes(weights.model)
+        tree = convert.take(weights.state, names, shapes, weights.left)
+    except ValueError as error:
+        raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
+    digest = certificate.sha256(file)
+    # torch.hub's files end in the first eight digits of theirs.
+    named = re.search(r"-([0-9a-f]{8})\.pth(\.tar)?$", str(file))
+    for wanted in (sha256.lower(), named[1] if named else ""):
+        if not digest.startswith(wanted):
+            raise ValueError(f"{file} is another file, or damaged: SHA-256 {digest}, not {wanted}")
+    stats = {"batch_stats": tree.get("batch_stats", {})}
+    if sound:
+        stats["sound"] = {"fronts_audio": {"standardize": statistics(sound)}}
+    extras = dict(weights.extras)
+    save(out, tree["params"], {"stats": stats, "memory": extras.pop("memory", {}), **extras})
+    paper = {
+        "source": source,
+        "home": known.home,
+        "licence": known.licence,
+        "file": Path(file).name,
+        "sha256": digest,
+        "keys": len(names),
+        "parameters": sum(math.prod(a.shape) for a in convert.flat(tree["params"]).values()),
+        "left_out": sorted(weights.state.keys() - set(names.values())),
+        "norms": "epsilon and momentum are those of the config's nets",
+        **weights.notes,
+        "weights": certificate.digest(tree),
+        "outputs": certificate.outputs(weights.model, tree),
+    }
+    prefixes = {where: prefix for where, (prefix, _) in weights.parts.items()}
+    write(out / "config.json", config_of(weights, prefixes))
+    write(out / "certificate.json", paper)
+    print(
+        f"{out}: {paper['parameters']:,} parameters of {source} ({known.licence}), {len(names)} "
+        f"arrays taken, {len(paper['left_out'])} left out; see certificate.json"
+    )
+    return paper
+
+
+def contents(file):
+    """What is in a PyTorch or safetensors file."""
+    from avjax.ported import pickled, tensors
+
+    return tensors.read(file) if str(file).endswith(".safetensors") else pickled.read(file)
+
+
+def config_of(weights, prefixes) -> dict:
+    """The config of a ported run: the method that has these nets, and what they look at."""
+    clip = dict(weights.clip)
+    size = clip.pop("size", 224)
+    short = math.ceil(size / 0.875)
+    center = dict(fn="avjax.data.video.center", canvas=(short, 2 * short))
+    applied = dict(fn="avjax.data.video.applied", size=size)
+    view = dict(fn="avjax.data.clips.even", short_side=short, **clip)
+    return dict(
+        seed=0,
+        names=prefixes,
+        method=dict(
+            fn="avjax.methods.avid",
+            model=weights.model,
+            negatives=dict(fn="avjax.negatives.in_batch"),
+            contrast=dict(fn="avjax.contrast.info_nce"),
+            terms=dict(v2a=1.0, a2v=1.0),
+            scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
+        ),
+        evals=dict(ported=dict(source=None, view=view, transforms=(center, applied))),
+    )
+
+
+def statistics(file) -> dict:
+    """{"mean", "deviation"} of a spectrogram's frequencies, from an .npz."""
+    import numpy as np
+
+    with np.load(file, allow_pickle=False) as arrays:
+        if {"mean", "deviation"} - set(arrays):
+            raise ValueError(f"{file} holds {sorted(arrays)}: it wants mean and deviation")
+        return {k: arrays[k].astype(np.float32).reshape(-1) for k in ("mean", "deviation")}
+
+
+def save(out, params, state):
+    """Writes a TrainState at step 0 in the folder of a run."""
+    import jax
+    import jax.numpy as jnp
+
+    from avjax import checkpoint
+    from avjax.types import TrainState
+
+    params, state = jax.tree.map(jnp.asarray, (params, state))
+    ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
+    with checkpoint.manager(out, keep=1) as checkpoints:
+        checkpoint.save(checkpoints, ts)
+        checkpoints.wait_until_finished()
+
+
+def export(run, file):
+    """Writes the encoders and heads of a run's newest checkpoint as a PyTorch state dict."""
+    from avjax.ported import convert, names, tensors
+
+    config, tree, step = restored(run)
+    model, prefixes = config["method"]["model"], config.get("names", {})
+    found = {}
+    for group, end in (("encoders", "model"), ("heads", "proj")):
+        for modality, spec in model[group].items():
+            where = f"{group}_{modality}"
+            prefix = prefixes.get(where, f"{modality}_{end}.")
+            for path, name in names.of(spec).items():
+                found[_at(path, where)] = prefix + name
+    inside = {c: {w: tree[c][w] for w in tree[c] if w.startswith(("encoders_", "heads_"))} for c in tree}
+    state = convert.give(inside, found)
+    tensors.write(file, state, {"step": str(step), "program": "avjax"})
+    print(f"{file}: {len(state)} arrays of step {step} of {run}")
+    return state
+
+
+def restored(run):
+    """(config, {"params", "batch_stats"}, step) of the newest checkpoint of a run, in NumPy."""
+    import numpy as np
+    import jax
+
+    from avjax import checkpoint
+
+    config, saved = json.loads((Path(run) / "config.json").read_text()), checkpoint.newest(run)
+    tree = {"params": saved["params"]}
+    tree["batch_stats"] = (saved["state"].get("stats") or {}).get("batch_stats", {})
+    return config, jax.tree.map(np.asarray, tree), int(saved["step"])
+
+
+def check(folder):
+    """Compares a ported run with its certificate; ValueError if they differ."""
+    from avjax.ported import certificate
+
+    paper = json.loads((Path(folder) / "certificate.json").read_text())
+    config, tree, _ = restored(folder)
+    if certificate.digest(tree) != paper["weights"]:
+        raise ValueError(f"{folder}: the weights are not those that the certificate is of")
+    found = certificate.outputs(config["method"]["model"], tree)
+    if odd := certificate.differing(found, paper["outputs"]):
+        raise ValueError(f"{folder}: {', '.join(odd)} make other outputs than the certificate says")
+    print(f"{folder}: weights and outputs are those of the certificate")
+
+
+def write(path, value):
+    path.write_text(json.dumps(value, indent=2))
+
+
+def _at(path, where):
+    collection, _, rest = path.partition("/")
+    return f"{collection}/{where}/{rest}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Writes a data set for fast reading, and says what is the matter with its files.
+
+    python -m avjax.prepare IN OUT                  a folder of videos; its sub-folders are classes
+    python -m avjax.prepare list.csv OUT            a CSV of `path` and `split`, paths beside it
+    python -m avjax.prepare IN OUT --dataset ucf101 --set lists=DIR --set fold=1
+    python -m avjax.prepare IN OUT --check          examines the files, and writes the report only
+
+OUT becomes a TensorFlow Datasets data set of ArrayRecord shards (JPEG frames, 16-bit sound, their
+times), with doctor.html, doctor.csv and quarantine.csv.  Train on it with
+`avjax.data.shards`; any TFDS reader reads it too.  The same command again goes on where a stopped
+one ended.  Large sets run on Apache Beam: --beam_runner DataflowRunner --beam_options "...".
+"""
+
+import argparse
+import functools
+import importlib.util
+import inspect
+import os
+import pkgutil
+import re
+import sys
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="python -m avjax.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("source", metavar="IN", help="folder of the files, or a CSV file")
+    p.add_argument("out", metavar="OUT", help="folder to write; what is there is not done again")
+    p.add_argument("--dataset", default="folder", help="a file of avjax.data, or your dotted name")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the data set, e.g. lists=DIR; may be repeated",
+    )
+    p.add_argument("--split", action="append", help="only this split; may be repeated (all)")
+    p.add_argument("--name", help="the data set's name (that of IN)")
+    p.add_argument("--check", action="store_true", help="examine the files, write no shards")
+    p.add_argument(
+        "--short_side",
+        type=int,
+        default=128,
+        help="pixels of the shorter side of the frames; 0 as in the files (128)",
+    )
+    p.add_argument("--fps", type=float, default=16.0, help="frames kept a second; 0 for all (16)")
+    p.add_argument("--rate", type=int, default=24_000, help="Hz of the sound (24000)")
+    p.add_argument("--channels", type=int, default=1, choices=(1, 2), help="2 keeps stereo (1)")
+    p.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 100 (90)")
+    p.add_argument("--piece", type=float, default=10.0, help="seconds of an example (10)")
+    p.add_argument("--shortest", type=float, default=0.5, help="seconds a file must last (0.5)")
+    p.add_argument(
+        "--need",
+        default="both",
+        choices=("both", "video", "audio"),
+        help="what a file must have not to be quarantined (both)",
+    )
+    p.add_argument("--workers", type=int, help="processes (one a core)")
+    p.add_argument("--deadline", type=float, default=60.0, help="seconds for ten of a video (60)")
+    p.add_argument("--beam_runner", help="run on Apache Beam: DirectRunner, DataflowRunner, ...")
+    p.add_argument("--beam_options", default="", help="options of Beam's pipeline, in quotes")
+    return p  # fmt: skip
+
+
+def main(argv=None):
+    args = parser().parse_args(argv)
+    try:
+        sys.exit(run(args))
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise SystemExit(f"avjax: {error}") from error
+
+
+def run(args):
+    """Prepares as the arguments say; the program's exit status."""
+    from avjax.data import preparing, shardwriter
+    from avjax.report import doctor as page
+
+    settings, (root, sources) = settings_of(args), sources_of(args)
+    name = re.sub(r"\W+", "_", args.name or os.path.basename(root) or "avjax").strip("_").lower()
+    classes = next(iter(sources.values())).classes
+    shards = preparing.shards_of(args.out, name, root, sources)
+    preparing.claim(args.out, settings, shards)
+    kept = None if args.check else classes
+    write = functools.partial(shardwriter.write, shards, settings, kept)
+    todo = [i for i, shard in enumerate(shards) if not shardwriter.finished(shard, kept)]
+    if args.beam_runner:
+        from avjax.data import beam
+
+        beam.run(write, todo, args.beam_runner, args.beam_options, args.deadline)
+    else:
+        local(write, todo, shards, args)
+    rows = preparing.rows_of(shards)
+    preparing.write_lists(args.out, rows, settings.need)
+    if not args.check:
+        preparing.finish(args.out, name, root, sources, settings, shards, rows)
+    page.write(args.out, name, rows, sources, settings.need)
+    say(args.out, rows, sources)
+    return 0
+
+
+def settings_of(args):
+    from avjax.data.pieces import Settings
+
+    wrong = [
+        f"--{name} {getattr(args, name)}: use {what}"
+        for name, right, what in (
+            ("short_side", args.short_side == 0 or args.short_side >= 16, "16 or more, or 0"),
+            ("fps", args.fps >= 0, "more than 0, or 0 for all"),
+            ("rate", 1000 <= args.rate <= 192_000, "1000 to 192000"),
+            ("quality", 1 <= args.quality <= 100, "1 to 100"),
+            ("piece", args.piece >= 1, "1 or more"),
+            ("shortest", args.shortest >= 0, "0 or more"),
+            ("deadline", args.deadline > 0, "more than 0"),
+        )
+        if not right
+    ]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    need = ("video", "audio") if args.need == "both" else (args.need,)
+    side = args.short_side or None
+    return Settings(side, args.fps, args.rate, args.channels, args.quality, args.piece, need,
+                    args.shortest)  # fmt: skip
+
+
+def sources_of(args):
+    """(root, {split: Source}) of the data set that the arguments name."""
+    from avjax.data.source import NoRecords
+
+    make, known = named(args.dataset)
+    options = dict(pair.partition("=")[::2] for pair in args.set)
+    options = {k: int(v) if re.fullmatch(r"-?\d+", v) else v for k, v in options.items()}
+    root, sources = os.path.realpath(args.source), {}
+    if os.path.isfile(root):
+        root, options["splits"] = os.path.dirname(root), root
+    if "all" in (args.split or ()):
+        raise ValueError(f"--split all: TFDS keeps that name to itself; use some of {known}")
+    for split in args.split or known:
+        try:
+            sources[split] = make(root, split, **options)
+        except NoRecords:
+            if args.split or (split == known[-1] and not sources):
+                raise
+    if len({source.classes for source in sources.values()}) > 1:
+        raise ValueError(f"{args.dataset}: the splits {list(sources)} differ in their classes")
+    return root, sources
+
+
+def named(dataset):
+    """(maker, its splits): "ucf101" or "ucf101.ucf51" of avjax.data, or a dotted name of yours."""
+    file = dataset.partition(".")[0]
+    ours = importlib.util.find_spec(f"avjax.data.{file}") is not None
+    found = pkgutil.resolve_name(f"avjax.data.{dataset}" if ours else dataset)
+    module = found if inspect.ismodule(found) else inspect.getmodule(found)
+    if not hasattr(module, "SPLITS"):
+        raise ValueError(f"--dataset {dataset}: {module.__name__} has no SPLITS, so is no data set")
+    return getattr(found, "make", found), module.SPLITS
+
+
+def local(write, todo, shards, args):
+    """Writes shards in processes of this machine."""
+    import concurrent.futures
+
+    from avjax.data import workers
+    from avjax.data.progress import progress
+
+    count = args.workers or workers.cores()
+    files = {i: len(shards[i].rows) for i in todo}
+    with concurrent.futures.ThreadPoolExecutor(count) as threads:
+        # Closed first, after an error or Ctrl-C: the threads then have nothing to wait for.
+        with workers.pool(write, count, deadline=args.deadline) as call:
+            jobs = {threads.submit(call, i): i for i in todo}
+            try:
+                done = (jobs[j] for j in concurrent.futures.as_completed(jobs) if not j.result())
+                counted = (None for i in done for _ in range(files[i]))
+                for _ in progress(counted, sum(files.values()), "preparing"):
+                    pass
+            finally:
+                for job in jobs:
+                    job.cancel()
+
+
+def say(out, rows, sources):
+    """The outcome, in a few lines."""
+    from avjax.data import preparing
+    from avjax.data.source import found
+
+    for split, source in sources.items():
+        print(f"{split}: {found(source)}")
+    for name, count in preparing.counts(rows).items():
+        print(f"{count:8d}  {name}")
+    print(f"{len(rows)} files: open {os.path.join(out, 'doctor.html')}")
+
+
+if __name__ == "__main__":
+    main()

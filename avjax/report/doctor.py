@@ -1,0 +1,87 @@
+"""What the doctor found in a data set, as one page that opens offline."""
+
+import os
+from html import escape
+from pathlib import Path
+
+from avjax.data import doctor, preparing
+from avjax.data.source import found
+from avjax.report import html
+
+SHOWN = 12  # Pictures of a finding.
+LISTED = 200  # Files of a finding by name; doctor.csv has all.
+
+
+def write(folder, name, rows, sources, need) -> Path:
+    """Writes doctor.html into `folder`; rows as avjax.data.preparing has them."""
+    title = f"{name}: its files, examined"
+    counts = preparing.counts(rows)
+    page = [
+        html.HEAD.replace("TITLE", escape(title)), f"<h1>{escape(title)}</h1>",
+        _facts(rows, sources, need), "<h2>Findings</h2>", _table(counts, len(rows), need),
+        *(_finding(name, rows) for name in counts if name != "good"),
+        "</body></html>\n",
+    ]  # fmt: skip
+    path, draft = Path(folder, "doctor.html"), Path(folder, f"doctor.html.{os.getpid()}.part")
+    draft.write_text("\n".join(page), encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def _facts(rows, sources, need):
+    seconds = sum(preparing.seconds(row.get("info", {})) for row in rows)
+    bad = sum(not doctor.usable(row["found"], need) for row in rows)
+    lines = [
+        f"{len(rows):,} files, {seconds / 3600:,.1f} hours; {bad:,} are not used: see "
+        "quarantine.csv, which avjax.data's sources take as quarantine=. "
+        f"Needed: {' and '.join(need)}."
+    ]
+    lines += [f"{split}: {found(source)}." for split, source in sources.items()]
+    return "".join(f'<p class="note">{escape(line)}</p>' for line in lines)
+
+
+def _table(counts, total, need):
+    """One line a finding, with a bar of its share."""
+    lines = []
+    for name, count in counts.items():
+        width = max(0.5, 100 * count / total)
+        bar = (
+            f'<svg width="160" height="10" role="img" aria-label="{count / total:.1%}">'
+            f'<rect width="{1.6 * width:.1f}" height="10" rx="2" fill="var(--query)"/></svg>'
+        )
+        used = "yes" if doctor.usable([name], need) else "no"
+        lines.append(
+            f'<tr><td><a href="#{_anchor(name)}">{escape(name)}</a></td><td>{count:,}</td>'
+            f"<td>{count / total:.1%}</td><td>{bar}</td><td>{used}</td>"
+            f"<td>{escape(doctor.FINDINGS[name])}</td></tr>"
+        )
+    head = "".join(f"<th>{h}</th>" for h in ("finding", "files", "share", "", "used", "meaning"))
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _finding(name, rows):
+    """Pictures of some of the files with a finding, and the names of many."""
+    mine = [row for row in rows if name in row["found"]]
+    shown = [row for row in mine if row.get("thumb")]
+    step = max(1, len(shown) // SHOWN)
+    pictures = "".join(
+        f'<figure class="tile"><img alt="" src="data:image/jpeg;base64,{escape(row["thumb"])}">'
+        f"<figcaption><small>{escape(row['path'])}</small></figcaption></figure>"
+        for row in shown[::step][:SHOWN]
+    )
+    names = "".join(
+        f"<tr><td>{escape(row['path'])}</td><td>{escape(row['split'])}</td>"
+        f"<td><small>{escape(row['reason'])}</small></td></tr>"
+        for row in mine[:LISTED]
+    )
+    more = f", the first {LISTED} here" if len(mine) > LISTED else ""
+    return (
+        f'<h2 id="{_anchor(name)}">{escape(name)}</h2>'
+        f'<p class="note">{escape(doctor.FINDINGS[name])}: {len(mine):,} files</p>'
+        f'<div class="line">{pictures}</div>'
+        f"<details><summary>their names{more}</summary><table>{names}</table></details>"
+    )
+
+
+def _anchor(name):
+    return name.replace(" ", "-")

@@ -1,0 +1,278 @@
+"""Decodes files broken on purpose: each must give a clip, or be refused by name, in good time.
+
+Whole files of many kinds are cut, flipped, spliced, repeated, and have the fields of
+their headers overwritten.  A clip of each is decoded in a child process that may have
+1 GB of address space and 5 seconds.  File k is the same for the same seed and the same
+whole files.  The exit code is 1 if anything was raised that is not a MediaError or if
+anything took longer; a child that FFmpeg crashed is started again, and counted.
+
+    PYTHONPATH=. python benchmarks/fuzz.py --files 5000
+    PYTHONPATH=. python benchmarks/fuzz.py --files 5000 --seeds ~/videos --keep offenders
+    PYTHONPATH=. python benchmarks/fuzz.py --files 0 --seeds ~/videos       # as they are
+"""
+
+import argparse
+import collections
+import functools
+import json
+import os
+import pathlib
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from typing import NamedTuple
+
+import numpy as np
+
+from avjax.data import clips, decode
+from avjax.data.progress import progress
+
+MEMORY, DEADLINE = 2**30, 5.0  # Bytes, seconds.
+LARGEST = 4 * 2**20  # Whole files above this many bytes are not mutated.
+# Where fields of headers begin, in one container or another.
+MARKS = re.compile(
+    rb"ftyp|moov|mvhd|trak|tkhd|mdhd|elst|stsd|stts|ctts|stsc|stsz|stco|stss|mdat|moof|trun|avc1"
+    rb"|mp4a|avcC|esds|RIFF|LIST|avih|strh|strf|movi|idx1|00dc|01wb|fmt |data|OggS|OpusHead|fLaC|ID3"
+    rb"|Xing|\x1a\x45\xdf\xa3|\x18\x53\x80\x67|\x16\x54\xae\x6b|\x1f\x43\xb6\x75|\x1c\x53\xbb\x6b"
+)
+VALUES = (0, 1, 2, 127, 255, 65535, 65536, 2**24, 2**30, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+class Result(NamedTuple):
+    """What became of a file.  outcome: clip, skip, uncaught, hang, or the signal of a crash."""
+
+    name: str
+    outcome: str
+    reason: str
+    seconds: float
+
+
+def whole_files(folder):
+    """Writes whole files of many kinds."""
+    from tests import matrix  # Not part of avjax: where this is run, so are its tests.
+
+    made = {**matrix.GOOD, **matrix.SOUNDS}
+    heavy = {"eight_k.mov"}
+    matrix.written(folder, {name: made[name] for name in made.keys() - heavy})
+
+
+def mutated(paths, seed, number):
+    """Whole files and two numbers -> (name, bytes) of a broken one."""
+    rng = np.random.default_rng([seed, number])
+    one, two = (paths[int(rng.integers(len(paths)))] for _ in range(2))
+    data, names = _bytes(one), []
+    for _ in range(1 + int(rng.integers(3))):
+        name = list(MUTATIONS)[int(rng.integers(len(MUTATIONS)))]
+        if len(data) > 16:
+            data, names = MUTATIONS[name](data, rng, two), [*names, name]
+    return f"{number:06d}_{'_'.join(names)}_{one.name}", bytes(data)
+
+
+@functools.lru_cache(maxsize=256)
+def _bytes(path):
+    return path.read_bytes()
+
+
+def _cut(data, rng, other):
+    return data[: int(rng.integers(len(data)))]
+
+
+def _flip(data, rng, other):
+    data = bytearray(data)
+    for place in rng.integers(0, len(data), 1 + int(len(data) * 10 ** rng.uniform(-5, -2))):
+        data[place] ^= 1 << int(rng.integers(8))
+    return data
+
+
+def _splice(data, rng, other):
+    other = _bytes(other)
+    return data[: int(rng.integers(len(data)))] + other[int(rng.integers(len(other))) :]
+
+
+def _repeat(data, rng, other):
+    low, high = np.sort(rng.integers(0, len(data), 2)).tolist()
+    return data[:high] + data[low:high] * int(rng.integers(1, 4)) + data[high:]
+
+
+def _remove(data, rng, other):
+    low, high = np.sort(rng.integers(0, len(data), 2)).tolist()
+    return data[:low] + data[min(high, low + 2000) :]
+
+
+def _blank(data, rng, other):
+    low, size = int(rng.integers(len(data))), int(rng.integers(1, 500))
+    filler = bytes([int(rng.choice([0, 255]))])
+    return data[:low] + filler * len(data[low : low + size]) + data[low + size :]
+
+
+def _header(data, rng, other):
+    """Overwrites fields that follow a mark."""
+    data, marks = bytearray(data), [m.start() for m in MARKS.finditer(bytes(data))] or [0]
+    for _ in range(1 + int(rng.integers(3))):
+        at = int(rng.choice(marks)) + int(rng.integers(-4, 60))
+        width = int(rng.choice([1, 2, 4, 8]))
+        order = "big" if rng.random() < 0.5 else "little"
+        value = int(rng.choice(VALUES)) if rng.random() < 0.7 else int(rng.integers(2**32))
+        at = min(max(at, 0), len(data) - width)
+        data[at : at + width] = (value % 2 ** (8 * width)).to_bytes(width, order)
+    return data
+
+
+def _swap(data, rng, other):
+    """Exchanges two stretches between marks."""
+    marks = [max(0, m.start() - 4) for m in MARKS.finditer(bytes(data))]
+    if len(marks) < 4:
+        return data
+    a, b, c, d = (marks[i] for i in np.sort(rng.choice(len(marks), 4, replace=False)))
+    return data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
+
+
+MUTATIONS = dict(
+    cut=_cut, flip=_flip, splice=_splice, repeat=_repeat, remove=_remove, blank=_blank,
+    header=_header, swap=_swap,
+)  # fmt: skip
+
+
+def serve():
+    """A child: decodes a clip of each path it is told of, and says what became of it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin:
+        path = json.loads(line)
+        try:
+            clip(path)
+            said = "clip", ""
+        except decode.MediaError as error:
+            said = "skip", error.reason
+        except Exception:
+            said = "uncaught", traceback.format_exc()
+        print(json.dumps(said), flush=True)
+
+
+def clip(path):
+    """Decodes a random clip and the even ones of a file: what it has of picture and sound."""
+    with decode.open_media(path) as media:
+        for view in (clips.random(8, 16, 2.0, 24000), clips.even(8, 16, 2.0, 24000, count=2)):
+            for window in view.windows(media.info, np.random.default_rng(0)):
+                if media.video is not None:
+                    shape = decode.frames(media, window[0], 8, 16, short_side=128).shape
+                    assert shape[0] == 8 and min(shape[1:3]) == 128 and shape[3] == 3
+                if media.audio is not None:
+                    assert decode.sound(media, window[1], 48000, 24000).shape == (48000,)
+
+
+def judge(files):
+    """(name, path) of files -> Results; one child at a time does them all."""
+    child = None
+    try:
+        for name, path in files:
+            child = child or _child()
+            begun = time.monotonic()
+            child.stdin.write(json.dumps(str(path)) + "\n")
+            child.stdin.flush()
+            ready, _, _ = select.select([child.stdout], [], [], DEADLINE)
+            line = child.stdout.readline() if ready else ""
+            took = time.monotonic() - begun
+            if line:
+                yield Result(name, *json.loads(line), took)
+                continue
+            if not ready:
+                child.kill()
+            code = child.wait()
+            child = None
+            crash = f"crash {signal.Signals(-code).name if code < 0 else code}"
+            yield Result(name, crash if ready else "hang", "", took)
+    finally:
+        if child:
+            child.kill()
+            child.wait()
+
+
+def _child():
+    """A child that is ready: what it takes to start is not the file's time."""
+    child = subprocess.Popen(
+        [sys.executable, os.path.abspath(__file__), "--serve"], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    child.stdin.write('"/"\n')
+    child.stdin.flush()
+    if not child.stdout.readline():
+        raise RuntimeError(f"a child process ended at once, with code {child.wait()}")
+    return child
+
+
+def fuzz(paths, files, seed=0, first=0, keep=None):
+    """Results of `files` mutations of whole files, from number `first` on.
+
+    keep: a folder for what offends; None: it is not kept.
+    """
+    paths = sorted(path for path in map(pathlib.Path, paths) if 0 < path.stat().st_size < LARGEST)
+    with tempfile.TemporaryDirectory() as folder:
+        data = {}
+
+        def written():
+            for number in range(first, first + files):
+                name, data["now"] = mutated(paths, seed, number)
+                path = pathlib.Path(folder, f"file{pathlib.Path(name).suffix}")
+                path.write_bytes(data["now"])
+                yield name, path
+                path.unlink()
+
+        for result in judge(written()):
+            if keep and offends(result):
+                os.makedirs(keep, exist_ok=True)
+                pathlib.Path(keep, result.name).write_bytes(data["now"])
+            yield result
+
+
+def offends(result):
+    return result.outcome not in ("clip", "skip")
+
+
+def table(results):
+    """What became of the files, in words."""
+    counts = collections.Counter(r.outcome for r in results)
+    reasons = collections.Counter(
+        re.sub(r"-?\d[\d.e+-]*", "#", r.reason)[:80] for r in results if r.outcome == "skip"
+    )
+    lines = [f"{len(results)} files: " + ", ".join(f"{n} {k}" for k, n in counts.most_common())]
+    lines += [f"  {n:6d} {reason}" for reason, n in reasons.most_common()]
+    lines += [
+        f"  {r.seconds:6.2f} s {r.name}" for r in sorted(results, key=lambda r: -r.seconds)[:3]
+    ]
+    lines += [f"{r.outcome}: {r.name}\n{r.reason}" for r in results if offends(r)]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=5000, help="0: the whole files as they are")
+    parser.add_argument("--first", type=int, default=0, help="number of the first file")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", help="a folder of whole files; else they are rendered")
+    parser.add_argument("--keep", help="a folder for what offends")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if not args.seeds:
+            whole_files(folder)
+        paths = sorted(
+            path for path in pathlib.Path(args.seeds or folder).iterdir() if path.is_file()
+        )
+        if args.files:
+            running = fuzz(paths, args.files, args.seed, args.first, args.keep)
+        else:
+            running = judge((path.name, path) for path in paths)
+        results = list(progress(running, args.files or len(paths), "decoding broken files"))
+    print(table(results))
+    sys.exit(any(r.outcome in ("uncaught", "hang") for r in results))
+
+
+if __name__ == "__main__":
+    serve() if sys.argv[1:] == ["--serve"] else main()

@@ -1,0 +1,142 @@
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from avjax import prepare
+from avjax.data import clips, folder, pipeline, shards
+from tests.test_decode import click, numbered, render
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OPTIONS = ("--short_side=48", "--fps=0", "--rate=16000", "--quality=95", "--piece=1", "--workers=2")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """20 good files of two classes, and three that are not."""
+    root = tmp_path_factory.mktemp("videos")
+    for i in range(20):
+        place = root / "ab"[i % 2]
+        place.mkdir(exist_ok=True)
+        wave = click(1.6, 16000, (0.1 + 0.05 * i, 1.3))
+        render(place / f"{i:02d}.mp4", [numbered(i + k) for k in range(40)], wave=wave, rate=16000)
+    render(root / "a" / "mute.mp4", [numbered(99)] * 30)
+    (root / "b" / "empty.mp4").write_bytes(b"")
+    (root / "b" / "notes.mp4").write_bytes(b"no video at all" * 100)
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(videos, tmp_path_factory):
+    """What an undisturbed run writes."""
+    out = tmp_path_factory.mktemp("prepared") / "out"
+    with pytest.raises(SystemExit) as done:
+        prepare.main([str(videos), str(out), *OPTIONS])
+    assert done.value.code == 0
+    return out
+
+
+def contents(out):
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def test_everything_is_written_and_counted(whole, videos, capsys):
+    names = set(os.listdir(whole))
+    wanted = {"prepared.json", "features.json", "dataset_info.json", "doctor.csv", "doctor.html"}
+    assert wanted | {"quarantine.csv", "records-train.jsonl", "records-test.jsonl"} <= names
+    assert not [name for name in names if name.endswith(".part")]
+    lines = (whole / "doctor.csv").read_text().splitlines()
+    assert len(lines) == 1 + 23
+    page = (whole / "doctor.html").read_text()
+    assert "mute.mp4" in page and "http" not in page.replace("http-equiv", "")
+    kept = sum(len(shards.make(whole, split)) for split in ("train", "test"))
+    assert kept == 20
+
+
+def test_a_killed_run_goes_on_and_writes_the_same_bytes(whole, videos, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "avjax.prepare", str(videos), str(out), *OPTIONS]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not (out.exists() and any(f.name.endswith(".jsonl") for f in out.iterdir())):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "prepared.json").exists()
+    done = {name: data for name, data in contents(out).items() if not name.endswith(".part")}
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert contents(out) == contents(whole)
+    assert all(contents(whole)[name] == data for name, data in done.items())
+
+
+def test_training_sees_the_same_clips_from_shards(whole, videos):
+    view = clips.random(4, 16, 0.5, 16000, short_side=48)
+    left_out = whole / "quarantine.csv"
+    direct = folder.make(videos, "train", quarantine=left_out)
+    batches = [
+        list(pipeline.train(source, view, (), 4, seed=3, stop=6))
+        for source in (direct, shards.make(whole, "train"))
+    ]
+    for one, two in zip(*batches):
+        for name in ("index", "label", "has_audio"):
+            np.testing.assert_array_equal(one[name], two[name])
+        np.testing.assert_allclose(one["audio"], two["audio"], atol=4)
+        assert np.abs(one["video"].astype(int) - two["video"]).mean() < 3
+
+
+def test_check_writes_the_report_and_no_shards(videos, tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        prepare.main([str(videos), str(tmp_path / "out"), "--check", "--workers=1"])
+    assert done.value.code == 0
+    names = os.listdir(tmp_path / "out")
+    assert "doctor.html" in names and "quarantine.csv" in names
+    assert not [name for name in names if "array_record" in name and not name.endswith(".jsonl")]
+    assert "no audio" in capsys.readouterr().out
+
+
+def test_a_csv_says_what_is_in_which_split(videos, tmp_path):
+    table = videos / "list.csv"
+    rows = ["path,split,label", "a/00.mp4,train,x", "b/01.mp4,test,y", "a/02.mp4,train,x"]
+    table.write_text("\n".join(rows))
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as done:
+        prepare.main([str(table), str(out), *OPTIONS])
+    assert done.value.code == 0
+    told = json.loads((out / "prepared.json").read_text())
+    assert {split: s["kept"] for split, s in told["splits"].items()} == {"train": 2, "test": 1}
+    assert shards.make(out, "train").classes == ("x", "y")
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (["--quality=0"], "--quality 0: use 1 to 100"),
+        (["--piece=0"], "--piece 0.0"),
+        (["--dataset=nothing"], "nothing"),
+        (["--split=all"], "all"),
+        (["--set", "fould=1"], "fould"),
+        (["--beam_runner=DirectRunner"], "pip install apache-beam"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(videos, tmp_path, wrong, said):
+    if "--beam" in wrong[0]:
+        if importlib.util.find_spec("apache_beam"):
+            pytest.skip("Beam is installed")
+    with pytest.raises(SystemExit) as error:
+        prepare.main([str(videos), str(tmp_path / "out"), *wrong])
+    assert said in str(error.value)
+
+
+def test_beam_writes_the_same_bytes(whole, videos, tmp_path):
+    pytest.importorskip("apache_beam")
+    out, options = tmp_path / "out", "--direct_num_workers=2 --direct_running_mode=multi_processing"
+    beam = ("--beam_runner=DirectRunner", f"--beam_options={options}")
+    command = [sys.executable, "-m", "avjax.prepare", str(videos), str(out), *OPTIONS, *beam]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert contents(out) == contents(whole)
