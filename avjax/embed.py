@@ -45,12 +45,9 @@ def run(args):
     """Embeds as the arguments say, and says what became of it."""
     write = writer(args.out)  # First of all: hours of work are not to end in a wrong name.
     config = json.loads((Path(args.run) / "config.json").read_text())
-    source = source_of(args.folder)
-    sounds = all(r["path"].lower().endswith(SOUND) for r in source.records)
-    data = dict(looking(config, "audio" if sounds else args.only), source=source)
-    if args.workers is not None:
-        data["workers"] = args.workers
-    clips, faults = embedded(config, args.run, data, args.batch_size, args.only)
+    source, only = source_of(args.folder, args.only)
+    data = dict(looking(config, only), source=source, workers=args.workers)
+    clips, faults = embedded(config, args.run, data, args.batch_size)
     columns = clips if args.per_clip else averaged(clips)
     root = os.path.realpath(args.folder)
     paths = [os.path.relpath(r["path"], root) for r in source.records]
@@ -64,17 +61,20 @@ def run(args):
     print(f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable")
 
 
-SOUND = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
+def source_of(folder, only):
+    """(source of the files under `folder`, the modality that is asked of them, or None for both).
 
-
-def source_of(folder):
-    """All videos under `folder`, or all sounds where there is no video."""
+    Sounds are taken where there is no video, or where the sound alone is asked for.
+    """
     from avjax.data import folder as files, listing
 
-    try:
-        return files.make(folder, "all", suffixes=listing.VIDEO)
-    except FileNotFoundError:
-        return files.make(folder, "all", suffixes=listing.SOUND)
+    tree = listing.tree(folder)
+    videos = listing.paths(tree, listing.VIDEO)
+    if only == "audio" or not videos:
+        return files.make(folder, "all", suffixes=listing.EITHER), "audio" if not videos else only
+    if sounds := len(listing.paths(tree, listing.SOUND)):
+        print(f"{folder}: {len(videos)} videos; {sounds} sounds left out (--only audio takes them)")
+    return files.make(folder, "all", suffixes=listing.VIDEO), only
 
 
 def looking(config, only) -> dict:
@@ -101,7 +101,7 @@ def looking(config, only) -> dict:
     return dict(view=view, transforms=build(list(transforms)))
 
 
-def embedded(config, folder, data, batch_size, only):
+def embedded(config, folder, data, batch_size):
     """(columns of all clips, {path: reason} of files that could not be read)."""
     import jax
     import numpy as np

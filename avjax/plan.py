@@ -8,6 +8,7 @@ import jax
 from avjax import sharding, train
 from avjax.build import build
 from avjax.data import pipeline
+from avjax.data.source import found
 
 
 def check(config: dict) -> dict:
@@ -52,7 +53,8 @@ def describe(config: dict, batches: dict) -> str:
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
         method = train.made(config)
-        size = len(build(config["data"]["train"]["source"]))
+        source = build(config["data"]["train"]["source"])
+        size = len(source)
         params, state = jax.eval_shape(
             lambda rng, batch: method.init(rng, batch, size),
             jax.random.key(0),
@@ -62,7 +64,7 @@ def describe(config: dict, batches: dict) -> str:
     for key, batch in batches.items():
         shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
         lines.append(f"  {key}: {shapes}")
-    lines += ["", f"training examples: {size}", "parameters:"]
+    lines += ["", f"training examples: {size} ({source.name}: {found(source)})", "parameters:"]
     lines += [f"  {name}: {count(part):,}" for name, part in params.items()]
     lines += [f"  all: {count(params):,}", f"state, not trained: {count(state):,}", ""]
     kind = mesh.devices.flat[0].device_kind

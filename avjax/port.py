@@ -67,11 +67,11 @@ def port(source, file, out, sha256="", sound=None):
     try:
         weights = known.read(contents(file))
         names = {
-            _at(path, where): prefix + name
+            _at(path, where): (prefix + name, layout)
             for where, (prefix, table) in weights.parts.items()
-            for path, name in table.items()
+            for path, (name, layout) in table.items()
         }
-        shapes = certificate.shapes(weights.model)
+        shapes = certificate.shapes(weights.model, weights.inputs)
         tree = convert.take(weights.state, names, shapes, weights.left)
     except ValueError as error:
         raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
@@ -86,6 +86,7 @@ def port(source, file, out, sha256="", sound=None):
         stats["sound"] = {"fronts_audio": {"standardize": statistics(sound)}}
     extras = dict(weights.extras)
     save(out, tree["params"], {"stats": stats, "memory": extras.pop("memory", {}), **extras})
+    used = {name for name, _ in names.values()}
     paper = {
         "source": source,
         "home": known.home,
@@ -94,11 +95,11 @@ def port(source, file, out, sha256="", sound=None):
         "sha256": digest,
         "keys": len(names),
         "parameters": sum(math.prod(a.shape) for a in convert.flat(tree["params"]).values()),
-        "left_out": sorted(weights.state.keys() - set(names.values())),
+        "left_out": sorted(n for n in weights.state if n not in used and convert.NORMS not in n),
         "norms": "epsilon and momentum are those of the config's nets",
         **weights.notes,
         "weights": certificate.digest(tree),
-        "outputs": certificate.outputs(weights.model, tree),
+        "outputs": certificate.outputs(weights.model, tree, weights.inputs),
     }
     prefixes = {where: prefix for where, (prefix, _) in weights.parts.items()}
     write(out / "config.json", config_of(weights, prefixes))
@@ -120,11 +121,15 @@ def contents(file):
 def config_of(weights, prefixes) -> dict:
     """The config of a ported run: the method that has these nets, and what they look at."""
     clip = dict(weights.clip)
-    size = clip.pop("size", 224)
-    short = math.ceil(size / 0.875)
-    center = dict(fn="avjax.data.video.center", canvas=(short, 2 * short))
-    applied = dict(fn="avjax.data.video.applied", size=size)
-    view = dict(fn="avjax.data.clips.even", short_side=short, **clip)
+    size = clip.pop("size", None)
+    view, transforms = dict(fn="avjax.data.clips.even", **clip), ()
+    if size:
+        short = math.ceil(size / 0.875)
+        view["short_side"] = short
+        transforms = (
+            dict(fn="avjax.data.video.center", canvas=(short, 2 * short)),
+            dict(fn="avjax.data.video.applied", size=size),
+        )
     return dict(
         seed=0,
         names=prefixes,
@@ -136,7 +141,7 @@ def config_of(weights, prefixes) -> dict:
             terms=dict(v2a=1.0, a2v=1.0),
             scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
         ),
-        evals=dict(ported=dict(source=None, view=view, transforms=(center, applied))),
+        evals=dict(ported=dict(source=None, view=view, transforms=transforms)),
     )
 
 
@@ -176,9 +181,10 @@ def export(run, file):
         for modality, spec in model[group].items():
             where = f"{group}_{modality}"
             prefix = prefixes.get(where, f"{modality}_{end}.")
-            for path, name in names.of(spec).items():
-                found[_at(path, where)] = prefix + name
-    inside = {c: {w: tree[c][w] for w in tree[c] if w.startswith(("encoders_", "heads_"))} for c in tree}
+            for path, (name, layout) in names.of(spec).items():
+                found[_at(path, where)] = prefix + name, layout
+    ours = ("encoders_", "heads_")  # A learned temperature, say, has no place there.
+    inside = {c: {w: part for w, part in tree[c].items() if w.startswith(ours)} for c in tree}
     state = convert.give(inside, found)
     tensors.write(file, state, {"step": str(step), "program": "avjax"})
     print(f"{file}: {len(state)} arrays of step {step} of {run}")
@@ -187,8 +193,8 @@ def export(run, file):
 
 def restored(run):
     """(config, {"params", "batch_stats"}, step) of the newest checkpoint of a run, in NumPy."""
-    import numpy as np
     import jax
+    import numpy as np
 
     from avjax import checkpoint
 
@@ -206,8 +212,10 @@ def check(folder):
     config, tree, _ = restored(folder)
     if certificate.digest(tree) != paper["weights"]:
         raise ValueError(f"{folder}: the weights are not those that the certificate is of")
-    found = certificate.outputs(config["method"]["model"], tree)
-    if odd := certificate.differing(found, paper["outputs"]):
+    made = paper["outputs"]
+    inputs = {k.partition("_")[2]: tuple(o["input"]) for k, o in made.items()}
+    found = certificate.outputs(config["method"]["model"], tree, inputs)
+    if odd := certificate.differing(found, made):
         raise ValueError(f"{folder}: {', '.join(odd)} make other outputs than the certificate says")
     print(f"{folder}: weights and outputs are those of the certificate")
 

@@ -11,6 +11,7 @@ import optax
 from avjax import checkpoint, logs, sharding, workdirs
 from avjax.build import build
 from avjax.data import pipeline
+from avjax.data.source import found
 from avjax.types import Method, TrainState
 
 
@@ -27,6 +28,7 @@ def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
         method, evals = made(config), evaluators(config)
         data = build(config["data"]["train"])
         data |= dict(batch_size=config["batch_size"], seed=config["seed"], on_fault=fault)
+        print(f"{data['source'].name}: {found(data['source'])}", flush=True)
         ts, places = start(config, method, data, mesh, checkpoints)
         if not train and int(ts.step) == 0:
             raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")

@@ -10,7 +10,6 @@ Small nets and pictures for a CPU; `--config configs/avid_folder.py:large` has t
 """
 
 import ml_collections
-from ml_collections import config_dict
 
 from configs import parts
 
@@ -34,9 +33,9 @@ def get_config(size="small"):
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
-    folder = parts.folder(c.data)
-    train, test = dict(folder, split="train"), dict(folder, split="test")
+    c.data = parts.videos()
+    source = parts.own(c.data)
+    train, test = dict(source, split="train"), dict(source, split="test")
     clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=s["canvas"])
     clips = dict(
         learned=parts.training_clips(train, **clip, area=0.2),

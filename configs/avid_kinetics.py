@@ -8,7 +8,6 @@ after fine-tuning UCF101 86.9 and HMDB51 59.9 (32 frames).  Not yet run here.
 """
 
 import ml_collections
-from ml_collections import config_dict
 
 from configs import parts
 
@@ -22,9 +21,9 @@ def get_config():
     # A row of the bank is never needed whole on one device.
     c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
-    c.data = dict(root=config_dict.placeholder(str), splits=config_dict.placeholder(str), fold=1)
-    folder = parts.folder(c.data)
-    train, test = dict(folder, split="train"), dict(folder, split="test")
+    c.data = parts.videos()
+    source = parts.own(c.data)
+    train, test = dict(source, split="train"), dict(source, split="test")
     clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip)

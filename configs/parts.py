@@ -1,5 +1,7 @@
 """Pieces that configs share: plain dicts, nothing else."""
 
+from ml_collections import config_dict
+
 
 def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240) -> dict:
     """AVID's towers around two encoders; a head ends in the width of the embedding.
@@ -18,10 +20,21 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
-def folder(data) -> dict:
-    """A source of one's own videos, that follows the keys root, splits and fold of `data`."""
-    keys = ("root", "splits", "fold")
-    return dict(fn="avjax.data.folder", **{key: data.get_ref(key) for key in keys})
+def videos() -> dict:
+    """Where one's own videos are; source: avjax.data.shards where they have been prepared."""
+    return dict(
+        source="avjax.data.folder",
+        root=config_dict.placeholder(str),
+        splits=config_dict.placeholder(str),
+        fold=1,
+        quarantine=config_dict.placeholder(str),
+    )
+
+
+def own(data) -> dict:
+    """A source of one's own videos, that follows the keys of `data`, which are those of `videos`."""
+    keys = ("root", "splits", "fold", "quarantine")
+    return dict(fn=data.get_ref("source"), **{key: data.get_ref(key) for key in keys})
 
 
 def cross_avid_in_batch(model: dict) -> dict:

@@ -152,7 +152,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(folder):
 
 def test_clips_of_different_sizes_are_refused_by_name(folder):
     render(folder / "large.mp4", [np.zeros((64, 64, 3), np.uint8)] * 30, wave=click(1.2, 48000, ()))
-    with pytest.raises(ValueError, match="different sizes.*center_crop"):
+    with pytest.raises(ValueError, match="different sizes.*applied"):
         for _ in pipeline.evaluate(source(folder, "large.mp4"), EVEN, (), 75):
             pass
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from avjax import checkpoint, cost, plan, train
+from avjax.report import html
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -190,9 +191,10 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
     )
     monkeypatch.setattr(train.sharding, "put", slow(train.sharding.put, transfer))
     monkeypatch.setattr(train, "average", slow(train.average, step))
-    train.run(tiny.config(world, steps=2, evals={}), tmp_path)
+    train.run(tiny.config(world, steps=2, evals={}), tmp_path, report=html.write)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == told and all(told in line for line in lines if line.startswith("step "))
     rows = table(tmp_path)
     np.testing.assert_allclose(rows[2, "wait_share"], decode / 10)
     np.testing.assert_allclose(rows[2, "transfer_share"], transfer / 10)
+    assert told in (tmp_path / "report.html").read_text()

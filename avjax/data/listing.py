@@ -98,7 +98,7 @@ def source(name, tree, known, rows, classes, quarantine=None):
         `known` that its file may have, the best first.
       quarantine: a CSV file with a column `path`, relative to the root: files to leave out.
     """
-    barred = _barred(quarantine)
+    left_out = barred(quarantine)
     records, seen, twice, missing, left = [], set(), 0, None, 0
     for names, record in rows:
         names = iter(names)
@@ -113,7 +113,7 @@ def source(name, tree, known, rows, classes, quarantine=None):
         seen.add(key)
         if path is None or tree.odd.get(path) == "":
             missing = first if missing is None else missing
-        elif path in barred:
+        elif path in left_out:
             left += 1
         else:
             if path in tree.odd:
@@ -127,7 +127,7 @@ def source(name, tree, known, rows, classes, quarantine=None):
     return made
 
 
-def _barred(quarantine):
+def barred(quarantine):
     """The paths that a quarantine names."""
     if quarantine is None:
         return frozenset()

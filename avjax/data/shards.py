@@ -13,18 +13,19 @@ import os
 import cv2
 import numpy as np
 
-from avjax.data import decode, folder
+from avjax.data import decode, folder, listing
 from avjax.data.clips import cut, silence, within
 from avjax.data.source import NoRecords, Source
 
 OPEN = 256  # Shards that a process keeps open.
 
 
-def make(root, split, splits=None, fold=1, need=()):
+def make(root, split, splits=None, fold=1, quarantine=None, need=()):
     """The source of the records of `split` in the folder `root` that prepare wrote.
 
     splits, fold: a CSV file that says which record belongs to which split, as in
       avjax.data.folder; None: what prepare was told.
+    quarantine: a CSV file with a column `path`: records to leave out, as in avjax.data.folder.
     need: "audio" leaves out records without sound, "video" those without picture.
     """
     told = _told(root)
@@ -36,6 +37,8 @@ def make(root, split, splits=None, fold=1, need=()):
         raise ValueError(f"{root} has no split {split!r}, only {there}")
     rows = list(_rows(root, told, split, splits and folder.from_csv(splits, fold)))
     rows = [row for row in rows if all(row["info"][f"{m}_start"] is not None for m in need)]
+    left_out, there = listing.barred(quarantine), len(rows)
+    rows = [row for row in rows if row["path"] not in left_out]
     if not rows:
         raise NoRecords(f"split {split!r} of {root} has no record with {need or 'clips'}")
     known = ("label", "labels", "start", "end", "group")
@@ -46,7 +49,7 @@ def make(root, split, splits=None, fold=1, need=()):
     )
     read = functools.partial(_read, os.path.abspath(root), told, tuple(rows))
     listed = None if splits else told["splits"][split]["listed"]
-    return Source(f"{told['name']}/{split}", records, tuple(told["classes"]), read, listed)
+    return Source(f"{told['name']}/{split}", records, tuple(told["classes"]), read, listed, there - len(rows))
 
 
 def _rows(root, told, split, chosen):

@@ -74,7 +74,7 @@ def _join(rows, examples):
         if len(shapes) > 1:
             raise ValueError(
                 f"clips of different sizes in a batch, {name} {sorted(shapes)}: let the transforms "
-                "end in one size, e.g. with avjax.data.video.center_crop(size)"
+                "end in one size, e.g. with avjax.data.video.applied(size)"
             )
         missing = max(0, rows - sum(len(part) for part in parts))
         padding = np.zeros((missing, *parts[0].shape[1:]), parts[0].dtype)

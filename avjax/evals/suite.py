@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from avjax.data import pipeline
+from avjax.data.video import applied
 from avjax.types import Evaluator, TrainState
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ def counts(part: str, data: dict, read: int) -> dict[str, int]:
             f"{dropped} of {len(source)} records of {part} source {source.name!r} are broken, more "
             f"than max_broken = {data['max_broken']:.1%}: the log names them"
         )
-    return {f"{part}/records": read, f"{part}/dropped": dropped}
+    listed = {} if source.listed is None else {f"{part}/listed": source.listed}
+    return {f"{part}/records": read, f"{part}/dropped": dropped, **listed}
 
 
 def known(source) -> Features:
@@ -184,7 +186,11 @@ def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
         if batch["mask"][i] and row in chosen and row not in into:
             video = np.asarray(batch["video"][i])
-            frame = cv2.resize(video[len(video) // 2], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            video = video[len(video) // 2 :][:1]
+            if "augment" in batch:  # The net's own crop of it is made on the device.
+                drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
+                video = applied(SIZE)(drawn, None)["video"]
+            frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
 
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def batch(groups: int = 1):
+def batch(groups: int = 1, momentum: float = 0.9, epsilon: float = 1e-5):
     """What the `norm` of a net wants, with statistics of each of `groups` shares of a batch."""
-    return functools.partial(BatchNorm, groups)
+    return functools.partial(BatchNorm, groups, momentum, epsilon)
 
 
 class BatchNorm(nn.Module):

@@ -13,16 +13,18 @@ import numpy as np
 from avjax.build import build
 from avjax.ported.convert import flat
 
-INPUTS = {"video": (1, 8, 64, 64, 3), "audio": (1, 100, 129)}
 TOLERANCE = 1e-3  # Of the largest output.
 SHOWN = 16
 
 
-def shapes(model: dict) -> dict[str, tuple]:
-    """{our path: shape} of all parameters and statistics of the encoders and heads of `model`."""
+def shapes(model: dict, inputs: dict) -> dict[str, tuple]:
+    """{our path: shape} of all parameters and statistics of the encoders and heads of `model`.
+
+    inputs: {modality: shape of what an encoder takes}.
+    """
     found = {}
     for modality, (encoder, head) in nets(model).items():
-        x = jax.ShapeDtypeStruct(INPUTS[modality], np.float32)
+        x = jax.ShapeDtypeStruct(inputs[modality], np.float32)
         for where, net in ((f"encoders_{modality}", encoder), (f"heads_{modality}", head)):
             x, tree = jax.eval_shape(
                 lambda x, net=net: net.init_with_output(jax.random.key(0), x, train=False), x
@@ -31,11 +33,11 @@ def shapes(model: dict) -> dict[str, tuple]:
     return found
 
 
-def outputs(model: dict, tree: dict) -> dict[str, dict]:
+def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
     """What each encoder and head makes of numbers drawn by RandomState(0): {name: summary}."""
     found = {}
     for modality, (encoder, head) in nets(model).items():
-        x = np.random.RandomState(0).standard_normal(INPUTS[modality]).astype(np.float32)
+        x = np.random.RandomState(0).standard_normal(inputs[modality]).astype(np.float32)
         for where, net in ((f"encoders_{modality}", encoder), (f"heads_{modality}", head)):
             variables = {c: tree[c][where] for c in tree if where in tree[c]}
             x = jax.jit(lambda v, x, net=net: net.apply(v, x, train=False))(variables, x)
@@ -43,7 +45,7 @@ def outputs(model: dict, tree: dict) -> dict[str, dict]:
             if not np.isfinite(y).all():
                 raise ValueError(f"{where} makes numbers that are not finite of a plain input")
             found[where] = {
-                "input": list(INPUTS[modality]),
+                "input": list(inputs[modality]),
                 "shape": list(y.shape),
                 "mean": y.mean(),
                 "largest": np.abs(y).max(),

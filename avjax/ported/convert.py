@@ -1,6 +1,6 @@
-"""A PyTorch state dict to a tree of ours and back, by a table {our path: their name}.
+"""A PyTorch state dict to a tree of ours and back, by a table {our path: (their name, layout)}.
 
-A kernel is [Cout, Cin, ...] there and [..., Cin, Cout] here, a layer [out, in] and [in, out].
+Of layout "conv" and "linear", [Cout, Cin, ...] there is [..., Cin, Cout] here; "same" is as it is.
 """
 
 import re
@@ -10,7 +10,7 @@ import numpy as np
 NORMS = "num_batches_tracked"  # Counted by PyTorch; of no use while momentum is given.
 
 
-def take(state: dict, names: dict[str, str], shapes: dict, left: tuple[str, ...] = ()) -> dict:
+def take(state: dict, names: dict, shapes: dict, left: tuple[str, ...] = ()) -> dict:
     """The tree of the arrays of `state` that `names` names, in float32.
 
     shapes: {our path: shape} of the net.  left: regular expressions of names that the net does
@@ -20,45 +20,53 @@ def take(state: dict, names: dict[str, str], shapes: dict, left: tuple[str, ...]
     if names.keys() != shapes.keys():
         odd = sorted(names.keys() ^ shapes.keys())
         raise ValueError(f"the table of names does not fit the net: {listed(odd)}")
-    known = set(names.values())
+    known = {name for name, _ in names.values()}
     spare = [name for name in state if name not in known and not _left(name, left)]
-    gone = [name for name in names.values() if name not in state]
+    gone = sorted(known - state.keys())
     wrong = []
-    for path, name in names.items():
-        if name in state and ours(state[name]).shape != tuple(shapes[path]):
-            there = "x".join(map(str, theirs(np.broadcast_to(0, shapes[path])).shape))
-            wrong.append(f"{name} ({'x'.join(map(str, state[name].shape))}, not {there})")
-        elif name in state and state[name].dtype.name not in FLOATS:
+    for path, (name, layout) in names.items():
+        if name not in state:
+            continue
+        there = theirs(np.broadcast_to(0, shapes[path]), layout).shape
+        if state[name].shape != there:
+            wrong.append(f"{name} ({_shape(state[name].shape)}, not {_shape(there)})")
+        elif state[name].dtype.name not in FLOATS:
             wrong.append(f"{name} ({state[name].dtype.name}, not a float)")
     problems = {"unknown": spare, "missing": gone, "wrong": wrong}
     if told := [f"{len(v)} {k}: {listed(v)}" for k, v in problems.items() if v]:
         raise ValueError("the file does not fit the net; " + "; ".join(told))
-    return nested({p: ours(state[n]).astype(np.float32) for p, n in names.items()})
+    return nested(
+        {p: ours(state[n], layout).astype(np.float32) for p, (n, layout) in names.items()}
+    )
 
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
-def give(tree: dict, names: dict[str, str]) -> dict[str, np.ndarray]:
+def give(tree: dict, names: dict) -> dict[str, np.ndarray]:
     """The state dict of `tree`, the inverse of `take`; as PyTorch's, with a count for each norm."""
     arrays = flat(tree)
     if missing := sorted(names.keys() - arrays.keys()):
         raise ValueError(f"the run lacks {listed(missing)}")
     if spare := sorted(arrays.keys() - names.keys()):
         raise ValueError(f"no PyTorch name is known for {listed(spare)}")
-    out = {name: theirs(arrays[path]) for path, name in names.items()}
+    out = {name: theirs(arrays[path], layout) for path, (name, layout) in names.items()}
     norms = [name.removesuffix("running_var") for name in out if name.endswith("running_var")]
     return out | {norm + NORMS: np.zeros((), np.int64) for norm in norms}
 
 
-def ours(a):
+def ours(a, layout):
     """Their array in our order of axes."""
-    return np.moveaxis(a, (0, 1), (-1, -2)) if a.ndim > 1 else a
+    return a if layout == "same" else np.moveaxis(a, (0, 1), (-1, -2))
 
 
-def theirs(a):
+def theirs(a, layout):
     """Our array in their order of axes."""
-    return np.moveaxis(a, (-1, -2), (0, 1)) if a.ndim > 1 else a
+    return a if layout == "same" else np.moveaxis(a, (-1, -2), (0, 1))
+
+
+def _shape(shape):
+    return "x".join(map(str, shape)) or "a number"
 
 
 def plain(state: dict) -> dict[str, np.ndarray]:

@@ -1,21 +1,26 @@
-"""What AVID's nets and heads are called in their authors' files: {our path: their name}.
+"""What nets and heads are called in their authors' files: {our path: (their name, layout)}.
 
-Paths begin with the collection: "params/conv1/conv/kernel".  Their names are those of the modules
-of a PyTorch state dict, without the prefix under which a file keeps the net.
+As in `avjax.nets.audio_names`: paths begin with the collection, "params/conv1/conv/kernel", and
+names lack the prefix under which a file keeps the net.
 """
 
+from avjax.nets import audio_names
 from avjax.nets.r2plus1d import BLOCKS
 
-LEAVES = {  # Of a module with normalization, or with weights.
-    "norm": ("params/{}/scale", "params/{}/bias", "batch_stats/{}/mean", "batch_stats/{}/var"),
-    "conv": ("params/{}/kernel",),
-    "linear": ("params/{}/kernel", "params/{}/bias"),
+KERNEL, BIAS = ("params", "kernel", "weight"), ("params", "bias", "bias")
+LEAVES = {  # Of a kind of module: collection, our name, theirs.
+    "conv": (KERNEL,),
+    "linear": (KERNEL, BIAS),
+    "norm": (
+        ("params", "scale", "weight"),
+        BIAS,
+        ("batch_stats", "mean", "running_mean"),
+        ("batch_stats", "var", "running_var"),
+    ),
 }
-THEIRS = {"kernel": "weight", "scale": "weight", "bias": "bias",
-          "mean": "running_mean", "var": "running_var"}  # fmt: skip
 
 
-def r2plus1d(depth: int = 18, **_) -> dict[str, str]:
+def r2plus1d(depth: int = 18, **_) -> dict:
     """AVID's video net, `avjax.nets.r2plus1d.R2Plus1D`."""
     modules = {"conv1/conv": ("conv1.0", "conv"), "conv1/norm": ("conv1.1", "norm")}
     for stage, blocks in enumerate(BLOCKS[depth]):
@@ -32,40 +37,31 @@ def r2plus1d(depth: int = 18, **_) -> dict[str, str]:
     return leaves(modules)
 
 
-def audio2d(**_) -> dict[str, str]:
-    """AVID's audio net, `avjax.nets.audio2d.Conv2D`."""
-    modules = {"conv1": ("conv1.0", "conv"), "conv1_norm": ("conv1.1", "norm")}
-    for block in (1, 2, 3, 4):
-        for n in (1, 2):
-            modules[f"block{block}/conv{n}"] = f"block{block}.conv{n}", "conv"
-            modules[f"block{block}/norm{n}"] = f"block{block}.bn{n}", "norm"
-    return leaves(modules)
-
-
-def mlp(widths, **_) -> dict[str, str]:
+def mlp(widths, **_) -> dict:
     """AVID's heads, `avjax.nets.heads.Mlp`: a ReLU stands between two layers of a Sequential."""
-    return leaves(
-        {f"linear{i + 1}": (f"projection.{2 * i}", "linear") for i in range(len(widths))}
-    )
+    return leaves({f"linear{i + 1}": (f"projection.{2 * i}", "linear") for i in range(len(widths))})
 
 
-def leaves(modules: dict[str, tuple[str, str]]) -> dict[str, str]:
-    """{path of a leaf: its name} from {path of a module: (its name, kind)}."""
+def leaves(modules: dict[str, tuple[str, str]]) -> dict:
+    """{path of a leaf: (its name, layout)} from {path of a module: (its name, kind)}."""
     return {
-        path.format(ours): f"{theirs}.{THEIRS[path.rsplit('/', 1)[1]]}"
+        f"{collection}/{ours}/{leaf}": (f"{theirs}.{name}", kind if leaf == "kernel" else "same")
         for ours, (theirs, kind) in modules.items()
-        for path in LEAVES[kind]
+        for collection, leaf, name in LEAVES[kind]
     }
 
 
 TABLES = {  # By the maker of a net that a config names.
     "avjax.nets.r2plus1d.R2Plus1D": r2plus1d,
-    "avjax.nets.audio2d.Conv2D": audio2d,
     "avjax.nets.heads.Mlp": mlp,
+    "avjax.nets.audio2d.Conv2D": lambda **_: audio_names.conv2d(),
+    "avjax.nets.cnn14.Cnn14": lambda **_: audio_names.cnn14(),
+    "avjax.nets.acoustic.AcousticResNet": lambda **_: audio_names.acoustic(),
+    "avjax.nets.listen.ListenNet": lambda **_: audio_names.listen(),
 }
 
 
-def of(spec: dict) -> dict[str, str]:
+def of(spec: dict) -> dict:
     """The names of the net that the spec of a config makes; ValueError if none are known."""
     if spec.get("fn") not in TABLES:
         raise ValueError(f"no PyTorch names are known for {spec.get('fn')!r}, only {[*TABLES]}")

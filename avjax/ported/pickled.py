@@ -20,7 +20,7 @@ from avjax.ported import opcodes, zipped
 
 MAGIC = 0x1950A86A20F9469CFC6C  # What old files begin with.
 PROTOCOL = 1001
-DEPTH, VALUES, AXES = 32, 1_000_000, 16
+DEPTH, VALUES, AXES = 32, 300_000, 16
 
 
 def read(path) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 
 from avjax.negatives import SHARES
+from avjax.nets import audio_names
 from avjax.nets.r2plus1d import BLOCKS
 from avjax.ported import names
 from avjax.ported.convert import listed, plain
@@ -19,9 +20,11 @@ class Weights(NamedTuple):
     """What a source makes of a file.
 
     state:  {their name: array}.
-    parts:  {our subtree, "encoders_video": (their prefix, {our path: their name})}.
+    parts:  {our subtree, "encoders_video": (their prefix, {our path: (their name, layout)})}.
     model:  the spec of the Towers that these weights are of.
-    clip:   what the net was trained to see: arguments of `avjax.data.clips.even`, and "size".
+    clip:   what the net was trained to see: arguments of `avjax.data.clips.even`, and "size" of
+            the pictures.
+    inputs: {modality: shape} of what its encoders are tried with.
     extras: what else a run's `state` holds: memories, positive sets.
     left:   regular expressions of names that are not taken.
     notes:  what a certificate says beside: numbers and sentences.
@@ -31,6 +34,7 @@ class Weights(NamedTuple):
     parts: dict[str, tuple[str, dict]]
     model: dict
     clip: dict
+    inputs: dict[str, tuple]
     extras: dict[str, Any] = {}
     left: tuple[str, ...] = ()
     notes: dict[str, Any] = {}
@@ -50,9 +54,11 @@ def avid(contents) -> Weights:
     The memories belong to the videos of its training set in the order of its list: graft them
     only into a run of the same list.  Z is what AVID measured on its first batch.
     """
+    if type(contents) is dict and "model" not in contents:
+        contents = {"model": contents}  # The nets alone.
     state = plain(part(contents, "model"))
     video = "video_model.", names.r2plus1d(depth := _depth(state))
-    audio = "audio_model.", names.audio2d()
+    audio = "audio_model.", audio_names.conv2d()
     heads = {m: _widths(state, f"{m}_proj.") for m in ("video", "audio")}
     width = part(state, "video_model.conv1.0.weight").shape[0]
     sound = part(state, "audio_model.conv1.0.weight").shape[0]
@@ -71,8 +77,36 @@ def avid(contents) -> Weights:
     parts = {"encoders_video": video, "encoders_audio": audio}
     parts |= {f"heads_{m}": (f"{m}_proj.", names.mlp(w)) for m, w in heads.items()}
     extras, notes = _criterion(contents.get("train_criterion") or {})
+    notes |= {"epoch": contents["epoch"]} if "epoch" in contents else {}
     clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, count=10, size=224)
-    return Weights(state, parts, model, clip, extras, notes=notes)
+    inputs = {"video": (1, 8, 64, 64, 3), "audio": (1, 100, 129)}
+    return Weights(state, parts, model, clip, inputs, extras, notes=notes)
+
+
+def panns(contents) -> Weights:
+    """CNN14 of PANNs, of any embedding: {"model", "iteration"}; AudioSet's head is left out."""
+    state = plain(part(contents, "model"))
+    encoder = dict(fn="avjax.nets.cnn14.Cnn14", embedding=part(state, "fc1.weight").shape[0],
+                   width=part(state, "conv_block1.conv1.weight").shape[0])  # fmt: skip
+    left = (r"fc_audioset\..*", r"spectrogram_extractor\..*", r"logmel_extractor\..*")
+    return Weights(
+        state,
+        {"encoders_audio": ("", names.of(encoder))},
+        towers(audio=(dict(fn="avjax.nets.logmel.PANNs"), encoder)),
+        dict(frames=0, fps=1.0, seconds=10.0, rate=32_000, count=1),
+        {"audio": (1, 100, 64)},
+        left=left,
+    )
+
+
+def towers(**nets) -> dict:
+    """Towers of {modality: (front, encoder)} without heads: an embedding is the features."""
+    return dict(
+        fn="avjax.nets.towers.Towers",
+        fronts={m: front for m, (front, _) in nets.items()},
+        encoders={m: encoder for m, (_, encoder) in nets.items()},
+        heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in nets},
+    )
 
 
 def _criterion(state):
@@ -144,4 +178,7 @@ def part(contents, name):
 SOURCES = {
     "avid": Source("https://github.com/facebookresearch/AVID-CMA", "CC BY-NC 4.0", avid),
     "avid-cma": Source("https://github.com/facebookresearch/AVID-CMA", "CC BY-NC 4.0", avid),
+    "panns": Source(
+        "https://github.com/qiuqiangkong/audioset_tagging_cnn", "MIT (the code; its Zenodo record has the weights')", panns
+    ),
 }

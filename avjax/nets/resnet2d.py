@@ -1,0 +1,116 @@
+"""Residual nets of pictures and spectrograms.
+
+He et al., CVPR 2016 (https://arxiv.org/abs/1512.03385), as in torchvision: a bottleneck has its
+stride in the 3x3 convolution.
+"""
+
+from typing import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from avjax.nets.conv import Conv2D
+from avjax.nets.norm import BatchNorm
+from avjax.nets.pool import max_pool
+
+he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+BLOCKS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+
+
+class ResNet2D(nn.Module):
+    """Pictures [B, H, W, 3] or spectrograms [B, S, F] or [B, S, F, 1] -> features [B, H].
+
+    H is 8 * width, from depth 50 on 32 * width; the mean over all places.  Clips of one picture
+    are taken too.  Depth 10 is the audio net of SSCL, which SeLaVi and GDT call "resnet9".
+
+        depth   parameters   GMACs at 224x224x3 | at 100x40: 4,900,480 with one channel
+        18      11,176,512   1.81
+        34      21,284,672   3.66
+        50      23,508,032   4.09
+        152     58,143,808   11.51
+
+    The modules are `conv1`, `conv2x_0` ...; the last of each stage gives the features of a probe.
+    `norm` as in `audio2d.Conv2D`.
+    """
+
+    depth: int = 18
+    width: int = 64
+    dtype: str | jnp.dtype = jnp.float32
+    norm: Callable = BatchNorm
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        if self.depth not in BLOCKS:
+            raise ValueError(f"ResNet2D of depth {self.depth}: there are {sorted(BLOCKS)}")
+        block = Bottleneck if self.depth >= 50 else Block
+        x = Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, kernel_init=he,
+                   name="conv1")(pictures(x))  # fmt: skip
+        x = nn.relu(self.norm(name="conv1_norm")(x, train))
+        x = max_pool(x, (3, 3), (2, 2))
+        for stage, blocks in enumerate(BLOCKS[self.depth]):
+            for i in range(blocks):
+                stride = 2 if stage and not i else 1
+                x = block(self.width << stage, stride, self.dtype, self.norm,
+                          name=f"conv{stage + 2}x_{i}")(x, train)  # fmt: skip
+        return x.mean((1, 2))
+
+
+def pictures(x):
+    """[B, H, W, C] of that, of spectrograms [B, S, F], or of clips of one picture."""
+    if x.ndim == 5:
+        if x.shape[1] != 1:
+            raise ValueError(f"clips of {x.shape[1]} pictures for a net of one: set frames=1")
+        return x[:, 0]
+    return x[..., None] if x.ndim == 3 else x
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions around a shortcut: a 1x1 one where the shape changes."""
+
+    features: int
+    stride: int
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        def layer(name, x, size, stride):
+            x = Conv2D(self.features, (size, size), (stride, stride), dtype=self.dtype,
+                       kernel_init=he, name=name)(x)  # fmt: skip
+            return self.norm(name=f"{name}_norm")(x, train)
+
+        shortcut = x
+        if self.stride != 1 or x.shape[-1] != self.features:
+            shortcut = layer("shortcut", x, 1, self.stride)
+        x = nn.relu(layer("conv1", x, 3, self.stride))
+        return nn.relu(layer("conv2", x, 3, 1) + shortcut)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 to four times the features, around a shortcut as in `Block`."""
+
+    features: int
+    stride: int
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        def layer(name, x, features, size, stride=1):
+            x = Conv2D(features, (size, size), (stride, stride), dtype=self.dtype,
+                       kernel_init=he, name=name)(x)  # fmt: skip
+            return self.norm(name=f"{name}_norm")(x, train)
+
+        shortcut, wide = x, 4 * self.features
+        if self.stride != 1 or x.shape[-1] != wide:
+            shortcut = layer("shortcut", x, wide, 1, self.stride)
+        x = nn.relu(layer("conv1", x, self.features, 1))
+        x = nn.relu(layer("conv2", x, self.features, 3, self.stride))
+        return nn.relu(layer("conv3", x, wide, 1) + shortcut)

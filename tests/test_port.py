@@ -1,0 +1,323 @@
+"""Published weights in and out: to the bit, by table, certified, and no lie in a header believed."""
+
+import json
+import re
+import struct
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from avjax import checkpoint, port
+from avjax.build import build
+from avjax.ported import convert, names, sources, tensors
+from tests import torchfile
+
+WIDTH, ROWS, DIM = 4, 30, 16
+HEADS = (12, DIM)
+
+
+def drawn(names, shapes, prefix, seed):
+    """A state dict of the reference's names, axes and counts; drawn by the goldens' recipe."""
+    rs, state = np.random.RandomState(seed), {}
+    for path, (name, layout) in sorted(names.items()):
+        shape = convert.theirs(np.broadcast_to(0, shapes[path]), layout).shape
+        value = rs.uniform(0.5, 1.5, shape) if len(shape) == 1 else rs.standard_normal(shape)
+        state[prefix + name] = value.astype(np.float32)
+        if name.endswith("running_var"):
+            state[prefix + name.replace("running_var", convert.NORMS)] = np.array(3)
+    return state
+
+
+def shapes_of(net, *shape):
+    tree = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape), train=False))
+    return {path: leaf.shape for path, leaf in convert.flat(tree).items()}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """What a small AVID-CMA saves: {"model", "train_criterion", "optimizer", "epoch"}."""
+    video = dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=WIDTH)
+    audio = dict(fn="avjax.nets.audio2d.Conv2D", width=WIDTH)
+    head = dict(fn="avjax.nets.heads.Mlp", widths=HEADS)
+    model = {}
+    for prefix, spec, shape in (
+        ("module.video_model.", video, (1, 2, 32, 32, 3)),
+        ("module.audio_model.", audio, (1, 64, 65)),
+        ("module.video_proj.", head, (1, 8 * WIDTH)),
+        ("module.audio_proj.", head, (1, 8 * WIDTH)),
+    ):
+        shapes = shapes_of(build(spec), *shape)
+        model |= drawn(names.of(spec), shapes, prefix, len(prefix))
+    rs = np.random.RandomState(0)
+    rows = [rs.standard_normal((ROWS, DIM)).astype(np.float32) for _ in range(2)]
+    criterion = {
+        "nce_average.view1_mem": rows[0],
+        "nce_average.view2_mem": rows[1],
+        "nce_average.positive_set": rs.randint(0, ROWS, (ROWS, 4)).astype(np.int32),
+        "criterion.avg_exp_score": np.array(2.25, np.float32),
+    }
+    moments = dict(state={0: dict(step=1, exp_avg=rows[0])}, param_groups=[dict(lr=1e-4)])
+    return dict(model=model, train_criterion=criterion, optimizer=moments, epoch=30)
+
+
+@pytest.fixture(scope="module")
+def ported(reference, tmp_path_factory):
+    """(folder of the ported run, its certificate)."""
+    folder = tmp_path_factory.mktemp("ported")
+    torchfile.save(folder / "avid.pth.tar", reference)
+    return folder / "run", port.port("avid-cma", folder / "avid.pth.tar", folder / "run")
+
+
+def changed(reference, **changes):
+    return {**reference, "model": {**reference["model"], **changes}}
+
+
+def test_a_checkpoint_of_avid_becomes_a_run(ported, reference):
+    folder, paper = ported
+    saved = checkpoint.newest(folder)
+    theirs, params = reference["model"], saved["params"]
+    kernel = params["encoders_video"]["conv3x_0"]["shortcut"]["kernel"]
+    name = "module.video_model.conv3x.0.res_conv.weight"
+    np.testing.assert_array_equal(np.asarray(kernel)[0, 0, 0].T, theirs[name][:, :, 0, 0, 0])
+    layer = params["heads_audio"]["linear2"]["kernel"]
+    np.testing.assert_array_equal(layer, theirs["module.audio_proj.projection.2.weight"].T)
+    stats = saved["state"]["stats"]["batch_stats"]["encoders_audio"]["conv1_norm"]
+    np.testing.assert_array_equal(stats["var"], theirs["module.audio_model.conv1.1.running_var"])
+    assert int(saved["step"]) == 0 and paper["epoch"] == 30
+
+
+def test_memories_and_z_come_along(ported, reference):
+    """View 1 is video; rows beyond those of the set are there for devices to share."""
+    folder, paper = ported
+    state = checkpoint.newest(folder)["state"]
+    for n, modality in ((1, "video"), (2, "audio")):
+        bank = state["memory"][modality]
+        rows = reference["train_criterion"][f"nce_average.view{n}_mem"]
+        np.testing.assert_array_equal(bank["rows"][:ROWS], rows)
+        assert int(bank["size"]) == ROWS and len(bank["rows"]) == 1024
+    assert float(state["z"]) == 2.25 == paper["Z"]
+    np.testing.assert_array_equal(
+        state["near"], reference["train_criterion"]["nce_average.positive_set"]
+    )
+
+
+def test_the_certificate_names_source_file_and_outputs(ported):
+    folder, paper = ported
+    assert paper == json.loads((folder / "certificate.json").read_text())
+    assert paper["licence"].startswith("CC BY-NC") and re.fullmatch("[0-9a-f]{64}", paper["sha256"])
+    assert paper["keys"] == len(convert.flat(port.restored(folder)[1]))
+    assert paper["left_out"] == []
+    assert paper["outputs"]["heads_video"]["shape"] == [1, DIM]
+    port.check(folder)
+
+
+def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
+    folder, paper = ported
+    saved = checkpoint.newest(folder)
+    saved["params"]["encoders_video"]["conv1"]["norm"]["bias"] += 1
+    port.save(tmp_path, saved["params"], saved["state"])
+    for name in ("config.json", "certificate.json"):
+        (tmp_path / name).write_text((folder / name).read_text())
+    with pytest.raises(ValueError, match="weights are not those"):
+        port.check(tmp_path)
+    wrong = {**paper, "outputs": {**paper["outputs"], "heads_audio": None}}
+    (folder / "certificate.json").write_text(json.dumps(wrong))
+    with pytest.raises(ValueError, match="heads_audio make other outputs"):
+        port.check(folder)
+    (folder / "certificate.json").write_text(json.dumps(paper))
+
+
+def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
+    """Bit for bit, by the names of PyTorch; and in again."""
+    out = tmp_path / "out.safetensors"
+    port.main(["--export", str(ported[0]), "--out", str(out)])
+    state, theirs = tensors.read(out), convert.plain(reference["model"])
+    assert state.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if convert.NORMS not in name:
+            assert state[name].dtype == value.dtype and state[name].tobytes() == value.tobytes()
+    again = port.port("avid", out, tmp_path / "again")
+    assert again["weights"] == ported[1]["weights"] and "Z" not in again
+
+
+def test_half_precision_is_taken_as_single(reference, tmp_path):
+    name = "module.video_proj.projection.2.weight"
+    half = reference["model"][name].astype(np.float16)
+    weights = sources.avid(changed(reference, **{name: half}))
+    assert weights.state[name.removeprefix("module.")].dtype == np.float16
+    shapes = {"params/linear/kernel": (3, 2)}
+    table = {"params/linear/kernel": ("w", "linear")}
+    bf16 = np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16)
+    tree = convert.take({"w": bf16}, table, shapes)
+    np.testing.assert_array_equal(tree["params"]["linear"]["kernel"], bf16.T.astype(np.float32))
+
+
+def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
+    bad = changed(reference, **{
+        "module.video_model.spare.weight": np.ones(3, np.float32),
+        "module.audio_model.block1.conv1.weight": np.ones((4, 4, 1, 1), np.float32),
+        "module.audio_model.block1.bn1.bias": np.ones(4, np.int64),
+    })  # fmt: skip
+    del bad["model"]["module.video_model.conv2x.0.tmp_bn1.running_mean"]
+    torchfile.save(tmp_path / "bad.pth", bad)
+    with pytest.raises(ValueError) as error:
+        port.port("avid", tmp_path / "bad.pth", tmp_path / "run")
+    for told in ("1 unknown: video_model.spare.weight", "1 missing: video_model.conv2x.0.tmp_bn1",
+                 "2 wrong: ", "4x4x1x1, not 4x4x3x3", "int64, not a float", "bad.pth"):  # fmt: skip
+        assert told in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "contents, told",
+    [
+        ({"state_dict": {}}, "no state dict"),
+        ({"model": {"fc.weight": np.ones(3)}}, "no model of AVID"),
+        ([1, 2], "lacks 'model'"),
+        ({"model": {"a": 3}}, "no tensor"),
+    ],
+)
+def test_another_programs_file_is_named(tmp_path, contents, told):
+    torchfile.save(tmp_path / "x.pth", contents)
+    with pytest.raises(ValueError, match=told):
+        port.port("avid", tmp_path / "x.pth", tmp_path / "run")
+
+
+def test_odd_criteria_are_refused(reference):
+    criterion = reference["train_criterion"]
+    for change, told in (
+        ({"nce_average.view2_mem": np.ones((4, DIM), np.float32)}, "different sets"),
+        ({"nce_average.view2_mem": np.ones(4, np.float32)}, "not \\[N, D\\]"),
+        ({"nce_average.extra": np.ones(4, np.float32)}, "holds nce_average.extra"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            sources.avid({**reference, "train_criterion": {**criterion, **change}})
+
+
+def test_a_file_is_held_to_its_hash(reference, tmp_path):
+    """That is given, or that torch.hub has put into its name."""
+    file = tmp_path / "net-0badf00d.pth"
+    torchfile.save(file, reference)
+    with pytest.raises(ValueError, match="SHA-256 [0-9a-f]{64}, not 0badf00d"):
+        port.port("avid", file, tmp_path / "run")
+    plain = tmp_path / "net.pth"
+    torchfile.save(plain, reference)
+    with pytest.raises(SystemExit, match="SHA-256 [0-9a-f]{64}, not 12"):
+        port.main(["avid", str(plain), "--out", str(tmp_path / "run"), "--sha256", "12"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_door_names_what_is_missing(tmp_path, ported):
+    for args, told in (
+        (["avid", "x.pth"], "--out is missing"),
+        (["--out", "x"], "whose weights"),
+        (["avid", "nowhere.pth", "--out", str(tmp_path / "x")], "nowhere.pth"),
+        (["openai", "x.pth", "--out", str(tmp_path / "x")], "there are avid"),
+        (["avid", "x.pth", "--out", str(ported[0])], "not empty"),
+        (["--export", str(tmp_path), "--out", "x"], "config.json"),
+    ):
+        with pytest.raises(SystemExit, match=told):
+            port.main(args)
+
+
+def test_a_learned_temperature_stays_here(ported, tmp_path):
+    saved = checkpoint.newest(ported[0])
+    saved["params"]["scale"] = {"log": np.zeros((), np.float32)}
+    port.save(tmp_path / "run", saved["params"], saved["state"])
+    (tmp_path / "run" / "config.json").write_text((ported[0] / "config.json").read_text())
+    state = port.export(tmp_path / "run", tmp_path / "x.safetensors")
+    assert not any("scale" in name for name in state)
+
+
+def test_panns_leaves_audiosets_head_and_front_end_out(tmp_path):
+    """At a small width: the names, not the numbers, are the claim."""
+    spec = dict(fn="avjax.nets.cnn14.Cnn14", embedding=8, width=2)
+    state = drawn(names.of(spec), shapes_of(build(spec), 1, 64, 64), "", 1)
+    head = {"fc_audioset.weight": np.ones((5, 8), np.float32), "logmel_extractor.melW": np.ones(3)}
+    head["spectrogram_extractor.stft.conv_real.weight"] = np.ones((3, 1, 4), np.float32)
+    torchfile.save(tmp_path / "x.pth", dict(iteration=3, model=state | head))
+    paper = port.port("panns", tmp_path / "x.pth", tmp_path / "run")
+    assert paper["left_out"] == sorted(head)
+    assert paper["outputs"]["encoders_audio"]["shape"] == [1, 8]
+    out = port.export(tmp_path / "run", tmp_path / "x.safetensors")
+    assert all(out[k].tobytes() == v.tobytes() for k, v in state.items() if convert.NORMS not in k)
+
+
+def test_safetensors_go_out_and_in(tmp_path):
+    whole = dict(
+        f32=np.arange(6, dtype=np.float32).reshape(2, 3), f16=np.ones(2, np.float16),
+        bf16=np.ones((1, 2), ml_dtypes.bfloat16), i64=np.array(7), mask=np.array([True, False]),
+        turned=np.arange(6.0).reshape(2, 3).T, none=np.zeros((0, 4), np.float32),
+    )  # fmt: skip
+    tensors.write(tmp_path / "x.safetensors", whole, {"step": "3"})
+    read = tensors.read(tmp_path / "x.safetensors")
+    assert read.keys() == whole.keys()
+    for name, a in whole.items():
+        assert read[name].dtype == a.dtype and read[name].shape == a.shape
+        np.testing.assert_array_equal(read[name], a)
+    assert tensors.about(tmp_path / "x.safetensors")["step"] == "3"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def lie(header, data=bytes(16), length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(dtype="F32", shape=(4,), offsets=(0, 16)):
+    return dict(dtype=dtype, shape=list(shape), data_offsets=list(offsets))
+
+
+LIES = {
+    "a header of 100 MB": (lie(b"{" + b" " * 200, length=100 << 20), "claims a header"),
+    "a header of 2**64 - 1 bytes": (lie({"a": entry()}, length=2**64 - 1), "claims a header"),
+    "a header past the end": (lie({"a": entry()}, length=1000), "claims a header"),
+    "no header": (b"1234", "cut short"),
+    "no JSON": (lie(b"{'a': 1}"), "property name"),
+    "no text": (lie(b"\xff\xfe{}"), "utf-8"),
+    "nested a million deep": (lie(b"[" * 1_000_000), "recursion"),
+    "a list": (lie([1]), "no table"),
+    "a name twice": (lie(b'{"a": 1, "a": 2}'), "twice"),
+    "a field twice": (lie(b'{"a": {"dtype": "F32", "dtype": "F64"}}'), "twice"),
+    "overlap": (lie({"a": entry(), "b": entry(offsets=(8, 24))}, bytes(24)), "overlaps another"),
+    "the same place": (lie({"a": entry(), "b": entry()}), "overlaps another"),
+    "a hole": (lie({"a": entry(offsets=(16, 32))}, bytes(32)), "hole"),
+    "more than there is": (lie({"a": entry(shape=(8,), offsets=(0, 32))}), "32 bytes, and it has 16"),
+    "less than there is": (lie({"a": entry(shape=(2,), offsets=(0, 8))}), "8 bytes, and it has 16"),
+    "another dtype": (lie({"a": entry("F64")}), "wants 32"),
+    "an unknown dtype": (lie({"a": entry("O8")}), "dtype 'O8'"),
+    "a dtype that is a list": (lie({"a": entry(["F32"])}), "dtype"),
+    "another shape": (lie({"a": entry(shape=(5,))}), "wants 20"),
+    "a shape below 0": (lie({"a": entry(shape=(-4, -1))}), "shape"),
+    "a shape that overflows": (lie({"a": entry(shape=(2**62, 2**62, 16))}), "wants"),
+    "a shape of floats": (lie({"a": entry(shape=(4.0,))}), "shape"),
+    "offsets backwards": (lie({"a": entry(offsets=(16, 0))}), "bytes"),
+    "offsets of one": (lie({"a": entry(offsets=(0,))}), "data_offsets"),
+    "an extra field": (lie({"a": {**entry(), "run": "touch CANARY"}}), "described by"),
+    "metadata of numbers": (lie({"__metadata__": {"a": 1}, "b": entry()}), "metadata"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_header_that_lies_is_refused(tmp_path, name):
+    content, told = LIES[name]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=told) as error:
+        tensors.read(path)
+    assert "x.safetensors" in str(error.value)
+
+
+def test_a_refused_file_leaves_no_run(tmp_path, monkeypatch):
+    """From the door: a reason, no traceback, nothing run, nothing written."""
+    monkeypatch.chdir(tmp_path)
+    call = torchfile.dumped({"model": torchfile.Call("os system", "touch CANARY")})
+    (tmp_path / "x.pth").write_bytes(torchfile.zipped(call))
+    with pytest.raises(SystemExit, match="x.pth: asks for 'os system'"):
+        port.main(["avid", "x.pth", "--out", "run"])
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
