@@ -49,7 +49,7 @@ def parser():
     p.add_argument("--fps", type=float, default=16.0, help="frames kept a second; 0 for all (16)")
     p.add_argument("--rate", type=int, default=24_000, help="Hz of the sound (24000)")
     p.add_argument("--channels", type=int, default=1, choices=(1, 2), help="2 keeps stereo (1)")
-    p.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 100 (90)")
+    p.add_argument("--quality", type=int, default=90, help="of the JPEGs; 0 for PNG, lossless (90)")
     p.add_argument("--piece", type=float, default=10.0, help="seconds of an example (10)")
     p.add_argument("--shortest", type=float, default=0.5, help="seconds a file must last (0.5)")
     p.add_argument(
@@ -110,7 +110,7 @@ def settings_of(args):
             ("short_side", args.short_side == 0 or args.short_side >= 16, "16 or more, or 0"),
             ("fps", args.fps >= 0, "more than 0, or 0 for all"),
             ("rate", 1000 <= args.rate <= 192_000, "1000 to 192000"),
-            ("quality", 1 <= args.quality <= 100, "1 to 100"),
+            ("quality", 0 <= args.quality <= 100, "0 to 100"),
             ("piece", args.piece >= 1, "1 or more"),
             ("shortest", args.shortest >= 0, "0 or more"),
             ("deadline", args.deadline > 0, "more than 0"),

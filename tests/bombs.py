@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 HUGE = 16384
+START = 36  # Where the pictures of `movie` begin: behind two heads of 20 and 16 bytes.
 
 
 def atom(name, *parts):
@@ -35,7 +36,7 @@ def movie(path, count, side=2, keys=None, extra=b"", data=None, claim=None):
         atom(b"stts", words(0, 1, claim, 1)),
         atom(b"stsc", words(0, 1, 1, claim, 1)),
         atom(b"stsz", words(0, size, claim)),
-        atom(b"stco", words(0, 1, 40)),
+        atom(b"stco", words(0, 1, START)),
     ]
     table += [] if keys is None else [atom(b"stss", words(0, len(keys), *keys))]
     where = atom(b"dref", words(0, 1), data or atom(b"url ", words(1)))
@@ -58,11 +59,9 @@ def movie(path, count, side=2, keys=None, extra=b"", data=None, claim=None):
     head = atom(b"mvhd", words(0, 0, 0, 25, length, 1 << 16, 0, 0, 0), matrix, bytes(24), words(2))
     with open(path, "wb") as file:  # Black pictures, which a sparse file holds for nothing.
         file.write(atom(b"ftyp", b"qt  ", words(0), b"qt  "))
-        file.write(struct.pack(">I4sIQ", 1, b"mdat", 0, 20 + count * size)[:8])
-        file.write(struct.pack(">Q", 16 + count * size))
-        assert file.tell() <= 40
-        file.truncate(36 + count * size)
-        file.seek(36 + count * size)
+        file.write(struct.pack(">I4sQ", 1, b"mdat", 16 + count * size))
+        file.truncate(START + count * size)
+        file.seek(START + count * size)
         file.write(atom(b"moov", head, track))
 
 

@@ -25,8 +25,8 @@ from avjax.nets.pool import max_pool
 from avjax.nets.vggm import VGGM9, Layer
 
 # Axes of their array, in our order, and the way back.
-OURS = {"conv": (2, 3, 1, 0), "linear": (1, 0)}
-THEIRS = {"conv": (3, 2, 0, 1), "linear": (1, 0)}
+OURS = {"conv": (2, 3, 1, 0), "turned": (3, 2, 1, 0), "linear": (1, 0)}
+THEIRS = {"conv": (3, 2, 0, 1), "turned": (3, 2, 1, 0), "linear": (1, 0)}
 NETS = {
     "vggm9": (VGGM9, (1, 100, 40)),
     "acoustic": (AcousticResNet, (1, 100, 40)),
@@ -145,7 +145,7 @@ def test_listen_to_looks_net_is_its_own(arrays):
 
 
 class SyncNet(nn.Module):
-    """The audio net of SyncNet, [B, 13, 20], of the layers of VGG-M 9."""
+    """The audio net of SyncNet, [B, 20, 13], of the layers of VGG-M 9."""
 
     @nn.compact
     def __call__(self, x, train):
@@ -154,10 +154,10 @@ class SyncNet(nn.Module):
 
         none = ((0, 0), (0, 0))
         x = layer(1, 64, x[..., None])
-        x = max_pool(layer(2, 192, x), (3, 3), (1, 2), none)
+        x = max_pool(layer(2, 192, x), (3, 3), (2, 1), none)
         x = layer(4, 256, layer(3, 384, x))
         x = max_pool(layer(5, 256, x), (3, 3), (2, 2), none)
-        x = layer(6, 512, x, (5, 4), none).reshape(len(x), -1)
+        x = layer(6, 512, x, (4, 5), none).reshape(len(x), -1)
         x = nn.relu(VGGM9.norm(name="fc7_norm")(Linear(512, name="fc7")(x, train), train))
         return Linear(1024, name="fc8")(x, train)
 
@@ -168,7 +168,7 @@ def test_the_layers_of_vggm9_are_syncnets(arrays):
     for ours, at in (("conv6", "netcnnaud.{}"), ("fc7", "netfcaud.{}")):
         i, j = (18, 19) if ours == "conv6" else (0, 1)
         layer, norm = (f"{ours}/conv", f"{ours}/norm") if i else (ours, f"{ours}_norm")
-        layout = "conv" if i else "linear"
+        layout = "turned" if i else "linear"
         names[f"params/{layer}/kernel"] = (at.format(i) + ".weight", layout)
         names[f"params/{layer}/bias"] = (at.format(i) + ".bias", "same")
         for leaf, theirs in (("params/{}/scale", "weight"), ("params/{}/bias", "bias"),
@@ -190,7 +190,7 @@ def test_the_layers_of_vggm9_are_syncnets(arrays):
             np.testing.assert_allclose(values[key].sum(), sums[key], rtol=1e-3, atol=1e-2)
         return values
 
-    x = normal(222, 2, 1, 13, 20)[:, 0]
+    x = normal(222, 2, 1, 13, 20)[:, 0].swapaxes(1, 2)
     out = evaluate(SyncNet(), loaded(SyncNet(), x.shape, names, draw), x)
     close(out, arrays["syncnet/features"])
     mine = shapes(VGGM9(), (1, 100, 40))

@@ -272,7 +272,15 @@ def test_a_bomb_of_shared_lists_is_refused(refuses):
     body = body.replace(b"0](", b"](")  # The lists below stay on the stack, in a tuple.
     for content in both(b"\x80\x02(" + body + b"t."):
         refuses(content, "more than 300000 values, or is deeper")
-    wide = b"]q\x00(" + b"K\x01" * 1000 + b"e]q\x01(" + b"h\x00" * 1000 + b"e](" + b"h\x01" * 1000 + b"et."
+    wide = (
+        b"]q\x00("
+        + b"K\x01" * 1000
+        + b"e]q\x01("
+        + b"h\x00" * 1000
+        + b"e]("
+        + b"h\x01" * 1000
+        + b"et."
+    )
     for content in both(b"\x80\x02(" + wide):
         refuses(content, "more than 300000 values")
 
@@ -327,7 +335,10 @@ def test_a_storage_is_as_long_as_it_says(refuses):
         refuses(content, "storage '0' (has|reaches)")
     for content in both(tensor(storage("1", ONES), (2,), (1,)), {"0": ONES}):
         refuses(content, "storage '[01]'")
-    two = [tensor(storage("0", ONES), (2,), (1,)), tensor(storage("0", ONES, kind="Int"), (2,), (1,))]
+    two = [
+        tensor(storage("0", ONES), (2,), (1,)),
+        tensor(storage("0", ONES, kind="Int"), (2,), (1,)),
+    ]
     for content in both(two, {"0": ONES}):
         refuses(content, "two types")
     refuses(both(tensor(storage("../../0", ONES), (2,), (1,)), {"0": ONES})[0], "lacks storage")
@@ -365,7 +376,9 @@ def test_zips_that_pytorch_does_not_write_are_refused(refuses):
 
 def test_the_two_lists_of_a_zip_must_agree(refuses):
     """A member's own header and the list at the end: programs differ in which they believe."""
-    honest = torchfile.zipped(dumped({"n": 1}), extra=[("archive/aaaa", "x"), ("archive/bbbb", "x")])
+    honest = torchfile.zipped(
+        dumped({"n": 1}), extra=[("archive/aaaa", "x"), ("archive/bbbb", "x")]
+    )
     first = honest.index(b"archive/aaaa")
     refuses(honest[:first] + b"archive/cccc" + honest[first + 12 :], "another name")
     entry = honest.index(b"PK\1\2", honest.index(b"PK\1\2") + 1)
@@ -374,7 +387,9 @@ def test_the_two_lists_of_a_zip_must_agree(refuses):
     refuses(honest[: other + 42] + place + honest[other + 46 :], "another name|overlap")
     size = struct.pack("<I", 2**31)
     refuses(honest[: entry + 20] + size * 2 + honest[entry + 28 :], "reaches past")
-    refuses(honest[: entry + 20] + struct.pack("<II", 1, 2**31) + honest[entry + 28 :], "compressed")
+    refuses(
+        honest[: entry + 20] + struct.pack("<II", 1, 2**31) + honest[entry + 28 :], "compressed"
+    )
     refuses(honest[: entry + 8] + b"\x01\x00" + honest[entry + 10 :], "encrypted")
 
 

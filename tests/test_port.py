@@ -123,7 +123,8 @@ def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
         (tmp_path / name).write_text((folder / name).read_text())
     with pytest.raises(ValueError, match="weights are not those"):
         port.check(tmp_path)
-    wrong = {**paper, "outputs": {**paper["outputs"], "heads_audio": None}}
+    other = {**paper["outputs"]["heads_audio"], "mean": 9.0}
+    wrong = {**paper, "outputs": {**paper["outputs"], "heads_audio": other}}
     (folder / "certificate.json").write_text(json.dumps(wrong))
     with pytest.raises(ValueError, match="heads_audio make other outputs"):
         port.check(folder)
@@ -319,5 +320,3 @@ def test_a_refused_file_leaves_no_run(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="x.pth: asks for 'os system'"):
         port.main(["avid", "x.pth", "--out", "run"])
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
-
-

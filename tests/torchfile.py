@@ -116,4 +116,3 @@ def save(path, value, old=False):
     storages = {}
     pickled = dumped(lifted(value, storages, old))
     path.write_bytes(row(pickled, storages) if old else zipped(pickled, storages))
-

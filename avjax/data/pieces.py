@@ -1,4 +1,4 @@
-"""A media file -> pieces of about ten seconds: JPEGs, PCM, and the times that both have."""
+"""A media file -> pieces of about ten seconds: pictures, PCM, and the times that both have."""
 
 import base64
 import itertools
@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     fps: float  # Pictures kept a second; 0: all.
     rate: int  # Hz
     channels: int
-    quality: int  # Of the JPEGs, 1 to 100.
+    quality: int  # Of the JPEGs, 1 to 100; 0: PNG, which loses nothing.
     piece: float  # Seconds of a piece.
     need: tuple[str, ...]  # What a file must have: "video", "audio".
     shortest: float  # Seconds that a file must last.
@@ -83,7 +83,7 @@ def _grouped(shots, cuts, late):
 
 
 def _shots(media, low, high, settings, notes):
-    """Yields (time, JPEG) of the pictures of a record."""
+    """Yields (time, picture as JPEG or PNG) of a record."""
     shape = None
     for time, frame in whole.pictures(media, low, high, settings.fps):
         image = decode.pixels(media, [frame], settings.short_side)[0]
@@ -95,7 +95,7 @@ def _shots(media, low, high, settings, notes):
             image = cv2.resize(image, shape[1::-1], interpolation=cv2.INTER_AREA)
         if frame.is_corrupt and "corrupt" not in notes["found"]:
             notes["found"].append("corrupt")
-        yield time, _jpeg(image, settings.quality)
+        yield time, _packed(image, settings.quality)
 
 
 def _heard(media, span, low, high, settings, notes):
@@ -114,12 +114,14 @@ def _heard(media, span, low, high, settings, notes):
     return {"audio": wave, "audio_first": begin}
 
 
-def _jpeg(image, quality):
+def _packed(image, quality):
     done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        ".jpg" if quality else ".png",
+        cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, quality] if quality else [],
     )
     if not done:
-        raise RuntimeError(f"a picture of {image.shape} could not be written as JPEG")
+        raise RuntimeError(f"a picture of {image.shape} could not be packed")
     return data.tobytes()
 
 
@@ -128,4 +130,4 @@ def _thumb(image):
     scale = THUMB / max(image.shape[:2])
     size = [max(1, round(n * scale)) for n in image.shape[1::-1]]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return base64.b64encode(_jpeg(small, 80)).decode()
+    return base64.b64encode(_packed(small, 80)).decode()

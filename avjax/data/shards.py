@@ -162,8 +162,8 @@ def _mixed(wave, channels):
     return wave[:, 0] if wave.shape[1] == 1 else np.rint(wave.mean(axis=1)).astype(np.int16)
 
 
-def _image(jpeg, short_side):
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
+def _image(packed, short_side):
+    image = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR_RGB)
     height, width = image.shape[:2]
     if short_side and short_side != min(height, width):
         scale = short_side / min(height, width)

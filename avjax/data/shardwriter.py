@@ -69,11 +69,11 @@ def finished(shard, classes):
 
 
 def features_of(settings, classes):
-    """The TFDS features of an example; pictures are JPEG, sound and times plain bytes."""
+    """The TFDS features of an example; pictures are JPEG or PNG, sound and times plain bytes."""
     import tensorflow_datasets as tfds
 
     shape = (None,) if settings.channels == 1 else (None, settings.channels)
-    image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg" if settings.quality else "png")
     times = tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding="bytes")
     return tfds.features.FeaturesDict(
         {

@@ -5,6 +5,7 @@ were published.  A path begins with its collection: `params/conv1/kernel`,
 `batch_stats/conv1_norm/mean`.  The layouts are theirs:
 
     conv    [Cout, Cin, kh, kw], ours [kh, kw, Cin, Cout]
+    turned  [Cout, Cin, kw, kh]: their frequencies come before time, ours after
     linear  [out, in], ours [in, out]
     same    as ours
 """
@@ -24,7 +25,7 @@ def vggm9() -> dict:
     """The five convolutions of `vggm.VGGM9` that SyncNet's audio net has too."""
     names = {}
     for i, at in enumerate((0, 4, 8, 11, 14)):
-        names |= _conv(f"conv{i + 1}/conv", f"netcnnaud.{at}", bias=True)
+        names |= _conv(f"conv{i + 1}/conv", f"netcnnaud.{at}", "turned", bias=True)
         names |= _norm(f"conv{i + 1}/norm", f"netcnnaud.{at + 1}")
     return names
 
@@ -74,8 +75,8 @@ def listen() -> dict:
     return names | _conv("frequency", "freq_conv1x1", bias=True)
 
 
-def _conv(ours, theirs, bias=False):
-    kernel = {f"params/{ours}/kernel": (f"{theirs}.weight", "conv")}
+def _conv(ours, theirs, layout="conv", bias=False):
+    kernel = {f"params/{ours}/kernel": (f"{theirs}.weight", layout)}
     return kernel | ({f"params/{ours}/bias": (f"{theirs}.bias", "same")} if bias else {})
 
 

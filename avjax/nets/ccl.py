@@ -19,7 +19,7 @@ class Student(nn.Module):
 
     14,365,303 parameters, 14,391,466 with a linear layer for 51 classes; 21.4 GMACs at
     16x112x112.  Depth 10 is what its authors call 18; depth 34 has 63,504,759 parameters and
-    77.4 GMACs.  The modules are `conv1` and `norm1`, `conv2x_0` ... `conv5x_0`; the last of each
+    76.9 GMACs.  The modules are `conv1` and `norm1`, `conv2x_0` ... `conv5x_0`; the last of each
     stage gives the features of a probe.  `norm` as in `r2plus1d.R2Plus1D`.
     """
 

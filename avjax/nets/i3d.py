@@ -32,7 +32,7 @@ POOLS = {"mixed4b": (3, 3, 3), "mixed5b": (2, 2, 2)}  # Windows, before the bloc
 class I3D(nn.Module):
     """Clips [B, T, H, W, 3] -> features [B, 16 * width]; paper: [B, 64, 224, 224, 3].
 
-    12,287,264 parameters, 12,697,264 with its linear layer for 400 actions; GMACs: 6.96 at
+    12,287,264 parameters, 12,697,264 with its linear layer for 400 actions; GMACs: 6.98 at
     16x112x112, 27.8 at 16x224x224, 111 at 64x224x224.  The modules are `conv1a`, `conv2b`,
     `conv2c` and `mixed3b` ... `mixed5c`, the features of a probe.  `norm` as in
     `r2plus1d.R2Plus1D`; the source's epsilon and momentum are not PyTorch's own.

@@ -22,7 +22,7 @@ keras = batch(epsilon=1e-3, momentum=0.99)
 class Vision(nn.Module):
     """Pictures [B, H, W, 3] in -1 ... 1 -> features [B, 8 * width]; paper: [B, 224, 224, 3].
 
-    4,689,088 parameters and 12.2 GMACs at 224x224.  Clips of one picture are taken too.  The
+    4,689,216 parameters and 10.3 GMACs at 224x224.  Clips of one picture are taken too.  The
     modules are `conv1_1` ... `conv4_2` and their `..._norm`; a layer's features before it is
     normalized, as they are probed, are those of `conv4_2`.  The papers add 1e-5 of each kernel's
     square to the loss.  `norm` as in `audio2d.Conv2D`.
@@ -42,7 +42,7 @@ class Vision(nn.Module):
 class Sound(nn.Module):
     """Log spectrograms [B, S, F] or [B, S, F, 1] -> [B, 8 * width]; paper: [B, 199, 257].
 
-    4,687,936 parameters and 12.2 GMACs at 199x257.  Modules as in `Vision`.  Time comes first, as
+    4,688,064 parameters and 10.2 GMACs at 199x257.  Modules as in `Vision`.  Time comes first, as
     everywhere here: the source's kernels have their first two axes in the other order.
     """
 

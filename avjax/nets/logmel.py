@@ -1,8 +1,8 @@
 """The papers' log-mel spectrograms, on the device: [B, N] int16 or float32 -> [B, S, F] float32.
 
 Each has its own window, filters and logarithm; times are in samples unless said otherwise.
-Computed in float32: within 1e-3 dB of float64 where a bin's energy is within 80 dB of the
-loudest, as `tests/test_sound.py` says for each.
+Computed in float32: within 1e-3 dB of float64 where an energy is within 70 dB of the loudest.
+`tests/test_sound.py` holds each against librosa or its formula.
 """
 
 import flax.linen as nn
@@ -40,7 +40,7 @@ class XDC(nn.Module):
 
     16 kHz; symmetric Hann windows of 16 ms every `hop`; ln of an energy, times 1.08e9, that is
     above e, a straight line below.  Frames are interpolated to `rows`, or left out.  A hop of
-    160 is VMZ's, for a second.  Alwassel et al., NeurIPS 2020, https://arxiv.org/abs/1911.12667;
+    160 is VMZ's, for a second; 320 makes 100 frames of two.  Alwassel et al., NeurIPS 2020, https://arxiv.org/abs/1911.12667;
     https://github.com/facebookresearch/VMZ/blob/main/ops.
     """
 
@@ -129,9 +129,9 @@ class ListenToLook(nn.Module):
 
 
 def resize(x, rows: int):
-    """[B, S, F] -> [B, rows, F]: interpolated if that is more rows, the nearest above if fewer.
+    """[B, S, F] -> [B, rows, F]: between rows' centers if `rows` > S, some rows of S if fewer.
 
-    Of a row, the center is its place.
+    As OpenCV's linear and nearest interpolation do.
     """
     s = x.shape[1]
     if rows < s:

@@ -9,8 +9,8 @@ import numpy as np
 
 def htk(rate: int, fft: int, bins: int, low: float, high: float):
     """Peaks of 1 at equal distances on the scale 2595 log10(1 + f / 700)."""
-    edges = 700 * (10 ** (_between(2595 * np.log10(1 + np.array([low, high]) / 700), bins)
-                          / 2595) - 1)  # fmt: skip
+    m = np.linspace(*(2595 * np.log10(1 + f / 700) for f in (low, high)), bins + 2)
+    edges = 700 * (10 ** (m / 2595) - 1)
     return _triangles(edges, rate, fft)
 
 
@@ -21,7 +21,7 @@ def slaney(rate: int, fft: int, bins: int, low: float, high: float):
     def mel(f):
         return f * 3 / 200 if f < 1000 else 15 + np.log(f / 1000) / step
 
-    m = _between((mel(low), mel(high)), bins)
+    m = np.linspace(mel(low), mel(high), bins + 2)
     edges = np.where(m < 15, m * 200 / 3, 1000 * np.exp(step * (m - 15)))
     return _triangles(edges, rate, fft) * (2 / (edges[2:] - edges[:-2]))[:, None]
 
@@ -59,10 +59,6 @@ def vmz(rate: int, fft: int, bins: int):
     last = np.minimum(right.astype(int) + 1, length - 1)
     value = np.maximum(value, 0) * ((left.astype(int) <= k) & (k <= last))
     return value / value.sum(1, keepdims=True) * (k < last)
-
-
-def _between(ends, bins):
-    return np.linspace(*ends, bins + 2)
 
 
 def _triangles(edges, rate, fft):

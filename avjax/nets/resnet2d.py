@@ -30,10 +30,12 @@ class ResNet2D(nn.Module):
     H is 8 * width, from depth 50 on 32 * width; the mean over all places.  Clips of one picture
     are taken too.  Depth 10 is the audio net of SSCL, which SeLaVi and GDT call "resnet9".
 
-        depth   parameters   GMACs at 224x224x3 | at 100x40: 4,900,480 with one channel
-        18      11,176,512   1.81
-        34      21,284,672   3.66
-        50      23,508,032   4.09
+        depth   parameters   GMACs at 224x224
+        10       4,905,792    0.89, with one channel 4,899,520 and 0.90 at 200x257
+        18      11,176,512    1.81
+        34      21,284,672    3.66
+        50      23,508,032    4.09
+        101     42,500,160    7.80
         152     58,143,808   11.51
 
     The modules are `conv1`, `conv2x_0` ...; the last of each stage gives the features of a probe.

@@ -47,9 +47,9 @@ class LogMagnitude(nn.Module):
 
 
 class Companded(nn.Module):
-    """Multisensory's raw sound: [B, N] or [B, N, C] -> [B, N, 1, C], sign(x) ln(1 + 255 |x|) / ln 256.
+    """Multisensory's raw sound, loud less loud: [B, N] or [B, N, C] -> [B, N, 1, C].
 
-    The paper has C = 2 and 21 kHz.  Owens & Efros, ECCV 2018, https://arxiv.org/abs/1804.03641.
+    sign(x) ln(1 + 255 |x|) / ln 256; the paper has C = 2 at 21 kHz.  Owens & Efros, ECCV 2018, https://arxiv.org/abs/1804.03641.
     """
 
     @nn.compact
@@ -93,9 +93,7 @@ def reflect(x, half: int):
     Said here because the default of librosa has become zeros.
     """
     if x.shape[1] <= half:
-        raise ValueError(
-            f"{x.shape[1]} samples are too few to reflect half a window of {2 * half}"
-        )
+        raise ValueError(f"{x.shape[1]} samples are too few to reflect half a window of {2 * half}")
     return jnp.pad(x, ((0, 0), (half, half)), mode="reflect")
 
 

@@ -23,7 +23,7 @@ STAGES = (  # The kernel of both convolutions, and the strides of the first.
 class VGGMC3(nn.Module):
     """Clips [B, T, H, W, 3] -> features [B, 8 * width], their maximum; paper: none.
 
-    4,898,240 parameters and 9.75 GMACs at 8x112x112.  Only the stem and the first of four stages
+    4,898,240 parameters and 7.64 GMACs at 8x112x112.  Only the stem and the first of four stages
     look at neighboring times.  The modules are `conv1` and `conv2x` ... `conv5x`, the features of
     a probe.  `norm` as in `r2plus1d.R2Plus1D`.
     """

@@ -5,7 +5,8 @@ https://github.com/facebookresearch/VMZ and, changed in small ways, in torchvisi
 them is AVID's video net, which has the name R(2+1)D-18 too: that is `r2plus1d.R2Plus1D`.
 
 Each function makes a `VideoResNet`, of clips [B, T, H, W, 3] -> features [B, 8 * width].  GMACs
-are of one clip, for depth 18 and width 64; those of 8x224x224 are four times those of 8x112x112.
+are of one clip, for depth 18 and width 64; twice or half as many for twice or half as many
+frames.
 """
 
 from typing import Callable
@@ -26,9 +27,10 @@ THREE, STEM = (3, 3, 3), (3, 7, 7)
 def r2plus1d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=batch(epsilon=1e-3)):
     """VMZ's R(2+1)D, the video net of XDC (https://arxiv.org/abs/1911.12667).
 
-    33,165,639 parameters; GMACs: 21.2 at 8x112x112, 42.4 at 16x112x112, 84.8 at 8x224x224.
-    Depth 34 has 63,495,431 and 76.3 at 16x112x112.  Each convolution has its own number of
-    planes between space and time.  `stem_pool` is VMZ's choice for crops of 224.
+    33,165,639 parameters; GMACs: 20.7 at 8x112x112, 41.5 at 16x112x112, 83.0 at 8x224x224.
+    Depth 34 has 63,491,975 and 76.2 at 16x112x112.  Each convolution has its own number of
+    planes between space and time.  `stem_pool` is what VMZ offers for
+    crops of 224: 21.9 at 8x224x224.
     """
     return VideoResNet(("split",) * 5, depth, stem_pool, width, dtype, norm)
 
@@ -54,7 +56,7 @@ def r3d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=BatchNorm):
 def mc2(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=BatchNorm):
     """MC2: only the stem is in 3-D, and no stage has a stride in time.
 
-    11,195,328 parameters; GMACs: 13.3 at 8x112x112, 26.6 at 16x112x112, 53.1 at 8x224x224.
+    11,195,328 parameters; GMACs: 14.3 at 8x112x112, 28.5 at 16x112x112, 57.1 at 8x224x224.
     The video net of AVTS (https://arxiv.org/abs/1807.00230), as is MC3.  The epsilon is as in
     torchvision, which lacks this net; VMZ's is 1e-3.
     """

@@ -179,6 +179,8 @@ SOURCES = {
     "avid": Source("https://github.com/facebookresearch/AVID-CMA", "CC BY-NC 4.0", avid),
     "avid-cma": Source("https://github.com/facebookresearch/AVID-CMA", "CC BY-NC 4.0", avid),
     "panns": Source(
-        "https://github.com/qiuqiangkong/audioset_tagging_cnn", "MIT (the code; its Zenodo record has the weights')", panns
+        "https://github.com/qiuqiangkong/audioset_tagging_cnn",
+        "MIT (the code; its Zenodo record has the weights')",
+        panns,
     ),
 }

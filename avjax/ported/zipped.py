@@ -82,7 +82,9 @@ def _entry(data, at, end):
     name = _name(data[at : at + named])
     size, packed, header = _wide(data[at + named : at + named + extra], (size, packed, header))
     if method or packed != size:
-        raise ValueError(f"{name!r} of the zip is compressed: torch.save does not (TorchScript does)")
+        raise ValueError(
+            f"{name!r} of the zip is compressed: torch.save does not (TorchScript does)"
+        )
     if flags & ENCRYPTED:
         raise ValueError(f"{name!r} of the zip is encrypted")
     if header + LOCAL.size > len(data) or data[header : header + 4] != b"PK\3\4":

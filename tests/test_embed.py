@@ -1,0 +1,131 @@
+"""Features of a folder: those of the run's own evaluation, file by file, and no file stops it."""
+
+import csv
+import json
+import shutil
+import sys
+import wave
+
+import jax
+import numpy as np
+import pytest
+
+from avjax import checkpoint, embed, sharding, train
+from avjax.build import build
+from avjax.data import pipeline
+from tests import tiny
+
+FILES = 4
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory):
+    """The folder of a run of two steps."""
+    folder = tmp_path_factory.mktemp("run")
+    train.run(tiny.config(world, steps=2, evals={}), folder)
+    config = tiny.config(world, steps=2)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(world, tmp_path_factory):
+    """A folder of four videos and a broken one."""
+    folder = tmp_path_factory.mktemp("videos")
+    source = build(tiny.config(world)["evals"]["world"]["test"]["source"])
+    for i in range(FILES):
+        (folder / str(i % 2)).mkdir(exist_ok=True)
+        shutil.copy(source.records[i]["path"], folder / str(i % 2) / f"{i}.mp4")
+    (folder / "broken.mp4").write_bytes(b"no video")
+    return folder
+
+
+def called(out, run, folder, *more):
+    embed.main(["--run", str(run), str(folder), "--out", str(out), "--workers", "0", *more])
+    if str(out).endswith(".npz"):
+        with np.load(out, allow_pickle=False) as arrays:
+            return {k: arrays[k] for k in arrays}
+
+
+def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world):
+    found = called(tmp_path / "x.npz", run, videos, "--batch_size", "3")
+    assert found["path"].tolist() == ["0/0.mp4", "0/2.mp4", "1/1.mp4", "1/3.mp4"]
+    config = tiny.config(world)
+    data, mesh = build(config["evals"]["world"]["test"]), sharding.mesh()
+    with jax.set_mesh(mesh), checkpoint.manager(run, 1) as checkpoints:
+        method = train.made(config)
+        trained = build(config["data"]["train"]) | dict(batch_size=8, seed=0)
+        ts, _ = train.start(config, method, trained, mesh, checkpoints)
+        look = train.make_embed(method, mesh)
+        theirs = [look(ts, b) for b in pipeline.evaluate(**data, batch_size=8, workers=0)]
+    for modality in ("video", "audio"):
+        clips = np.concatenate([b[modality]["features"] for b in theirs])[: 2 * FILES]
+        mean = clips.reshape(FILES, 2, -1).mean(1)[[0, 2, 1, 3]]
+        np.testing.assert_allclose(found[f"{modality}_features"], mean, rtol=1e-4, atol=1e-5)
+        length = np.linalg.norm(found[f"{modality}_embedding"], axis=1)
+        np.testing.assert_allclose(length, 1, atol=1e-5)
+    assert found["clips"].tolist() == [2] * FILES and found["has_audio"].all()
+
+
+def test_a_file_that_cannot_be_read_is_counted_and_listed(run, videos, tmp_path, capsys):
+    found = called(tmp_path / "x.npz", run, videos)
+    assert found["unreadable"][:, 0].tolist() == ["broken.mp4"] and found["unreadable"][0, 1]
+    with open(tmp_path / "x.npz.unreadable.csv") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["broken.mp4"]
+    assert "4 rows of 4 files; 1 unreadable" in capsys.readouterr().out
+
+
+def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
+    mean = called(tmp_path / "mean.npz", run, videos)
+    found = called(tmp_path / "x.npz", run, videos, "--per_clip", "--only", "video")
+    assert found["clip"].tolist() == [0, 1] * FILES and len(set(found["path"])) == FILES
+    assert "audio_features" not in found and "has_audio" not in found
+    halves = found["video_features"].reshape(FILES, 2, -1).mean(1)
+    np.testing.assert_allclose(halves, mean["video_features"], rtol=1e-4, atol=1e-6)
+
+
+def test_a_folder_of_sounds_needs_no_picture(run, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    for i in range(3):
+        with wave.open(str(tmp_path / "sounds" / f"{i}.wav"), "wb") as file:
+            file.setnchannels(1), file.setsampwidth(2), file.setframerate(8000)
+            tone = 9000 * np.sin(np.arange(12_000) * (i + 1) / 10)
+            file.writeframes(tone.astype(np.int16).tobytes())
+    found = called(tmp_path / "x.npz", run, tmp_path / "sounds")
+    assert found["audio_features"].shape == (3, 8) and "video_features" not in found
+    assert np.abs(found["audio_features"][0] - found["audio_features"][1]).max() > 0
+
+
+def test_parquet_holds_the_same(run, videos, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrays = called(tmp_path / "x.npz", run, videos)
+    called(tmp_path / "x.parquet", run, videos)
+    table = parquet.read_table(tmp_path / "x.parquet")
+    assert table.column("path").to_pylist() == arrays["path"].tolist()
+    np.testing.assert_array_equal(
+        np.stack(table.column("video_features").to_numpy()), arrays["video_features"]
+    )
+
+
+def test_what_cannot_be_is_named_at_once(run, videos, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    for out, folder, more, told in (
+        ("x.csv", videos, (), "ends in .npz or .parquet"),
+        ("x.npz", tmp_path / "empty", (), "no video|no file"),
+        ("x.npz", tmp_path / "nowhere", (), "nowhere"),
+    ):
+        with pytest.raises(SystemExit, match=told):
+            called(tmp_path / out, run, folder, *more)
+    with pytest.raises(SystemExit, match="config.json"):
+        called(tmp_path / "x.npz", tmp_path, videos)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SystemExit, match="pip install pyarrow"):
+        called(tmp_path / "x.parquet", run, videos)
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+def test_when_no_file_can_be_read_it_says_why(run, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"nothing")
+    with pytest.raises(SystemExit, match="none of 1 files could be read: .*a.mp4"):
+        called(tmp_path / "x.npz", run, tmp_path / "videos")
