@@ -5,13 +5,18 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
+from avjax import sharding
+
 
 def manager(workdir, keep: int) -> ocp.CheckpointManager:
     """The checkpoints under `workdir`, of which the newest `keep` stay."""
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=True, enable_async_checkpointing=True, cleanup_tmp_directories=True
     )
-    return ocp.CheckpointManager(Path(workdir).resolve() / "checkpoints", options=options)
+    folder = Path(workdir).resolve() / "checkpoints"
+    return ocp.CheckpointManager(
+        folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+    )
 
 
 def save(checkpoints: ocp.CheckpointManager, ts) -> None:
@@ -42,30 +47,84 @@ def restore(checkpoints: ocp.CheckpointManager, shapes, places):
         ) from error
 
 
+def newest(folder) -> dict:
+    """The newest TrainState of a run as plain dicts: {"step", "rng", "params", "opt", "state"}.
+
+    Every device holds all of it, whatever the devices of that run were.
+    """
+    if not (Path(folder) / "checkpoints").is_dir():
+        raise FileNotFoundError(f"{folder} is no run: it has no folder checkpoints")
+    with manager(folder, keep=None) as checkpoints:
+        step = checkpoints.latest_step()
+        if step is None:
+            raise FileNotFoundError(f"{folder} holds no checkpoint")
+        place = sharding.replicated(sharding.mesh())
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            checkpoints.item_metadata(step).tree,
+        )
+        return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
+
+
+def begun(ts, init_from):
+    """`ts` with what `config.init_from` names taken from another run.
+
+    init_from: that run's folder, for its parameters and all that its nets keep beside; or
+    dict(folder=, paths=), paths as ("params/encoders_video", ...) or {path here: path there}.
+    """
+    if isinstance(init_from, str):
+        init_from = dict(folder=init_from, paths=None)
+    folder, paths = init_from["folder"], init_from["paths"]
+    other = newest(folder)
+    if paths is None:
+        paths = ("params", *(f"state/stats/{kind}" for kind in other["state"]["stats"]))
+    paths = paths if isinstance(paths, dict) else dict(zip(paths, paths))
+    for here, there in paths.items():
+        ts = _grafted(ts, other, here, there, folder)
+    return ts
+
+
 def graft(tree, source, path: str):
     """`tree` with the subtree at `path` ("params/encoders_video") taken from another run.
 
     source: that run's workdir.  Raises KeyError when the run has no such path and
     ValueError when shapes differ.
     """
-    with manager(source, keep=None) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"{source} holds no checkpoint to take {path} from")
-        other = checkpoints.restore(step, args=ocp.args.StandardRestore())
-    return _replace(tree, other, path.split("/"), f"{source}: {path}")
+    return _grafted(tree, newest(source), path, path, source)
+
+
+def _grafted(tree, other, here, there, source):
+    name = f"{source}: {there}"
+    for key in there.split("/"):
+        if not isinstance(other, dict) or key not in other:
+            raise KeyError(f"{name}: no {key!r}; there are {_keys(other)}")
+        other = other[key]
+    return _replace(tree, other, here.split("/"), name)
 
 
 def _replace(tree, other, keys, name):
+    if not keys:
+        return _merged(tree, other, name)
     head, *rest = keys
-    fields = dict(tree.__dict__) if hasattr(tree, "replace") else dict(tree)
-    if head not in fields or head not in other:
-        raise KeyError(f"{name}: no {head!r}; there are {sorted(other)} and here {sorted(fields)}")
-    if rest:
-        fields[head] = _replace(fields[head], other[head], rest, name)
-    else:
-        fields[head] = jax.tree.map(lambda x, y: _fit(x, y, name), fields[head], other[head])
+    fields = dict(tree.__dict__) if hasattr(tree, "replace") else tree
+    if not isinstance(fields, dict) or head not in fields:
+        raise KeyError(f"{name}: here is no {head!r} for it, only {_keys(fields)}")
+    fields = {**fields, head: _replace(fields[head], other, rest, name)}
     return tree.replace(**fields) if hasattr(tree, "replace") else fields
+
+
+def _merged(mine, theirs, name):
+    """`theirs`, if it is a tree like `mine`, in its place."""
+    if not isinstance(mine, dict) or not isinstance(theirs, dict):
+        return jax.tree.map(lambda x, y: _fit(x, y, name), mine, theirs)
+    if odd := sorted(mine.keys() ^ theirs.keys()):
+        told = "; ".join(f"{k!r} is only {'here' if k in mine else 'there'}" for k in odd[:8])
+        raise ValueError(f"{name} is of another net: {told}; name the parts to take (paths)")
+    return {key: _merged(mine[key], theirs[key], f"{name}/{key}") for key in mine}
+
+
+def _keys(tree):
+    return sorted(tree) if isinstance(tree, dict) else "an array"
 
 
 def _fit(mine, theirs, name):

@@ -56,7 +56,7 @@ def run(args):
 
 def port(source, file, out, sha256="", sound=None):
     """Writes the weights of `file` as a run in the folder `out`; its certificate."""
-    from avjax.ported import certificate, convert, sources
+    from avjax.ported import certificate, convert, names, sources
 
     if source not in sources.SOURCES:
         raise ValueError(f"no source {source!r}: there are {', '.join(sources.SOURCES)}")
@@ -66,13 +66,9 @@ def port(source, file, out, sha256="", sound=None):
     known = sources.SOURCES[source]
     try:
         weights = known.read(contents(file))
-        names = {
-            _at(path, where): (prefix + name, layout)
-            for where, (prefix, table) in weights.parts.items()
-            for path, (name, layout) in table.items()
-        }
+        table = names.of_towers(weights.model, weights.parts)
         shapes = certificate.shapes(weights.model, weights.inputs)
-        tree = convert.take(weights.state, names, shapes, weights.left)
+        tree = convert.take(weights.state, table, shapes, weights.left)
     except ValueError as error:
         raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
     digest = certificate.sha256(file)
@@ -86,14 +82,14 @@ def port(source, file, out, sha256="", sound=None):
         stats["sound"] = {"fronts_audio": {"standardize": statistics(sound)}}
     extras = dict(weights.extras)
     save(out, tree["params"], {"stats": stats, "memory": extras.pop("memory", {}), **extras})
-    used = {name for name, _ in names.values()}
+    used = {name for name, _ in table.values()}
     paper = {
         "source": source,
         "home": known.home,
         "licence": known.licence,
         "file": Path(file).name,
         "sha256": digest,
-        "keys": len(names),
+        "keys": len(table),
         "parameters": sum(math.prod(a.shape) for a in convert.flat(tree["params"]).values()),
         "left_out": sorted(n for n in weights.state if n not in used and convert.NORMS not in n),
         "norms": "epsilon and momentum are those of the config's nets",
@@ -101,11 +97,10 @@ def port(source, file, out, sha256="", sound=None):
         "weights": certificate.digest(tree),
         "outputs": certificate.outputs(weights.model, tree, weights.inputs),
     }
-    prefixes = {where: prefix for where, (prefix, _) in weights.parts.items()}
-    write(out / "config.json", config_of(weights, prefixes))
+    write(out / "config.json", config_of(weights))
     write(out / "certificate.json", paper)
     print(
-        f"{out}: {paper['parameters']:,} parameters of {source} ({known.licence}), {len(names)} "
+        f"{out}: {paper['parameters']:,} parameters of {source} ({known.licence}), {len(table)} "
         f"arrays taken, {len(paper['left_out'])} left out; see certificate.json"
     )
     return paper
@@ -118,7 +113,7 @@ def contents(file):
     return tensors.read(file) if str(file).endswith(".safetensors") else pickled.read(file)
 
 
-def config_of(weights, prefixes) -> dict:
+def config_of(weights) -> dict:
     """The config of a ported run: the method that has these nets, and what they look at."""
     clip = dict(weights.clip)
     size = clip.pop("size", None)
@@ -132,7 +127,7 @@ def config_of(weights, prefixes) -> dict:
         )
     return dict(
         seed=0,
-        names=prefixes,
+        names=weights.parts,
         method=dict(
             fn="avjax.methods.avid",
             model=weights.model,
@@ -173,19 +168,15 @@ def save(out, params, state):
 def export(run, file):
     """Writes the encoders and heads of a run's newest checkpoint as a PyTorch state dict."""
     from avjax.ported import convert, names, tensors
+    from avjax.ported.avid import ENDS
 
     config, tree, step = restored(run)
-    model, prefixes = config["method"]["model"], config.get("names", {})
-    found = {}
-    for group, end in (("encoders", "model"), ("heads", "proj")):
-        for modality, spec in model[group].items():
-            where = f"{group}_{modality}"
-            prefix = prefixes.get(where, f"{modality}_{end}.")
-            for path, (name, layout) in names.of(spec).items():
-                found[_at(path, where)] = prefix + name, layout
+    model = config["method"]["model"]
+    default = {f"{g}_{m}": (f"{m}_{e}.", "conv") for m in model["heads"] for g, e in ENDS.items()}
+    table = names.of_towers(model, config.get("names", default))
     ours = ("encoders_", "heads_")  # A learned temperature, say, has no place there.
     inside = {c: {w: part for w, part in tree[c].items() if w.startswith(ours)} for c in tree}
-    state = convert.give(inside, found)
+    state = convert.give(inside, table)
     tensors.write(file, state, {"step": str(step), "program": "avjax"})
     print(f"{file}: {len(state)} arrays of step {step} of {run}")
     return state
@@ -222,11 +213,6 @@ def check(folder):
 
 def write(path, value):
     path.write_text(json.dumps(value, indent=2))
-
-
-def _at(path, where):
-    collection, _, rest = path.partition("/")
-    return f"{collection}/{where}/{rest}"
 
 
 if __name__ == "__main__":

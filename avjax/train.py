@@ -135,7 +135,11 @@ def start(config, method: Method, data, mesh, checkpoints):
     shapes = jax.eval_shape(fresh, rng, batch)
     places = sharding.place(shapes, mesh, config["sharding"])
     if new:
-        return jax.jit(fresh, out_shardings=places)(rng, batch), places
+        ts = jax.jit(fresh, out_shardings=places)(rng, batch)
+        if config.get("init_from"):
+            ts = checkpoint.begun(ts, config["init_from"])
+            ts = ts.replace(opt=jax.jit(tx.init, out_shardings=places.opt)(ts.params))
+        return ts, places
     return checkpoint.restore(checkpoints, shapes, places), places
 
 

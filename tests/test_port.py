@@ -10,10 +10,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from avjax import checkpoint, port
+from avjax import checkpoint, port, sharding, train
 from avjax.build import build
-from avjax.ported import convert, names, sources, tensors
-from tests import torchfile
+from avjax.ported import avid, convert, names, sources, tensors
+from avjax.types import TrainState
+from tests import tiny, torchfile
 
 WIDTH, ROWS, DIM = 4, 30, 16
 HEADS = (12, DIM)
@@ -80,7 +81,7 @@ def test_a_checkpoint_of_avid_becomes_a_run(ported, reference):
     saved = checkpoint.newest(folder)
     theirs, params = reference["model"], saved["params"]
     kernel = params["encoders_video"]["conv3x_0"]["shortcut"]["kernel"]
-    name = "module.video_model.conv3x.0.res_conv.weight"
+    name = "module.video_model.conv3x.res_conv.weight"
     np.testing.assert_array_equal(np.asarray(kernel)[0, 0, 0].T, theirs[name][:, :, 0, 0, 0])
     layer = params["heads_audio"]["linear2"]["kernel"]
     np.testing.assert_array_equal(layer, theirs["module.audio_proj.projection.2.weight"].T)
@@ -147,7 +148,7 @@ def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
 def test_half_precision_is_taken_as_single(reference, tmp_path):
     name = "module.video_proj.projection.2.weight"
     half = reference["model"][name].astype(np.float16)
-    weights = sources.avid(changed(reference, **{name: half}))
+    weights = avid.read(changed(reference, **{name: half}))
     assert weights.state[name.removeprefix("module.")].dtype == np.float16
     shapes = {"params/linear/kernel": (3, 2)}
     table = {"params/linear/kernel": ("w", "linear")}
@@ -162,11 +163,11 @@ def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
         "module.audio_model.block1.conv1.weight": np.ones((4, 4, 1, 1), np.float32),
         "module.audio_model.block1.bn1.bias": np.ones(4, np.int64),
     })  # fmt: skip
-    del bad["model"]["module.video_model.conv2x.0.tmp_bn1.running_mean"]
+    del bad["model"]["module.video_model.conv2x.tmp_bn1.running_mean"]
     torchfile.save(tmp_path / "bad.pth", bad)
     with pytest.raises(ValueError) as error:
         port.port("avid", tmp_path / "bad.pth", tmp_path / "run")
-    for told in ("1 unknown: video_model.spare.weight", "1 missing: video_model.conv2x.0.tmp_bn1",
+    for told in ("1 unknown: video_model.spare.weight", "1 missing: video_model.conv2x.tmp_bn1",
                  "2 wrong: ", "4x4x1x1, not 4x4x3x3", "int64, not a float", "bad.pth"):  # fmt: skip
         assert told in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -176,7 +177,7 @@ def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
     "contents, told",
     [
         ({"state_dict": {}}, "no state dict"),
-        ({"model": {"fc.weight": np.ones(3)}}, "no model of AVID"),
+        ({"model": {"fc.weight": np.ones(3)}}, "no net known here"),
         ([1, 2], "lacks 'model'"),
         ({"model": {"a": 3}}, "no tensor"),
     ],
@@ -195,7 +196,7 @@ def test_odd_criteria_are_refused(reference):
         ({"nce_average.extra": np.ones(4, np.float32)}, "holds nce_average.extra"),
     ):
         with pytest.raises(ValueError, match=told):
-            sources.avid({**reference, "train_criterion": {**criterion, **change}})
+            avid.read({**reference, "train_criterion": {**criterion, **change}})
 
 
 def test_a_file_is_held_to_its_hash(reference, tmp_path):
@@ -231,6 +232,58 @@ def test_a_learned_temperature_stays_here(ported, tmp_path):
     (tmp_path / "run" / "config.json").write_text((ported[0] / "config.json").read_text())
     state = port.export(tmp_path / "run", tmp_path / "x.safetensors")
     assert not any("scale" in name for name in state)
+
+
+SINGLE = {
+    "xdc": (dict(fn="avjax.nets.vmz.r2plus1d", depth=10), (1, 2, 32, 32, 3), ["fc.weight"]),
+    "torchvision": (dict(fn="avjax.nets.vmz.torchvision_r2plus1d"), (1, 2, 32, 32, 3), ["fc.bias"]),
+    "torchvision mc3": (dict(fn="avjax.nets.vmz.mc3"), (1, 2, 32, 32, 3), []),
+    "torchvision mc2": (dict(fn="avjax.nets.vmz.mc2"), (1, 2, 32, 32, 3), []),
+    "torchvision r3d": (dict(fn="avjax.nets.vmz.r3d"), (1, 2, 32, 32, 3), []),
+    "torchvision resnet": (dict(fn="avjax.nets.resnet2d.ResNet2D", depth=34), (1, 32, 32, 3), ["fc.bias"]),
+    "torchvision resnet50": (dict(fn="avjax.nets.resnet2d.ResNet2D", depth=50), (1, 32, 32, 3), []),
+    "i3d": (dict(fn="avjax.nets.i3d.I3D"), (1, 8, 32, 32, 3), ["logits.conv3d.weight"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_net_is_known_by_its_arrays(name):
+    """Its kind, depth and width; every array has its place, and another's head is left."""
+    spec, shape, spare = SINGLE[name]
+    spec = spec | dict(width=8)
+    shapes = shapes_of(build(spec), *shape)
+    state = drawn(names.of(spec), shapes, "", 1) | {n: np.ones(3, np.float32) for n in spare}
+    weights = sources.SOURCES[name.split()[0]].read(state)
+    assert weights.model["encoders"]["video"] == {"depth": 18} | spec or name == "i3d"
+    where = {p.replace("/", "/encoders_video/", 1): s for p, s in shapes.items()}
+    table = names.of_towers(weights.model, weights.parts)
+    tree = convert.take(weights.state, table, where, weights.left)
+    assert len(convert.flat(tree)) == len(shapes)
+
+
+def test_gdt_brings_both_nets_and_turns_the_audio_nets_kernels():
+    video = dict(fn="avjax.nets.vmz.torchvision_r2plus1d", depth=18, width=8)
+    audio = dict(fn="avjax.nets.resnet2d.ResNet2D", depth=10, width=8)
+    shapes = [shapes_of(build(video), 1, 2, 32, 32, 3), shapes_of(build(audio), 1, 99, 40)]
+    state = drawn(names.of(video), shapes[0], "module.video_network.base.", 1)
+    state |= drawn(names.of(audio), shapes[1], "module.audio_network.base.", 2)
+    state["module.mlp_v.block_forward.2.weight"] = np.ones((2, 2), np.float32)
+    weights = sources.SOURCES["gdt"].read(dict(epoch=1, model=state))
+    table = names.of_towers(weights.model, weights.parts)
+    where = {
+        p.replace("/", f"/encoders_{m}/", 1): s
+        for m, part in zip(("video", "audio"), shapes)
+        for p, s in part.items()
+    }
+    tree = convert.take(weights.state, table, where, weights.left)
+    kernel = tree["params"]["encoders_audio"]["conv1"]["kernel"]
+    theirs = state["module.audio_network.base.conv1.weight"]
+    assert kernel[1, 5, 0, 3] == theirs[3, 0, 5, 1]
+    kernel = tree["params"]["encoders_video"]["conv1"]["conv"]["spatial"]["kernel"]
+    theirs = state["module.video_network.base.stem.0.weight"]
+    assert kernel[0, 1, 5, 2, 3] == theirs[3, 2, 0, 1, 5]
+    out = convert.give(tree, table)
+    assert all((out[n] == v).all() for n, v in weights.state.items() if n in out and "num" not in n)
 
 
 def test_panns_leaves_audiosets_head_and_front_end_out(tmp_path):
@@ -320,3 +373,58 @@ def test_a_refused_file_leaves_no_run(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="x.pth: asks for 'os system'"):
         port.main(["avid", "x.pth", "--out", "run"])
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.fixture(scope="module")
+def begun(ported, world, tmp_path_factory):
+    """The state with which a small run of Cross-AVID starts that has the ported nets."""
+    config = tiny.config(world, steps=1, evals={}, init_from=str(ported[0]))
+    model = json.loads((ported[0] / "config.json").read_text())["method"]["model"]
+    model["fronts"]["audio"] |= dict(window=256, hop=80)
+    config["method"]["model"] = model
+    config["optimizer"] = dict(fn="optax.adam", learning_rate=0.1)
+    mesh, folder = sharding.mesh(jax.devices()[:1]), tmp_path_factory.mktemp("begun")
+    with jax.set_mesh(mesh), checkpoint.manager(folder, 1) as checkpoints:
+        data = build(config["data"]["train"]) | dict(batch_size=8, seed=0, workers=0)
+        return train.start(config, train.made(config), data, mesh, checkpoints)[0]
+
+
+def same(one, other):
+    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, other))
+
+
+def test_a_run_starts_from_ported_weights(ported, begun):
+    """Parameters and batch statistics; the spectrogram's are measured on the run's own sound."""
+    saved = checkpoint.newest(ported[0])
+    assert same(begun.params, jax.device_get(saved["params"]))
+    stats = [s["stats"]["batch_stats"] for s in (begun.state, jax.device_get(saved["state"]))]
+    assert same(*stats)
+    assert begun.state["stats"]["sound"]["fronts_audio"] and int(begun.step) == 0
+    moments = [leaf for leaf in jax.tree.leaves(begun.opt) if leaf.ndim]
+    assert len(moments) == 2 * len(jax.tree.leaves(begun.params))
+
+
+def test_parts_of_ported_weights_go_where_they_are_sent(ported, begun):
+    """One net alone, and from one place to another; all else stays."""
+    blank = begun.replace(params=jax.tree.map(jnp.zeros_like, begun.params))
+    one = "params/encoders_audio"
+    ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=(one,)))
+    assert same(ts.params["encoders_audio"], begun.params["encoders_audio"])
+    assert same(ts.params["encoders_video"], blank.params["encoders_video"])
+    paths = {"params/heads_audio": "params/heads_video"}
+    ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=paths))
+    assert same(ts.params["heads_audio"], begun.params["heads_video"])
+
+
+def test_weights_of_another_net_are_named(ported):
+    ts = TrainState(0, 0, {"encoders_video": {"conv1": {"kernel": jnp.zeros(3)}}}, (), {})
+    for paths, told in (
+        (("params/encoders_video",), "'conv2x_0' is only there"),
+        (("params/encoders_audio",), "here is no 'encoders_audio'"),
+        (("params/encoders_other",), "there are"),
+        ({"params/encoders_video/conv1/kernel": "params/encoders_video/conv1/norm/bias"}, "shape"),
+    ):
+        with pytest.raises((KeyError, ValueError), match=told):
+            checkpoint.begun(ts, dict(folder=str(ported[0]), paths=paths))
+    with pytest.raises(FileNotFoundError, match="is no run"):
+        checkpoint.begun(ts, "nowhere")

@@ -12,7 +12,7 @@ import numpy as np
 
 from avjax.data import whole
 from avjax.data.decode import Info
-from avjax.data.media import MediaError, named, stamp_of
+from avjax.data.media import MediaError, demux, named, stamp_of
 
 FINDINGS = {
     "good": "nothing is the matter",
@@ -62,7 +62,7 @@ def survey(media):
     ends, stamps = {}, []
     hashes = {stream.index: hashlib.blake2b(digest_size=16) for stream in streams}
     with named(media.path):
-        for packet in media.container.demux(streams):
+        for packet in demux(media.container, streams):
             if packet.size == 0:
                 continue
             at = packet.stream.index

@@ -2,7 +2,7 @@
 
 import av
 
-from avjax.data.media import MediaError, named, seek_points
+from avjax.data.media import MediaError, demux, named, seek_points
 
 
 def pictures(media, low, high, fps=0.0):
@@ -84,4 +84,4 @@ def _packets(media, point):
         media.container.seek(at, stream=stream)
     except av.FFmpegError:
         media.container.seek(first, stream=stream)
-    yield from media.container.demux(stream)
+    yield from demux(media.container, stream)

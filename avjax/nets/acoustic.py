@@ -4,40 +4,16 @@ Alwassel et al., NeurIPS 2020 (https://arxiv.org/abs/1911.12667); the net is tha
 https://github.com/facebookresearch/VMZ/blob/main/c2/lib/models/audio_visual_model.py.
 """
 
-import functools
 from typing import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets import biased, conv
-from avjax.nets.norm import BatchNorm
+from avjax.nets.biased import Conv2D
+from avjax.nets.norm import batch
+from avjax.nets.resnet2d import Block, pictures
 
-normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # He's, as Caffe2 has it.
 glorot = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut: a 1x1 one where the shape changes."""
-
-    features: int
-    stride: int
-    dtype: str | jnp.dtype
-    norm: Callable
-
-    @nn.compact
-    def __call__(self, x, train: bool):
-        def layer(x, size, stride, name):
-            kernel, strides = (size, size), (stride, stride)
-            x = conv.Conv2D(self.features, kernel, strides, dtype=self.dtype,
-                            kernel_init=normal, name=name)(x)  # fmt: skip
-            return self.norm(name=f"{name}_norm")(x, train)
-
-        shortcut = x
-        if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = layer(x, 1, self.stride, "shortcut")
-        x = nn.relu(layer(x, 3, self.stride, "conv1"))
-        return nn.relu(layer(x, 3, 1, "conv2") + shortcut)
 
 
 class AcousticResNet(nn.Module):
@@ -51,13 +27,12 @@ class AcousticResNet(nn.Module):
 
     width: int = 64
     dtype: str | jnp.dtype = jnp.float32
-    norm: Callable = functools.partial(BatchNorm, epsilon=1e-3)
+    norm: Callable = batch(epsilon=1e-3)
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = x[..., None] if x.ndim == 3 else x
-        x = biased.Conv2D(self.width // 4, (3, 3), dtype=self.dtype, kernel_init=glorot,
-                          bias_init=nn.initializers.zeros, name="conv1")(x)  # fmt: skip
+        x = Conv2D(self.width // 4, (3, 3), dtype=self.dtype, kernel_init=glorot,
+                   bias_init=nn.initializers.zeros, name="conv1")(pictures(x))  # fmt: skip
         for stage, blocks in enumerate((3, 2, 2, 2, 2)):
             for i in range(blocks):
                 features, stride = (self.width << stage) // 2, 1 if i else 2

@@ -42,7 +42,7 @@ class Cnn14(nn.Module):
 
     An `embedding` of 2048 is CNN14, one of 512 CNN14-emb512, the teacher of CCL.  With 2048,
     79,673,792 parameters, 80,753,615 with the linear layer for 527 sounds that is AudioSet's
-    head; 76,526,528 with 512.  20.0 GMACs at
+    head; 76,526,528 with 512.  20.04 GMACs at
     10 s, 1001 x 64.  The modules are `norm`,
     `block1` ... `block6`, the features of a probe, and `linear`.  `norm` as in
     `audio2d.Conv2D`.

@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from avjax.nets import biased, conv
-from avjax.nets.acoustic import Block
 from avjax.nets.norm import BatchNorm
 from avjax.nets.pool import max_pool
+from avjax.nets.resnet2d import Block, pictures
 
 small = nn.initializers.normal(0.02)
 
@@ -35,8 +35,8 @@ class ListenNet(nn.Module):
     def __call__(self, x, train: bool):
         if not 33 <= x.shape[2] <= 48:
             raise ValueError(f"{x.shape[2]} frequencies do not become 3: give from 33 to 48")
-        x = x[..., None] if x.ndim == 3 else x
-        x = conv.Conv2D(self.width, (7, 7), dtype=self.dtype, kernel_init=small, name="conv1")(x)
+        x = conv.Conv2D(self.width, (7, 7), dtype=self.dtype, kernel_init=small,
+                        name="conv1")(pictures(x))  # fmt: skip
         x = nn.relu(self.norm(name="conv1_norm")(x, train))
         x = max_pool(x, (3, 3), (2, 2))
         for stage in range(4):

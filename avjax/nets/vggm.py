@@ -13,6 +13,7 @@ from avjax.nets.biased import Conv2D
 from avjax.nets.heads import Linear
 from avjax.nets.norm import BatchNorm
 from avjax.nets.pool import max_pool
+from avjax.nets.resnet2d import pictures
 
 LAYERS = ((1, True), (3, True), (6, False), (4, False), (4, True), (8, False))  # Width, pool.
 
@@ -50,7 +51,7 @@ class VGGM9(nn.Module):
         # https://github.com/joonson/syncnet_python up to its fifth convolution, of whose two
         # strides in time one moved to the first pool, for 100 x 40 in place of 20 x 13; its
         # last convolution, over all that was left, became a 3x3 one and the global maximum.
-        x = x[..., None] if x.ndim == 3 else x
+        x = pictures(x)
         for i, (times, pool) in enumerate(LAYERS):
             layer = Layer(times * self.width, (3, 3), None, self.dtype, self.norm,
                           name=f"conv{i + 1}")  # fmt: skip

@@ -1,6 +1,7 @@
 """A PyTorch state dict to a tree of ours and back, by a table {our path: (their name, layout)}.
 
-Of layout "conv" and "linear", [Cout, Cin, ...] there is [..., Cin, Cout] here; "same" is as it is.
+Of layout "conv" and "linear", [Cout, Cin, ...] there is [..., Cin, Cout] here; "turned" is a
+"conv" of pictures whose two axes are exchanged, too; "same" is as it is.
 """
 
 import re
@@ -57,11 +58,15 @@ def give(tree: dict, names: dict) -> dict[str, np.ndarray]:
 
 def ours(a, layout):
     """Their array in our order of axes."""
+    if layout == "turned":
+        return a.transpose()
     return a if layout == "same" else np.moveaxis(a, (0, 1), (-1, -2))
 
 
 def theirs(a, layout):
     """Our array in their order of axes."""
+    if layout == "turned":
+        return a.transpose()
     return a if layout == "same" else np.moveaxis(a, (-1, -2), (0, 1))
 
 
