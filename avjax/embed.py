@@ -12,6 +12,7 @@ Files that cannot be read are listed in OUT, and beside it in <OUT>.unreadable.c
 
 import argparse
 import csv
+import functools
 import json
 import os
 from pathlib import Path
@@ -113,17 +114,14 @@ def embedded(config, folder, data, batch_size):
     if not data["view"].frames:
         config = {k: v for k, v in config.items() if k != "on_device"}  # It changes pictures.
     method, saved, faults = train.made(config), checkpoint.newest(folder), {}
-    if data["view"].samples and "sound" not in saved["state"]["stats"]:
-        raise ValueError(
-            f"{folder} lacks the mean and deviation of its spectrograms: port it with --sound, "
-            "or use --only video"
-        )
-    look = jax.jit(method.embed)
+    look = jax.jit(functools.partial(_embed, method, folder))
     each = max(1, batch_size // data["view"].count)
     size = each * data["view"].count
     batches = pipeline.evaluate(**data, batch_size=size, on_fault=faults.setdefault)
-    rows, count = [], -(-len(data["source"]) // each)
-    for batch in progress(batches, count, "batches"):
+    rows, files = [], len(data["source"])
+    for batch in progress(_by_file(batches, files, each), files, "embedding"):
+        if batch is None:
+            continue
         out = jax.device_get(look(saved["params"], saved["state"], batch))
         kept = np.asarray(batch["mask"])
         found = {"index": batch["index"], "clip": np.arange(size) % data["view"].count}
@@ -137,6 +135,27 @@ def embedded(config, folder, data, batch_size):
         told = "; ".join(f"{path}: {reason}" for path, reason in [*faults.items()][:3])
         raise ValueError(f"none of {len(data['source'])} files could be read: {told}")
     return columns, faults
+
+
+def _embed(method, folder, params, state, batch):
+    """`method.embed`; ValueError where the run has never measured its sounds."""
+    import flax.errors
+
+    try:
+        return method.embed(params, state, batch)
+    except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeVariableNotFoundError) as error:
+        raise ValueError(
+            f"{folder} lacks the mean and deviation of its spectrograms: port it with --sound, "
+            f"or use --only video ({error})"
+        ) from error
+
+
+def _by_file(batches, files, each):
+    """Batches of `each` files, and None for each further file, so that a bar counts files."""
+    for batch in batches:
+        yield batch
+        yield from [None] * (min(each, files) - 1)
+        files -= each
 
 
 def averaged(clips) -> dict:

@@ -1,10 +1,11 @@
-"""How fast clips are made: the whole data pipeline against the bare decoding of the same clips.
+"""How fast clips are made: files and shards, against a plain PyAV loop and against bare decoding.
 
-Bare decoding is the plain PyAV loop one would write: seek to the key frame, decode, turn
-the wanted frames into arrays; decode the sound of the window and resample it.  The
-pipeline also crops, flips, jitters and makes batches.  All sides are measured by the
-processor time they use and take turns, so that a busy machine slows them alike; the
-ratio is that of the medians, above 1 where the whole pipeline is faster than the loop.
+A clip is 8 frames of short side 128 and 2 s of sound at 24 kHz.  The plain loop is what one
+would write: seek to the key frame, decode, turn the wanted frames into arrays and scale them;
+decode the sound of the window and resample it.  Bare decoding is avjax.data.decode and nothing
+else.  The pipeline also draws what the device is to do (crop, flip, color), lays frames on the
+canvas and makes batches, with Grain or in a plain loop.  All sides take turns and are measured by
+the processor time that they use, so a busy machine slows them alike; ratios are of medians.
 
     PYTHONPATH=. python benchmarks/data.py                   # 340 x 256, H.264 and AAC, rendered
     PYTHONPATH=. python benchmarks/data.py --root ~/videos   # or a folder of videos
@@ -21,10 +22,22 @@ import av
 import cv2
 import numpy as np
 
-from avjax.data import audio, clips, decode, folder, pipeline, video
+from avjax.data import (
+    audio,
+    clips,
+    decode,
+    folder,
+    pieces,
+    pipeline,
+    preparing,
+    reading,
+    shards,
+    shardwriter,
+    video,
+)
 from avjax.data.source import Source
 
-RATE, FPS = 24_000, 16
+RATE, FPS, SIDE = 24_000, 16, 128
 
 
 def render(path, gop, seconds, seed, height=256, width=340, fps=30, rate=48_000):
@@ -61,11 +74,11 @@ def plain(path, video_start, audio_start, frames, samples):
         images, last = [], None
         for frame in file.decode(stream):
             while len(images) < frames and last is not None and frame.time > times[len(images)]:
-                images.append(last.to_ndarray(format="rgb24"))
+                images.append(small(last.to_ndarray(format="rgb24")))
             last = frame
             if len(images) == frames:
                 break
-        images += [last.to_ndarray(format="rgb24")] * (frames - len(images))
+        images += [small(last.to_ndarray(format="rgb24"))] * (frames - len(images))
         stream = file.streams.audio[0]
         file.seek(int(audio_start / stream.time_base), stream=stream)
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
@@ -77,6 +90,11 @@ def plain(path, video_start, audio_start, frames, samples):
             if got >= samples:
                 break
     return np.stack(images), np.concatenate(wave)[:samples]
+
+
+def small(image):
+    scale = SIDE / min(image.shape[:2])
+    return cv2.resize(image, (round(image.shape[1] * scale), round(image.shape[0] * scale)))
 
 
 def windows(paths, clip_count, seed):
@@ -98,44 +116,104 @@ def windows(paths, clip_count, seed):
     return tuple(records)
 
 
-def seconds_a_clip(records, view, transforms, batch_size, workers):
-    """Processor seconds a clip: (the whole pipeline, its decoding alone, the plain loop)."""
-    times, source = [], Source("benchmark", records)
-    steps = len(records) // batch_size
-    begin = time.process_time()
-    for batch in pipeline.train(
-        source, view, transforms, batch_size, 0, stop=steps, workers=workers
+def prepared(place, records):
+    """The shards of the files of `records`, all their frames; a source with the same windows."""
+    paths = sorted({record["path"] for record in records})
+    whole = Source("benchmark", tuple(dict(path=path) for path in paths))
+    made = preparing.shards_of(str(place), "benchmark", "/", {"train": whole})
+    kept = pieces.Settings(SIDE, 0.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
+    preparing.claim(str(place), kept, made)
+    for number in range(len(made)):
+        shardwriter.write(made, kept, (), number, {}, lambda path: None)
+    preparing.finish(
+        str(place), "benchmark", "/", {"train": whole}, kept, made, preparing.rows_of(made)
+    )
+    source = shards.make(str(place), "train")
+    row = {record["path"]: i for i, record in enumerate(source.records)}
+
+    def read(i, view, rngs):
+        # A clip of its own record of two seconds, out of the ten of the file.
+        at = lambda info, rng: [(records[i]["start"] + 0.75, records[i]["start"])]
+        return source.read(row[records[i]["path"]], view._replace(windows=at), rngs)
+
+    return Source("shards", records, read=read)
+
+
+def sides(records, kept, view, transforms, batch_size):
+    """{name: a function that makes all clips}."""
+    source, steps = Source("files", records), len(records) // batch_size
+
+    def loop():
+        for record in records:
+            plain(
+                record["path"], record["start"] + 0.75, record["start"], view.frames, view.samples
+            )
+
+    def bare():
+        for record in records:
+            with decode.open_media(record["path"]) as media:
+                decode.frames(media, record["start"] + 0.75, view.frames, view.fps, SIDE)
+                decode.sound(media, record["start"], view.samples, view.rate)
+
+    def batches(source, workers=0):
+        args = source, view, transforms, batch_size
+        for batch in pipeline.train(*args, seed=0, stop=steps, workers=workers):
+            assert batch["mask"].all()
+
+    def without_grain(source):
+        for first in range(0, len(records), batch_size):
+            examples = []
+            for row in range(first, first + batch_size):
+                rngs = [np.random.default_rng([0, row])]
+                clip, fault = reading.attempt(
+                    source, row, view, transforms, rngs, True, {}, lambda row: None
+                )
+                assert fault is None
+                examples.append(clip)
+            for name in examples[0]:
+                np.concatenate([example[name] for example in examples])
+
+    return {
+        "PyAV loop": loop,
+        "bare decoding": bare,
+        "files": lambda: batches(source),
+        "files, no Grain": lambda: without_grain(source),
+        "shards": lambda: batches(kept),
+        "shards, no Grain": lambda: without_grain(kept),
+    }, {"threads": lambda: batches(kept), "processes": lambda: batches(kept, workers=2)}
+
+
+def measure(name, records, place, options):
+    view = clips.even(options.frames, FPS, 2.0, RATE, count=1, short_side=SIDE)
+    transforms = video.augment(canvas=(SIDE, 228)), audio.gain()
+    kept = prepared(place, records)
+    ours, walls = sides(records, kept, view, transforms, options.batch_size)
+    used, passed = {side: [] for side in ours}, {side: [] for side in walls}
+    for _ in range(options.rounds + 1):
+        for side, work in ours.items():
+            begin = time.process_time()
+            work()
+            used[side].append((time.process_time() - begin) / len(records))
+        for side, work in walls.items():
+            begin = time.perf_counter()
+            work()
+            passed[side].append((time.perf_counter() - begin) / len(records))
+    # The first turn brings files into memory, and imports.
+    middle = {side: statistics.median(times[1:]) for side, times in (used | passed).items()}
+    print(f"\n{name}: clips a second and core")
+    for side in ours:
+        print(f"  {side:18} {1 / middle[side]:8.1f}")
+    for one, other in (
+        ("files", "PyAV loop"),
+        ("bare decoding", "PyAV loop"),
+        ("files", "bare decoding"),
+        ("files", "files, no Grain"),
+        ("shards", "shards, no Grain"),
+        ("shards", "PyAV loop"),
     ):
-        assert batch["mask"].all()
-    times.append(time.process_time() - begin)
-    begin = time.process_time()
-    for record in records:
-        with decode.open_media(record["path"]) as media:
-            decode.frames(media, record["start"] + 0.75, view.frames, view.fps)
-            decode.sound(media, record["start"], view.samples, view.rate)
-    times.append(time.process_time() - begin)
-    begin = time.process_time()
-    for record in records:
-        plain(record["path"], record["start"] + 0.75, record["start"], view.frames, view.samples)
-    times.append(time.process_time() - begin)
-    return [seconds / len(records) for seconds in times]
-
-
-def measure(name, records, options):
-    view = clips.even(options.frames, FPS, 2.0, RATE, count=1)  # Where the records say.
-    transforms = (
-        video.augment(),
-        video.applied(options.size),
-        audio.gain(),
-    )
-    args = records, view, transforms, options.batch_size, None
-    seconds_a_clip(*args)  # Files into memory, imports.
-    rounds = [seconds_a_clip(*args) for _ in range(options.rounds)]
-    whole, bare, loop = (statistics.median(column) for column in zip(*rounds))
-    print(
-        f"{name:12} {1 / whole:10.1f} {1 / bare:10.1f} {1 / loop:10.1f} {loop / whole:8.2f}",
-        flush=True,
-    )
+        print(f"  {one} / {other}: {middle[other] / middle[one]:.2f}")
+    print("  shards by the clock, clips a second, two processes and as many threads as cores:")
+    print("   ", ", ".join(f"{side} {1 / middle[side]:.0f}" for side in walls), flush=True)
 
 
 def main():
@@ -146,22 +224,22 @@ def main():
     parser.add_argument("--clips", type=int, default=48, help="clips a round (default 48)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips a batch (default 16)")
     parser.add_argument("--frames", type=int, default=8, help="frames a clip (default 8)")
-    parser.add_argument("--size", type=int, default=112, help="pixels of the crop (default 112)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of all (default 5)")
     options = parser.parse_args()
+    options.clips -= options.clips % options.batch_size
     cv2.setNumThreads(1)
-    print("Clips a second and core (medians), two seconds of sound and", options.frames, "frames")
-    print(f"{'':12} {'pipeline':>10} {'decoding':>10} {'PyAV loop':>10} {'ratio':>8}")
-    if options.root:
-        paths = [record["path"] for record in folder.make(options.root, "all")]
-        measure("root", windows(paths, options.clips, 0), options)
-        return
     with tempfile.TemporaryDirectory() as place:
+        if options.root:
+            paths = [record["path"] for record in folder.make(options.root, "all")]
+            records = windows(paths, options.clips, 0)
+            measure(options.root, records, pathlib.Path(place, "shards"), options)
+            return
         for gop in (250, 12):
             paths = [pathlib.Path(place, f"{gop}_{seed}.mp4") for seed in range(3)]
             for seed, path in enumerate(paths):
                 render(path, gop, seconds=10, seed=seed)
-            measure(f"GOP {gop}", windows(paths, options.clips, gop), options)
+            records = windows(paths, options.clips, gop)
+            measure(f"GOP {gop}", records, pathlib.Path(place, f"shards{gop}"), options)
 
 
 if __name__ == "__main__":

@@ -326,3 +326,26 @@ def test_a_media_error_survives_pickling():
 
     error = pickle.loads(pickle.dumps(decode.MediaError("/a.mp4", "is odd")))
     assert (error.path, error.reason, str(error)) == ("/a.mp4", "is odd", "/a.mp4: is odd")
+
+
+def test_two_channels_are_left_and_right(tmp_path):
+    waves = click(2.0, 48000, (0.5,)), click(2.0, 48000, (1.5,))
+    with av.open(str(tmp_path / "wide.mkv"), "w") as file:
+        stream = file.add_stream("flac", rate=48000, layout="stereo")
+        both = np.ascontiguousarray(np.stack(waves, 1).reshape(1, -1))
+        frame = av.AudioFrame.from_ndarray(both, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = 48000, 0
+        file.mux([*stream.encode(frame), *stream.encode(None)])
+    narrow = render(tmp_path / "narrow.wav", wave=waves[0], codecs=(None, "pcm_s16le"))
+    with decode.open_media(str(tmp_path / "wide.mkv")) as media:
+        sides = decode.sound(media, 0.25, 40000, 24000, channels=2)
+        mono = decode.sound(media, 0.25, 40000, 24000)
+    assert sides.shape == (40000, 2) and mono.shape == (40000,)
+    np.testing.assert_allclose(np.abs(sides).argmax(0) / 24000, (0.25, 1.25), atol=0.002)
+    np.testing.assert_allclose(sides.mean(1), mono, atol=1)
+    with decode.open_media(narrow) as media:
+        sides = decode.sound(media, 0.0, 48000, 48000, channels=2)
+        np.testing.assert_array_equal(sides[:, 0], sides[:, 1])
+        np.testing.assert_array_equal(sides[:, 0], decode.sound(media, 0.0, 48000, 48000))
+        with pytest.raises(ValueError, match="channels=6"):
+            decode.sound(media, 0.0, 48000, 48000, channels=6)

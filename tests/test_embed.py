@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from avjax import checkpoint, embed, sharding, train
+from avjax import checkpoint, embed, port, sharding, train
 from avjax.build import build
 from avjax.data import pipeline
-from tests import tiny
+from avjax.ported import convert, names
+from tests import tiny, torchfile
 
 FILES = 4
 
@@ -85,15 +86,44 @@ def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
 
 
 def test_a_folder_of_sounds_needs_no_picture(run, tmp_path):
-    (tmp_path / "sounds").mkdir()
-    for i in range(3):
-        with wave.open(str(tmp_path / "sounds" / f"{i}.wav"), "wb") as file:
-            file.setnchannels(1), file.setsampwidth(2), file.setframerate(8000)
-            tone = 9000 * np.sin(np.arange(12_000) * (i + 1) / 10)
-            file.writeframes(tone.astype(np.int16).tobytes())
+    sounds(tmp_path / "sounds")
     found = called(tmp_path / "x.npz", run, tmp_path / "sounds")
     assert found["audio_features"].shape == (3, 8) and "video_features" not in found
     assert np.abs(found["audio_features"][0] - found["audio_features"][1]).max() > 0
+
+
+def sounds(folder, rate=8000, count=12_000):
+    """Writes three tones."""
+    folder.mkdir()
+    for i in range(3):
+        with wave.open(str(folder / f"{i}.wav"), "wb") as file:
+            file.setnchannels(1), file.setsampwidth(2), file.setframerate(rate)
+            tone = 9000 * np.sin(np.arange(count) * (i + 1) / 10)
+            file.writeframes(tone.astype(np.int16).tobytes())
+    return folder
+
+
+def test_ported_weights_give_features_of_sounds(tmp_path):
+    spec = dict(fn="avjax.nets.cnn14.Cnn14", embedding=8, width=2)
+    net = build(spec)
+    tree = jax.eval_shape(lambda: net.init(jax.random.key(0), np.zeros((1, 64, 64)), train=False))
+    rng = np.random.default_rng(0)
+    arrays = {p: rng.random(leaf.shape, np.float32) for p, leaf in convert.flat(tree).items()}
+    state = convert.give(convert.nested(arrays), names.of(spec))
+    torchfile.save(tmp_path / "x.pth", dict(model=state))
+    port.port("panns", tmp_path / "x.pth", tmp_path / "run")
+    found = called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds", 32_000))
+    assert found["audio_features"].shape == (3, 8) and np.isfinite(found["audio_features"]).all()
+
+
+def test_sounds_that_were_never_measured_are_named(run, tmp_path):
+    """As with AVID's weights, whose file lacks the statistics of its spectrograms."""
+    saved = checkpoint.newest(run)
+    saved["state"]["stats"].pop("sound")
+    port.save(tmp_path / "run", saved["params"], saved["state"])
+    shutil.copy(run / "config.json", tmp_path / "run")
+    with pytest.raises(SystemExit, match="port it with --sound, or use --only video"):
+        called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds"))
 
 
 def test_parquet_holds_the_same(run, videos, tmp_path):

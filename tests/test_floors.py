@@ -17,12 +17,13 @@ FLOORS = [
         "logs",
         "workdirs",
         "masks",
+        "ported",
     },
     {"methods", "evals"},
     {"train", "report"},
-    {"main", "plan", "ablate", "trial", "cost", "prepare"},
+    {"main", "plan", "ablate", "trial", "cost", "prepare", "port", "embed"},
 ]
-SIDEWAYS = {"nets", "data", "evals", "report", "main"}
+SIDEWAYS = {"nets", "data", "ported", "evals", "report", "main"}
 
 
 def imports(path):

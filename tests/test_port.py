@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from avjax import checkpoint, port, sharding, train
+from avjax import checkpoint, port, train
 from avjax.build import build
 from avjax.ported import avid, convert, names, sources, tensors
 from avjax.types import TrainState
@@ -375,45 +375,44 @@ def test_a_refused_file_leaves_no_run(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
-@pytest.fixture(scope="module")
-def begun(ported, world, tmp_path_factory):
-    """The state with which a small run of Cross-AVID starts that has the ported nets."""
-    config = tiny.config(world, steps=1, evals={}, init_from=str(ported[0]))
-    model = json.loads((ported[0] / "config.json").read_text())["method"]["model"]
-    model["fronts"]["audio"] |= dict(window=256, hop=80)
-    config["method"]["model"] = model
-    config["optimizer"] = dict(fn="optax.adam", learning_rate=0.1)
-    mesh, folder = sharding.mesh(jax.devices()[:1]), tmp_path_factory.mktemp("begun")
-    with jax.set_mesh(mesh), checkpoint.manager(folder, 1) as checkpoints:
-        data = build(config["data"]["train"]) | dict(batch_size=8, seed=0, workers=0)
-        return train.start(config, train.made(config), data, mesh, checkpoints)[0]
-
-
 def same(one, other):
-    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), one, other))
+    """Two trees are equal, wherever they are."""
+    return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other))
 
 
-def test_a_run_starts_from_ported_weights(ported, begun):
-    """Parameters and batch statistics; the spectrogram's are measured on the run's own sound."""
+def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path):
+    config = tiny.config(world, steps=1, evals={})
+    config["data"]["train"]["workers"] = 0
+    first = train.run(config, tmp_path / "first")
+    config["init_from"] = str(tmp_path / "first")
+    config |= dict(seed=1, optimizer=dict(fn="optax.sgd", learning_rate=0.0))
+    second = train.run(config, tmp_path / "second")
+    assert same(first.params, second.params) and int(second.step) == 1
+
+
+@pytest.fixture(scope="module")
+def blank(ported):
+    """The state of a run of the ported nets, all zeros."""
     saved = checkpoint.newest(ported[0])
-    assert same(begun.params, jax.device_get(saved["params"]))
-    stats = [s["stats"]["batch_stats"] for s in (begun.state, jax.device_get(saved["state"]))]
-    assert same(*stats)
-    assert begun.state["stats"]["sound"]["fronts_audio"] and int(begun.step) == 0
-    moments = [leaf for leaf in jax.tree.leaves(begun.opt) if leaf.ndim]
-    assert len(moments) == 2 * len(jax.tree.leaves(begun.params))
+    zeros = jax.tree.map(jnp.zeros_like, dict(params=saved["params"], state=saved["state"]))
+    return TrainState(saved["step"], saved["rng"], zeros["params"], (), zeros["state"])
 
 
-def test_parts_of_ported_weights_go_where_they_are_sent(ported, begun):
-    """One net alone, and from one place to another; all else stays."""
-    blank = begun.replace(params=jax.tree.map(jnp.zeros_like, begun.params))
-    one = "params/encoders_audio"
-    ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=(one,)))
-    assert same(ts.params["encoders_audio"], begun.params["encoders_audio"])
-    assert same(ts.params["encoders_video"], blank.params["encoders_video"])
+def test_a_folder_alone_gives_all_that_the_nets_keep(ported, blank):
+    """The memories, which are of another list of videos, are only given on request."""
+    ts, saved = checkpoint.begun(blank, str(ported[0])), checkpoint.newest(ported[0])
+    assert same(ts.params, saved["params"]) and same(ts.state["stats"], saved["state"]["stats"])
+    assert same(ts.state["memory"], blank.state["memory"])
+    ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=("state/memory/audio",)))
+    assert same(ts.state["memory"]["audio"], saved["state"]["memory"]["audio"])
+    assert same(ts.params, blank.params)
+
+
+def test_parts_go_where_they_are_sent(ported, blank):
     paths = {"params/heads_audio": "params/heads_video"}
     ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=paths))
-    assert same(ts.params["heads_audio"], begun.params["heads_video"])
+    assert same(ts.params["heads_audio"], checkpoint.newest(ported[0])["params"]["heads_video"])
+    assert same(ts.params["encoders_video"], blank.params["encoders_video"])
 
 
 def test_weights_of_another_net_are_named(ported):

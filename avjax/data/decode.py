@@ -1,4 +1,4 @@
-"""Bytes of a media file -> frames and waveform, on one clock; with media, all that knows a codec.
+"""Bytes of a media file -> frames; with media and waveform, all that knows a codec.
 
 All times are seconds on the file's own clock: a packet's time stamp times its time
 base, nothing subtracted.  Sound and picture of one clip are so in step whatever
@@ -7,33 +7,25 @@ their start times, edit lists or encoder delays are.
 
 import math
 
-import av
 import numpy as np
-from av.audio.resampler import AudioResampler
 from av.video.reformatter import VideoReformatter
 
-from avjax.data.media import (  # noqa: F401 (decode.open_media is the door to both)
-    MAX_BYTES,
+from avjax.data.media import (  # noqa: F401 (this is the door to all of it)
     MAX_PIXELS,
     Info,
     Media,
     MediaError,
+    check_whole,
     named,
     open_media,
-    packets,
     packets_until,
     seek_points,
 )
+from avjax.data.waveform import sound  # noqa: F401
 
 # Decoders in which "not a reference" means that no other frame needs it.  In HEVC it
 # holds within a temporal layer only, so its frames are all decoded.
 SKIPPABLE = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
-# Sound is decoded from this long before the wanted start: Opus needs 80 ms to settle,
-# MP3 borrows bits from up to nine frames (235 ms) before.
-PREROLL = 0.25
-MAX_RATE = 768_000
-MAX_CHANNELS = 64
-CUT_SHORT = 0.5  # Seconds that may be missing of what the header promises.
 
 
 def frames(media, start, count, fps, short_side=None):
@@ -55,46 +47,6 @@ def frames(media, start, count, fps, short_side=None):
         raise MediaError(media.path, f"no frame can be decoded at {start:.3f} s")
 
 
-def sound(media, start, samples, rate, channels=1):
-    """Mono sound from `start` on, int16 [samples] at `rate`; silence where the file has none.
-
-    Sample k of the file's clock at `rate` is the same whatever clip it is asked for in,
-    so `start` counts to the nearest sample.
-    """
-    if media.audio is None:
-        raise MediaError(media.path, "has no sound")
-    if media.audio.channels > MAX_CHANNELS:
-        raise MediaError(media.path, f"has {media.audio.channels} channels; at most {MAX_CHANNELS}")
-    with named(media.path):
-        for point in seek_points(start - PREROLL, media.info.audio_start):
-            pieces = _pieces(media, point, start + samples / rate + 0.05)
-            if pieces and pieces[0][0] <= start:
-                break
-        end = pieces[-1][0] + pieces[-1][1].shape[1] / pieces[-1][2] if pieces else -math.inf
-        _check_whole(media, start + samples / rate, end, media.info.audio_end)
-        if not pieces:
-            return np.zeros(samples, np.int16)
-        native = pieces[0][2]
-        if native > MAX_RATE or any(piece[2] != native for piece in pieces):
-            raise MediaError(media.path, f"has no one sampling rate up to {MAX_RATE} Hz")
-        # The line begins where both clocks, the file's and the wanted one, have a sample.
-        common = math.gcd(native, rate)
-        tick = math.floor((start - 0.02) * common)
-        skip = round(start * rate) - tick * (rate // common)
-        length = math.ceil((skip + samples) * native / rate) + native // 50
-        wave = _resample(_line_up(pieces, tick / common, native, length), native, rate)
-        wave = wave[skip : skip + samples]
-        wave = np.pad(wave, (0, samples - len(wave)))
-        return np.clip(np.rint(wave * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def _check_whole(media, wanted, end, promised):
-    """Raises if the data end at `end` seconds though the header promises what is wanted."""
-    if media.exact and end < min(wanted, promised) - CUT_SHORT:
-        end = "at once" if end == -math.inf else f"at {end:.3f} s"
-        raise MediaError(media.path, f"is cut short: ends {end}, not at {promised:.3f} s")
-
-
 def _check_size(media, width, height):
     if width * height > MAX_PIXELS:
         raise MediaError(media.path, f"{width} x {height} pixels; at most {MAX_PIXELS}")
@@ -113,7 +65,7 @@ def _shown(media, times, point):
     counted = media.container.format.name == "avi"
     found, end = packets_until(media, stream, point, times[-1] + slack)
     if end is not None:
-        _check_whole(media, times[-1], end, media.info.video_end)
+        check_whole(media, times[-1], end, media.info.video_end)
     if point is not None:  # What comes before a key frame cannot be decoded.
         found = found[next((i for i, p in enumerate(found) if p.is_keyframe), len(found)) :]
     stamps = [p.dts if counted else p.pts for p in found if not p.is_discard]
@@ -158,8 +110,11 @@ def _choose(decoded, times, base, stamps, from_start):
 def _decode(context, found, wanted):
     """Yields the frames of packets; those not `wanted` only if others refer to them."""
     skippable = wanted is not None and context.name in SKIPPABLE
+    skipped = None
     for packet in found:
-        context.skip_frame = "NONREF" if skippable and packet.pts not in wanted else "DEFAULT"
+        skip = "NONREF" if skippable and packet.pts not in wanted else "DEFAULT"
+        if skip != skipped:
+            context.skip_frame = skipped = skip
         yield from context.decode(packet)
     yield from context.decode(None)
 
@@ -197,79 +152,3 @@ def _upright(image, frame):
     if abs(a) + abs(d) < abs(b) + abs(c):  # (x, y) is shown at (a x + c y, b x + d y).
         image, a, d = image.swapaxes(0, 1), c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-
-
-def _pieces(media, point, end):
-    """Decoded sound from the seek point to `end`: a list of (time, [channels, n], rate)."""
-    context, pieces, size = media.audio.codec_context, [], 0
-    following = media.info.audio_start  # When the next frame begins if it does not say.
-    for packet in packets(media, media.audio, point):
-        try:
-            decoded = context.decode(packet)
-        except av.error.InvalidDataError:
-            if pieces:
-                raise
-            continue  # Right after a seek some decoders miss what came before.
-        for frame in decoded:
-            time = following if frame.time is None else frame.time
-            following = time + frame.samples / frame.sample_rate
-            array = _packed(frame).to_ndarray()
-            if len(array) == 1:  # One channel, or all of them in turn.
-                array = array.reshape(frame.samples, -1).T
-            pieces.append((time, array, frame.sample_rate))
-            size += array.nbytes
-            if size > MAX_BYTES:
-                raise MediaError(media.path, f"has more than {MAX_BYTES} bytes of sound in a clip")
-        if following > end:
-            break
-    return pieces
-
-
-def _packed(frame):
-    """An AVFrame of sound that PyAV can read: of more than 8 planes it reads past the last."""
-    if not frame.format.is_planar or frame.layout.nb_channels <= 8:
-        return frame
-    (frame,) = AudioResampler(frame.format.packed, frame.layout).resample(frame)
-    return frame
-
-
-def _line_up(pieces, start, rate, length):
-    """Pieces -> one float32 [length] from `start` seconds on, mono; zeros in the gaps."""
-    line, runs, following = np.zeros(length, np.float32), [], -math.inf
-    for time, samples, _ in pieces:
-        at = round((time - start) * rate)
-        # Containers that count milliseconds put frames a few samples off: those are no gaps.
-        if abs(at - following) <= 0.003 * rate and len(samples) == len(runs[-1][1][0]):
-            at = following
-            runs[-1][1].append(samples)
-        else:
-            runs.append((at, [samples]))
-        following = at + samples.shape[1]
-    for at, parts in runs:
-        samples = np.concatenate(parts, axis=1)
-        low, high = max(at, 0), min(at + samples.shape[1], length)
-        if low < high:
-            line[low:high] = _mono(samples[:, low - at : high - at])
-    return line
-
-
-def _mono(samples):
-    """[channels, n] of any sample type -> float32 [n] in [-1, 1], the mean of the channels."""
-    kind = samples.dtype
-    mean = samples.sum(axis=0, dtype=np.float32) / np.float32(len(samples))
-    if kind == np.uint8:
-        return (mean - 128.0) / 128.0
-    if kind.kind == "i":
-        return mean / -float(np.iinfo(kind).min)
-    return np.where(np.isfinite(mean), mean, np.float32(0))
-
-
-def _resample(wave, native, rate):
-    """float32 [n] at `native` Hz -> float32 [m] at `rate` Hz, the delay of the filter removed."""
-    if native == rate:
-        return wave
-    frame = av.AudioFrame.from_ndarray(wave[None], format="flt", layout="mono")
-    frame.sample_rate = native
-    resampler = AudioResampler(format="flt", layout="mono", rate=rate)
-    parts = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([part.to_ndarray()[0] for part in parts])

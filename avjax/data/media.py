@@ -20,6 +20,7 @@ CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,flac,mp3,aac"
 MAX_PIXELS = 4096 * 4096
 MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames a second.
 MAX_BYTES = 2**28  # Of these packets, and of the sound of a clip before it is mixed down.
+CUT_SHORT = 0.5  # Seconds that may be missing of what the header promises.
 MAX_STREAMS = 100
 # Seeks that land too late (MPEG-TS, broken indices) are tried again from farther back.
 BACK = (0.0, 2.0, 20.0)
@@ -163,6 +164,13 @@ def stamp_of(media, packet):
     # AVI keeps no times of showing; what stands there is a guess, a frame too late in H.264.
     guessed = packet.pts is None or media.container.format.name == "avi"
     return packet.dts if guessed else packet.pts
+
+
+def check_whole(media, wanted, end, promised):
+    """Raises if the data end at `end` seconds though the header promises what is wanted."""
+    if media.exact and end < min(wanted, promised) - CUT_SHORT:
+        end = "at once" if end == -math.inf else f"at {end:.3f} s"
+        raise MediaError(media.path, f"is cut short: ends {end}, not at {promised:.3f} s")
 
 
 def _pick(streams):

@@ -13,7 +13,7 @@ import os
 import cv2
 import numpy as np
 
-from avjax.data import decode, folder, listing
+from avjax.data import decode, example, folder, listing
 from avjax.data.clips import cut, silence, within
 from avjax.data.source import NoRecords, Source
 
@@ -49,7 +49,9 @@ def make(root, split, splits=None, fold=1, quarantine=None, need=()):
     )
     read = functools.partial(_read, os.path.abspath(root), told, tuple(rows))
     listed = None if splits else told["splits"][split]["listed"]
-    return Source(f"{told['name']}/{split}", records, tuple(told["classes"]), read, listed, there - len(rows))
+    return Source(
+        f"{told['name']}/{split}", records, tuple(told["classes"]), read, listed, there - len(rows)
+    )
 
 
 def _rows(root, told, split, chosen):
@@ -90,7 +92,8 @@ def _read(root, told, rows, row, view, rngs):
     def piece(number):
         if number not in pieces:
             file = told["splits"][record["split"]]["template"].format(record["shard"])
-            pieces[number] = _example(os.path.join(root, file), record["first"] + number)
+            data = _reader(os.path.join(root, file)).read([record["first"] + number])[0]
+            pieces[number] = example.features(data)
         return pieces[number]
 
     def frames(start):
@@ -119,7 +122,7 @@ def _frames(root, record, info, piece, start, view, short_side):
     inside = max(1, int(np.sum(times < record["video_end"] - late)))
     times = times[np.arange(len(times)) % inside]
     at = np.searchsorted(stamps, times + late, side="right") - 1
-    lists = [_feature(part, "video") for part in parts]
+    lists = [part["video"] for part in parts]
     firsts = np.cumsum([0, *map(len, lists)])
     out, done = None, {}
     for k, i in enumerate(at.tolist()):
@@ -145,8 +148,8 @@ def _sound(record, piece, start, view, rate):
     """As decode.sound: samples of the file's clock, silence where the file has none."""
     low, out = round(start * rate), silence(view)
     for number in _pieces(record, start, start + view.samples / rate):
-        first = _feature(piece(number), "audio_first")[0]
-        kept = np.frombuffer(_feature(piece(number), "audio")[0], np.int16)
+        first = piece(number)["audio_first"][0]
+        kept = np.frombuffer(piece(number)["audio"][0], np.int16)
         kept = kept.reshape(-1, record["channels"])
         here = slice(max(low, first), min(low + view.samples, first + len(kept)))
         if here.start < here.stop:
@@ -172,20 +175,8 @@ def _image(packed, short_side):
     return image
 
 
-def _stamps(example):
-    return np.frombuffer(_feature(example, "video_times")[0], np.float64)
-
-
-def _feature(example, name):
-    feature = example.features.feature[name]
-    return (feature.bytes_list if feature.HasField("bytes_list") else feature.int64_list).value
-
-
-def _example(path, position):
-    """One example of a shard, its bytes not yet looked at."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    return tf_example_pb2.Example.FromString(_reader(path).read([position])[0])
+def _stamps(part):
+    return np.frombuffer(part["video_times"][0], np.float64)
 
 
 @functools.lru_cache(maxsize=OPEN)

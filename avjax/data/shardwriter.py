@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avjax.data import decode, doctor
+from avjax.data import decode, doctor, example
 from avjax.data.clips import within
 from avjax.data.pieces import cuts_of, ends_of, pieces
 
@@ -73,7 +73,9 @@ def features_of(settings, classes):
     import tensorflow_datasets as tfds
 
     shape = (None,) if settings.channels == 1 else (None, settings.channels)
-    image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg" if settings.quality else "png")
+    image = tfds.features.Image(
+        shape=(None, None, 3), encoding_format="jpeg" if settings.quality else "png"
+    )
     times = tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding="bytes")
     return tfds.features.FeaturesDict(
         {
@@ -114,8 +116,9 @@ def _examined(root, record, row, settings, features, writer, announce):
                 announce(path)  # A long video is at work, not hung.
                 if features is not None:
                     piece["video"] = [io.BytesIO(jpeg) for jpeg in piece["video"]]
-                    example = piece | known | dict(piece=number, pieces=len(cuts) - 1)
-                    sizes.append(spool.write(_serialized(features, example)))
+                    fields = piece | known | dict(piece=number, pieces=len(cuts) - 1)
+                    data = features.serialize_example(fields)
+                    sizes.append(spool.write(example.ordered(data)))
         except decode.MediaError as error:
             notes["found"].append("corrupt")
             reason = error.reason
@@ -130,14 +133,6 @@ def _examined(root, record, row, settings, features, writer, announce):
     if not found:
         notes.pop("thumb", None)  # Kept for the report, of those that it shows.
     return told | notes | dict(found=found or ["good"], reason=reason)
-
-
-def _serialized(features, example):
-    """An example as TFDS writes it, its features in the same order each time."""
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    data = tf_example_pb2.Example.FromString(features.serialize_example(example))
-    return data.SerializeToString(deterministic=True)
 
 
 def _writer(path):

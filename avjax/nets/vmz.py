@@ -21,10 +21,11 @@ from avjax.nets.r2plus1d import BLOCKS
 from avjax.nets.split import Split, middle
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+caffe2 = batch(epsilon=1e-3)
 THREE, STEM = (3, 3, 3), (3, 7, 7)
 
 
-def r2plus1d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=batch(epsilon=1e-3)):
+def r2plus1d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=caffe2):
     """VMZ's R(2+1)D, the video net of XDC (https://arxiv.org/abs/1911.12667).
 
     33,165,639 parameters; GMACs: 20.7 at 8x112x112, 41.5 at 16x112x112, 83.0 at 8x224x224.

@@ -8,7 +8,7 @@ or after.  Nothing is ever unpacked, so no name can become a path.
 import struct
 from typing import NamedTuple
 
-MEMBERS = 100_000  # More tensors than any network here has.
+MEMBERS = 50_000  # More tensors than any network here has.
 
 # The format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 LOCAL = struct.Struct("<4s5H3I2H")
