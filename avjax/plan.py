@@ -1,5 +1,6 @@
 """What a run is going to do: its datasets tried, its parameters counted, before the first step."""
 
+import functools
 import json
 import math
 
@@ -9,6 +10,7 @@ from avjax import sharding, train
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import found
+from avjax.nets.macs import gmacs
 
 
 def check(config: dict) -> dict:
@@ -55,21 +57,36 @@ def describe(config: dict, batches: dict) -> str:
         method = train.made(config)
         source = build(config["data"]["train"]["source"])
         size = len(source)
+        shapes = {
+            k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batches["data.train"].items()
+        }
         params, state = jax.eval_shape(
-            lambda rng, batch: method.init(rng, batch, size),
-            jax.random.key(0),
-            {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batches["data.train"].items()},
+            lambda rng, batch: method.init(rng, batch, size), jax.random.key(0), shapes
         )
     lines = ["config:", json.dumps(config, indent=2), "", "batches (of this host):"]
     for key, batch in batches.items():
-        shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
-        lines.append(f"  {key}: {shapes}")
+        arrays = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
+        lines.append(f"  {key}: {arrays}")
     lines += ["", f"training examples: {size} ({source.name}: {found(source)})", "parameters:"]
     lines += [f"  {name}: {count(part):,}" for name, part in params.items()]
     lines += [f"  all: {count(params):,}", f"state, not trained: {count(state):,}", ""]
+    for name, macs in encoders(config, shapes):
+        lines.append(f"encoder of {name}: {macs:.3f} GMACs an example")
     kind = mesh.devices.flat[0].device_kind
     lines.append(f"mesh: {dict(mesh.shape)} of {kind} ({jax.default_backend()})")
     return "\n".join(lines)
+
+
+def encoders(config: dict, batch: dict):
+    """Yields (modality, GMACs of an example) for the encoders of a method that has towers."""
+    model = build(config["method"].get("model", {}))
+    if "on_device" in config:
+        batch = jax.eval_shape(build(config["on_device"]), batch)
+    for name, net in getattr(model, "encoders", {}).items():
+        x = jax.ShapeDtypeStruct((1, *batch[name].shape[1:]), batch[name].dtype)
+        front = functools.partial(model.fronts[name].init_with_output, train=False)
+        x, _ = jax.eval_shape(front, jax.random.key(0), x)
+        yield name, gmacs(net, x.shape, x.dtype)
 
 
 def count(tree) -> int:

@@ -32,7 +32,7 @@ def videos() -> dict:
 
 
 def own(data) -> dict:
-    """A source of one's own videos, that follows the keys of `data`, which are those of `videos`."""
+    """A source of one's own videos, that follows the keys of `data`, those of `videos`."""
     keys = ("root", "splits", "fold", "quarantine")
     return dict(fn=data.get_ref("source"), **{key: data.get_ref(key) for key in keys})
 

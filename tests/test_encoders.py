@@ -106,6 +106,19 @@ def parameters(net, shape):
     return sum(int(np.prod(s)) for p, s in shapes(net, shape).items() if p.startswith("params"))
 
 
+def fresh(net, *args):
+    """Variables of a new net, drawn by NumPy: `init` takes XLA many times as long to compile."""
+    tree = jax.eval_shape(lambda: net.init(jax.random.key(0), *args, False))
+    rs, flat = np.random.RandomState(0), {}
+    for path, leaf in flatten_dict(tree).items():
+        if path[-1] == "kernel":
+            value = rs.standard_normal(leaf.shape) * np.prod(leaf.shape[:-1]) ** -0.5
+        else:
+            value = np.full(leaf.shape, float(path[-1] in ("scale", "var")))
+        flat[path] = value.astype(np.float32)
+    return unflatten_dict(flat)
+
+
 def run(net, variables, x, modules=()):
     """(features, {module: its output's mean over times and places})."""
 
@@ -240,10 +253,10 @@ def test_a_net_without_names_is_told():
 @pytest.mark.parametrize(
     "net, shape, width",
     [
-        (vmz.r2plus1d, (2, 4, 33, 33, 3), 64),
+        pytest.param(vmz.r2plus1d, (2, 4, 33, 33, 3), 64, marks=pytest.mark.slow),
         (vmz.mc3, (2, 4, 33, 33, 3), 64),
-        (ccl.Student, (2, 4, 33, 33, 3), 64),
-        (i3d.I3D, (2, 9, 33, 33, 3), 128),
+        pytest.param(ccl.Student, (2, 4, 33, 33, 3), 64, marks=pytest.mark.slow),
+        pytest.param(i3d.I3D, (2, 9, 33, 33, 3), 128, marks=pytest.mark.slow),
         (l3.Vision, (2, 1, 33, 33, 3), 64),
         (l3.Sound, (2, 25, 65), 64),
         (lambda **how: resnet2d.ResNet2D(10, **how), (2, 25, 65), 64),
@@ -251,16 +264,10 @@ def test_a_net_without_names_is_told():
     ],
 )
 def test_bfloat16_comes_near_to_float32(net, shape, width):
-    """Of narrow nets, for odd sizes, in training mode."""
+    """Of narrow nets, for odd sizes."""
     x = jnp.asarray(normal(3, *shape))
     nets = [net(width=8, dtype=dtype) for dtype in ("float32", "bfloat16")]
-
-    @jax.jit
-    def both(x):
-        variables = nets[0].init(jax.random.key(0), x, False)
-        return [net.apply(variables, x, False) for net in nets]
-
-    high, low = both(x)
+    high, low = jax.jit(lambda v: [net.apply(v, x, False) for net in nets])(fresh(nets[0], x))
     assert high.shape == (2, width) and low.dtype == jnp.bfloat16
     close(low.astype(jnp.float32), high, 0.06)
 
@@ -283,7 +290,7 @@ def test_a_bottleneck_is_its_formula():
     """The stride is the 3x3 convolution's, and the shortcut's; sizes are odd."""
     x = normal(5, 1, 7, 5, 6)
     block = resnet2d.Bottleneck(4, 2, "float32", BatchNorm)
-    variables = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
+    variables = fresh(block, x)
     w = {n: np.asarray(m["kernel"]) for n, m in variables["params"].items() if "kernel" in m}
     y = np.maximum(normalized(convolved(x[0], w["conv1"], 1)), 0)
     y = np.maximum(normalized(convolved(y, w["conv2"], 2)), 0)
@@ -297,7 +304,7 @@ def test_l3s_second_vision_layer_rectifies_first(early):
     """A negative scale tells the two orders apart: one of them ends in zeros."""
     net = (l3.Vision if early else l3.Sound)(width=4)
     x = normal(6, 2, 16, 16, 3)
-    variables = jax.jit(net.init, static_argnums=2)(jax.random.key(1), x, False)
+    variables = fresh(net, x)
     norm = variables["params"]["layers"]["conv1_2_norm"]
     norm["scale"] = -jnp.ones_like(norm["scale"])
     seen = net.apply(variables, x, False, capture_intermediates=True)[1]["intermediates"]
@@ -323,7 +330,7 @@ def test_i3ds_ends_count_half():
     """Averages of pairs of times, averaged: of three times the middle one counts as two."""
     net = i3d.I3D(width=8)
     x = normal(7, 1, 24, 32, 32, 3)
-    variables = jax.jit(net.init, static_argnums=2)(jax.random.key(1), x, False)
+    variables = fresh(net, x)
 
     @jax.jit
     def run(x):

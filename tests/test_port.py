@@ -188,6 +188,13 @@ def test_another_programs_file_is_named(tmp_path, contents, told):
         port.port("avid", tmp_path / "x.pth", tmp_path / "run")
 
 
+@pytest.mark.parametrize("source", sources.SOURCES)
+@pytest.mark.parametrize("contents", [3, None, [1], "x", {}, {"model": 3}, {"model": {}}, {"a": 1}])
+def test_every_source_names_what_is_not_its(source, contents):
+    with pytest.raises(ValueError):
+        sources.SOURCES[source].read(contents)
+
+
 def test_odd_criteria_are_refused(reference):
     criterion = reference["train_criterion"]
     for change, told in (

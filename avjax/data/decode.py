@@ -90,7 +90,9 @@ def _choose(decoded, times, base, stamps, from_start):
 
     Frame k is shown at stamps[k], or where stamps is None at its own time stamp.
     """
-    best, best_time, number = [None] * len(times), np.full(len(times), -math.inf), 0
+    # Plain numbers: of a clip's many frames each is compared with a few times.
+    times, number = times.tolist(), 0
+    best, best_time = [None] * len(times), [-math.inf] * len(times)
     for number, frame in enumerate(decoded, 1):
         if number == 1 and not (from_start or frame.key_frame):
             return []  # AVI calls frames key frames that are not.
@@ -98,8 +100,9 @@ def _choose(decoded, times, base, stamps, from_start):
             time = stamps[min(number, len(stamps)) - 1]
         else:
             time = -math.inf if frame.pts is None else frame.pts * base
-        for i in np.flatnonzero((time <= times) & (time > best_time)):
-            best[i], best_time[i] = frame, time
+        for i, wanted in enumerate(times):
+            if best_time[i] < time <= wanted:
+                best[i], best_time[i] = frame, time
     complete = best[0] is not None and (stamps is None or number == len(stamps))
     earliest = next((frame for frame in best if frame is not None), None)
     if earliest is None or not (complete or from_start):
@@ -137,7 +140,9 @@ def pixels(media, shown, short_side):
             out[i] = out[first[id(frame)]]
             continue
         rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=scaler, threads=1)
-        image = _upright(rgb.to_ndarray(), frame)
+        plane = rgb.planes[0]  # Its rows are padded.
+        image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+        image = _upright(image.reshape(height, width, 3), frame)
         out = np.empty((len(shown), *image.shape), np.uint8) if out is None else out
         out[i], first[id(frame)] = image, i
     return out

@@ -1,6 +1,6 @@
 """CCL's video student: an R(2+1)D whose stem and shortcuts are split in space and time too.
 
-Chen et al., CVPR 2021 (https://arxiv.org/abs/2104.11178), whose "R(2+1)D-18" has one block a
+Chen et al., CVPR 2021 (https://arxiv.org/abs/2104.10955), whose "R(2+1)D-18" has one block a
 stage where Tran et al. (https://arxiv.org/abs/1711.11248) and `vmz` have two.
 """
 

@@ -14,7 +14,20 @@ classifier, and the counts `num_batches_tracked` of PyTorch's normalizations.
 
 from collections.abc import Callable
 
-from avjax.nets import audio2d, audio_names, ccl, heads, i3d, r2plus1d, resnet2d, vggmc3, vmz
+from avjax.nets import (
+    acoustic,
+    audio2d,
+    audio_names,
+    ccl,
+    cnn14,
+    heads,
+    i3d,
+    listen,
+    r2plus1d,
+    resnet2d,
+    vggmc3,
+    vmz,
+)
 
 Names = dict[str, tuple[str, str]]
 
@@ -139,6 +152,9 @@ TABLES: dict[type, Callable] = {
     ccl.Student: student,
     i3d.I3D: inception,
     vggmc3.VGGMC3: vgg,
+    acoustic.AcousticResNet: lambda _: audio_names.acoustic(),
+    cnn14.Cnn14: lambda _: audio_names.cnn14(),
+    listen.ListenNet: lambda _: audio_names.listen(),
 }
 
 

@@ -76,6 +76,8 @@ def _shape(shape):
 
 def plain(state: dict) -> dict[str, np.ndarray]:
     """A state dict without the "module." of DataParallel; ValueError if it is none."""
+    if type(state) is not dict:
+        raise ValueError(f"this is no state dict but a {type(state).__name__}")
     if odd := [k for k, v in state.items() if type(k) is not str or not isinstance(v, np.ndarray)]:
         raise ValueError(f"this is no state dict: {listed(map(str, odd))} hold no tensor")
     while state and all(name.startswith("module.") for name in state):

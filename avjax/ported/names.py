@@ -1,19 +1,12 @@
 """The PyTorch names of all arrays of a net or of towers: {our path: (their name, layout)}."""
 
 from avjax.build import build
-from avjax.nets import acoustic, audio_names, cnn14, listen, names
-
-AUDIO = {
-    cnn14.Cnn14: audio_names.cnn14,
-    acoustic.AcousticResNet: audio_names.acoustic,
-    listen.ListenNet: audio_names.listen,
-}
+from avjax.nets import names
 
 
 def of(spec: dict) -> dict:
     """Those of the net that the spec of a config makes; ValueError if none are known."""
-    net = build(spec)
-    return AUDIO[type(net)]() if type(net) in AUDIO else names.torch_names(net)
+    return names.torch_names(build(spec))
 
 
 def of_towers(model: dict, parts: dict) -> dict:

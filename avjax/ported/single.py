@@ -5,7 +5,7 @@ They come without heads, or with those of another task, which are left out and l
 
 from avjax.nets import r2plus1d, resnet2d
 from avjax.ported.convert import listed, plain
-from avjax.ported.weights import Weights, depth_of, part
+from avjax.ported.weights import Weights, depth_of, part, within
 
 # Means and deviations of their pixels, in 0 ... 1.
 KINETICS = dict(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
@@ -44,7 +44,7 @@ def gdt(contents) -> Weights:
 
     Its audio net has the frequencies first, ours the times: kernels are turned.
     """
-    state = plain(part(contents, "model") if "model" in contents else contents)
+    state = plain(within(contents))
     video, audio = (_under(state, f"{m}_network.base.") for m in ("video", "audio"))
     depth = _stages(video, r2plus1d.BLOCKS)
     encoders = dict(
@@ -84,7 +84,7 @@ def i3d(contents) -> Weights:
 
 def panns(contents) -> Weights:
     """CNN14 of PANNs, of any embedding: {"model", "iteration"}; AudioSet's head is left out."""
-    state = plain(part(contents, "model") if "model" in contents else contents)
+    state = plain(within(contents))
     encoder = dict(fn="avjax.nets.cnn14.Cnn14", embedding=part(state, "fc1.weight").shape[0],
                    width=part(state, "conv_block1.conv1.weight").shape[0])  # fmt: skip
     return Weights(

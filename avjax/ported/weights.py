@@ -44,6 +44,11 @@ def depth_of(table, counts, state) -> int:
     raise ValueError(f"stages of {counts} blocks are of no net known here: {listed(state, 6)}")
 
 
+def within(contents):
+    """contents["model"], or the contents where the nets are all there is."""
+    return contents["model"] if type(contents) is dict and "model" in contents else contents
+
+
 def part(contents, name):
     """contents[name]; ValueError if there is no such thing."""
     if type(contents) is not dict or name not in contents:
