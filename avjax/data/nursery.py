@@ -21,6 +21,8 @@ import cloudpickle
 import cv2
 import numpy as np
 
+from avjax.data import heap
+
 NUMBER = struct.Struct("<q")
 LARGE = 4096  # Bytes from which an array travels beside the pickle, without being copied into it.
 OUT_OF_MEMORY = 77  # A worker's exit status.
@@ -74,6 +76,7 @@ def main(descriptor):
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us.
     cv2.setNumThreads(1)
+    heap.keep()
     control, children = socket.socket(fileno=descriptor), set()
     try:
         function, memory = read(control)
@@ -166,15 +169,18 @@ def told(error):
 
 
 def _limit(memory):
-    """Bounds the address space to its present size and `memory` bytes."""
+    """Bounds what this process may write to, to its present size and `memory` bytes.
+
+    Not its address space: a reader of shards has 64 threads, each with room that it never uses.
+    """
     import resource
 
     with open("/proc/self/statm", encoding="ascii") as file:
-        size = int(file.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        size = int(file.read().split()[5]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = size + memory
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
 def limited():
@@ -183,5 +189,5 @@ def limited():
         return False
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     return soft != hard

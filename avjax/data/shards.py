@@ -183,4 +183,4 @@ def _stamps(part):
 def _reader(path):
     from array_record.python import array_record_module
 
-    return array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0")
+    return array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")

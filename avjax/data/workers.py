@@ -12,6 +12,7 @@ import threading
 import cv2
 import numpy as np
 
+from avjax.data import heap
 from avjax.data.pool import DEADLINE, MEMORY, check, pool  # noqa: F401 (this is their door)
 
 
@@ -27,6 +28,7 @@ def run(example, first, last, count, rows, workers, deadline=DEADLINE, memory=ME
     import grain
 
     cv2.setNumThreads(1)
+    heap.keep()
     stopped, threads = threading.Event(), workers or cores()
     stack = contextlib.ExitStack()
     call = lambda number: example(number, {}, lambda key: None)
