@@ -274,6 +274,7 @@ def test_the_report_opens_offline_and_says_what_is_known(done):
     assert "bank-infonce-b36-k7-seed0" in page.split("<h2>Runs without")[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_stops_no_other(done):
     folder, _, _ = done
     (folder / "broken").mkdir()

@@ -2,12 +2,15 @@
 
 import csv
 
+import pytest
+
 from avjax import train
 from avjax.report import html
 from configs import parts
 from tests import tiny
 
 
+@pytest.mark.slow  # Two minutes; configs/smoke.py is the same, larger.
 def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_path):
     world = tmp_path_factory.mktemp("larger_world")
     config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)

@@ -56,7 +56,7 @@ def test_a_resumed_run_is_the_unbroken_run(unbroken, tmp_path):
         assert ours[n, "loss"] == theirs[n, "loss"]
 
 
-@pytest.mark.parametrize("devices", ["1", "2", "4"])
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow), "4"])
 def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, devices, world):
     """kill -9 in the middle, then the same command; on 4 devices bit-equal to the unbroken run."""
     config, workdir, _ = unbroken
@@ -147,6 +147,7 @@ def on_device(world):
     return config | dict(on_device=dict(fn="avjax.nets.pixels.augmented", size=16))
 
 
+@pytest.mark.slow
 def test_pictures_made_on_the_device_or_the_host_train_alike(world, on_device, tmp_path):
     train.run(tiny.config(world, steps=3, evals={}), tmp_path / "host")
     train.run(on_device, tmp_path / "device")
