@@ -281,7 +281,7 @@ def fail(number, barred, announce):
         raise KeyError("nothing")
     if number == 1:
         raise Stubborn("no", "way")
-    return lambda: number if number == 2 else threading.Lock()
+    return lambda: number
 
 
 def test_exceptions_arrive_with_the_workers_traceback():
@@ -292,7 +292,8 @@ def test_exceptions_arrive_with_the_workers_traceback():
         with pytest.raises(RuntimeError, match="Stubborn: no way"):
             call(1)
         ((_, before),) = nurseries()
-        assert call(2)() == 2
+        with pytest.raises(TypeError, match="cannot answer with a function: use plain values"):
+            call(2)
         assert a_nursery()[1] == before  # The same worker all along.
 
 

@@ -10,63 +10,19 @@ hangs or is stopped, when the nursery ends.
 import ctypes
 import gc
 import os
-import pickle  # noqa: S403 (it is read only from processes that we have started)
+import pickle  # noqa: S403 (of the program that starts us, and nobody else)
 import signal
 import socket
-import struct
 import sys
 import traceback
 
-import cloudpickle
 import cv2
-import numpy as np
 
 from avjax.data import heap
+from avjax.data.wire import NUMBER, exactly, pack, read, told, write
 
-NUMBER = struct.Struct("<q")
-LARGE = 4096  # Bytes from which an array travels beside the pickle, without being copied into it.
 OUT_OF_MEMORY = 77  # A worker's exit status.
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def pack(message):
-    """The bytes of any object: [a small head, the large arrays in it ...], for `write`."""
-    large = []
-
-    def keep(buffer):
-        return buffer.raw().nbytes < LARGE or large.append(buffer.raw())
-
-    data = cloudpickle.dumps(message, protocol=5, buffer_callback=keep)
-    head = pickle.dumps((data, [part.nbytes for part in large]))
-    return [NUMBER.pack(len(head)) + head, *large]
-
-
-def write(line, parts):
-    """Sends what `pack` made.  Raises OSError, or TimeoutError if nobody takes it."""
-    for part in parts:
-        line.sendall(part)
-
-
-def read(line):
-    """What the other end has packed and written; its large arrays are written to only once.
-
-    Raises EOFError if the other end has gone, TimeoutError if it is silent for too long.
-    """
-    (size,) = NUMBER.unpack(exactly(line, NUMBER.size))
-    data, sizes = pickle.loads(exactly(line, size))  # noqa: S301
-    return pickle.loads(data, buffers=[exactly(line, n) for n in sizes])  # noqa: S301
-
-
-def exactly(line, size):
-    """uint8 [size], the next bytes of a socket."""
-    data = np.empty(size, np.uint8)
-    rest = memoryview(data)
-    while len(rest):
-        got = line.recv_into(rest)
-        if not got:
-            raise EOFError("the other end has gone")
-        rest = rest[got:]
-    return data
 
 
 def main(descriptor):
@@ -79,11 +35,12 @@ def main(descriptor):
     heap.keep()
     control, children = socket.socket(fileno=descriptor), set()
     try:
-        function, memory = read(control)
+        (size,) = NUMBER.unpack(exactly(control, NUMBER.size))
+        function, memory = pickle.loads(exactly(control, size))  # noqa: S301
     except EOFError:
         return
     except Exception as error:  # Any: a module that is not found, say. The parent raises it.
-        write(control, pack(told(error)))
+        write(control, pack(_told(error)))
         return
     write(control, pack(None))
     gc.collect()
@@ -147,25 +104,18 @@ def _answer(function, number, barred, line):
     except BaseException as error:  # Any: the parent raises it.
         if _short_of_memory(error):
             os._exit(OUT_OF_MEMORY)
-        return pack(("raised", told(error)))
+        return pack(("raised", _told(error)))
+
+
+def _told(error):
+    trace = "In a worker process:\n" + "".join(traceback.format_exception(error))
+    return told(error, trace)
 
 
 def _short_of_memory(error):
     return isinstance(error, MemoryError) or (
         isinstance(error, cv2.error) and getattr(error, "code", None) == cv2.Error.StsNoMem
     )
-
-
-def told(error):
-    """The exception with its traceback for a note; a RuntimeError where it does not travel."""
-    error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
-    try:
-        pickle.loads(cloudpickle.dumps(error))  # noqa: S301
-    except Exception:  # Any: it is the exception's own code that runs.
-        other = RuntimeError(f"{type(error).__name__}: {error}")
-        other.__notes__ = error.__notes__
-        return other
-    return error
 
 
 def _limit(memory):

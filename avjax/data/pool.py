@@ -18,7 +18,9 @@ import sys
 import threading
 from typing import NamedTuple
 
-from avjax.data import nursery
+import cloudpickle
+
+from avjax.data import nursery, wire
 
 ATTEMPTS = 3  # Deaths at one key after which it is barred.
 # Killed by these a process has been from outside: that says little of what it was at.
@@ -84,7 +86,8 @@ def _packed(function):
     if not hasattr(os, "fork"):
         raise ValueError("this system has no fork for worker processes: use workers=0 (threads)")
     try:
-        return nursery.pack(function)
+        data = cloudpickle.dumps(function, protocol=5)
+        return [wire.NUMBER.pack(len(data)), data]
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"what worker processes are to do cannot be sent to them: {error}; use workers=0 "
@@ -101,7 +104,7 @@ def _call(state, number):
         raise
     state.idle.put(worker)
     if kind == "raised":
-        raise value
+        raise wire.raised(value)
     return value
 
 
@@ -135,16 +138,16 @@ def _ask(state, worker, number, deaths):
     key = None
     try:
         worker.line.settimeout(state.deadline * 2 ** deaths[key, False])
-        nursery.write(worker.line, nursery.pack((number, dict(state.barred))))
+        wire.write(worker.line, wire.pack((number, dict(state.barred))))
         while True:
-            kind, value = nursery.read(worker.line)
+            kind, value = wire.read(worker.line)
             if kind != "at":
                 return key, kind, value
             key = value
             worker.line.settimeout(state.deadline * 2 ** deaths[key, False])
     except TimeoutError:
         return key, "late", None
-    except (EOFError, ConnectionError):
+    except (EOFError, ConnectionError, ValueError):  # Gone, or no longer itself.
         return key, "dead", None
     except BaseException:  # Ctrl-C, say: what this worker says next would answer another question.
         _end(state, worker)
@@ -192,8 +195,8 @@ def _request(state, pid, descriptors):
         return None
     control = state.nurseries[0].control
     try:
-        socket.send_fds(control, [nursery.NUMBER.pack(pid)], descriptors)
-        return nursery.NUMBER.unpack(nursery.exactly(control, nursery.NUMBER.size))[0]
+        socket.send_fds(control, [wire.NUMBER.pack(pid)], descriptors)
+        return wire.NUMBER.unpack(wire.exactly(control, wire.NUMBER.size))[0]
     except (EOFError, OSError):
         _dismiss(state.nurseries.pop())
         return None
@@ -216,14 +219,14 @@ def _nursery(parts):
     ours.settimeout(START)
     made = _Nursery(process, ours)
     try:
-        nursery.write(ours, parts)
-        error = nursery.read(ours)
+        wire.write(ours, parts)
+        error = wire.read(ours)
     except (EOFError, OSError):
         _dismiss(made)
         return []
     if error:
         _dismiss(made)
-        raise error
+        raise wire.raised(error)
     return [made]
 
 
