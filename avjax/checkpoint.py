@@ -70,8 +70,13 @@ def begun(ts, init_from):
     """`ts` with what `config.init_from` names taken from another run.
 
     init_from: that run's folder, for its parameters and all that its nets keep beside; or
-    dict(folder=, paths=), paths as ("params/encoders_video", ...) or {path here: path there}.
+    dict(folder=, paths=), paths as ("params/encoders_video", ...) or {path here: path there};
+    or a list of these, taken in order.
     """
+    if isinstance(init_from, list | tuple):
+        for one in init_from:
+            ts = begun(ts, one)
+        return ts
     if isinstance(init_from, str):
         init_from = dict(folder=init_from, paths=None)
     folder, paths = init_from["folder"], init_from["paths"]

@@ -1,6 +1,7 @@
 """Trains one model: `python -m avjax.main --config configs/smoke.py --workdir runs/smoke`.
 
-The same command again goes on where a stopped run ended.  Every key of the config can be set on
+The same command again goes on where a stopped run ended.  A config with stages is a chain of runs,
+each in a folder of its own, e.g. runs/cma_kinetics/avid.  Every key of the config can be set on
 the command line: `--config.batch_size=64`, `--config.method.scale.temperature=0.1`.  Evaluations,
 schedules and the like follow what they refer to.  On a CPU, JAX_NUM_CPU_DEVICES=4 simulates four
 devices.
@@ -24,19 +25,20 @@ def main(argv):
         raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there.
     workdir = FLAGS.workdir or f"runs/{name()}"
-    from avjax import build, plan, train
+    from avjax import build, plan, stages
     from avjax.report import html
 
-    config = build.filled(FLAGS.config.to_dict(), workdir)
     try:
-        batches = plan.check(config)
+        chain = stages.of(build.filled(FLAGS.config.to_dict(), workdir), workdir)
+        batches = [plan.check(config) for _, config in chain]
     except (ValueError, OSError, TypeError) as error:
         raise SystemExit(f"avjax: {error}") from error
     if FLAGS.dry_run:
-        print(plan.describe(config, batches))
+        for (folder, config), batch in zip(chain, batches):
+            print(f"{folder}:\n{plan.describe(config, batch)}\n")
         return
     del batches
-    train.run(config, workdir, report=html.write, train=FLAGS.mode == "train")
+    stages.run(chain, report=html.write, learn=FLAGS.mode == "train")
     print(f"the run is in {workdir}: open {workdir}/report.html")
 
 

@@ -23,6 +23,7 @@ def check(config: dict) -> dict:
         raise ValueError(
             f"config.batch_size={config['batch_size']} is no multiple of the {devices} devices"
         )
+    train.made(config)
     batches = {}
     for key, spec in datasets(config):
         try:

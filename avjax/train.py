@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from avjax import checkpoint, logs, sharding, workdirs
+from avjax import checkpoint, logs, sharding, survey, workdirs
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import found
@@ -55,11 +55,13 @@ def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> Tra
     if first == 0:
         judge(ts, 0, always=True)  # Untrained: what the trained nets are compared with.
     step = make_step(method, build(config["optimizer"]), places, mesh)
-    refresh = method.refresh and jax.jit(method.refresh, out_shardings=places.state)
+    renew = survey.renewal(config, method, data, mesh, places)
     progress, window, previous = logs.progress(last, first), [], None
     batches = pipeline.train(**data, **shard(), start=first, stop=last)
     since, waited, shares = time.perf_counter(), np.zeros(2), []
     for n in range(first + 1, last + 1):
+        if renew and survey.due(n - 1, config["refresh_every"]):
+            ts = renew(ts)
         batch, *times = fetch(batches, mesh)
         if previous is None or previous["loss"].is_ready():
             waited += times  # In the end the device had nothing to do.
@@ -67,9 +69,6 @@ def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> Tra
         window.append(metrics)
         jax.block_until_ready(previous)  # One step ahead of the device is enough.
         previous = metrics
-        if refresh and n % config["refresh_every"] == 0:
-            rng = jax.random.fold_in(jax.random.fold_in(ts.rng, n), 1)
-            ts = ts.replace(state=refresh(ts.params, ts.state, rng))
         scalars = None
         if n % config["log_every"] == 0 or n == last:
             scalars = average(window)
@@ -108,11 +107,12 @@ def made(config) -> Method:
     method = build(config["method"])
     if "on_device" not in config:
         return method
-    change = build(config["on_device"])
+    change, ask = build(config["on_device"]), method.survey
     return method._replace(
         init=lambda rng, batch, size: method.init(rng, change(batch), size),
         loss=lambda params, state, batch, rng: method.loss(params, state, change(batch), rng),
         embed=lambda params, state, batch: method.embed(params, state, change(batch)),
+        survey=ask and (lambda params, state, batch: ask(params, state, change(batch))),
     )
 
 
@@ -144,13 +144,17 @@ def start(config, method: Method, data, mesh, checkpoints):
 
 
 def make_step(method: Method, tx, places, mesh):
-    """(state, batch) -> (state, metrics), compiled."""
+    """(state, batch) -> (state, metrics), compiled.
+
+    The optimizer is told the loss, as `value`: `optax.contrib.reduce_on_plateau` wants it.
+    """
+    tx = optax.with_extra_args_support(tx)
 
     def step(ts, batch):
         rng = jax.random.fold_in(ts.rng, ts.step)
         grad = jax.value_and_grad(method.loss, has_aux=True)
         (loss, (state, metrics)), grads = grad(ts.params, ts.state, batch, rng)
-        updates, opt = tx.update(grads, ts.opt, ts.params)
+        updates, opt = tx.update(grads, ts.opt, ts.params, value=loss)
         params = optax.apply_updates(ts.params, updates)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **metrics}
         return ts.replace(step=ts.step + 1, params=params, opt=opt, state=state), metrics

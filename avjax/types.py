@@ -22,6 +22,8 @@ Metrics = dict[str, Array]  # Name -> scalar.
 #                                         data.video.Draw; absent where it has been
 #   audio       int16   [B, N]            waveform at the config's rate; spectrograms
 #                                         are made on the device
+#   shifted     int16   [B, N]            the clip's sound at another time, apart from its own
+#   overlapping int16   [B, N]            the same, overlapping its own
 #   index       int32   [B]               row of the example in its source
 #   label       int32   [B]               class, -1 where the source has none
 #   has_audio   bool    [B]               False where the file has no sound
@@ -31,7 +33,7 @@ Batch = dict[str, Array]
 
 
 class Method(NamedTuple):
-    """One way of learning: the whole of a paper, as four pure functions.
+    """One way of learning: the whole of a paper, as a few pure functions.
 
     init:    (rng, batch, size) -> (params, state).  `batch` holds real examples, so
              that a front end can estimate its statistics from them; `size` is the
@@ -39,13 +41,19 @@ class Method(NamedTuple):
     loss:    (params, state, batch, rng) -> (loss, (state, metrics)).
     embed:   (params, state, batch) -> {modality: {"features", "embedding"}}, in
              evaluation mode: all that evaluators see of a method.
-    refresh: (params, state, rng) -> state, between steps, or None.
+    refresh: (params, state, rng, survey) -> (params, state), before the first step and
+             every config.refresh_every steps, or None.
+    survey:  (params, state, batch) -> tree of [B, ...], or None.  Before a refresh it is
+             asked of every record of config.data.survey, or else of the training
+             source; `refresh` gets the answers by row, [N, ...], padded to a multiple
+             of the devices, beside "mask" [N], False where there is none.
     """
 
     init: Callable[[Array, Batch, int], tuple[Tree, Tree]]
     loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, tuple[Tree, Metrics]]]
     embed: Callable[[Tree, Tree, Batch], dict[str, dict[str, Array]]]
-    refresh: Callable[[Tree, Tree, Array], Tree] | None = None
+    refresh: Callable[[Tree, Tree, Array, Tree], tuple[Tree, Tree]] | None = None
+    survey: Callable[[Tree, Tree, Batch], dict[str, Tree]] | None = None
 
 
 class Contrast(NamedTuple):

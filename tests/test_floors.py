@@ -19,8 +19,9 @@ FLOORS = [
         "masks",
         "ported",
     },
-    {"methods", "evals"},
+    {"methods", "evals", "survey"},
     {"train", "report"},
+    {"stages"},
     {"main", "plan", "ablate", "trial", "cost", "prepare", "port", "embed"},
 ]
 SIDEWAYS = {"nets", "data", "ported", "evals", "report", "main"}

@@ -14,7 +14,7 @@ def progress(items, total, title):
         )
         return
     said = time.monotonic()
-    print(f"{title}: {total} files", file=sys.stderr, flush=True)
+    print(f"{title}: 0/{total}", file=sys.stderr, flush=True)
     for k, item in enumerate(items, 1):
         yield item
         if time.monotonic() - said > 10 or k == total:
