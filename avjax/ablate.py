@@ -25,7 +25,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from avjax import study as arithmetic
-from avjax.build import filled
+from avjax.build import build, filled
+
+REPORT = "avjax.report.study.write"  # A config's study.report builds another.
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "A config with a study and a sweep(), see above.")
@@ -60,7 +62,6 @@ def act(folder, config, arms, runs) -> int:
     if FLAGS.commands:
         return commands(runs)
     from avjax import trial, workdirs
-    from avjax.report import study as report
 
     prepare(folder)
     base = config.copy_and_resolve_references().to_dict()
@@ -79,7 +80,8 @@ def act(folder, config, arms, runs) -> int:
     if not FLAGS.run:
         found = present(trial.result, folder, runs)
         why = present(trial.failure, folder, runs)
-        page = report.write(folder, base, arms, runs, planned, found, why)
+        write = build(base["study"].get("report", dict(fn="pkgutil.resolve_name", args=(REPORT,))))
+        page = write(folder, base, arms, runs, planned, found, why)
         print(f"the study is in {folder}: open {page}")
     return failed
 
@@ -141,7 +143,7 @@ def print_list(runs, planned, study) -> int:
         arm, its = run.arm, planned[run.arm.name]
         note = f"  refused: {its['refused']}" if its["refused"] else ""
         print(
-            f"{n:>4}  {arm.batch:>6} {arm.negatives:>7} {its['steps']:>7} "
+            f"{n:>4}  {arm.batch:>6} {arm.negatives or '':>7} {its['steps']:>7} "
             f"{its['steps'] * arm.batch:>9} {its['off']:>+7.2%}  {run.name}{note}"
         )
     return 0

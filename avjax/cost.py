@@ -1,13 +1,12 @@
 """What a training step costs, told by the program the compiler made of it."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 
 from avjax import sharding, train
 from avjax.build import build
 from avjax.data import pipeline
+from avjax.nets import macs
 from avjax.types import TrainState
 
 
@@ -68,38 +67,13 @@ def products(jaxpr, loops: bool) -> float:
     """
     total = 0.0
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name, inner = eqn.primitive.name, list(parts(eqn.params))
-        if name == "dot_general":
-            total += dot(eqn)
-        elif name == "conv_general_dilated":
-            total += convolution(eqn)
-        elif name == "cond":
+        name, inner = eqn.primitive.name, list(macs.parts(eqn.params))
+        if name == "cond":
             total += max(products(branch, loops) for branch in inner)
         else:
             times = eqn.params["length"] if name == "scan" and loops else 1
             if name == "shard_map":  # Its program is that of one device.
                 times = eqn.params["mesh"].size
             total += times * sum(products(part, loops) for part in inner)
+            total += 2.0 * macs.multiplications(eqn)
     return total
-
-
-def parts(params):
-    """The programs among an equation's parameters."""
-    for value in params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            if hasattr(item, "eqns") or hasattr(item, "jaxpr"):
-                yield item
-
-
-def dot(eqn) -> float:
-    """2 x the multiplications of a product."""
-    (contracted, _), _ = eqn.params["dimension_numbers"]
-    left = eqn.invars[0].aval.shape
-    return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)
-
-
-def convolution(eqn) -> float:
-    """2 x the multiplications of a convolution, those with its padding included."""
-    kernel = eqn.invars[1].aval.shape
-    outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) / outputs

@@ -128,7 +128,8 @@ def embedded(config, folder, data, batch_size):
         if data["view"].samples:
             found["has_audio"] = batch["has_audio"]
         for modality, arrays in out.items():
-            found |= {f"{modality}_{kind}": value for kind, value in arrays.items()}
+            if isinstance(arrays, dict):  # A "match" is of two modalities.
+                found |= {f"{modality}_{kind}": value for kind, value in arrays.items()}
         rows.append({name: np.asarray(value)[kept] for name, value in found.items()})
     columns = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
     if not len(columns["index"]):

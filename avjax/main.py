@@ -8,6 +8,7 @@ devices.
 """
 
 # Nothing heavy is imported here, so that a misspelt flag is refused at once.
+import os
 import sys
 
 from absl import app, flags, logging
@@ -25,8 +26,10 @@ def main(argv):
         raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there.
     workdir = FLAGS.workdir or f"runs/{name()}"
+    import jax
+
     from avjax import build, plan, stages
-    from avjax.report import html
+    from avjax.report import chain as report, html
 
     try:
         chain = stages.of(build.filled(FLAGS.config.to_dict(), workdir), workdir)
@@ -39,6 +42,8 @@ def main(argv):
         return
     del batches
     stages.run(chain, report=html.write, learn=FLAGS.mode == "train")
+    if len(chain) > 1 and jax.process_index() == 0:
+        report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")
 
 

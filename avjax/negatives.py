@@ -1,6 +1,7 @@
 """Sources of negatives.  All answer to `types.Negatives`; a config picks one."""
 
 import functools
+from typing import Callable
 
 import jax
 import jax.numpy as jnp
@@ -61,17 +62,19 @@ def _of_the_batch(pair) -> Negatives:
     return Negatives(lambda rng, size, dim: (), reduce, lambda memory, key, index: memory, pair)
 
 
-def bank(draws: int, momentum: float = 0.5) -> Negatives:
+def bank(draws: int, momentum: float = 0.5, draw: Callable | None = None) -> Negatives:
     """A memory of every example, `draws` rows of it sampled a query; positives too.
 
     The memory is read before it is updated, and gradients reach the query alone.
-    Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978; AVID,
-    https://arxiv.org/abs/2004.12943.
+    draw: (rng, index [B, 1], size, draws) -> rows [B, draws]: `draw_outside`, which is AVID's
+    (https://arxiv.org/abs/2004.12943) and what None is, or `draw_any`, which is that of
+    Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
     """
+    draw = draw or draw_outside
 
     def reduce(memory, query, key, index, rng, contrast: Contrast):
         del key  # The keys are memories.
-        rows = draw_outside(rng, index[:, None], memory["size"], draws)
+        rows = draw(rng, index[:, None], memory["size"], draws)
         return against(memory["rows"], query, index, rows, contrast)
 
     return Negatives(_remember, reduce, functools.partial(_move, momentum))
@@ -149,6 +152,11 @@ def draw_outside(rng, sets, size, draws: int):
     gaps = sets - jnp.arange(sets.shape[1])[None]
     rows = jax.random.randint(rng, (sets.shape[0], draws), 0, size - sets.shape[1])
     return skip(gaps, rows)
+
+
+def draw_any(rng, sets, size, draws: int):
+    """[B, draws] rows of `range(size)`, even; one of `sets` [B, P] may be among them."""
+    return jax.random.randint(rng, (sets.shape[0], draws), 0, size)
 
 
 def skip(gaps, rows):

@@ -20,7 +20,7 @@ class Arm(NamedTuple):
     """One way to train.
 
     strategy, loss:  words for tables, e.g. "bank" and "info_nce".
-    negatives:       K, the negatives of a query.
+    negatives:       K, the negatives of a query; None where a study is not of negatives.
     overrides:       {"method.negatives": dict(fn=...), ...}; a dict replaces the whole part.
     tune:            whether the learning rate of this batch size is chosen by this arm.
     """
@@ -29,7 +29,7 @@ class Arm(NamedTuple):
     strategy: str
     loss: str
     batch: int
-    negatives: int
+    negatives: int | None
     overrides: dict[str, Any]
     tune: bool = False
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avjax import cost, logs, study as arithmetic, train
+from avjax import cost, logs, stages, study as arithmetic
 from avjax.build import build
 
 # Of a config, what does not change the cost of a step.
@@ -38,9 +38,9 @@ def do(folder: Path, run, config: dict) -> dict:
     diverged, spent = None, None
     try:
         with (place / "log.txt").open("a") as file, contextlib.redirect_stdout(file):
-            if run.rate is None:
+            if run.rate is None and not config.get("stages"):  # A chain has steps of several costs.
                 spent = costs(folder, run.arm, config)
-            train.run(config, place)
+            stages.run(stages.of(config, str(place)))
     except FloatingPointError as error:
         if run.rate is None:
             raise
@@ -80,11 +80,21 @@ def known_cost(folder: Path, arm) -> dict | None:
 
 
 def values(place: Path, arm, config: dict) -> dict[str, float]:
-    """{name: value}: evaluations at the end, training metrics over the last quarter."""
-    last, found = config["steps"], {}
-    for step, name, value in logs.read(place):
+    """{name: value}: evaluations at the end, training metrics over the last quarter.
+
+    Evaluations of the untrained nets are there too, as "untrained/eval/...".  Of a chain of runs,
+    these are of the first, and all else of the last.
+    """
+    chain = stages.of(config, str(place))
+    (folder, config), found = chain[-1], {}
+    last = config["steps"]
+    for step, name, value in logs.read(folder):
         found.setdefault(name, []).append((step, value))
-    out = {}
+    out = {
+        f"untrained/{name}": value
+        for step, name, value in logs.read(chain[0][0])
+        if step == 0 and name.startswith("eval/")
+    }
     for name, points in found.items():
         if name.startswith("eval/"):
             step, value = points[-1]
@@ -95,12 +105,12 @@ def values(place: Path, arm, config: dict) -> dict[str, float]:
     rates = [v for _, v in found["clips_per_second"]]
     # The first of them has waited for the compiler.
     out["seconds_per_step"] = config["batch_size"] / float(np.median(rates[1:] or rates))
-    uniform = arithmetic.uniform_loss(arm.loss, arm.negatives)
+    uniform = arm.negatives and arithmetic.uniform_loss(arm.loss, arm.negatives)
     if uniform is not None:
         out["loss_below_uniform"] = out["loss"] - uniform
     label = [r.get("label", -1) for r in build(config["data"]["train"]["source"]).records]
     share = arithmetic.false_negatives(label)
-    if share is not None:
+    if share is not None and arm.negatives is not None:
         out["false_negatives/share"] = share
         out["false_negatives/expected"] = share * arm.negatives
     return out

@@ -1,17 +1,21 @@
-"""The training step of AVID, avjax against PyTorch: forward, backward and Adam, in turn.
+"""A training step, avjax against PyTorch: forward, backward and Adam, in turn.
 
     python -m venv bench && bench/bin/pip install avjax torch==2.13.0
     PYTHONPATH=. bench/bin/python benchmarks/step.py
-    PYTHONPATH=. bench/bin/python benchmarks/step.py --device gpu --size 224 --batch 32
+    PYTHONPATH=. bench/bin/python benchmarks/step.py --net i3d --batch 8 --frames 16 --size 224
 
 Each round times one step of every contender, so that a busy machine slows all of them;
 the ratio is that of the medians, below 1 where avjax is faster.  PyTorch's threads wait for
 each other and suffer most when others compute: there, bind all to one core (`taskset -c 0
-python ...`) and read the CPU time.  On a CPU both compute in float32, PyTorch in contiguous
-and in channels-last order; on a GPU in bfloat16, PyTorch compiled and channels-last.
+python ...`) and read the CPU time.
 
-`video` is the video net alone, `model` both nets, both heads and a cross-modal InfoNCE loss
-over the batch.  PyTorch's nets were written for this comparison, from the same description.
+What there is to compute with decides what is compared, and is said first.  On a CPU: float32,
+4 clips of 8x112x112, PyTorch in contiguous and in channels-last order.  On a GPU: bfloat16,
+32 clips of four shapes, PyTorch compiled and channels-last, and the share of the chip's peak.
+
+`avid` is a video net alone, as the others are; `model` both nets and both heads of AVID with a
+cross-modal InfoNCE loss over the batch; `resnet18` a net of single pictures.  PyTorch's nets are
+those of `torch_nets.py`, written from the same descriptions.
 """
 
 import argparse
@@ -27,38 +31,71 @@ import numpy as np
 import optax
 import torch
 import torch.nn.functional as F
-from torch import nn as tnn
+import torch_nets  # Beside this file.
 
+from avjax.nets import i3d, r2plus1d, resnet2d, vggmc3, vmz
 from avjax.nets.audio2d import Conv2D
 from avjax.nets.heads import Mlp
-from avjax.nets.r2plus1d import BLOCKS, R2Plus1D
+from avjax.nets.macs import gmacs
 
 TEMPERATURE = 0.07
+SHAPES = {"cpu": ((8, 112),), "gpu": ((8, 112), (8, 224), (16, 112), (32, 112))}  # (frames, size)
+# Multiplications and additions a second of dense bfloat16 matrices, as their maker says.
+PEAKS = {"NVIDIA H200": 989e12, "NVIDIA H100 80GB HBM3": 989e12}
 
 
 class Model(nn.Module):
     """Both towers of AVID: (clips, spectrograms) -> embeddings [B, 128]."""
 
-    depth: int
     dtype: str
 
     @nn.compact
     def __call__(self, video, audio, train):
-        v = R2Plus1D(self.depth, dtype=self.dtype)(video, train)
+        v = r2plus1d.R2Plus1D(dtype=self.dtype)(video, train)
         a = Conv2D(dtype=self.dtype)(audio, train)
         return Mlp((512, 512, 128))(v, train), Mlp((512, 512, 128))(a, train)
 
 
-def jax_contender(name, args, dtype, video, audio):
+def torch_model():
+    return torch_nets.avid().append(torch_nets.head()), torch_nets.audio().append(torch_nets.head())
+
+
+def of(kind):
+    return lambda: (torch_nets.video_resnet(kind),)
+
+
+# Name -> (our net of a dtype, PyTorch's nets).
+NETS = {
+    "avid": (lambda dtype: r2plus1d.R2Plus1D(dtype=dtype), lambda: (torch_nets.avid(),)),
+    "vmz": (lambda dtype: vmz.r2plus1d(dtype=dtype), of("vmz")),
+    "torchvision": (lambda dtype: vmz.torchvision_r2plus1d(dtype=dtype), of("torchvision")),
+    "r3d": (lambda dtype: vmz.r3d(dtype=dtype), of("r3d")),
+    "mc2": (lambda dtype: vmz.mc2(dtype=dtype), of("mc2")),
+    "mc3": (lambda dtype: vmz.mc3(dtype=dtype), of("mc3")),
+    "i3d": (lambda dtype: i3d.I3D(dtype=dtype), lambda: (torch_nets.i3d(),)),
+    "vggmc3": (lambda dtype: vggmc3.VGGMC3(dtype=dtype), lambda: (torch_nets.vggmc3(),)),
+    "resnet18": (lambda dtype: resnet2d.ResNet2D(dtype=dtype), lambda: (torch_nets.resnet(),)),
+    "model": (Model, torch_model),
+}
+
+
+def inputs(name, batch, frames, size):
+    """The net's inputs, channels last: clips, pictures, or clips and spectrograms."""
+    rs = np.random.RandomState(0)
+    shapes = [(batch, size, size, 3) if name == "resnet18" else (batch, frames, size, size, 3)]
+    if name == "model":
+        shapes.append((batch, 200, 257, 1))
+    return tuple(rs.standard_normal(shape).astype(np.float32) for shape in shapes)
+
+
+def jax_contender(net, dtype, arrays):
     """() -> (seconds, CPU seconds) of one step, and the number of parameters."""
-    tx = optax.adam(1e-4)
-    net = R2Plus1D(args.depth, dtype=dtype) if name == "video" else Model(args.depth, dtype)
-    inputs = tuple(map(jnp.asarray, (video,) if name == "video" else (video, audio)))
+    tx, inputs = optax.adam(1e-4), tuple(map(jnp.asarray, arrays))
 
     def loss(params, stats, inputs):
         variables = {"params": params, "batch_stats": stats}
         out, new = net.apply(variables, *inputs, True, mutable=["batch_stats"])
-        if name == "video":
+        if len(inputs) == 1:
             return jnp.square(out.astype(jnp.float32)).mean(), new["batch_stats"]
         v, a = (z / jnp.linalg.norm(z, axis=-1, keepdims=True) for z in out)
         logits, rows = v @ a.T / TEMPERATURE, jnp.arange(len(v))
@@ -85,84 +122,22 @@ def jax_contender(name, args, dtype, video, audio):
     return run, sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def conv(c, features, kernel, stride=1):
-    """A convolution of PyTorch, padded by half of its kernel, without bias."""
-    kind = tnn.Conv3d if len(kernel) == 3 else tnn.Conv2d
-    return kind(c, features, kernel, stride, tuple(k // 2 for k in kernel), bias=False)
-
-
-class TorchBlock(tnn.Module):
-    """Space, time, space, time, with the sum normalized."""
-
-    def __init__(self, c, features, s):
-        super().__init__()
-
-        def unit(c, kernel, stride):
-            layer = conv(c, features, kernel, stride)
-            return layer, tnn.BatchNorm3d(features), tnn.ReLU(inplace=True)
-
-        self.main = tnn.Sequential(
-            *unit(c, (1, 3, 3), (1, s, s)), *unit(features, (3, 1, 1), (s, 1, 1)),
-            *unit(features, (1, 3, 3), 1), conv(features, features, (3, 1, 1)),
-        )  # fmt: skip
-        same = s == 1 and c == features
-        self.shortcut = tnn.Identity() if same else conv(c, features, (1, 1, 1), s)
-        self.norm = tnn.BatchNorm3d(features)
-
-    def forward(self, x):
-        return F.relu(self.norm(self.main(x) + self.shortcut(x)), inplace=True)
-
-
-def torch_video(depth):
-    layers = [conv(3, 64, (3, 7, 7), (1, 2, 2)), tnn.BatchNorm3d(64), tnn.ReLU(inplace=True),
-              tnn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))]  # fmt: skip
-    c = 64
-    for stage, blocks in enumerate(BLOCKS[depth]):
-        for i in range(blocks):
-            layers.append(TorchBlock(c, 64 << stage, 2 if stage and not i else 1))
-            c = 64 << stage
-    return tnn.Sequential(*layers, tnn.AdaptiveMaxPool3d(1), tnn.Flatten())
-
-
-def torch_audio():
-    def unit(c, features, k, s):
-        layer = conv(c, features, (k, k), s)
-        return layer, tnn.BatchNorm2d(features), tnn.ReLU(inplace=True)
-
-    layers, c = [*unit(1, 64, 7, 2)], 64
-    for features, s in ((64, 2), (128, 2), (256, 2), (512, 1)):
-        layers += [*unit(c, features, 3, s), *unit(features, features, 3, 1)]
-        c = features
-    return tnn.Sequential(*layers, tnn.AdaptiveMaxPool2d(1), tnn.Flatten())
-
-
-def torch_head():
-    return tnn.Sequential(
-        tnn.Linear(512, 512), tnn.ReLU(), tnn.Linear(512, 512), tnn.ReLU(), tnn.Linear(512, 128)
-    )
-
-
-def torch_contender(name, args, order, video, audio):
+def torch_contender(nets, dtype, order, arrays):
     """As `jax_contender`, in PyTorch; `order` is "contiguous" or "channels-last"."""
-    device = "cuda" if args.device == "gpu" else "cpu"
-    last = order == "channels-last"
-    towers = [torch_video(args.depth)]
-    inputs = [torch.from_numpy(np.moveaxis(video, -1, 1).copy())]
-    if name == "model":
-        towers = [torch_video(args.depth).append(torch_head()), torch_audio().append(torch_head())]
-        inputs.append(torch.from_numpy(audio)[:, None])
-    if last:
-        formats = (torch.channels_last_3d, torch.channels_last)
-        towers = [t.to(memory_format=f) for t, f in zip(towers, formats)]
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    inputs = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in arrays]
+    if order == "channels-last":
+        formats = [torch.channels_last_3d if x.ndim == 5 else torch.channels_last for x in inputs]
+        nets = [net.to(memory_format=f) for net, f in zip(nets, formats)]
         inputs = [x.contiguous(memory_format=f) for x, f in zip(inputs, formats)]
-    towers, inputs = [t.to(device) for t in towers], [x.to(device) for x in inputs]
-    parameters = [p for t in towers for p in t.parameters()]
+    nets, inputs = [net.to(device) for net in nets], [x.to(device) for x in inputs]
+    parameters = [p for net in nets for p in net.parameters()]
     tx = torch.optim.Adam(parameters, 1e-4, fused=device == "cuda")
 
     def loss():
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            out = [t(x) for t, x in zip(towers, inputs)]
-        if name == "video":
+        with torch.autocast(device, getattr(torch, dtype), enabled=dtype != "float32"):
+            out = [net(x) for net, x in zip(nets, inputs)]
+        if len(nets) == 1:
             return out[0].float().square().mean()
         v, a = (F.normalize(z.float()) for z in out)
         logits, rows = v @ a.T / TEMPERATURE, torch.arange(len(v), device=device)
@@ -196,47 +171,63 @@ def machine():
 
 
 def main():
+    platform = jax.default_backend()
+    if platform not in SHAPES:
+        raise ValueError(f"a {platform}: PyTorch is compared with on a CPU or a GPU")
+    if platform == "gpu" and not torch.cuda.is_available():
+        raise ValueError("this PyTorch has no GPU: install one with CUDA, or set JAX_PLATFORMS=cpu")
+    fast = platform == "gpu"
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    flags.add_argument("--size", type=int, default=112, help="height and width of a clip")
-    flags.add_argument("--frames", type=int, default=8)
-    flags.add_argument("--batch", type=int, default=4)
-    flags.add_argument("--depth", type=int, default=18, choices=sorted(BLOCKS))
-    flags.add_argument("--reps", type=int, default=7)
-    flags.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
-    flags.add_argument("--only", choices=("video", "model"), help="leave out the other row")
+    flags.add_argument("--net", choices=NETS, action="append", help="as often as wanted; or all")
+    flags.add_argument("--batch", type=int, default=32 if fast else 4)
+    flags.add_argument("--frames", type=int, help="with --size, instead of the usual shapes")
+    flags.add_argument("--size", type=int, help="height and width of a clip")
+    flags.add_argument("--dtype", choices=("float32", "bfloat16"),
+                       default="bfloat16" if fast else "float32")  # fmt: skip
+    flags.add_argument("--reps", type=int, default=20 if fast else 5)
     args = flags.parse_args()
-    jax.config.update("jax_platforms", "cpu" if args.device == "cpu" else "cuda")
-
-    rs = np.random.RandomState(0)
-    video = rs.standard_normal((args.batch, args.frames, args.size, args.size, 3))
-    audio = rs.standard_normal((args.batch, 200, 257))
-    data = video.astype(np.float32), audio.astype(np.float32)
+    shapes = SHAPES[platform]
+    if args.frames or args.size:
+        shapes = ((args.frames or 8, args.size or 112),)
     print(f"{machine()}; {datetime.date.today()}; jax {jax.__version__}, torch {torch.__version__}")
-    print(f"{args.batch} clips of {args.frames}x{args.size}x{args.size}, depth {args.depth}")
-    for name in (args.only,) if args.only else ("video", "model"):
-        compare(name, args, *data)
+    kind = "compiled, channels-last" if fast else "in the better of two orders"
+    print(f"{platform}: {args.dtype}, {args.batch} clips, PyTorch {kind}, {args.reps} steps")
+    for frames, size in shapes:
+        print(f"{frames}x{size}x{size}", flush=True)
+        for name in args.net or NETS:
+            compare(name, args, frames, size)
 
 
-def compare(name, args, video, audio):
-    """Prints the times of `name`, "video" or "model", by every contender in turn."""
-    orders = ("contiguous", "channels-last") if args.device == "cpu" else ("channels-last",)
-    dtype = "float32" if args.device == "cpu" else "bfloat16"
-    contenders = {"avjax": jax_contender(name, args, dtype, video, audio)}
+def compare(name, args, frames, size):
+    """Prints the times of a net by every contender in turn."""
+    arrays, (ours, theirs) = inputs(name, args.batch, frames, size), NETS[name]
+    orders = ("contiguous", "channels-last")[jax.default_backend() == "gpu" :]
+    contenders = {"avjax": jax_contender(ours(args.dtype), args.dtype, arrays)}
     for order in orders:
-        contenders[f"torch {order}"] = torch_contender(name, args, order, video, audio)
+        contenders[f"torch {order}"] = torch_contender(theirs(), args.dtype, order, arrays)
     sizes = {maker: size for maker, (_, size) in contenders.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"{name}: not as many parameters: {sizes}")
     runs = [run for run, _ in contenders.values()]
     for run in runs:  # Compiles; the first step after that is slower too.
         run(), run()
-    times = np.array([[run() for run in runs] for _ in range(args.reps)]) * 1e3
+    times = np.array([[run() for run in runs] for _ in range(args.reps)])
     medians = np.median(times, 0)  # [contender, (wall, CPU)]
-    print(f"{name}, {sizes['avjax']:,} parameters, {dtype}, medians of {args.reps} steps:")
+    print(f"{name}, {sizes['avjax']:,} parameters")
     for maker, (wall, cpu) in zip(contenders, medians):
-        print(f"  {maker:20} {wall:8.1f} ms, {cpu:8.1f} ms of CPU")
+        row = f"  {maker:20} {1e3 * wall:8.1f} ms, {1e3 * cpu:8.1f} ms of CPU, "
+        print(row + f"{args.batch / wall:6.1f} clips/s{share(name, ours, arrays, wall)}")
     wall, cpu = medians[0] / medians[1:].min(0)
     print(f"  avjax / PyTorch's best {wall:.2f}, of CPU {cpu:.2f}", flush=True)
+
+
+def share(name, ours, arrays, seconds):
+    """In words, how much of the chip's peak a step of the video net is; backward counts twice."""
+    peak = PEAKS.get(jax.devices()[0].device_kind)
+    if peak is None or name == "model":
+        return ""
+    macs = 1e9 * gmacs(ours("float32"), (1, *arrays[0].shape[1:])) * len(arrays[0])
+    return f", {2 * 3 * macs / seconds / peak:.0%} of the peak"
 
 
 if __name__ == "__main__":

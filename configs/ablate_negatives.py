@@ -104,10 +104,8 @@ def arm(strategy, batch, k, negatives, loss="info_nce", tune=False):
 def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
     world = dict(fn="avjax.data.synthetic", root="{workdir}/world", split=split, videos=videos)
-    return dict(
-        fn="avjax.data.memory", fps=8.0, rate=8000, root="{workdir}/decoded",
-        source=dict(world, seconds=3.0, size=48, fps=8, rate=8000),
-    )  # fmt: skip
+    world = dict(world, seconds=3.0, size=48, fps=8, rate=8000)
+    return parts.decoded_once(world, fps=8.0, rate=8000)
 
 
 def suite(**data):

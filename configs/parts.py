@@ -37,6 +37,11 @@ def own(data) -> dict:
     return dict(fn=data.get_ref("source"), **{key: data.get_ref(key) for key in keys})
 
 
+def decoded_once(source: dict, fps, rate) -> dict:
+    """A source whose frames and sound are kept as arrays beside the run: for small sets."""
+    return dict(fn="avjax.data.memory", source=source, fps=fps, rate=rate, root="{workdir}/decoded")
+
+
 def cross_avid_in_batch(model: dict) -> dict:
     """Cross-AVID against the other examples of the batch."""
     return dict(
@@ -47,6 +52,27 @@ def cross_avid_in_batch(model: dict) -> dict:
         contrast=dict(fn="avjax.contrast.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
         scale=dict(fn="avjax.contrast.fixed", temperature=0.1),
+    )
+
+
+def avts(video: dict, audio: dict, rate, dim, curriculum) -> dict:
+    """AVTS: log-mel spectrograms, linear heads, embeddings of any length."""
+    head = dict(fn="avjax.nets.heads.Linear", width=dim)
+    return dict(
+        fn="avjax.methods.avts",
+        model=dict(
+            fn="avjax.nets.towers.Towers",
+            fronts=dict(
+                video=dict(fn="avjax.nets.pixels.Normalize"),
+                audio=dict(fn="avjax.nets.logmel.AVTS", rate=rate),
+            ),
+            encoders=dict(video=video, audio=audio),
+            heads=dict(video=head, audio=head),
+            # The function itself; avjax.nets.towers.unit gives embeddings of length 1.
+            finish=dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",)),
+        ),
+        margin=0.99,
+        curriculum=curriculum,
     )
 
 
@@ -153,6 +179,13 @@ def judging_clips(source: dict, frames, fps, seconds, rate, canvas, count) -> di
         ),
         transforms=(dict(fn="avjax.data.video.center", canvas=canvas),),
     )  # fmt: skip
+
+
+def shifted(clips: dict, offset, overlapping=None) -> dict:
+    """The dataset, its frames in step with the sound, and sound of other times of its files."""
+    view = {name: value for name, value in clips["view"].items() if name != "slack"}
+    view |= dict(fn="avjax.data.clips.shifted", offset=offset, overlapping=overlapping)
+    return clips | dict(view=view)
 
 
 def on_host(clips: dict, size) -> dict:

@@ -15,10 +15,10 @@ def get_config():
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", seed=0)
+    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", seed=0, fps=8)
     clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=(96, 96))
-    train = dict(world, split="train", videos=480)
-    test = dict(world, split="test", videos=144)
+    train = parts.decoded_once(dict(world, split="train", videos=480), fps=8.0, rate=24_000)
+    test = parts.decoded_once(dict(world, split="test", videos=144), fps=8.0, rate=24_000)
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
     c.data = dict(train=parts.on_host(parts.training_clips(train, **clip, **mild), size=48))

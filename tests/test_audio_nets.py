@@ -6,14 +6,13 @@ of CNN14 and VMZ's net of one written in PyTorch after the authors', in float64.
 """
 
 import re
-import zlib
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from avjax.nets import audio_names, logmel
 from avjax.nets.acoustic import AcousticResNet
@@ -24,9 +23,9 @@ from avjax.nets.listen import ListenNet
 from avjax.nets.macs import gmacs
 from avjax.nets.pool import max_pool
 from avjax.nets.vggm import VGGM9, Layer
+from tests.weights import checked, close, drawn_by_name, loaded, normal, shapes, stored
 
-# Axes of their array, in our order, and the way back.
-OURS = {"conv": (2, 3, 1, 0), "turned": (3, 2, 1, 0), "linear": (1, 0)}
+# Our axes, in the order of their array.
 THEIRS = {"conv": (3, 2, 0, 1), "turned": (3, 2, 1, 0), "linear": (1, 0)}
 NETS = {
     "vggm9": (VGGM9, (1, 100, 40)),
@@ -40,16 +39,6 @@ NETS = {
 @pytest.fixture(scope="module")
 def arrays(golden):
     return golden("nets_audio")
-
-
-def normal(seed, *shape):
-    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
-
-
-def shapes(net, x):
-    """{path: shape} of all that `init` makes for an input like `x`, and not of a sound."""
-    tree = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(x), False))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
 
 
 def drawn(seed, shapes):
@@ -68,33 +57,13 @@ def drawn(seed, shapes):
     return out
 
 
-def drawn_by_name(shapes):
-    """{name: array} of the other recipe: each from a seed that is its own name."""
-    out = {}
-    for name, shape in shapes.items():
-        x = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF).standard_normal(shape)
-        if name.endswith("running_var"):
-            x = 1 + 0.1 * np.abs(x)
-        elif "running_mean" in name or "bias" in name:
-            x = 0.1 * x
-        else:
-            x = x * np.sqrt(2 / np.prod(shape[1:])) if x.ndim > 1 else 1 + 0.1 * x
-        out[name] = x.astype(np.float32)
-    return out
-
-
-def loaded(net, x, names, draw):
-    """Variables of `net` for an input like `x`: what `draw` makes of their names and shapes."""
+def holding(net, x, names, draw):
+    """Variables of `net` for an input of shape `x`: what `draw` makes of {their name: shape}."""
     theirs = {}
     for path, shape in shapes(net, x).items():
         name, layout = names[path]
         theirs[name] = tuple(shape[i] for i in THEIRS[layout]) if layout != "same" else shape
-    values = draw(theirs)
-    ours = {}
-    for path, (name, layout) in names.items():
-        a = values[name]
-        ours[path] = a.transpose(OURS[layout]) if layout != "same" else a
-    return unflatten_dict(ours, sep="/")
+    return loaded(names, draw(theirs))
 
 
 def fresh(net, x):
@@ -111,11 +80,6 @@ def evaluate(net, variables, x):
     return np.asarray(jax.jit(lambda v, x: net.apply(v, x, False))(variables, x))
 
 
-def close(ours, theirs, tolerance=1e-4):
-    """Equal within `tolerance` of the largest value."""
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
-
-
 @pytest.mark.parametrize("name", ["conv2d", "acoustic", "cnn14", "listen"])
 def test_every_array_has_a_name_of_its_own(name):
     make, x = NETS[name]
@@ -126,7 +90,7 @@ def test_every_array_has_a_name_of_its_own(name):
 
 def test_cnn14_of_512_is_panns(arrays):
     net, x = Cnn14(embedding=512), normal(302, 2, 1, 75, 64)[:, 0]
-    variables = loaded(net, x.shape, audio_names.cnn14(), lambda s: drawn(301, s))
+    variables = holding(net, x.shape, audio_names.cnn14(), lambda s: drawn(301, s))
     out = evaluate(net, variables, x)
     close(out, arrays["cnn14/features"])
     low = evaluate(Cnn14(embedding=512, dtype="bfloat16"), variables, x)
@@ -135,13 +99,13 @@ def test_cnn14_of_512_is_panns(arrays):
 
 def test_the_acoustic_net_is_vmzs(arrays):
     net, x = AcousticResNet(), normal(312, 2, 1, 100, 40)[:, 0]
-    variables = loaded(net, x.shape, audio_names.acoustic(), lambda s: drawn(311, s))
+    variables = holding(net, x.shape, audio_names.acoustic(), lambda s: drawn(311, s))
     close(evaluate(net, variables, x), arrays["acoustic/features"])
 
 
 def test_listen_to_looks_net_is_its_own(arrays):
     net, x = ListenNet(), arrays["listen/spectrogram"][:, 0]
-    variables = loaded(net, x.shape, audio_names.listen(), drawn_by_name)
+    variables = holding(net, x.shape, audio_names.listen(), lambda s: drawn_by_name(s.items()))
     close(evaluate(net, variables, x), arrays["listen/features"])
 
 
@@ -166,33 +130,21 @@ class SyncNet(nn.Module):
 def test_the_layers_of_vggm9_are_syncnets(arrays):
     """Its weights go into the first five convolutions of VGG-M 9 as they are."""
     names = audio_names.vggm9()
-    for ours, at in (("conv6", "netcnnaud.{}"), ("fc7", "netfcaud.{}")):
-        i, j = (18, 19) if ours == "conv6" else (0, 1)
-        layer, norm = (f"{ours}/conv", f"{ours}/norm") if i else (ours, f"{ours}_norm")
-        layout = "turned" if i else "linear"
-        names[f"params/{layer}/kernel"] = (at.format(i) + ".weight", layout)
-        names[f"params/{layer}/bias"] = (at.format(i) + ".bias", "same")
-        for leaf, theirs in (("params/{}/scale", "weight"), ("params/{}/bias", "bias"),
-                             ("batch_stats/{}/mean", "running_mean"),
-                             ("batch_stats/{}/var", "running_var")):  # fmt: skip
-            names[leaf.format(norm)] = (f"{at.format(j)}.{theirs}", "same")
-    names["params/fc8/kernel"] = ("netfcaud.3.weight", "linear")
-    names["params/fc8/bias"] = ("netfcaud.3.bias", "same")
+    conv, norm = audio_names.conv, audio_names.norm
+    names |= conv("conv6/conv", "netcnnaud.18", "turned", bias=True)
+    names |= norm("conv6/norm", "netcnnaud.19")
+    names |= conv("fc7", "netfcaud.0", "linear", bias=True) | norm("fc7_norm", "netfcaud.1")
+    names |= conv("fc8", "netfcaud.3", "linear", bias=True)
 
     def draw(asked):
         """All of SyncNet's: those of the lips are drawn in between."""
-        keys = [k.decode() for k in arrays["syncnet/sd_keys"]]
-        numbers = [re.findall(r"\d+", s.decode()) for s in arrays["syncnet/sd_shapes"]]
-        all_of_it = {k: tuple(map(int, n)) for k, n in zip(keys, numbers) if "num_batches" not in k}
+        keys = arrays["syncnet/sd_keys"]
+        all_of_it = dict(stored(keys, arrays["syncnet/sd_shapes"]))
         assert {k: all_of_it[k] for k in asked} == asked
-        values = drawn(221, all_of_it)
-        sums = dict(zip(keys, arrays["syncnet/sd_sum"]))
-        for key in asked:
-            np.testing.assert_allclose(values[key].sum(), sums[key], rtol=1e-3, atol=1e-2)
-        return values
+        return checked(drawn(221, all_of_it), keys, arrays["syncnet/sd_sum"])
 
     x = normal(222, 2, 1, 13, 20)[:, 0].swapaxes(1, 2)
-    out = evaluate(SyncNet(), loaded(SyncNet(), x.shape, names, draw), x)
+    out = evaluate(SyncNet(), holding(SyncNet(), x.shape, names, draw), x)
     close(out, arrays["syncnet/features"])
     mine = shapes(VGGM9(), (1, 100, 40))
     theirs = shapes(SyncNet(), x.shape)

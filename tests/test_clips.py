@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from avjax.data import clips, decode, pipeline
+from avjax.data import audio, clips, decode, memory, pipeline
 from avjax.data.media import Info, MediaError
 from avjax.data.source import Source
 from tests import flashes
+from tests.test_shards import prepared
 
 
 def info(video=(0.0, 10.0), audio=(0.0, 10.0)):
@@ -159,6 +160,52 @@ def test_a_file_too_short_for_the_shift_is_refused_by_a_media_error():
         view.windows(info((0.0, 9.0), (0.0, 2.4)), np.random.default_rng(0))
 
 
+BOTH = dict(offset=HARD, overlapping=0.5)
+
+
+def triples(end, count=4000, **offsets):
+    """[4, count] starts of the frames and of the three sounds."""
+    view = clips.shifted(25, 25, 1.0, 16000, **{**BOTH, **offsets})
+    return draws(view, info((0.0, end), (0.0, end)), count)
+
+
+def test_both_kinds_of_shifted_sound_are_as_far_away_as_was_asked():
+    for offset, high in ((HARD, 9.0), ((1.5, 3.0), 3.0)):
+        video, audio, shifted, overlapping = triples(10.0, offset=offset)
+        np.testing.assert_array_equal(video, audio)
+        np.testing.assert_allclose(np.abs(overlapping - audio), 0.5)
+        apart = np.abs(shifted - audio)
+        assert apart.min() >= 1.5 - 1e-9 and apart.max() <= high + 1e-9
+        assert apart.max() - apart.min() > 0.8 * (high - 1.5)
+        assert 0.45 < np.mean(overlapping > audio) < 0.55
+
+
+@pytest.mark.parametrize("end", [3.6, 4.0, 10.0])
+def test_where_a_sound_lies_does_not_tell_its_kind(end):
+    _, *sounds = triples(end, count=20000)
+    bins = np.linspace(0.0, end - 1.0, 9)
+    for sound in sounds:
+        assert sound.min() >= 0 and sound.max() + 1.0 <= end + 1e-9
+    one, *others = (np.histogram(starts, bins)[0] for starts in sounds)
+    for other in others:
+        assert np.abs(one - other).max() < 5 * np.sqrt(2 * one.max())
+
+
+def test_overlapping_sound_changes_nothing_where_it_is_not_asked_for():
+    old = clips.shifted(25, 25, 1.0, 16000, HARD).windows(info(), np.random.default_rng(5))
+    assert len(old[0]) == 3
+    first, second = clips._apart(np.random.default_rng(5), 9.0, 1.5, np.inf)
+    assert old == [(first, first, second)]
+
+
+def test_overlapping_sound_needs_room_and_must_overlap():
+    with pytest.raises(MediaError, match=r"clips 2.5 s apart take 3.5 s"):
+        triples(3.4, count=1)
+    for offsets in (dict(overlapping=1.0), dict(overlapping=0.0), dict(offset=(1.5, 2.0))):
+        with pytest.raises(ValueError, match="overlapping="):
+            triples(10.0, **offsets)
+
+
 def test_offsets_that_make_no_sense_are_named():
     for offset in ((0.0, 1.0), (2.0, 1.0), (-1.0, None)):
         with pytest.raises(ValueError, match="offset="):
@@ -181,7 +228,7 @@ def test_every_maker_passes_on_its_channels():
 def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
     kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
     truth = flashes.render(tmp_path / "a.mkv", kind)
-    view, rng, heard = clips.shifted(50, 50, 1.0, 16000, SUPER), np.random.default_rng(0), 0
+    view, rng, heard = clips.shifted(50, 50, 1.0, 16000, **BOTH), np.random.default_rng(0), 0
     with decode.open_media(tmp_path / "a.mkv") as media:
         for _ in range(12):
             window = view.windows(media.info, rng)[0]
@@ -191,8 +238,8 @@ def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
                 lambda start: decode.frames(media, start, 50, 50),
                 lambda start: decode.sound(media, start, 16000, 16000),
             )
-            assert list(clip) == ["video", "audio", "shifted"]
-            for name, start in zip(("audio", "shifted"), window[1:]):
+            assert list(clip) == ["video", "audio", "shifted", "overlapping"]
+            for name, start in zip(clips.SOUNDS, window[1:]):
                 loud = start + np.flatnonzero(np.abs(clip[name].astype(int)) > 5000) / 16000
                 for click in truth.clicks:
                     if start + 0.01 < click < start + 0.99:
@@ -214,3 +261,23 @@ def test_files_too_short_for_the_shift_are_counted_and_replaced(tmp_path):
     for batch in batches:
         assert np.all(batch["index"] == 0) and batch["shifted"].shape == (2, 16000)
     assert len(faults) == 1 and "is too short" in faults[0]
+
+
+def test_all_three_sounds_are_the_same_from_files_from_shards_and_from_memory(tmp_path):
+    root = tmp_path / "files"
+    root.mkdir()
+    kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
+    flashes.render(root / "a.mkv", kind)
+    source = Source("tiny/all", ({"path": str(root / "a.mkv"), "label": 0},), ("a",))
+    kept = memory.make(source, fps=25, rate=16000, root=str(tmp_path / "memory"))
+    shards = prepared(tmp_path / "shards", source, root)
+    view = clips.shifted(6, 25, 0.8, 16000, (1.0, None), overlapping=0.3, count=3)
+    one, *others = (
+        next(pipeline.evaluate(s, view, (audio.gain(),), 3, workers=0))
+        for s in (source, kept, shards)
+    )
+    for other in others:
+        for name in clips.SOUNDS:
+            np.testing.assert_allclose(one[name], other[name], atol=4)
+    apart = one["audio"].astype(int) - one["shifted"], one["audio"].astype(int) - one["overlapping"]
+    assert all(np.abs(x).max() > 5000 for x in apart)

@@ -5,7 +5,6 @@ references computed with them in evaluation mode, in float32.
 """
 
 import re
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from avjax.nets import audio2d, ccl, heads, i3d, l3, r2plus1d, resnet2d, vggmc3,
 from avjax.nets.macs import gmacs
 from avjax.nets.names import torch_names
 from avjax.nets.norm import BatchNorm, batch
+from tests.weights import checked, close, drawn, drawn_by_name, loaded, normal, shapes, stored
 
 CLIP, PLAIN = (2, 3, 8, 56, 56), (2, 3, 8, 48, 48)
 STAGES = {f"conv{s}x_1": f"layer{s - 1}_mean_thw" for s in (2, 3, 4, 5)}
@@ -36,7 +36,7 @@ GOLDENS = {
     "avid_conv2d_small10": (audio2d.Conv2D(small=True), 232, 235, (2, 1, 100, 129), SOUND),
     "avid_dev_vggish_mc3": (vggmc3.VGGMC3(), 233, 236, PLAIN, VGG),
 }
-CLASSIFIERS = r"fc\..*|linear\..*|logits\..*|.*num_batches_tracked"
+CLASSIFIERS = r"fc\..*|linear\..*|logits\..*"
 
 
 @pytest.fixture(scope="module")
@@ -44,62 +44,17 @@ def arrays(golden):
     return golden("encoders")
 
 
-def normal(seed, *shape):
-    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+def reference(arrays, net):
+    """[(name, shape)] of the arrays of a reference."""
+    return stored(arrays[f"{net}/keys"], arrays[f"{net}/shapes"])
 
 
-def stored(arrays, net):
-    """(name, shape) of each array of a reference."""
-    for key, shape in zip(arrays[f"{net}/keys"], arrays[f"{net}/shapes"]):
-        yield key.decode(), tuple(int(n) for n in re.findall(r"\d+", shape.decode()))
-
-
-def drawn(arrays, net, seed):
-    """{name: array} of the recipe that most goldens share, checked by the sums."""
-    rs, out = np.random.RandomState(seed), {}
-    for (name, shape), total in zip(stored(arrays, net), arrays[f"{net}/sums"]):
-        if "num_batches" in name:
-            continue
-        if name.endswith("running_var") or (len(shape) == 1 and name.endswith("weight")):
-            value = rs.uniform(0.5, 1.5, shape)
-        else:
-            scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.1
-            value = scale * rs.standard_normal(shape)
-        out[name] = value.astype(np.float32)
-        assert abs(value.sum() - total) < 1e-2 + 1e-3 * abs(total)
-    return out
-
-
-def drawn_by_name(arrays, net):
-    """{name: array} of the other recipe: each from a seed that is its own name."""
-    out = {}
-    for name, shape in stored(arrays, net):
-        x = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF).standard_normal(shape)
-        if name.endswith("running_var"):
-            x = 1 + 0.1 * np.abs(x)
-        elif "running_mean" in name or "bias" in name:
-            x = 0.1 * x
-        else:
-            x = x * np.sqrt(2 / np.prod(shape[1:])) if x.ndim > 1 else 1 + 0.1 * x
-        out[name] = x.astype(np.float32)
-    return out
-
-
-def loaded(names, state):
+def whole(names, state):
     """Our variables of their state; all of it is used but the classifier."""
     taken = {theirs for theirs, _ in names.values()}
     assert len(taken) == len(names)
     assert all(re.fullmatch(CLASSIFIERS, name) for name in state.keys() - taken)
-    flat = {}
-    for path, (theirs, layout) in names.items():
-        a = state[theirs]
-        flat[path] = a if layout == "same" else np.moveaxis(a, (0, 1), (-1, -2))
-    return unflatten_dict(flat, sep="/")
-
-
-def shapes(net, shape):
-    tree = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape), False))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    return loaded(names, state)
 
 
 def parameters(net, shape):
@@ -133,15 +88,12 @@ def run(net, variables, x, modules=()):
     return jax.jit(apply)(variables, x)
 
 
-def close(ours, theirs, tolerance=1e-4):
-    """Equal within `tolerance` of the largest value."""
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
-
-
 @pytest.mark.parametrize("name", GOLDENS)
 def test_each_net_is_its_reference(arrays, name):
     net, seed, given, shape, modules = GOLDENS[name]
-    variables = loaded(torch_names(net), drawn(arrays, name, seed))
+    state = drawn(reference(arrays, name), seed)
+    state = checked(state, arrays[f"{name}/keys"], arrays[f"{name}/sums"])
+    variables = whole(torch_names(net), state)
     x = np.moveaxis(normal(given, *shape), 1, -1)
     pooled, means = run(net, variables, x, tuple(modules))
     for module, theirs in modules.items():
@@ -151,7 +103,7 @@ def test_each_net_is_its_reference(arrays, name):
 
 
 def test_ccls_student_is_its_reference(arrays):
-    variables = loaded(torch_names(ccl.Student()), drawn_by_name(arrays, "ccl_r21d"))
+    variables = whole(torch_names(ccl.Student()), drawn_by_name(reference(arrays, "ccl_r21d")))
     x = np.moveaxis(normal(26, 2, 3, 8, 32, 32), 1, -1)
     close(run(ccl.Student(), variables, x)[0], arrays["ccl_r21d/feat_eval"])
 
@@ -163,7 +115,7 @@ def test_resnet_18_is_torchvisions(arrays):
     for path, (theirs, layout) in torch_names(resnet2d.ResNet2D()).items():
         first, rest = theirs.split(".", 1)
         names[path] = f"feature_extraction.{parts[first]}.{rest}", layout
-    variables = loaded(names, drawn_by_name(arrays, "l2l_enc"))
+    variables = whole(names, drawn_by_name(reference(arrays, "l2l_enc")))
     x = np.moveaxis(normal(30, 2, 3, 64, 64), 1, -1)
     close(run(resnet2d.ResNet2D(), variables, x)[0], arrays["l2l_enc/image_feat"])
 

@@ -6,7 +6,6 @@ float64.  PyTorch holds a kernel as [Cout, Cin, ...] and a layer as [out, in].
 """
 
 import pathlib
-import re
 
 import flax.linen as nn
 import jax
@@ -17,59 +16,26 @@ import pytest
 from avjax.nets.audio2d import Conv2D
 from avjax.nets.conv import Conv3D
 from avjax.nets.heads import Linear, Mlp
+from avjax.nets.names import torch_names
 from avjax.nets.norm import BatchNorm
 from avjax.nets.pixels import Normalize
 from avjax.nets.r2plus1d import R2Plus1D
+from tests.weights import checked, close, drawn, loaded, normal, stored, turned
 
-# (ours, theirs) by the leading parts of a name; ours are paths of modules.
-NAMES = (
-    (r"video_model\.conv1\.0", "video/conv1/conv"),
-    (r"video_model\.conv1\.1", "video/conv1/norm"),
-    (r"video_model\.(conv\dx)\.(\d)\.spt_conv(\d)", r"video/\1_\2/spatial\3"),
-    (r"video_model\.(conv\dx)\.(\d)\.tmp_conv(\d)", r"video/\1_\2/temporal\3"),
-    (r"video_model\.(conv\dx)\.(\d)\.spt_bn(\d)", r"video/\1_\2/spatial\3_norm"),
-    (r"video_model\.(conv\dx)\.(\d)\.tmp_bn(\d)", r"video/\1_\2/temporal\3_norm"),
-    (r"video_model\.(conv\dx)\.(\d)\.out_bn", r"video/\1_\2/norm"),
-    (r"video_model\.(conv\dx)\.(\d)\.res_conv", r"video/\1_\2/shortcut"),
-    (r"audio_model\.conv1\.0", "audio/conv1"),
-    (r"audio_model\.conv1\.1", "audio/conv1_norm"),
-    (r"audio_model\.block(\d)\.conv(\d)", r"audio/block\1/conv\2"),
-    (r"audio_model\.block(\d)\.bn(\d)", r"audio/block\1/norm\2"),
-    (r"(\w+)_proj\.projection\.0", r"\1_head/linear1"),
-    (r"(\w+)_proj\.projection\.2", r"\1_head/linear2"),
-    (r"(\w+)_proj\.projection\.4", r"\1_head/linear3"),
+# (our subtree, its net, the prefix of its arrays in a checkpoint)
+PARTS = (
+    ("video", R2Plus1D(), "video_model"),
+    ("audio", Conv2D(), "audio_model"),
+    ("video_head", Mlp((512, 512, 128)), "video_proj"),
+    ("audio_head", Mlp((512, 512, 128)), "audio_proj"),
 )
-LEAVES = {"running_mean": "mean", "running_var": "var", "bias": "bias"}
-
-
-def ours(key, ndim):
-    """(collection, path) here of the reference's array `key`."""
-    module, leaf = key.rsplit(".", 1)
-    name = LEAVES.get(leaf, "kernel" if ndim > 1 else "scale")
-    collection = "batch_stats" if "running" in leaf else "params"
-    for pattern, path in NAMES:
-        if re.fullmatch(pattern, module):
-            return collection, f"{re.sub(pattern, path, module)}/{name}"
-    raise KeyError(key)
-
-
-def axes(a):
-    """`a` of PyTorch's order in ours: channels last, outputs at the very end."""
-    return np.moveaxis(a, (0, 1), (-1, -2)) if a.ndim > 1 else a
-
-
-def draw(key, shape, rs):
-    """One array of the reference, by the recipe all goldens share."""
-    if "num_batches" in key:
-        return None
-    if "running_var" in key or (len(shape) == 1 and key.endswith("weight")):
-        return rs.uniform(0.5, 1.5, shape)
-    scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.1
-    return scale * rs.standard_normal(shape)
-
-
-def normal(seed, *shape):
-    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+# {our path: (their name, layout)}, and {their name: (our path, layout)}.
+NAMES = {
+    path.replace("/", f"/{part}/", 1): (f"{prefix}.{theirs}", layout)
+    for part, net, prefix in PARTS
+    for path, (theirs, layout) in torch_names(net).items()
+}
+OURS = {theirs: (path, layout) for path, (theirs, layout) in NAMES.items()}
 
 
 class Model(nn.Module):
@@ -97,21 +63,9 @@ def golden():
 @pytest.fixture(scope="module")
 def variables(golden):
     """The reference's weights in our tree, checked by their sums."""
-    rs, tree = np.random.RandomState(1234), {}
-    for key, shape, total in zip(golden["keys"], golden["shapes"], golden["sums"]):
-        key, shape = key.decode(), tuple(int(n) for n in re.findall(r"\d+", shape.decode()))
-        value = draw(key, shape, rs)
-        if value is None:
-            continue
-        value = value.astype(np.float32)
-        np.testing.assert_allclose(value.sum(dtype=np.float64), total, rtol=1e-3, atol=1e-2)
-        collection, path = ours(key, value.ndim)
-        *parts, leaf = [collection, *path.split("/")]
-        node = tree
-        for part in parts:
-            node = node.setdefault(part, {})
-        node[leaf] = axes(value)
-    return tree
+    state = drawn(stored(golden["keys"], golden["shapes"]), 1234)
+    assert state.keys() == OURS.keys()
+    return loaded(NAMES, checked(state, golden["keys"], golden["sums"]))
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +101,6 @@ def trained(variables):
         return jax.tree.map(np.asarray, (out, stats["batch_stats"], grads))
 
 
-def close(ours, theirs, tolerance):
-    """Equal within `tolerance` of the largest value."""
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
-
-
 def find(tree, path):
     for part in path.split("/"):
         tree = tree[part]
@@ -182,9 +131,9 @@ def test_gradients_are_the_references(golden, trained):
     for kind, tolerance in (("grad_f64", 1e-6), ("grad", 3e-3)):
         prefix = f"train/{kind}/"
         for name in [name for name in golden if name.startswith(prefix)]:
-            theirs = axes(golden[name])
-            _, path = ours(name.removeprefix(prefix), theirs.ndim)
-            mine = find(trained[2], path)
+            path, layout = OURS[name.removeprefix(prefix)]
+            theirs = turned(golden[name], layout)
+            mine = find(trained[2], path.removeprefix("params/"))
             every = mine.shape[-1] // theirs.shape[-1]
             close(mine[..., ::every], theirs, tolerance)
 
@@ -194,8 +143,8 @@ def test_running_statistics_are_the_references(golden, trained):
     names = [name for name in golden if name.startswith("train/buf/")]
     assert len(names) == 5
     for name in names:
-        _, path = ours(name.removeprefix("train/buf/"), 1)
-        close(find(trained[1], path), golden[name], 1e-5)
+        path, _ = OURS[name.removeprefix("train/buf/")]
+        close(find(trained[1], path.removeprefix("batch_stats/")), golden[name], 1e-5)
 
 
 @pytest.mark.parametrize(

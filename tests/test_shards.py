@@ -74,7 +74,7 @@ def read(source, row, view, seed):
     rngs = [np.random.default_rng(seed)]
     if source.read:
         return source.read(row, view, rngs)
-    return reading._read(source[row], view, rngs, strict=False)
+    return reading.decoded(source[row], view, rngs, strict=False)
 
 
 @pytest.mark.parametrize("row", range(len(GOOD)), ids=GOOD)

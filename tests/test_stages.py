@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from avjax import checkpoint, stages
+from avjax.report import chain
 from tests import tiny
 
 
@@ -40,3 +41,5 @@ def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, first[part], second[part])
     kernels = (jax.tree.leaves(params["encoders_audio"]) for params in (first, second))
     assert any((a != b).any() for a, b in zip(*kernels))
+    page = chain.write(tmp_path, ["first", "second"]).read_text()
+    assert 'href="second/report.html"' in page and "<td>2</td><td>1</td>" in page

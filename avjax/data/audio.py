@@ -2,16 +2,18 @@
 
 import numpy as np
 
+from avjax.data.clips import SOUNDS
+
 
 def gain(low=0.9, high=1.1):
     """Multiplies the sound by U(low, high), one factor a clip; loud samples are clipped.
 
-    Sound at another time, "shifted", has a factor of its own, lest loudness give it away.
+    Sound at another time of the file has a factor of its own, lest loudness give it away.
     """
 
     def transform(example, rng):
         example = dict(example)
-        for name in ("audio", "shifted"):
+        for name in SOUNDS:
             if name in example:
                 wave = example[name] * np.float32(rng.uniform(low, high))
                 example[name] = np.clip(np.rint(wave), -32768, 32767).astype(np.int16)

@@ -7,6 +7,8 @@ import numpy as np
 
 from avjax.data.media import MediaError
 
+SOUNDS = ("audio", "shifted", "overlapping")  # Of a clip, in the order of a window's starts.
+
 
 class View(NamedTuple):
     """What a clip is: how many frames and samples, and where in the file they lie.
@@ -16,8 +18,9 @@ class View(NamedTuple):
     count:          clips of one record.
     windows:        (info, rng) -> [(video_start, audio_start)] * count, in seconds on
                     the file's clock; `info` is a decode.Info.  A third start is that
-                    of the clip's sound at another time, "shifted".  A MediaError without
-                    a path says that the record has no such windows: it counts as broken.
+                    of the clip's sound at another time, "shifted", a fourth that of
+                    "overlapping".  A MediaError without a path says that the record has
+                    no such windows: it counts as broken.
     short_side:     scale frames on decoding so that their shorter side has that many
                     pixels; saves time with large pictures.  None: as they are.
     channels:       1 mixes the sound down to [samples]; 2 keeps [samples, 2].
@@ -37,7 +40,7 @@ def cut(view, window, frames, sound):
     """The clip of one of a view's windows, from frames(start) [T, H, W, 3] and sound(start) [N]."""
     clip = {"video": frames(window[0])} if view.frames else {}
     if view.samples:
-        clip |= dict(zip(("audio", "shifted"), map(sound, window[1:])))
+        clip |= dict(zip(SOUNDS, map(sound, window[1:])))
     return clip
 
 
@@ -89,17 +92,28 @@ def even(frames, fps, seconds, rate, count, short_side=None, channels=1):
     return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
 
 
-def shifted(frames, fps, seconds, rate, offset, short_side=None, count=1, channels=1):
-    """`count` clips with frames amid the sound, in step, and the sound of another time of the file.
+def shifted(
+    frames,
+    fps,
+    seconds,
+    rate,
+    offset,
+    overlapping=None,
+    short_side=None,
+    count=1,
+    channels=1,
+):
+    """`count` clips with frames amid the sound, in step, and the sound of other times of the file.
 
     offset: (low, high) seconds between the starts of the two sounds, either way; high None
     is as far as the file goes.  AVTS's hard negatives do not overlap and are half a second
-    apart, (seconds + 0.5, None); its super-hard ones overlap, at a known shift, e.g.
-    (0.5, 0.5).  Easy ones, sound of other records, are there in every batch.
+    apart, (seconds + 0.5, None).
+    overlapping: AVTS's super-hard ones beside them, so many seconds from the clip's own sound,
+    either way, and overlapping it.  Easy ones, sound of other records, are in every batch.
 
-    Both sounds lie in what picture and sound share, and all pairs of starts that are so far
-    apart are equally likely: exchanged, they are as likely, and when a sound occurs tells
-    nothing of whether it belongs.  A file too short for the offset counts as broken.
+    All sounds lie in what picture and sound share.  Any two starts are, exchanged, as likely,
+    so when a sound occurs tells nothing of whether it belongs; without `overlapping` all pairs
+    so far apart are equally likely.  A file too short for the offsets counts as broken.
     Cooperative Learning of Audio and Video Models from Self-Supervised Synchronization,
     https://arxiv.org/abs/1807.00230.
     """
@@ -110,20 +124,28 @@ def shifted(frames, fps, seconds, rate, offset, short_side=None, count=1, channe
         )
     if not seconds > 0:
         raise ValueError(f"shifted sound of {seconds} s: use more than 0")
+    if overlapping is not None and not (
+        0 < overlapping < seconds and low + 2 * overlapping <= high
+    ):
+        raise ValueError(
+            f"overlapping={overlapping}: use more than 0 s, less than the sound's {seconds} s and "
+            f"at most half of what is between {low} and {high} s of the offset"
+        )
     longest, video, audio = _amid(frames / fps, seconds)
+    least = low + 2 * (overlapping or 0.0)
 
     def windows(info, rng):
         span = _shared(info, frames, seconds)
         room = min(span.audio_end, span.video_end) - longest - span.low
-        if room < low:
+        if room < least:
             raise MediaError(
                 "",
                 f"is too short: picture and sound share {max(0.0, room + longest):.3f} s, and "
-                f"clips {low:g} s apart take {low + longest:g} s; leave it out of the list",
+                f"clips {least:g} s apart take {least + longest:g} s; leave it out of the list",
             )
-        pairs = [_apart(rng, room, low, high) for _ in range(count)]
         begin = span.low + audio
-        return [(span.low + video + a, begin + a, begin + b) for a, b in pairs]
+        sets = [_times(rng, room, low, high, overlapping) for _ in range(count)]
+        return [(span.low + video + t[0], *(begin + x for x in t)) for t in sets]
 
     return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
 
@@ -164,6 +186,19 @@ def _amid(length, seconds):
     """The longer of picture and sound, and how long after it either begins to lie in its middle."""
     longest = max(length, seconds)
     return longest, (longest - length) / 2, (longest - seconds) / 2
+
+
+def _times(rng, room, low, high, shift):
+    """Starts in [0, room] of a clip, of its shifted sound and, with a shift, the overlapping one.
+
+    With a shift there are two pairs of starts, `shift` apart within and `low` to `high` across:
+    the clip is any of the four, so each kind of sound is as likely at each of them.
+    """
+    if shift is None:
+        return _apart(rng, room, low, high)
+    own, other = _apart(rng, room - shift, low + shift, high - shift)
+    late, later = rng.random(2) < 0.5
+    return own + shift * late, other + shift * later, own + shift * (not late)
 
 
 def _apart(rng, room, low, high):

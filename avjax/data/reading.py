@@ -34,7 +34,7 @@ def _clips(source, row, view, transforms, rngs, strict):
     if source.read:
         clips, has_audio = source.read(row, view, rngs)
     else:
-        clips, has_audio = _read(record, view, rngs, strict)
+        clips, has_audio = decoded(record, view, rngs, strict)
     if strict and not has_audio:
         raise decode.MediaError(record["path"], "has no sound")
     try:
@@ -45,7 +45,7 @@ def _clips(source, row, view, transforms, rngs, strict):
     return _stack(clips, row, record.get("label", -1), has_audio, True)
 
 
-def _read(record, view, rngs, strict):
+def decoded(record, view, rngs, strict):
     """The clips of a record, from its file, and whether that has sound."""
     with decode.open_media(record["path"]) as media:
         has_audio = media.audio is not None

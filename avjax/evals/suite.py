@@ -6,6 +6,7 @@ single time, averages the clips of a record, and hands the same `Features` to ev
 
 import logging
 import math
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,6 +31,8 @@ class Features(NamedTuple):
     index: np.ndarray  # int32 [N], row in the source
     group: tuple | None  # N names, or None where no record has one
     classes: tuple[str, ...]
+    path: tuple[str, ...] = ()  # N files
+    swapped: np.ndarray | None = None  # bool [N], see data.swapped; None where that is not known
 
 
 # (train or None, test) -> {"v2a/r1": 12.5}.  A suite first calls its scores, before it
@@ -53,6 +56,8 @@ def make(
         test/index                 int32 [N]            gallery/frame  uint8 [M, 64, 64, 3]
         test/label                 int32 [N]            gallery/sound  uint8 [M, 64, 64]
         test/classes               str [C], if known
+        test/path                  bytes [N], as os.fsencode makes them
+        test/swapped               bool [N], if known: has the sound of another record
     """
     for part, data in (("train", train), ("test", test)):
         if data is not None and len(data["source"]) == 0:
@@ -111,7 +116,12 @@ def known(source) -> Features:
     label = np.array([r.get("label", -1) for r in source.records], np.int32)
     group = tuple(r.get("group") for r in source.records)
     group = group if any(g is not None for g in group) else None
-    return Features({}, label, np.arange(len(source), dtype=np.int32), group, source.classes)
+    path = tuple(r.get("path", "") for r in source.records)
+    swapped = None
+    if any("swapped" in r for r in source.records):
+        swapped = np.array([r.get("swapped", False) for r in source.records])
+    index = np.arange(len(source), dtype=np.int32)
+    return Features({}, label, index, group, source.classes, path, swapped)
 
 
 def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
@@ -168,14 +178,24 @@ def mean(sums: dict, clips: np.ndarray, source, part: str) -> Features:
             value /= np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-12)
         modalities.setdefault(name, {})[kind] = value
     all_of = known(source)
-    group = all_of.group and tuple(all_of.group[i] for i in kept)
-    return Features(modalities, all_of.label[kept], all_of.index[kept], group, all_of.classes)
+    return all_of._replace(
+        modalities=modalities,
+        label=all_of.label[kept],
+        index=all_of.index[kept],
+        group=all_of.group and tuple(all_of.group[i] for i in kept),
+        path=tuple(all_of.path[i] for i in kept),
+        swapped=None if all_of.swapped is None else all_of.swapped[kept],
+    )
 
 
 def arrays(test: Features) -> dict[str, np.ndarray]:
     """The embeddings of a test set and whose they are."""
     out = {f"test/{name}/embedding": m["embedding"] for name, m in test.modalities.items()}
     out |= {"test/index": test.index, "test/label": test.label}
+    if test.path:  # Bytes take a quarter of what NumPy's text would.
+        out["test/path"] = np.array([os.fsencode(path) for path in test.path])
+    if test.swapped is not None:
+        out["test/swapped"] = test.swapped
     return out | ({"test/classes": np.array(test.classes)} if test.classes else {})
 
 

@@ -5,6 +5,7 @@ finds its own sound among those of other clips, and each sound its clip.
 """
 
 import jax
+import jax.numpy as jnp
 
 from avjax.contrast import Scale, tally
 from avjax.nets.forward import forward
@@ -25,11 +26,13 @@ def make(
     terms: dict[str, float],
     scale: Scale,
     chunks: int = 1,
+    clips: int = 1,
 ) -> Method:
     """Cross-AVID has terms v2a and a2v, Self-AVID v2v and a2a, Joint-AVID all four.
 
-    terms: the weight of each; they are divided by their sum.  v2v and a2a compare a clip
-    with its own past, so they want negatives with a memory (`avjax.negatives.bank`).
+    terms: the weight of each; they are divided by their sum.  v2v and a2a compare a clip with
+      its record's past, which `avjax.negatives.bank` keeps, or else with the record's next clip.
+    clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
     if unknown := set(terms) - set(TERMS):
         raise ValueError(f"terms {sorted(unknown)}: AVID knows {sorted(TERMS)}")
@@ -45,13 +48,16 @@ def make(
         memory = {
             m: negatives.init(r, size, out[m]["embedding"].shape[1])
             for m, r in zip(("video", "audio"), rngs)
+            if m in out
         }
         for t in terms:
             query, key = TERMS[t]
-            if query == key and not jax.tree.leaves(memory[key]):
+            if query == key and clips == 1 and "rows" not in memory[key]:
                 raise ValueError(
-                    f"term {t} would compare a clip with itself: these negatives keep no memory; "
-                    "use avjax.negatives.bank, or the terms v2a and a2v"
+                    f"term {t} would compare a clip with itself: these negatives do not remember "
+                    "each record; use avjax.negatives.bank, or two clips of a record (count=2 in "
+                    "the view of config.data.train and config.method.clips=2), or the terms v2a "
+                    "and a2v"
                 )
         learned = scale.init()
         params = params | ({"scale": learned} if learned else {})
@@ -59,13 +65,17 @@ def make(
 
     def losses(z, memory, index, rng, contrast, temperature, terms):
         """{term: loss [B]}.  One key for all: the paper scores the same rows in each."""
+        each = {}
         if negatives.pair and len(cross) == 2:
             pair = negatives.pair(z["video"] / temperature, z["audio"], index, rng, contrast)
-            return dict(zip(cross, pair))
-        return {
-            t: negatives.reduce(memory[k], z[q] / temperature, z[k], index, rng, contrast)
-            for t, (q, k) in ((t, TERMS[t]) for t in terms)
-        }
+            each = dict(zip(cross, pair))
+        for t in [t for t in terms if t not in each]:
+            query, key = TERMS[t]
+            keys = following(z[key], index, clips) if query == key else z[key]
+            each[t] = negatives.reduce(
+                memory[key], z[query] / temperature, keys, index, rng, contrast
+            )
+        return each
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
@@ -87,3 +97,16 @@ def make(
         return forward(model, params, state["stats"], batch, train=False)[0]
 
     return Method(init, loss, embed)
+
+
+def following(z, index, clips: int):
+    """For each row of z [B, D] the next of its record's `clips` rows, the first after the last.
+
+    NaN, which ends a run, where a batch does not hold so many clips of a record in turn.
+    """
+
+    def turn(x):
+        groups = x.reshape(-1, clips, *x.shape[1:])
+        return jnp.roll(groups, -1, axis=1).reshape(x.shape)
+
+    return jnp.where((turn(index) == index)[:, None], turn(z), jnp.nan)

@@ -13,11 +13,11 @@ were published.  A path begins with its collection: `params/conv1/kernel`,
 
 def conv2d() -> dict:
     """AVID's `audio2d.Conv2D`; in a checkpoint of AVID after the prefix `audio_model.`."""
-    names = _conv("conv1", "conv1.0") | _norm("conv1_norm", "conv1.1")
+    names = conv("conv1", "conv1.0") | norm("conv1_norm", "conv1.1")
     for i in (1, 2, 3, 4):
         for j in (1, 2):
-            names |= _conv(f"block{i}/conv{j}", f"block{i}.conv{j}")
-            names |= _norm(f"block{i}/norm{j}", f"block{i}.bn{j}")
+            names |= conv(f"block{i}/conv{j}", f"block{i}.conv{j}")
+            names |= norm(f"block{i}/norm{j}", f"block{i}.bn{j}")
     return names
 
 
@@ -25,8 +25,8 @@ def vggm9() -> dict:
     """The five convolutions of `vggm.VGGM9` that SyncNet's audio net has too."""
     names = {}
     for i, at in enumerate((0, 4, 8, 11, 14)):
-        names |= _conv(f"conv{i + 1}/conv", f"netcnnaud.{at}", "turned", bias=True)
-        names |= _norm(f"conv{i + 1}/norm", f"netcnnaud.{at + 1}")
+        names |= conv(f"conv{i + 1}/conv", f"netcnnaud.{at}", "turned", bias=True)
+        names |= norm(f"conv{i + 1}/norm", f"netcnnaud.{at + 1}")
     return names
 
 
@@ -50,37 +50,37 @@ def acoustic() -> dict:
 
 def cnn14() -> dict:
     """PANNs' `cnn14.Cnn14`, of any embedding; `fc_audioset` is the head, not here."""
-    names = _norm("norm", "bn0")
+    names = norm("norm", "bn0")
     for i in range(1, 7):
         for j in (1, 2):
-            names |= _conv(f"block{i}/conv{j}", f"conv_block{i}.conv{j}")
-            names |= _norm(f"block{i}/norm{j}", f"conv_block{i}.bn{j}")
-    names["params/linear/kernel"] = ("fc1.weight", "linear")
-    names["params/linear/bias"] = ("fc1.bias", "same")
-    return names
+            names |= conv(f"block{i}/conv{j}", f"conv_block{i}.conv{j}")
+            names |= norm(f"block{i}/norm{j}", f"conv_block{i}.bn{j}")
+    return names | conv("linear", "fc1", "linear", bias=True)
 
 
 def listen() -> dict:
     """Listen to Look's `listen.ListenNet`; the first kernel is also there as `conv1.weight`."""
-    names = _conv("conv1", "feature_extraction.0") | _norm("conv1_norm", "feature_extraction.1")
+    names = conv("conv1", "feature_extraction.0") | norm("conv1_norm", "feature_extraction.1")
     for i in (2, 3, 4, 5):
         for j in (0, 1):
             ours, theirs = f"conv{i}x_{j}", f"feature_extraction.{i + 2}.{j}"
             for k in (1, 2):
-                names |= _conv(f"{ours}/conv{k}", f"{theirs}.conv{k}")
-                names |= _norm(f"{ours}/conv{k}_norm", f"{theirs}.bn{k}")
+                names |= conv(f"{ours}/conv{k}", f"{theirs}.conv{k}")
+                names |= norm(f"{ours}/conv{k}_norm", f"{theirs}.bn{k}")
             if i > 2 and j == 0:
-                names |= _conv(f"{ours}/shortcut", f"{theirs}.downsample.0")
-                names |= _norm(f"{ours}/shortcut_norm", f"{theirs}.downsample.1")
-    return names | _conv("frequency", "freq_conv1x1", bias=True)
+                names |= conv(f"{ours}/shortcut", f"{theirs}.downsample.0")
+                names |= norm(f"{ours}/shortcut_norm", f"{theirs}.downsample.1")
+    return names | conv("frequency", "freq_conv1x1", bias=True)
 
 
-def _conv(ours, theirs, layout="conv", bias=False):
+def conv(ours, theirs, layout="conv", bias=False):
+    """A kernel and, if asked for, its bias."""
     kernel = {f"params/{ours}/kernel": (f"{theirs}.weight", layout)}
     return kernel | ({f"params/{ours}/bias": (f"{theirs}.bias", "same")} if bias else {})
 
 
-def _norm(ours, theirs):
+def norm(ours, theirs):
+    """PyTorch's batch normalization."""
     return {
         f"params/{ours}/scale": (f"{theirs}.weight", "same"),
         f"params/{ours}/bias": (f"{theirs}.bias", "same"),

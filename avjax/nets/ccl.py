@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from avjax.nets.norm import BatchNorm
 from avjax.nets.r2plus1d import BLOCKS
+from avjax.nets.residual import blocks
 from avjax.nets.split import Split, middle
 
 
@@ -30,19 +31,13 @@ class Student(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        if self.depth not in BLOCKS:
-            raise ValueError(f"Student of depth {self.depth}: there are {sorted(BLOCKS)}")
-        kernel = 3, 7, 7
+        parts, kernel = blocks(self, BLOCKS), (3, 7, 7)
         planes = middle(kernel, x.shape[-1], self.width)
         x = Split(self.width, kernel, (1, 2, 2), planes, self.dtype, self.norm,
                   name="conv1")(x, train)  # fmt: skip
         x = nn.relu(self.norm(name="norm1")(x, train))
-        for stage, blocks in enumerate(BLOCKS[self.depth]):
-            for i in range(blocks):
-                stride = 2 if stage and not i else 1
-                block = Block(self.width << stage, stride, self.dtype, self.norm,
-                              name=f"conv{stage + 2}x_{i}")  # fmt: skip
-                x = block(x, train)
+        for name, stage, stride in parts:
+            x = Block(self.width << stage, stride, self.dtype, self.norm, name=name)(x, train)
         return x.mean((1, 2, 3))
 
 

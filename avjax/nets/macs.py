@@ -25,23 +25,29 @@ def macs(program) -> int:
     """
     total = 0
     for eqn in getattr(program, "jaxpr", program).eqns:
-        inner = [macs(part) for part in _parts(eqn.params)]
-        if eqn.primitive.name == "dot_general":
-            (contracted, _), _ = eqn.params["dimension_numbers"]
-            left = eqn.invars[0].aval.shape
-            total += eqn.outvars[0].aval.size * math.prod(left[i] for i in contracted)
-        elif eqn.primitive.name == "conv_general_dilated":
-            kernel = eqn.invars[1].aval
-            outputs = kernel.shape[eqn.params["dimension_numbers"].rhs_spec[0]]
-            total += eqn.outvars[0].aval.size * kernel.size // outputs
-        elif eqn.primitive.name == "cond":
+        inner = [macs(part) for part in parts(eqn.params)]
+        if eqn.primitive.name == "cond":
             total += min(inner)
         else:
             total += sum(inner) * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)
+            total += multiplications(eqn)
     return total
 
 
-def _parts(params):
+def multiplications(eqn) -> int:
+    """Those of one equation, if it is a convolution, its padding included, or a product."""
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        left = eqn.invars[0].aval.shape
+        return eqn.outvars[0].aval.size * math.prod(left[i] for i in contracted)
+    if eqn.primitive.name == "conv_general_dilated":
+        kernel = eqn.invars[1].aval
+        outputs = kernel.shape[eqn.params["dimension_numbers"].rhs_spec[0]]
+        return eqn.outvars[0].aval.size * kernel.size // outputs
+    return 0
+
+
+def parts(params):
     """The programs among an equation's parameters."""
     for value in params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):

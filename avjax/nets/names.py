@@ -28,6 +28,7 @@ from avjax.nets import (
     vggmc3,
     vmz,
 )
+from avjax.nets.audio_names import conv, norm
 
 Names = dict[str, tuple[str, str]]
 
@@ -60,7 +61,7 @@ def mlp(net: heads.Mlp) -> Names:
     """AVID's heads: `video_proj.` or `audio_proj.`; a ReLU stands between two layers."""
     names = {}
     for i in range(len(net.widths)):
-        names |= linear(f"linear{i + 1}", f"projection.{2 * i}")
+        names |= conv(f"linear{i + 1}", f"projection.{2 * i}", "linear", bias=True)
     return names
 
 
@@ -161,26 +162,6 @@ TABLES: dict[type, Callable] = {
 def blocks(counts):
     """(stage, number, our name) of each block of a residual net."""
     return [(s, i, f"conv{s + 2}x_{i}") for s, count in enumerate(counts) for i in range(count)]
-
-
-def conv(ours: str, theirs: str) -> Names:
-    return {f"params/{ours}/kernel": (f"{theirs}.weight", "conv")}
-
-
-def linear(ours: str, theirs: str) -> Names:
-    return {
-        f"params/{ours}/kernel": (f"{theirs}.weight", "linear"),
-        f"params/{ours}/bias": (f"{theirs}.bias", "same"),
-    }
-
-
-def norm(ours: str, theirs: str) -> Names:
-    return {
-        f"params/{ours}/scale": (f"{theirs}.weight", "same"),
-        f"params/{ours}/bias": (f"{theirs}.bias", "same"),
-        f"batch_stats/{ours}/mean": (f"{theirs}.running_mean", "same"),
-        f"batch_stats/{ours}/var": (f"{theirs}.running_var", "same"),
-    }
 
 
 def split(ours: str, theirs: str) -> Names:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from avjax.nets.conv import Conv3D
 from avjax.nets.norm import BatchNorm
 from avjax.nets.pool import max_pool
+from avjax.nets.residual import blocks
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -77,13 +78,8 @@ class R2Plus1D(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        if self.depth not in BLOCKS:
-            raise ValueError(f"R2Plus1D of depth {self.depth}: there are {sorted(BLOCKS)}")
+        parts = blocks(self, BLOCKS)
         x = Stem(self.width, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
-        for stage, blocks in enumerate(BLOCKS[self.depth]):
-            for i in range(blocks):
-                stride = 2 if stage and not i else 1
-                block = Block(self.width << stage, stride, self.dtype, self.norm,
-                              name=f"conv{stage + 2}x_{i}")  # fmt: skip
-                x = block(x, train)
+        for name, stage, stride in parts:
+            x = Block(self.width << stage, stride, self.dtype, self.norm, name=name)(x, train)
         return x.max((1, 2, 3))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from avjax.nets.conv import Conv2D
 from avjax.nets.norm import BatchNorm
 from avjax.nets.pool import max_pool
+from avjax.nets.residual import blocks
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 BLOCKS = {
@@ -49,18 +50,14 @@ class ResNet2D(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        if self.depth not in BLOCKS:
-            raise ValueError(f"ResNet2D of depth {self.depth}: there are {sorted(BLOCKS)}")
+        parts = blocks(self, BLOCKS)
         block = Bottleneck if self.depth >= 50 else Block
         x = Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, kernel_init=he,
                    name="conv1")(pictures(x))  # fmt: skip
         x = nn.relu(self.norm(name="conv1_norm")(x, train))
         x = max_pool(x, (3, 3), (2, 2))
-        for stage, blocks in enumerate(BLOCKS[self.depth]):
-            for i in range(blocks):
-                stride = 2 if stage and not i else 1
-                x = block(self.width << stage, stride, self.dtype, self.norm,
-                          name=f"conv{stage + 2}x_{i}")(x, train)  # fmt: skip
+        for name, stage, stride in parts:
+            x = block(self.width << stage, stride, self.dtype, self.norm, name=name)(x, train)
         return x.mean((1, 2))
 
 
@@ -83,16 +80,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        def layer(name, x, size, stride):
-            x = Conv2D(self.features, (size, size), (stride, stride), dtype=self.dtype,
-                       kernel_init=he, name=name)(x)  # fmt: skip
-            return self.norm(name=f"{name}_norm")(x, train)
-
-        shortcut = x
-        if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = layer("shortcut", x, 1, self.stride)
-        x = nn.relu(layer("conv1", x, 3, self.stride))
-        return nn.relu(layer("conv2", x, 3, 1) + shortcut)
+        return around(self, x, train, (self.features, 3, self.stride), (self.features, 3, 1))
 
 
 class Bottleneck(nn.Module):
@@ -105,14 +93,21 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        def layer(name, x, features, size, stride=1):
-            x = Conv2D(features, (size, size), (stride, stride), dtype=self.dtype,
-                       kernel_init=he, name=name)(x)  # fmt: skip
-            return self.norm(name=f"{name}_norm")(x, train)
+        n = self.features
+        return around(self, x, train, (n, 1, 1), (n, 3, self.stride), (4 * n, 1, 1))
 
-        shortcut, wide = x, 4 * self.features
-        if self.stride != 1 or x.shape[-1] != wide:
-            shortcut = layer("shortcut", x, wide, 1, self.stride)
-        x = nn.relu(layer("conv1", x, self.features, 1))
-        x = nn.relu(layer("conv2", x, self.features, 3, self.stride))
-        return nn.relu(layer("conv3", x, wide, 1) + shortcut)
+
+def around(block, x, train, *layers):
+    """The sum of `layers`, (features, size, stride) each, and the shortcut around them."""
+
+    def layer(name, x, features, size, stride):
+        x = Conv2D(features, (size, size), (stride, stride), dtype=block.dtype, kernel_init=he,
+                   name=name)(x)  # fmt: skip
+        return block.norm(name=f"{name}_norm")(x, train)
+
+    shortcut, last = x, layers[-1][0]
+    if block.stride != 1 or x.shape[-1] != last:
+        shortcut = layer("shortcut", x, last, 1, block.stride)
+    for i, (features, size, stride) in enumerate(layers, 1):
+        x = layer(f"conv{i}", x if i == 1 else nn.relu(x), features, size, stride)
+    return nn.relu(x + shortcut)

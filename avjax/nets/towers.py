@@ -1,20 +1,32 @@
 """A front end, an encoder and a head for each modality."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 
+def unit(z):
+    """z [B, D], each at length 1."""
+    return z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
+
+
+def raw(z):
+    """z [B, D] as the head made it, for losses that mind its length."""
+    return z
+
+
 class Towers(nn.Module):
-    """{modality: {"features" [B, H], "embedding" [B, D], of unit length}}, in float32 at least.
+    """{modality: {"features" [B, H], "embedding" [B, D]}}, in float32 at least.
 
     Each part is called as `(x, train=...)`.  A modality that the batch lacks is left out.
+    `finish` is what is done to an embedding: `unit` makes it one of length 1.
     """
 
     fronts: Mapping[str, nn.Module]
     encoders: Mapping[str, nn.Module]
     heads: Mapping[str, nn.Module]
+    finish: Callable = unit
 
     def __call__(self, batch, train: bool):
         out = {}
@@ -22,8 +34,7 @@ class Towers(nn.Module):
             if name in batch:
                 x = self.fronts[name](batch[name], train=train)
                 features = _wide(self.encoders[name](x, train=train))
-                z = _wide(self.heads[name](features, train=train))
-                z = z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
+                z = self.finish(_wide(self.heads[name](features, train=train)))
                 out[name] = {"features": features, "embedding": z}
         return out
 

@@ -18,6 +18,7 @@ from avjax.nets.conv import Conv3D
 from avjax.nets.norm import BatchNorm, batch
 from avjax.nets.pool import max_pool
 from avjax.nets.r2plus1d import BLOCKS
+from avjax.nets.residual import blocks
 from avjax.nets.split import Split, middle
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -96,16 +97,12 @@ class VideoResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        if self.depth not in BLOCKS:
-            raise ValueError(f"VideoResNet of depth {self.depth}: there are {sorted(BLOCKS)}")
-        stem, *stages = self.convs
+        parts = blocks(self, BLOCKS)
+        stem, *kinds = self.convs
         x = Stem(self.width, stem, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
-        for stage, (kind, blocks) in enumerate(zip(stages, BLOCKS[self.depth])):
-            for i in range(blocks):
-                stride = 2 if stage and not i else 1
-                block = Block(self.width << stage, stride, kind, self.dtype, self.norm,
-                              name=f"conv{stage + 2}x_{i}")  # fmt: skip
-                x = block(x, train)
+        for name, stage, stride in parts:
+            x = Block(self.width << stage, stride, kinds[stage], self.dtype, self.norm,
+                      name=name)(x, train)  # fmt: skip
         return x.mean((1, 2, 3))
 
 

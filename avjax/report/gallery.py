@@ -49,11 +49,7 @@ def section(arrays: dict, count: int = 12, top: int = 5) -> str:
         return (
             "<p class=none>No gallery: the evaluation saved no pictures or one modality only.</p>"
         )
-    place = {row: i for i, row in enumerate(arrays["test/index"].tolist())}
-    rows = [row for row in arrays["gallery/row"].tolist() if row in place]
-    shown = np.array([place[row] for row in rows])
-    where = {row: i for i, row in enumerate(arrays["gallery/row"].tolist())}
-    pictures = np.array([where[row] for row in rows])
+    shown, pictures = places(arrays)
     total = len(arrays["test/index"])
     parts = []
     for q, k in pairs:
@@ -69,6 +65,13 @@ def section(arrays: dict, count: int = 12, top: int = 5) -> str:
             f"place, ✓ if it is the query's own record and ✗ if not, its cosine.</p>{lines}"
         )
     return "".join(parts)
+
+
+def places(arrays: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Of the M records with picture and embedding: where in the test set, where in the gallery."""
+    rows = arrays["gallery/row"]
+    _, shown, pictures = np.intersect1d(arrays["test/index"], rows, return_indices=True)
+    return shown, pictures
 
 
 def search(query, key, shown, top: int) -> list[Query]:
@@ -100,35 +103,41 @@ def pick(right: list[bool], count: int) -> list[int]:
     return np.concatenate(chosen).astype(int).tolist()
 
 
+def tile(arrays, at, picture, side, kind, text) -> str:
+    """Frame and sound of test record `at` and its name; the modality `side`, if any, is larger."""
+    name = named(arrays["test/label"][at], arrays)
+    caption = f"row {arrays['test/index'][at]}" + (f", {name}" if name else "")
+    size = {"video": "aside", "audio": "aside", side: "main"} if side else {}
+    images = "".join(
+        f'<img class="{size.get(modality, "half")}" alt="{modality}" src="{uri}">'
+        for modality, uri in (
+            ("video", frame(arrays["gallery/frame"][picture])),
+            ("audio", sound(arrays["gallery/sound"][picture])),
+        )
+    )
+    return (
+        f'<figure class="tile {kind}"><div>{images}</div>'
+        f"<figcaption><b>{text}</b> {escape(caption)}</figcaption></figure>"
+    )
+
+
+def named(label: int, arrays: dict) -> str:
+    """The name of a class, "" where there is none."""
+    classes = arrays.get("test/classes", ())
+    return str(classes[label]) if 0 <= label < len(classes) else f"class {label}" * (label >= 0)
+
+
 def line(found: Query, arrays, shown, pictures, query, key, total, top) -> str:
     """One query and its matches as a row of tiles."""
-    label = arrays.get("test/label", np.full(total, -1))
-    classes = arrays.get("test/classes", ())
-
-    def tile(at, side, kind, text):
-        own = label[shown[at]]
-        name = classes[own] if 0 <= own < len(classes) else f"class {own}" if own >= 0 else ""
-        caption = f"row {arrays['test/index'][shown[at]]}" + (f", {name}" if name else "")
-        images = "".join(
-            f'<img class="{"main" if modality == side else "aside"}" alt="{modality}" src="{uri}">'
-            for modality, uri in (
-                ("video", frame(arrays["gallery/frame"][pictures[at]])),
-                ("audio", sound(arrays["gallery/sound"][pictures[at]])),
-            )
-        )
-        return (
-            f'<figure class="tile {kind}"><div>{images}</div>'
-            f"<figcaption><b>{text}</b> {escape(caption)}</figcaption></figure>"
-        )
-
-    tiles = tile(found.at, query, "query", "query:")
+    tiles = tile(arrays, shown[found.at], pictures[found.at], query, "query", "query:")
     for match, rank, cosine in zip(found.matches, found.ranks, found.cosine):
         right = match == found.at
         if rank > top:
             tiles += "<span class=gap>…</span>"
         mark = "✓" if right else "✗"
         text = f"{rank:.0f} {mark} {cosine:.2f}"
-        tiles += tile(match, key, "right" if right else "wrong", text)
+        kind = "right" if right else "wrong"
+        tiles += tile(arrays, shown[match], pictures[match], key, kind, text)
     rank = f"rank of the right one among all {total}: {found.rank:g}"
     return f"<div class=line>{tiles}<p class=rank>{rank}</p></div>"
 

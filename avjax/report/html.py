@@ -16,62 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from avjax import logs
-from avjax.report import gallery, plots
+from avjax.report import agreement, gallery, plots
+from avjax.report.style import HEAD, heading, none, number, row
 
 ONCE = "One evaluation so far: curves need two."
 LOWER = ("rank", "loss", "error")  # Words of metrics that are better when lower.
-
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>TITLE</title><style>
-:root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #22252a;
-  --soft: #666d76; --line: #e3e5e8; --right: #1a9a4b; --wrong: #d4483f; --query: #2f81f7 }
-@media (prefers-color-scheme: dark) { :root { --page: #16181c; --card: #1e2126; --ink: #e4e6ea;
-  --soft: #9aa2ad; --line: #33373e; --right: #3cc774; --wrong: #f0716a; --query: #62a5ff } }
-* { box-sizing: border-box }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 76rem; background: var(--page);
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.7rem; margin: 0 0 .2rem; overflow-wrap: anywhere }
-h2 { font-size: 1.2rem; margin: 2.6rem 0 .8rem; padding-bottom: .3rem;
-  border-bottom: 1px solid var(--line) }
-h3, h4 { margin: 1.6rem 0 .5rem; font-size: 1rem }
-.note, .none, .rank { color: var(--soft); margin: .2rem 0 .8rem; font-size: .87rem }
-.none { border-left: 3px solid var(--line); padding-left: .8rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .28rem 1rem .28rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere }
-.wide { overflow-x: auto } .wide td + td, .wide th + th { text-align: right; white-space: nowrap }
-.wide td:first-child { white-space: nowrap } th { color: var(--soft); font-weight: 500 }
-td small { color: var(--soft) }
-.panels { display: grid; gap: .9rem; margin: .9rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
-.panels.large { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)) }
-.panel { margin: 0; padding: .7rem .8rem .4rem; background: var(--card);
-  border: 1px solid var(--line); border-radius: 8px }
-.panel figcaption { font-weight: 600; font-size: .87rem; overflow-wrap: anywhere }
-.panel svg { width: 100%; height: auto; display: block }
-svg * { stroke-linejoin: round } svg text { font-family: inherit }
-.line { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start;
-  padding: .6rem 0; border-top: 1px solid var(--line) }
-.line .rank { flex-basis: 100%; margin: 0 }
-.tile { margin: 0; width: 8.6rem } .tile div { display: flex; gap: 3px; padding: 3px;
-  border: 3px solid var(--line); border-radius: 6px; align-items: flex-end }
-.tile.query { margin-right: 1rem } .tile.query div { border-color: var(--query) }
-.tile.right div { border-color: var(--right) } .tile.wrong div { border-color: var(--wrong) }
-.tile.right b { color: var(--right) } .tile.wrong b { color: var(--wrong) }
-.tile.query b { color: var(--query) }
-.tile img { display: block; border-radius: 2px; min-width: 0 }
-.tile img.main { width: 62% } .tile img.aside { width: 38%; opacity: .75 }
-.tile figcaption { font-size: .74rem; line-height: 1.3; overflow-wrap: anywhere }
-.gap { align-self: center; color: var(--soft) }
-details { margin: 1rem 0 } summary { cursor: pointer; color: var(--soft) }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
-  overflow-x: auto; font-size: .8rem }
-</style></head><body>
-"""
 
 
 def write(workdir: str | os.PathLike) -> Path:
@@ -90,6 +39,7 @@ def write(workdir: str | os.PathLike) -> Path:
         "Training": training_part(training),
         "Evaluation": evaluation_part(evals),
         "Retrieval gallery": gallery.part(workdir / "evals"),
+        "Agreement": agreement.part(workdir / "evals"),
         "Configuration": config_part(config),
     }
     page = [HEAD.replace("TITLE", escape(f"{name}: report of a run")), f"<h1>{escape(name)}</h1>"]
@@ -226,24 +176,6 @@ def config_part(config: dict) -> str:
         return none("Not known.")
     text = escape(json.dumps(config, indent=2, ensure_ascii=False))
     return f"<details><summary>The whole configuration</summary><pre>{text}</pre></details>"
-
-
-def none(text: str) -> str:
-    return f"<p class=none>{escape(text)}</p>"
-
-
-def heading(names: list[str]) -> str:
-    return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
-
-
-def row(name: str, cells: list[str]) -> str:
-    """A line of a table; `cells` are HTML."""
-    return f"<tr><td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def number(value: float) -> str:
-    """Four significant digits, and thousands in full."""
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,0 +1,37 @@
+"""Agreement: does a clip's sound fit its picture, and does that find sound which was swapped?"""
+
+import numpy as np
+
+from avjax import agreement
+
+
+def make():
+    """A score: `mean`, over test records, of avjax.agreement.clips.
+
+    Where the source says which records have the sound of another (see avjax.data.swapped), also
+    `auroc`: how often a swapped record, drawn at random, agrees less than one that is not; 0.5
+    is chance and 1 perfect.
+    """
+
+    def score(train, test):
+        swapped = test.swapped
+        if swapped is not None and (swapped.all() or not swapped.any()):
+            raise ValueError(
+                f"{int(swapped.sum())} of {len(swapped)} test records have swapped sound: to tell "
+                "them apart some must and some must not"
+            )
+        if not {"video", "audio"} <= set(test.modalities):
+            return {}
+        clip = agreement.clips(*(test.modalities[name]["embedding"] for name in ("video", "audio")))
+        out = {"mean": float(clip.mean())}
+        return out if swapped is None else out | {"auroc": auroc(clip, swapped)}
+
+    return score
+
+
+def auroc(score, found) -> float:
+    """P(score of a `found` one < score of another) of [N] and bool [N]; ties count half."""
+    found = np.asarray(found, bool)
+    rest = np.sort(score[~found])
+    below = sum(np.searchsorted(rest, score[found], side) for side in ("left", "right"))
+    return float(1 - below.mean() / (2 * len(rest)))

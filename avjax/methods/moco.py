@@ -1,0 +1,118 @@
+"""MoCo across the modalities: each clip finds its sound's key, and each sound its clip's.
+
+He et al., CVPR 2020, https://arxiv.org/abs/1911.05722; v2 https://arxiv.org/abs/2003.04297.
+Keys come from towers that follow the trained ones slowly, and are kept in a queue.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from avjax import negatives
+from avjax.contrast import tally
+from avjax.nets.forward import forward
+from avjax.types import Contrast, Method
+
+TERMS = {  # Name -> query, key.
+    "v2a": ("video", "audio"),
+    "a2v": ("audio", "video"),
+    "v2v": ("video", "video"),
+    "a2a": ("audio", "audio"),
+}
+
+
+def make(
+    model,
+    length: int,
+    contrast: Contrast,
+    terms: dict[str, float],
+    temperature: float,
+    momentum: float,
+    clips: int = 1,
+    chunks: int = 1,
+) -> Method:
+    """A queue of `length` keys, a multiple of the batch, for each modality that keys are of.
+
+    terms: the weight of each; they are divided by their sum.  v2v and a2a are MoCo as
+      published: the key is of the record's next clip.
+    momentum: how much of themselves the slow towers keep in a step.
+    clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
+    """
+    if unknown := set(terms) - set(TERMS):
+        raise ValueError(f"terms {sorted(unknown)}: MoCo knows {sorted(TERMS)}")
+    terms = {t: w for t, w in terms.items() if w}
+    if not terms:
+        raise ValueError("terms are all zero: give one of them a weight")
+    if clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
+        raise ValueError(
+            f"terms {within} would compare a clip with itself: use two clips of a record (count=2 "
+            "in the view of config.data.train and config.method.clips=2), or the terms v2a and a2v"
+        )
+    queue = negatives.queue(length)
+    queued = sorted({TERMS[t][1] for t in terms})
+
+    def init(rng, batch, size):
+        rng_model, *rngs = jax.random.split(rng, 3)
+        out, stats = model.init_with_output(rng_model, batch, train=False)
+        params = stats.pop("params")
+        memory = {
+            m: queue.init(r, size, out[m]["embedding"].shape[1]) for m, r in zip(queued, rngs)
+        }
+        slow = {"params": params, "stats": stats}
+        return params, {"stats": stats, "slow": slow, "memory": memory}
+
+    def encode(params, stats, batch):
+        out, stats = forward(model, params, stats, batch, train=True, chunks=chunks)
+        return {m: o["embedding"] for m, o in out.items()}, stats
+
+    def loss(params, state, batch, rng):
+        index, memory = batch["index"], state["memory"]
+        if length % len(index):
+            raise ValueError(
+                f"queue of {length} is no multiple of the batch of {len(index)}: make it "
+                f"{max(1, length // len(index)) * len(index)}"
+            )
+        # Paper: shuffles the batch between GPUs, lest the statistics of a share tell a query its
+        # key.  Here there are no shares: statistics are those of the global batch, the slow
+        # towers have their own, and the key of a cross-modal term is of another net altogether.
+        followed = jax.lax.stop_gradient(follow(state["slow"]["params"], params, momentum))
+        query, stats = encode(params, state["stats"], batch)
+        key, slow_stats = jax.lax.stop_gradient(encode(followed, state["slow"]["stats"], batch))
+
+        def losses(query, contrast):
+            for t in terms:
+                q, k = TERMS[t]
+                # Paper: one view asks and the other is the key; here each is both.
+                own = following(key[k], index, clips) if q == k else key[k]
+                yield t, queue.reduce(memory[k], query[q], own, index, rng, contrast)
+
+        hot = {m: z / temperature for m, z in query.items()}
+        metrics = {f"loss/{t}": x.mean() for t, x in losses(hot, contrast)}
+        total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
+        scores = dict(losses(jax.lax.stop_gradient(query), tally()))
+        means = sum(x.mean(0) for x in scores.values()) / len(scores)
+        metrics |= dict(zip(("score/positive", "score/negative", "score/above"), means))
+        memory = {m: queue.update(s, key[m], index) for m, s in memory.items()}
+        slow = {"params": followed, "stats": slow_stats}
+        return total, ({"stats": stats, "slow": slow, "memory": memory}, metrics)
+
+    def embed(params, state, batch):
+        return forward(model, params, state["stats"], batch, train=False)[0]
+
+    return Method(init, loss, embed)
+
+
+def follow(slow, fast, momentum: float):
+    """The parameters `slow`, moved towards `fast`."""
+    return jax.tree.map(lambda s, f: momentum * s + (1 - momentum) * f, slow, fast)
+
+
+def following(key, index, clips: int):
+    """For each row of key [B, D] the next of its record's `clips` rows, the first after the last.
+
+    NaN, which ends a run, where a batch does not hold so many clips of a record in turn.
+    """
+
+    def turn(x):
+        return jnp.roll(x.reshape(-1, clips, *x.shape[1:]), -1, axis=1).reshape(x.shape)
+
+    return jnp.where((turn(index) == index)[:, None], turn(key), jnp.nan)

@@ -1,0 +1,162 @@
+"""Convolutions that a device gets wrong in low precision: found before the first step, and
+run in float32.
+
+What is looked for: on some GPUs XLA finds no algorithm for one in bfloat16 and the program does
+not compile (https://github.com/jax-ml/jax/issues/37922), or a library computes nonsense for some
+shapes (https://github.com/pytorch/pytorch/issues/163539).
+"""
+
+import concurrent.futures
+import functools
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from avjax.types import Method
+
+COMPARED = ("output", "kernel's gradient", "input's gradient")
+
+
+class Form(NamedTuple):
+    """A convolution as the device sees it, whatever the layer is called."""
+
+    layer: nn.Module  # Belongs to no net.
+    params: dict[str, tuple[int, ...]]
+    shape: tuple[int, ...]  # Of the input.
+    dtype: jnp.dtype
+
+
+def mended(method: Method, params, state, batch) -> Method:
+    """`method`, with the layers in float32 whose convolutions this device gets wrong.
+
+    One line names them.  params, state, batch: arrays or their shapes; of them only shapes count,
+    and few examples are tried: what goes wrong in a large batch alone is not found.
+    """
+    # More than one, for a GPU's algorithms are chosen by size; a CPU's are not.
+    few = 1 if jax.default_backend() == "cpu" else 4
+    found = [
+        (form._replace(shape=(min(few, form.shape[0]), *form.shape[1:])), paths)
+        for form, paths in forms(method.loss, params, state, batch, jax.random.key(0))
+    ]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:  # To compile takes longest.
+        words = list(pool.map(fault, [form for form, _ in found]))
+    wrong = np.array([bool(w) for w in words])
+    if found and jax.process_count() > 1:  # All hosts must run the same program.
+        wrong = multihost_utils.process_allgather(wrong).any(0)
+    if not wrong.any():
+        return method
+    bad = [(*part, w or "on another host") for part, w, yes in zip(found, words, wrong) if yes]
+    lines = "; ".join(f"{', '.join(paths)} ({w})" for _, paths, w in bad)
+    kind = jax.local_devices()[0].device_kind
+    print(f"convolutions that {kind} gets wrong, run in float32: {lines}", flush=True)
+    layers = frozenset(path for _, paths, _ in bad for path in paths)
+    parts = {name: f and in_float32(f, layers) for name, f in method._asdict().items()}
+    return method._replace(**parts)
+
+
+def forms(f: Callable, *args) -> list[tuple[Form, list[str]]]:
+    """(form, paths of its layers) of each convolution in 16 bits that `f(*args)` runs."""
+    found = {}
+
+    def watch(call, args, kwargs, context):
+        y, layer = call(*args, **kwargs), context.module
+        if context.method_name == "__call__" and _is_low(layer):
+            params = {k: jnp.shape(v) for k, v in layer.variables.get("params", {}).items()
+                      if not isinstance(v, dict)}  # fmt: skip
+            if len(params.get("kernel", ())) > 2:
+                alone = layer.clone(parent=None, name=None)
+                form = Form(alone, params, args[0].shape, args[0].dtype)
+                _, paths = found.setdefault(repr(form), (form, []))
+                if (path := "/".join(layer.path)) not in paths:
+                    paths.append(path)
+        return y
+
+    def watched(*args):  # A function of its own: what was traced before is not traced again.
+        with nn.intercept_methods(watch):
+            return f(*args)
+
+    jax.eval_shape(watched, *args)
+    return list(found.values())
+
+
+def in_float32(f: Callable, layers: Iterable[str]) -> Callable:
+    """`f`, in which the layers of these paths compute in float32 and round what comes out."""
+
+    def widen(call, args, kwargs, context):
+        layer = context.module
+        if context.method_name != "__call__" or not _is_low(layer):
+            return call(*args, **kwargs)
+        if "/".join(layer.path) not in layers:
+            return call(*args, **kwargs)
+        if layer.is_initializing():
+            call(*args, **kwargs)  # Makes the parameters; its output is not used.
+        return _wide(layer).apply(layer.variables, *args, **kwargs).astype(layer.dtype)
+
+    @functools.wraps(f)
+    def wide(*args, **kwargs):
+        with nn.intercept_methods(widen):
+            return f(*args, **kwargs)
+
+    return wide
+
+
+def fault(form: Form) -> str:
+    """What is wrong with a convolution on this device, in words; "" if nothing is.
+
+    In low precision it is to give what float32 gives of the same numbers, as are its two
+    gradients, but for the rounding of sums: within four roundings of the largest.
+    """
+    rng, low = np.random.default_rng(0), jnp.dtype(form.layer.dtype)
+
+    def rounded(scale, shape, dtype=np.float32):
+        values = scale * rng.standard_normal(shape, np.float32)
+        return values.astype(low).astype(dtype)
+
+    params = {k: rounded(np.prod(s[:-1]) ** -0.5, s) for k, s in form.params.items()}
+    x = rounded(1.0, form.shape, form.dtype)
+    y = jax.eval_shape(lambda x: form.layer.apply({"params": params}, x), x)
+    try:
+        off = jax.device_get(_judge(form)(params, x, rounded(1.0, y.shape)))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):  # Not the convolution's fault.
+            raise
+        return f"fails: {str(error).splitlines()[0]}"
+    for name, value in zip(COMPARED, off):
+        if not value <= 4 * float(jnp.finfo(low).eps):
+            return f"{name} off by {value:.0%}" if np.isfinite(value) else f"{name} not finite"
+    return ""
+
+
+def _judge(form):
+    return jax.jit(functools.partial(_off, form.layer))
+
+
+def _off(layer, params, x, dy):
+    """Of each of COMPARED, how far low precision is off, as a share of the largest value."""
+
+    def run(layer):
+        def apply(kernel, x):
+            return layer.apply({"params": {**params, "kernel": kernel}}, x).astype(jnp.float32)
+
+        y, back = jax.vjp(apply, params["kernel"], x)
+        return y, *back(dy)
+
+    def share(low, wide):
+        low, wide = low.astype(jnp.float32), wide.astype(jnp.float32)
+        return jnp.abs(low - wide).max() / jnp.abs(wide).max()
+
+    return tuple(map(share, run(layer), run(_wide(layer))))
+
+
+def _is_low(layer):
+    dtype = getattr(layer, "dtype", None)
+    return dtype is not None and jnp.dtype(dtype).itemsize == 2
+
+
+def _wide(layer):
+    return layer.clone(parent=None, name=None, dtype="float32")

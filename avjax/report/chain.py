@@ -1,0 +1,42 @@
+"""A chain of runs as one page: what each stage reached, and the way to its own report."""
+
+import os
+from html import escape
+from pathlib import Path
+
+from avjax.report import html, style
+
+
+def write(workdir, names) -> Path:
+    """Writes `report.html` of a chain whose stages, in order, have the folders `names`."""
+    workdir = Path(workdir)
+    curves = {name: html.read_metrics(workdir / name / "metrics.csv")[0] for name in names}
+    metrics = dict.fromkeys(m for found in curves.values() for m in found if m.startswith("eval/"))
+    title = f"{workdir.resolve().name}: a chain of {len(names)} runs"
+    lines = [
+        style.row("steps", [ends(curves[name].get("loss"), steps=True) for name in names]),
+        style.row("loss, first and last", [ends(curves[name].get("loss")) for name in names]),
+        *(style.row(m, [ends(curves[name].get(m)) for name in names]) for m in metrics),
+    ]
+    links = [f'<a href="{escape(name)}/report.html">{escape(name)}</a>' for name in names]
+    head = "<tr><th></th>" + "".join(f"<th>{link}</th>" for link in links) + "</tr>"
+    page = [
+        style.HEAD.replace("TITLE", escape(title)), f"<h1>{escape(title)}</h1>",
+        style.none("Each stage begins with what the earlier ones have learned. Of evaluations, the "
+                   "value before its first step, and its last."),
+        f"<div class=wide><table>{head}{''.join(lines)}</table></div></body></html>\n",
+    ]  # fmt: skip
+    path, draft = workdir / "report.html", workdir / "report.html.part"
+    draft.write_text("\n".join(page), encoding="utf-8")
+    os.replace(draft, path)
+    return path
+
+
+def ends(curve, steps=False) -> str:
+    """The first and the last value of a curve; or the last of its steps."""
+    if curve is None:
+        return "–"
+    x, y = curve
+    if steps:
+        return f"{int(x[-1]):,}"
+    return style.number(y[-1]) if len(y) == 1 else f"{style.number(y[0])} → {style.number(y[-1])}"

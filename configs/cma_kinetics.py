@@ -1,0 +1,73 @@
+"""AVID, then CMA, on Kinetics-400, the paper's recipe.  Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943.
+
+python -m avjax.main --config configs/cma_kinetics.py --config.data.root=DIR --workdir runs/cma
+
+DIR as in configs/avid_kinetics.py.  The paper: 20 epochs after the 30 of AVID; after fine-tuning
+UCF101 87.5 and HMDB51 60.8 (32 frames), linear probe of Kinetics 44.4.  Not yet run here.
+
+`--config configs/cma_kinetics.py:ported --config.init_from.folder=PORTED` begins with what
+`python -m avjax.port avid FILE --out PORTED` made of a checkpoint; the videos must then be those
+that it was trained on, in the order of its list.  `:world` is small, for a CPU.
+"""
+
+from ml_collections import config_dict
+
+from configs import avid_kinetics, smoke
+
+TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
+SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
+
+
+def get_config(size="paper"):
+    return {"paper": paper, "ported": ported, "world": world}[size]()
+
+
+def paper():
+    c = avid_kinetics.get_config()
+    c.sharding = SHARDING
+    c.stages = dict(avid={}, cma=dict(after=dict(avid=TAKEN), **recipe(c)))
+    return c
+
+
+def recipe(c) -> dict:
+    """What the paper's CMA has in place of its AVID; a new Adam, at the same rate."""
+    method = agreeing(c.method.model, near=32, draws=1024, within=64, temperature=0.07)
+    # 20 epochs of 10 clips of 232,067 videos; sets anew every 5 epochs.
+    return dict(method=method, steps=45_300, refresh_every=11_325)
+
+
+def agreeing(model, **sizes) -> dict:
+    return dict(
+        fn="avjax.methods.cma",
+        model=model,
+        agreement="consensus",
+        terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
+        momentum=0.5,
+        **sizes,
+    )
+
+
+def ported():
+    c = avid_kinetics.get_config()
+    c.sharding = SHARDING
+    for key, value in recipe(c).items():
+        c[key] = value
+    c.init_from = dict(
+        folder=config_dict.placeholder(str),
+        # Z is the one that was measured.
+        paths=("params", "state/stats/batch_stats", "state/memory", "state/z"),
+    )
+    return c
+
+
+def world():
+    """The synthetic world of configs/smoke.py: 480 videos of twelve classes."""
+    c = smoke.get_config()
+    c.steps, c.sharding = 150, SHARDING
+    c.method.negatives = dict(fn="avjax.negatives.bank", draws=128)
+    c.method.contrast = dict(fn="avjax.contrast.nce", draws=128, dim=64, temperature=0.1)
+    method = agreeing(c.method.model, near=8, draws=128, within=16, temperature=0.1)
+    c.stages = dict(
+        avid={}, cma=dict(after=dict(avid=TAKEN), method=method, steps=150, refresh_every=50)
+    )
+    return c

@@ -1,0 +1,82 @@
+"""Instance discrimination of video alone on Kinetics-400.  Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
+
+python -m avjax.main --config configs/instdisc_kinetics.py --config.data.root=DIR
+
+DIR as in configs/avid_kinetics.py.  It is AVID (avjax.methods.avid) with the term v2v, one tower,
+and negatives drawn from all rows of the bank, the record's own among them.  Published for pictures,
+200 neighbors on ImageNet: ResNet-18 41.0, ResNet-50 46.8.  Not yet run here.
+
+`--config configs/instdisc_kinetics.py:world` is small, for a CPU, on the world of configs/smoke.py.
+"""
+
+from configs import avid_kinetics, parts, smoke
+
+
+def get_config(size="paper"):
+    return {"paper": paper, "world": world}[size]()
+
+
+def paper():
+    """The paper's sizes and optimizer, with the clips and the encoder of AVID."""
+    c = avid_kinetics.get_config()
+    c.batch_size, c.calibration = 256, 256
+    c.steps = 181_200  # 200 epochs of a clip of 232,067 videos.
+    train = dict(parts.own(c.data), split="train")
+    clip = dict(frames=8, fps=16.0, seconds=0.0, rate=24_000, canvas=(256, 456))
+    # Paper: one picture in five is gray, too, which is left out.
+    c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
+    c.method = discriminating(c.method.model, head=(128,), draws=4096, temperature=0.07)
+    c.optimizer = sgd(fallen(0.03, c.steps))
+    c.evals.kinetics.test.view.seconds = 0.0
+    c.evals.kinetics.train = parts.judging_clips(train, **clip, count=1)
+    c.evals.kinetics.scores = dict(knn=dict(fn="avjax.evals.knn", k=200))
+    return c
+
+
+def world():
+    c = smoke.get_config()
+    for clips in (c.data.train, c.evals.world.train, c.evals.world.test):
+        clips.view.seconds = 0.0
+    c.method = discriminating(c.method.model, head=(128, 64), draws=128, temperature=0.1)
+    return c
+
+
+def discriminating(model, head, draws, temperature) -> dict:
+    """Wu's method on the video tower of a config of AVID, with another head."""
+    return dict(
+        fn="avjax.methods.avid",
+        model=dict(
+            fn="avjax.nets.towers.Towers",
+            fronts=dict(video=model.fronts.video.to_dict()),
+            encoders=dict(video=model.encoders.video.to_dict()),
+            heads=dict(video=dict(fn="avjax.nets.heads.Mlp", widths=head)),
+        ),
+        negatives=dict(
+            fn="avjax.negatives.bank", draws=draws, momentum=0.5,
+            draw=dict(fn="pkgutil.resolve_name", args=("avjax.negatives.draw_any",)),
+        ),
+        # Paper: Z is measured on the first batch; here it is known, see avjax.contrast.
+        contrast=dict(fn="avjax.contrast.nce", draws=draws, dim=head[-1], temperature=temperature),
+        terms=dict(v2v=1.0),
+        scale=dict(fn="avjax.contrast.fixed", temperature=temperature),
+    )  # fmt: skip
+
+
+def fallen(rate, steps) -> dict:
+    """A tenth of `rate` from 3/5 of the steps on, a hundredth from 4/5 on."""
+    return dict(
+        fn="optax.join_schedules",
+        schedules=[dict(fn="optax.constant_schedule", value=rate * x) for x in (1.0, 0.1, 0.01)],
+        boundaries=[steps * 3 // 5, steps * 4 // 5],
+    )
+
+
+def sgd(rate) -> dict:
+    """With momentum, and the decay in the gradient."""
+    return dict(
+        fn="optax.chain",
+        args=(
+            dict(fn="optax.add_decayed_weights", weight_decay=1e-4),
+            dict(fn="optax.sgd", learning_rate=rate, momentum=0.9),
+        ),
+    )

@@ -1,0 +1,100 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avjax import logs, train
+from avjax.methods import l3
+from avjax.nets.heads import Mlp
+from tests import tiny
+
+
+class Given(nn.Module):
+    """Towers whose features are what the batch holds."""
+
+    def __call__(self, batch, train: bool):
+        return {m: {"features": batch[m], "embedding": batch[m]} for m in ("video", "audio")}
+
+
+def test_l3_star_is_that_of_avids_authors(golden):
+    g = golden("l3")
+    found = l3.another(jnp.asarray(g["l3/raw"]), jnp.arange(6))
+    np.testing.assert_array_equal(found, g["l3/neg_audio_idx"])
+
+    rows = jnp.arange(6)
+    pairs = jnp.tile(rows, 2), jnp.concatenate([rows, found])
+    method = l3.make(Given(), Mlp((128, 1)), lambda rng, index: pairs)
+    rng, index = jax.random.key(0), {"index": rows}
+    features = {"video": jnp.asarray(g["l3/v"]), "audio": jnp.asarray(g["l3/a"])}
+
+    def loss(features):
+        return method.loss(weights(), {"stats": {}}, features | index, rng)[0]
+
+    value, grads = jax.value_and_grad(loss)(features)
+    np.testing.assert_allclose(value, g["l3/loss"], rtol=1e-6)
+    for name, want in (("video", g["l3/dv"]), ("audio", g["l3/da"])):
+        np.testing.assert_allclose(grads[name], want, rtol=1e-4, atol=1e-8)
+
+
+def weights():
+    """The reference's classifier: drawn in this order, [out, in] there and [in, out] here."""
+    random = np.random.RandomState(271)
+    layers = {}
+    for name, out, size in (("linear1", 128, 1024), ("linear2", 1, 128)):
+        bias = 0.1 * random.standard_normal(out)
+        kernel = random.standard_normal((out, size)).T * size**-0.5
+        layers[name] = {"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)}
+    return {"classifier": layers}
+
+
+def test_the_logistic_loss_of_log_odds_is_the_cross_entropy_of_two_classes():
+    logits = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    e = np.exp(logits.astype(float))
+    found = l3.log_odds(jnp.asarray(logits))
+    np.testing.assert_allclose(jax.nn.softplus(-found), -np.log(e[:, 1] / e.sum(1)), rtol=1e-5)
+    np.testing.assert_allclose(jax.nn.softplus(found), -np.log(e[:, 0] / e.sum(1)), rtol=1e-5)
+    np.testing.assert_array_equal(l3.log_odds(jnp.asarray(logits[:, :1])), logits[:, 0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_mismatch_is_any_row_of_another_record(count):
+    index = jnp.repeat(jnp.array([40, 3, 17, 8]), count)
+    drawn = jax.vmap(l3.drawn, (0, None))(jax.random.split(jax.random.key(0), 6000), index)
+    for row in range(len(index)):
+        share = np.bincount(np.asarray(drawn[:, row]), minlength=len(index)) / 6000
+        others = np.asarray(index != index[row])
+        assert not share[~others].any()
+        np.testing.assert_allclose(share[others], 1 / others.sum(), rtol=0.1)
+
+
+def test_half_of_the_pairs_match():
+    index = jnp.repeat(jnp.arange(6), 2)
+    for pairs in (l3.once, l3.twice):
+        picture, sound = pairs(jax.random.key(1), index)
+        matched = np.asarray(index[picture] == index[sound])
+        assert matched.mean() == 0.5
+        assert (picture[matched] == sound[matched]).all()  # Not the record's other clip.
+        times = len(picture) // len(index)
+        np.testing.assert_array_equal(np.bincount(picture), [times] * len(index))
+
+
+def test_l3_tells_pairs_apart_in_a_whole_run(world, tmp_path):
+    c = tiny.config(world, steps=40, save_every=40, batch_size=16)
+    model = c["method"]["model"]
+    model["fronts"]["audio"] = dict(fn="avjax.nets.sound.LogMagnitude", window=128, hop=64, fft=128)
+    model["heads"] = {m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in model["heads"]}
+    c["method"] = dict(
+        fn="avjax.methods.l3",
+        model=model,
+        classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, 2)),
+        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.once",)),
+    )
+    c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
+    ts = train.run(c, tmp_path)
+    assert ts.params["classifier"]["linear2"]["kernel"].shape == (128, 2)
+    found = {}
+    for _, name, value in logs.read(tmp_path):
+        found.setdefault(name, []).append(value)
+    print(found["loss"], found["accuracy"], {k: v for k, v in found.items() if "eval" in k})
+    assert "eval/world/retrieval/v2a/r1" in found

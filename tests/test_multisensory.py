@@ -1,0 +1,156 @@
+"""Multisensory: its net, and telling a clip's own sound from that of another time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from avjax import checkpoint, logs, stages
+from avjax.methods import multisensory
+from avjax.nets.multisensory import Fused, equal
+from configs import multisensory_audioset, parts
+from tests import tiny
+
+B, RATE = 8, 8000
+
+
+def count(tree):
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """A flash in each clip, and a click: at its time in the sound, at another one if shifted."""
+    rng = np.random.default_rng(0)
+    video = np.zeros((B, 16, 16, 16, 3), np.uint8)
+    sounds = rng.integers(-60, 60, (2, B, RATE)).astype(np.int16)
+    for i in range(B):
+        frame = 2 + 12 * (i % 2)
+        video[i, frame - 1 : frame + 2] = 255
+        for sound, at in zip(sounds[:, i], (frame, 16 - frame)):
+            sound[at * RATE // 16 :][:400] = rng.integers(-20_000, 20_000, 400)
+    return {"video": video, "audio": sounds[0], "shifted": sounds[1], "index": np.arange(B)}
+
+
+@pytest.fixture(scope="module")
+def small(batch):
+    method = multisensory.make(Fused(width=4))
+    params, state = jax.jit(lambda rng: method.init(rng, batch, B))(jax.random.key(0))
+    return method, params, state
+
+
+def test_the_net_is_that_of_the_paper():
+    batch = {
+        "video": jax.ShapeDtypeStruct((2, 125, 224, 224, 3), jnp.uint8),
+        "sounds": jax.ShapeDtypeStruct((2, 2, 87_588, 2), jnp.int16),
+    }
+    net = Fused()
+    out, seen = jax.eval_shape(
+        lambda batch: net.init_with_output(jax.random.key(0), batch, train=False), batch
+    )
+    assert {k: x.shape for k, x in out.items()} == {"features": (2, 2, 512), "logit": (2, 2)}
+    params = seen["params"]
+    assert count(params) == 36_048_961
+    assert count((params["sound"], params["sound_last"])) == 2_485_504
+    assert params["conv1"]["conv"]["kernel"].shape == (5, 7, 7, 3, 64)
+    assert params["sound"]["conv1"]["conv"]["kernel"].shape == (65, 1, 1, 2, 64)
+    assert params["merge"]["conv1"]["conv"]["kernel"].shape == (1, 1, 1, 192, 512)
+    assert params["conv5x_1"]["conv2"]["kernel"].shape == (3, 3, 3, 512, 512)
+
+
+@pytest.mark.parametrize("samples, length", [(86, 32), (86, 8), (31, 8), (3, 8), (7, 7)])
+def test_sound_becomes_as_long_as_the_picture(samples, length):
+    x = np.random.default_rng(0).standard_normal((2, samples, 1, 1, 3))
+    got = equal(jnp.asarray(x), length)
+    low = [i * samples // length for i in range(length)]
+    high = [-(-(i + 1) * samples // length) for i in range(length)]
+    want = np.stack([x[:, a:b].max(1) for a, b in zip(low, high)], 1)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_a_clip_and_each_of_its_sounds_are_judged_for_themselves(batch, small):
+    """In evaluation, where no statistics tie examples together."""
+    method, params, state = small
+    net = Fused(width=4)
+    look = jax.jit(lambda v, s: net.apply({"params": params, **state["stats"]}, {"video": v, "sounds": s}, train=False))  # fmt: skip
+    sounds = np.stack([batch["audio"], batch["shifted"]], 1)
+    both = look(batch["video"], sounds)
+    for i in range(2):
+        one = look(batch["video"], sounds[:, i : i + 1])
+        for name in both:
+            np.testing.assert_allclose(both[name][:, i], one[name][:, 0], rtol=1e-4, atol=1e-5)
+    out = method.embed(params, state, batch)
+    np.testing.assert_allclose(out["match"], both["logit"][:, 0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(out["fused"]["embedding"], axis=1), 1, rtol=1e-5)
+    assert out["fused"]["features"].shape == (B, 32)
+
+
+def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
+    got = multisensory.judged(jnp.array([2.0, 0.5]), jnp.array([1.0, 1.0]))
+    want = {
+        "loss/aligned": np.log1p(np.exp([-2.0, -0.5])).mean(),
+        "loss/shifted": np.log1p(np.exp(1.0)),
+        "accuracy": 0.5,
+        "score/positive": 1.25,
+        "score/negative": 1.0,
+        "score/above": 0.5,
+    }
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
+    """Neither tells alone: each flash, and each click, is as often with as without the other."""
+    method, params, state = small
+    tx = optax.chain(optax.clip_by_global_norm(5.0), optax.sgd(0.05, momentum=0.9))
+
+    @jax.jit
+    def step(params, state, opt):
+        grad = jax.value_and_grad(method.loss, has_aux=True)
+        (_, (state, metrics)), grads = grad(params, state, batch, None)
+        updates, opt = tx.update(grads, opt, params)
+        return optax.apply_updates(params, updates), state, opt, metrics, grads
+
+    opt, seen = tx.init(params), []
+    for n in range(40):
+        params, state, opt, metrics, grads = step(params, state, opt)
+        if n == 0:
+            for part in ("conv1", "sound"):
+                assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads[part])), part
+        seen.append((float(metrics["accuracy"]), float(metrics["score/above"])))
+    assert seen[0][0] < 0.8
+    assert np.mean(seen[-5:], 0)[0] > 0.95 and np.mean(seen[-5:], 0)[1] < 0.05, seen
+
+
+def test_without_another_sound_there_is_nothing_to_learn(batch):
+    method = multisensory.make(Fused(width=4))
+    alone = {k: v for k, v in batch.items() if k != "shifted"}
+    with pytest.raises(ValueError, match=r"there is no \['shifted'\]: .*clips.shifted"):
+        method.init(jax.random.key(0), alone, B)
+
+
+def test_frame_rates_follow_each_other(world, tmp_path):
+    """A chain from few frames to many: the net is the same, and begins where it was."""
+    config = tiny.config(world, steps=2, save_every=2, evals={})
+    config["method"] = dict(
+        fn="avjax.methods.multisensory", model=dict(fn="avjax.nets.multisensory.Fused", width=4)
+    )
+    config["optimizer"] = multisensory_audioset.momentum(0.0)
+    view = dict(fn="avjax.data.clips.shifted", seconds=0.5, rate=RATE, offset=(0.5, None))
+    source = config["data"]["train"]["source"]
+
+    def data(**frames):
+        center = (dict(fn="avjax.data.video.center", canvas=(32, 32)),)
+        clips = dict(source=source, view=view | frames, transforms=center)
+        return dict(train=parts.on_host(clips, 16))
+
+    config["data"] = data(frames=8, fps=16.0)
+    coarse = dict(data=data(frames=2, fps=4.0))
+    config["stages"] = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
+    stages.run(stages.of(config, str(tmp_path)))
+    coarse, full = (checkpoint.newest(tmp_path / name) for name in ("coarse", "full"))
+    jax.tree.map(np.testing.assert_array_equal, coarse["params"], full["params"])
+    found = [value for _, name, value in logs.read(tmp_path / "full") if name == "accuracy"]
+    assert len(found) == 2 and all(0 <= value <= 1 for value in found)
