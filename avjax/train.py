@@ -12,6 +12,7 @@ from avjax import checkpoint, logs, sharding, survey, workdirs
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import found
+from avjax.nets import probe
 from avjax.types import Method, TrainState
 
 
@@ -29,7 +30,7 @@ def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
         data = build(config["data"]["train"])
         data |= dict(batch_size=config["batch_size"], seed=config["seed"], on_fault=fault)
         print(f"{data['source'].name}: {found(data['source'])}", flush=True)
-        ts, places = start(config, method, data, mesh, checkpoints)
+        method, ts, places = start(config, method, data, mesh, checkpoints)
         if not train and int(ts.step) == 0:
             raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
         log, embed = logs.metrics(workdir, int(ts.step)), make_embed(method, mesh)
@@ -117,7 +118,11 @@ def made(config) -> Method:
 
 
 def start(config, method: Method, data, mesh, checkpoints):
-    """(state, its shardings): of the newest checkpoint, or new."""
+    """(method, state, its shardings): of the newest checkpoint, or new.
+
+    Nets of 16 bits are tried out on the accelerator first: the method comes back with the
+    convolutions that it gets wrong in float32.
+    """
     tx, size = build(config["optimizer"]), len(data["source"])
 
     def fresh(rng, batch):
@@ -134,13 +139,24 @@ def start(config, method: Method, data, mesh, checkpoints):
     batch = sharding.put({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, mesh)
     shapes = jax.eval_shape(fresh, rng, batch)
     places = sharding.place(shapes, mesh, config["sharding"])
+    if jax.default_backend() != "cpu" and {"bfloat16", "float16"} & set(words(config["method"])):
+        one = {
+            k: jax.ShapeDtypeStruct((config["batch_size"], *v.shape[1:]), v.dtype)
+            for k, v in batch.items()
+        }
+        method = probe.mended(method, shapes.params, shapes.state, one)
     if new:
         ts = jax.jit(fresh, out_shardings=places)(rng, batch)
         if config.get("init_from"):
             ts = checkpoint.begun(ts, config["init_from"])
             ts = ts.replace(opt=jax.jit(tx.init, out_shardings=places.opt)(ts.params))
-        return ts, places
-    return checkpoint.restore(checkpoints, shapes, places), places
+        return method, ts, places
+    return method, checkpoint.restore(checkpoints, shapes, places), places
+
+
+def words(spec) -> list[str]:
+    """All leaves of a config, as text."""
+    return [str(leaf) for leaf in jax.tree.leaves(spec)]
 
 
 def make_step(method: Method, tx, places, mesh):

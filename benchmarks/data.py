@@ -128,9 +128,8 @@ def prepared(place, records):
     preparing.claim(str(place), kept, made)
     for number in range(len(made)):
         shardwriter.write(made, kept, (), number, {}, lambda path: None)
-    preparing.finish(
-        str(place), "benchmark", "/", {"train": whole}, kept, made, preparing.rows_of(made)
-    )
+    rows = preparing.rows_of(made)
+    preparing.finish(str(place), "benchmark", "/", {"train": whole}, kept, made, rows)
     source = shards.make(str(place), "train")
     row = {record["path"]: i for i, record in enumerate(source.records)}
 
@@ -148,9 +147,8 @@ def sides(records, kept, view, transforms, batch_size):
 
     def loop():
         for record in records:
-            plain(
-                record["path"], record["start"] + 0.75, record["start"], view.frames, view.samples
-            )
+            start = record["start"]
+            plain(record["path"], start + 0.75, start, view.frames, view.samples)
 
     def bare():
         for record in records:
@@ -194,8 +192,7 @@ def by_the_clock(source, view, transforms, batch_size, workers):
     )
     next(running)
     begin = time.perf_counter()
-    for batch in running:
-        assert batch["mask"].all()
+    assert all(batch["mask"].all() for batch in running)
     return steps * batch_size / (time.perf_counter() - begin)
 
 
@@ -229,11 +226,8 @@ def measure(name, records, place, options):
         print(f"  {one} / {other}: {middle[other] / middle[one]:.2f}")
     for name, workers in (("threads", 0), ("processes", len(every))):
         args = kept, view, transforms, options.batch_size, workers
-        rates = [by_the_clock(*args) for _ in range(3)]
-        print(
-            f"  shards by the clock, {len(every)} {name}: {statistics.median(rates):.0f}",
-            flush=True,
-        )
+        rate = statistics.median(by_the_clock(*args) for _ in range(3))
+        print(f"  shards by the clock, {len(every)} {name}: {rate:.0f}", flush=True)
 
 
 def main():

@@ -66,7 +66,7 @@ def serve():
             said = "clip", ""
         except decode.MediaError as error:
             said = "skip", error.reason
-        except Exception:
+        except Exception:  # Whatever it is: a file may only raise a MediaError, so this is a find.
             said = "uncaught", traceback.format_exc()
         print(json.dumps(said), flush=True)
 

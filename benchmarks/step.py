@@ -143,7 +143,9 @@ def torch_contender(nets, dtype, order, arrays):
         logits, rows = v @ a.T / TEMPERATURE, torch.arange(len(v), device=device)
         return F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)
 
-    loss = torch.compile(loss) if device == "cuda" else loss
+    if device == "cuda":
+        torch.compiler.reset()  # After a few nets it would compile no more.
+        loss = torch.compile(loss)
 
     def run():
         start = time.perf_counter(), time.process_time()
@@ -171,12 +173,13 @@ def machine():
 
 
 def main():
-    platform = jax.default_backend()
-    if platform not in SHAPES:
-        raise ValueError(f"a {platform}: PyTorch is compared with on a CPU or a GPU")
-    if platform == "gpu" and not torch.cuda.is_available():
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # Else none for PyTorch.
+    backend = jax.default_backend()
+    if backend not in SHAPES:
+        raise ValueError(f"a {backend}: PyTorch is compared with on a CPU or a GPU")
+    if backend == "gpu" and not torch.cuda.is_available():
         raise ValueError("this PyTorch has no GPU: install one with CUDA, or set JAX_PLATFORMS=cpu")
-    fast = platform == "gpu"
+    fast = backend == "gpu"
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--net", choices=NETS, action="append", help="as often as wanted; or all")
     flags.add_argument("--batch", type=int, default=32 if fast else 4)
@@ -186,12 +189,12 @@ def main():
                        default="bfloat16" if fast else "float32")  # fmt: skip
     flags.add_argument("--reps", type=int, default=20 if fast else 5)
     args = flags.parse_args()
-    shapes = SHAPES[platform]
+    shapes = SHAPES[backend]
     if args.frames or args.size:
         shapes = ((args.frames or 8, args.size or 112),)
     print(f"{machine()}; {datetime.date.today()}; jax {jax.__version__}, torch {torch.__version__}")
     kind = "compiled, channels-last" if fast else "in the better of two orders"
-    print(f"{platform}: {args.dtype}, {args.batch} clips, PyTorch {kind}, {args.reps} steps")
+    print(f"{backend}: {args.dtype}, {args.batch} clips, PyTorch {kind}, {args.reps} steps")
     for frames, size in shapes:
         print(f"{frames}x{size}x{size}", flush=True)
         for name in args.net or NETS:

@@ -5,6 +5,8 @@ python -m avjax.main --config configs/agreement_world.py
 Cross-AVID on the synthetic world, judged on test sets in which 30 % of the sounds are swapped:
 across classes, and within a class, where only pitch and rhythm give a swap away.
 `:dubbed` after the config's name trains it on files of which 30 % are dubbed too.
+Found at step 800 of 900, seed 0: AUROC 0.9996 across classes, 0.798 within (untrained 0.53 and
+0.48).  `:dubbed` has not been run to its end.
 """
 
 import ml_collections
@@ -14,7 +16,7 @@ from configs import parts
 
 def get_config(train="clean"):
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, 64, 600
+    c.seed, c.batch_size, c.steps = 0, 64, 900
     c.log_every, c.save_every, c.keep, c.refresh_every = 25, 50, 1, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)
@@ -47,7 +49,7 @@ def judged(how, clip):
     files = dubbed(source("test", 480), how, seed=0)
     return dict(
         fn="avjax.evals.suite",
-        every=200,
+        every=300,
         test=parts.on_host(parts.judging_clips(files, **clip, count=2), 32),
         scores=dict(agreement=dict(fn="avjax.evals.agreement")),
     )

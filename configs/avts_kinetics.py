@@ -68,7 +68,7 @@ def kinetics(net):
 
 def world():
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, 64, 450
+    c.seed, c.batch_size, c.steps = 0, 64, 300
     c.log_every, c.save_every, c.keep, c.refresh_every = 25, 50, 2, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)
@@ -79,9 +79,9 @@ def world():
     learned = parts.training_clips(train, **clip, area=0.5, jitter=0.1, hue=0.0)
     c.data = dict(train=parts.on_host(parts.shifted(learned, HARD), 32))
     video = dict(fn="avjax.nets.vmz.mc3", depth=10, width=8)
-    audio = dict(fn="avjax.nets.vggm.VGGM9", width=16)
-    c.method = parts.avts(video, audio, 8000, dim=64, curriculum=((0, EASY), (250, MIXED)))
-    c.optimizer = sgd(0.03, 7, second=250)
+    audio = dict(fn="avjax.nets.vggm.VGGM9", width=8)
+    c.method = parts.avts(video, audio, 8000, dim=64, curriculum=((0, EASY), (165, MIXED)))
+    c.optimizer = sgd(0.03, 7, second=165)
     judged = parts.on_host(parts.judging_clips(test, **clip, count=2), 32)
     c.evals = dict(
         sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, HARD, SUPER)),

@@ -14,7 +14,7 @@ import ml_collections
 
 from configs import parts
 
-BATCH, STEPS = 64, 450
+BATCH, STEPS = 64, 300
 # Easy, hard and super-hard negatives.
 EASY, MIXED, ONLY_HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)
 SECOND = STEPS * 5 // 9
@@ -42,7 +42,7 @@ def get_config():
     c.data = dict(train=parts.on_host(parts.shifted(learned, hard), 32))
     c.method = parts.avts(
         video=dict(fn="avjax.nets.vmz.mc3", depth=10, width=8),
-        audio=dict(fn="avjax.nets.vggm.VGGM9", width=16),
+        audio=dict(fn="avjax.nets.vggm.VGGM9", width=8),
         rate=8000, dim=64, curriculum=ORDERS["easy"],
     )  # fmt: skip
     # Paper: the rate falls on a plateau; here it stays, lest it tell the orders apart.

@@ -12,7 +12,7 @@ that it was trained on, in the order of its list.  `:world` is small, for a CPU.
 
 from ml_collections import config_dict
 
-from configs import avid_kinetics, smoke
+from configs import avid_kinetics, parts, smoke
 
 TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
@@ -61,13 +61,23 @@ def ported():
 
 
 def world():
-    """The synthetic world of configs/smoke.py: 480 videos of twelve classes."""
+    """The synthetic world of configs/smoke.py: 480 videos of twelve classes.
+
+    A bank learns little there in so few epochs, so the nets first learn from their batches; a
+    short AVID then fills the memories.
+    """
     c = smoke.get_config()
     c.steps, c.sharding = 150, SHARDING
-    c.method.negatives = dict(fn="avjax.negatives.bank", draws=128)
-    c.method.contrast = dict(fn="avjax.contrast.nce", draws=128, dim=64, temperature=0.1)
-    method = agreeing(c.method.model, near=8, draws=128, within=16, temperature=0.1)
+    avid = dict(
+        c.method.to_dict(),
+        negatives=dict(fn="avjax.negatives.bank", draws=128),
+        contrast=dict(fn="avjax.contrast.nce", draws=128, dim=64, temperature=0.1),
+    )
+    cma = agreeing(c.method.model, near=8, draws=128, within=16, temperature=0.1)
+    slow = parts.adamw_cosine(5e-4, 20, 90, weight_decay=1e-4)
     c.stages = dict(
-        avid={}, cma=dict(after=dict(avid=TAKEN), method=method, steps=150, refresh_every=50)
+        batch={},
+        avid=dict(after=dict(batch=None), method=avid, steps=45, optimizer=slow),
+        cma=dict(after=dict(avid=TAKEN), method=cma, steps=90, refresh_every=30, optimizer=slow),
     )
     return c

@@ -59,7 +59,7 @@ def paper():
 
 def world():
     c = smoke.get_config()
-    c.steps, c.log_every, c.save_every = 600, 50, 200
+    c.steps = 400
     for clips in (c.data.train, c.evals.world.train, c.evals.world.test):
         clips.view.frames, clips.view.seconds = 1, 1.0
     c.method = corresponding(

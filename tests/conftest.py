@@ -1,5 +1,22 @@
-import jax
-import pytest
+import atexit
+import os
+import shutil
+import tempfile
+
+# Most of the suite's time is compiling: it is done cheaply, and once for each program, in whatever
+# process.  `XLA_FLAGS= python -m pytest` compiles as a run does.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = tempfile.mkdtemp(prefix="avjax-compiled-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": compiled,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+import jax  # noqa: E402 (it reads these as it is imported)
+import pytest  # noqa: E402
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -28,3 +45,22 @@ def golden():
             return {k: arrays[k] for k in arrays}
 
     return load
+
+
+@pytest.fixture
+def refuses(tmp_path, monkeypatch):
+    """A function (bytes, reason): a file of PyTorch is refused, named, and runs nothing."""
+    from avjax.ported import pickled
+
+    monkeypatch.chdir(tmp_path)
+    canary, path = tmp_path / "CANARY", tmp_path / "x.pth"
+
+    def check(content, reason):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=reason) as error:
+            pickled.read(path)
+        assert str(path) in str(error.value)
+        assert len(str(error.value)) < len(str(path)) + 600
+        assert not canary.exists()
+
+    return check

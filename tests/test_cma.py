@@ -7,6 +7,7 @@ import pytest
 
 from avjax import checkpoint, logs, negatives, positives, sharding, stages
 from avjax.methods import cma
+from avjax.ported import avid as ported
 from tests import tiny
 from tests.test_avid import Table
 
@@ -107,6 +108,22 @@ def test_a_refresh_is_the_same_on_one_device_and_four(begun):
         refresh = jax.jit(method.refresh, out_shardings=(None, places))
         _, again = refresh({}, split, jax.random.key(0), ())
     np.testing.assert_array_equal(again["near"][:60], state["near"][:60])
+
+
+def test_memories_and_z_of_the_reference_fit(golden, begun):
+    """What avjax.port makes of a checkpoint's criterion, in the place of a new state's."""
+    g, z = golden("avid"), golden("cma")["cma/Z"].reshape(1)
+    rows = {
+        f"nce_average.view{n}_mem": g[f"avid/mem_{m}0"] for n, m in ((1, "video"), (2, "audio"))
+    }
+    theirs, _ = ported._criterion(rows | {"criterion.avg_exp_score": z})
+    _, ours = begun(CROSS)
+    shapes = (jax.tree.map(np.shape, {k: x[k] for k in ("memory", "z")}) for x in (theirs, ours))
+    assert next(shapes) == next(shapes)
+    np.testing.assert_array_equal(theirs["z"], ours["z"])
+    for m, s in ours["memory"].items():
+        np.testing.assert_array_equal(theirs["memory"][m]["rows"][:60], s["rows"][:60])
+        assert theirs["memory"][m]["size"] == s["size"]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world)
     with jax.set_mesh(mesh), checkpoint.manager(run, 1) as checkpoints:
         method = train.made(config)
         trained = build(config["data"]["train"]) | dict(batch_size=8, seed=0)
-        ts, _ = train.start(config, method, trained, mesh, checkpoints)
+        _, ts, _ = train.start(config, method, trained, mesh, checkpoints)
         look = train.make_embed(method, mesh)
         theirs = [look(ts, b) for b in pipeline.evaluate(**data, batch_size=8, workers=0)]
     for modality in ("video", "audio"):

@@ -86,24 +86,21 @@ def test_wu_draws_all_rows_and_the_records_own_among_them():
     np.testing.assert_allclose(own, 0.5, atol=0.06)
 
 
-def test_one_tower_learns_without_sound(world, tmp_path):
-    c = tiny.config(world, steps=30, save_every=30)
+def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
+    c = tiny.config(world, steps=4, save_every=4)
     for clips in (c["data"]["train"], c["evals"]["world"]["train"], c["evals"]["world"]["test"]):
         clips["view"]["seconds"] = 0.0
-    small = instdisc_kinetics.world().method.to_dict()
     model = c["method"]["model"]
     for part in ("fronts", "encoders", "heads"):
         model[part] = {"video": model[part]["video"]}
-    c["method"] = small | dict(model=model)
-    c["method"]["contrast"]["dim"] = 8
-    c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
+    c["method"] = instdisc_kinetics.world().method.to_dict() | dict(model=model)
+    c["method"]["negatives"]["draws"] = 16
+    c["method"]["contrast"] |= dict(draws=16, dim=8)
+    c["evals"]["world"]["scores"].pop("linear")
     ts = train.run(c, tmp_path)
-    assert list(ts.state["memory"]) == ["video"]
-    found = {}
-    for _, name, value in logs.read(tmp_path):
-        found.setdefault(name, []).append(value)
-    print(found["loss"])
-    # The memory starts random, so the loss may climb until it has filled.
-    assert np.mean(found["loss"][-5:]) < max(found["loss"]) - 0.1
-    assert "eval/world/knn/video/top1" in found
-    assert not [name for name in found if "v2a" in name or "audio" in name]
+    rows = ts.state["memory"]["video"]["rows"]
+    np.testing.assert_allclose(np.linalg.norm(rows[:60], axis=1), 1, rtol=1e-5)
+    found = {name for _, name, _ in logs.read(tmp_path)}
+    assert {"loss/v2v", "score/above", "eval/world/knn/video/top1"} < found
+    # The suite asks for retrieval, too: with one modality there is nothing to find.
+    assert not [name for name in found if "v2a" in name or "audio" in name or "both" in name]

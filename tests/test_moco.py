@@ -143,7 +143,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch_is_named():
 
 
 def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
-    c = tiny.config(world, steps=40, save_every=40, evals={})
+    c = tiny.config(world, steps=20, save_every=20, evals={})
     c["data"]["train"]["view"] |= dict(count=2)
     c["method"] = dict(
         fn="avjax.methods.moco",
@@ -163,7 +163,6 @@ def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
     found = {}
     for _, name, value in logs.read(tmp_path):
         found.setdefault(name, []).append(value)
-    print({k: np.round(v, 2) for k, v in found.items() if "/" in k})
-    # Queues start random, so the loss may climb until they have filled.
-    assert np.mean(found["loss"][-5:]) < max(found["loss"]) - 0.1
-    assert all(0 <= share <= 1 for share in found["score/above"])
+    # Queues start random; in three steps they are full, and by chance half would be above.
+    assert np.mean(found["score/above"][-10:]) < 0.4
+    assert {"loss/v2a", "loss/a2v", "loss/v2v", "loss/a2a"} < found.keys()

@@ -1,5 +1,6 @@
 """Multisensory: its net, and telling a clip's own sound from that of another time."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 
 from avjax import checkpoint, logs, stages
 from avjax.methods import multisensory
+from avjax.nets.heads import Linear
 from avjax.nets.multisensory import Fused, equal
+from avjax.nets.norm import BatchNorm
+from avjax.nets.sound import waveform
 from configs import multisensory_audioset, parts
 from tests import tiny
 
-B, RATE = 8, 8000
+B, RATE = 8, 4096
 
 
 def count(tree):
@@ -29,15 +33,37 @@ def batch():
         frame = 2 + 12 * (i % 2)
         video[i, frame - 1 : frame + 2] = 255
         for sound, at in zip(sounds[:, i], (frame, 16 - frame)):
-            sound[at * RATE // 16 :][:400] = rng.integers(-20_000, 20_000, 400)
+            sound[at * RATE // 16 :][:200] = rng.integers(-20_000, 20_000, 200)
     return {"video": video, "audio": sounds[0], "shifted": sounds[1], "index": np.arange(B)}
+
+
+class Tiny(nn.Module):
+    """What the method asks of a net, at once compiled."""
+
+    @nn.compact
+    def __call__(self, batch, train: bool):
+        video = batch["video"].mean((1, 2, 3, 4))[:, None, None] / 255
+        sound = jnp.abs(waveform(batch["sounds"])).mean(2, keepdims=True)
+        x = jnp.concatenate([jnp.broadcast_to(video, sound.shape), sound], -1)
+        x = BatchNorm()(nn.relu(Linear(4)(x, train)), train)
+        return {"features": x, "logit": Linear(1)(x, train)[..., 0]}
 
 
 @pytest.fixture(scope="module")
 def small(batch):
-    method = multisensory.make(Fused(width=4))
-    params, state = jax.jit(lambda rng: method.init(rng, batch, B))(jax.random.key(0))
-    return method, params, state
+    """A thin net, drawn by NumPy: to compile all its initial draws takes many seconds."""
+    net, rng = Fused(width=2), np.random.default_rng(0)
+    pairs = {"video": batch["video"], "sounds": np.stack([batch["audio"], batch["shifted"]], 1)}
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), pairs, train=False))
+    drawn = jax.tree.map(
+        lambda x: (
+            rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape).astype(np.float32)
+            if x.ndim > 1
+            else np.ones(x.shape, np.float32)
+        ),
+        shapes,
+    )
+    return net, drawn["params"], {"stats": {"batch_stats": drawn["batch_stats"]}}
 
 
 def test_the_net_is_that_of_the_paper():
@@ -69,21 +95,35 @@ def test_sound_becomes_as_long_as_the_picture(samples, length):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-def test_a_clip_and_each_of_its_sounds_are_judged_for_themselves(batch, small):
-    """In evaluation, where no statistics tie examples together."""
-    method, params, state = small
-    net = Fused(width=4)
-    look = jax.jit(lambda v, s: net.apply({"params": params, **state["stats"]}, {"video": v, "sounds": s}, train=False))  # fmt: skip
-    sounds = np.stack([batch["audio"], batch["shifted"]], 1)
-    both = look(batch["video"], sounds)
-    for i in range(2):
-        one = look(batch["video"], sounds[:, i : i + 1])
-        for name in both:
-            np.testing.assert_allclose(both[name][:, i], one[name][:, 0], rtol=1e-4, atol=1e-5)
+def test_each_sound_of_a_clip_is_judged_for_itself(batch, small):
+    net, params, state = small
+    seen = {"params": params, **state["stats"]}
+
+    @jax.jit
+    def look(video, *sounds):
+        pairs = {"video": video, "sounds": jnp.stack(sounds, 1)}
+        return net.apply(seen, pairs, train=False)
+
+    both, turned, other = (
+        look(batch["video"], batch["audio"], batch["shifted"]),
+        look(batch["video"], batch["shifted"], batch["audio"]),
+        look(batch["video"], batch["audio"], batch["audio"]),
+    )
+    for name in both:
+        np.testing.assert_allclose(both[name], turned[name][:, ::-1], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(both[name][:, 0], other[name][:, 1], rtol=1e-4, atol=1e-5)
+    assert np.abs(both["logit"][:, 0] - both["logit"][:, 1]).min() > 1e-4
+
+
+def test_evaluators_get_features_and_whether_they_match(batch):
+    method = multisensory.make(Tiny())
+    params, state = method.init(jax.random.key(0), batch, B)
     out = method.embed(params, state, batch)
-    np.testing.assert_allclose(out["match"], both["logit"][:, 0], rtol=1e-4, atol=1e-5)
+    assert out["fused"]["features"].shape == (B, 4) and out["match"].shape == (B,)
     np.testing.assert_allclose(np.linalg.norm(out["fused"]["embedding"], axis=1), 1, rtol=1e-5)
-    assert out["fused"]["features"].shape == (B, 32)
+    pairs = {"video": batch["video"], "sounds": batch["audio"][:, None]}
+    own = Tiny().apply({"params": params, **state["stats"]}, pairs, train=False)["logit"][:, 0]
+    np.testing.assert_allclose(out["match"], own, rtol=1e-5)
 
 
 def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
@@ -103,7 +143,8 @@ def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
 
 def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
     """Neither tells alone: each flash, and each click, is as often with as without the other."""
-    method, params, state = small
+    net, params, state = small
+    method = multisensory.make(net)
     tx = optax.chain(optax.clip_by_global_norm(5.0), optax.sgd(0.05, momentum=0.9))
 
     @jax.jit
@@ -125,7 +166,7 @@ def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
 
 
 def test_without_another_sound_there_is_nothing_to_learn(batch):
-    method = multisensory.make(Fused(width=4))
+    method = multisensory.make(Tiny())
     alone = {k: v for k, v in batch.items() if k != "shifted"}
     with pytest.raises(ValueError, match=r"there is no \['shifted'\]: .*clips.shifted"):
         method.init(jax.random.key(0), alone, B)
@@ -135,10 +176,10 @@ def test_frame_rates_follow_each_other(world, tmp_path):
     """A chain from few frames to many: the net is the same, and begins where it was."""
     config = tiny.config(world, steps=2, save_every=2, evals={})
     config["method"] = dict(
-        fn="avjax.methods.multisensory", model=dict(fn="avjax.nets.multisensory.Fused", width=4)
+        fn="avjax.methods.multisensory", model=dict(fn="tests.test_multisensory.Tiny")
     )
     config["optimizer"] = multisensory_audioset.momentum(0.0)
-    view = dict(fn="avjax.data.clips.shifted", seconds=0.5, rate=RATE, offset=(0.5, None))
+    view = dict(fn="avjax.data.clips.shifted", seconds=0.5, rate=8000, offset=(0.5, None))
     source = config["data"]["train"]["source"]
 
     def data(**frames):

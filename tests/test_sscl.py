@@ -11,6 +11,7 @@ from avjax.contrast import info_nce
 from avjax.methods import sscl
 from avjax.nets.heads import Linear
 from avjax.nets.towers import Towers
+from avjax.types import TrainState
 from configs import sscl_kinetics
 from tests import tiny
 
@@ -138,40 +139,75 @@ def test_a_student_is_of_one_of_the_two_modalities():
         sscl.taught(linear(), "both", **HOW)
 
 
-def test_the_chain_hands_on_nets_and_memories(world, tmp_path):
-    config = tiny.config(world, steps=2, save_every=2, evals={})
+def drawn(config, seed):
+    """A state as a stage begins with it, all at random; nothing is compiled."""
+    rng, method = np.random.default_rng(seed), train.made(config)
+    batch = {"video": np.zeros((B, 4, 16, 16, 3), np.uint8), "audio": np.ones((B, 4000), np.int16)}
+    batch["index"] = np.arange(B)
+    shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, SIZE))
+    params, state = jax.tree.map(lambda x: jnp.asarray(rng.random(x.shape), x.dtype), shapes)
+    return TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
+
+
+def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
+    config = tiny.config(world, evals={})
     model = config["method"]["model"]
     methods = sscl_kinetics.steps_of(model, draws=16, structure=1.0, share=None)
     config["stages"] = sscl_kinetics.chain(2, methods)
-    config["stages"].pop("video_2"), config["stages"].pop("mutual_2")
-    chain = stages.of(config, str(tmp_path))
-    names = ["instance", "audio_1", "video_1", "mutual_1", "audio_2"]
-    assert [folder.rsplit("/", 1)[1] for folder, _ in chain] == names
-    last = stages.run(chain)
-    run = {name: checkpoint.newest(tmp_path / name) for name in names}
+    run = {}
+    for n, (folder, stage) in enumerate(stages.of(config, str(tmp_path))):
+        ts = drawn(stage, n)
+        if "init_from" in stage:
+            ts = checkpoint.begun(ts, stage["init_from"])
+        with checkpoint.manager(folder, keep=1) as checkpoints:
+            checkpoint.save(checkpoints, ts)
+        run[folder.rsplit("/", 1)[1]] = ts
+    names = [f"{kind}_{n}" for n in (1, 2) for kind in ("audio", "video", "mutual")]
+    assert list(run) == ["instance", *names]
 
-    def same(a, b):
-        jax.tree.map(np.testing.assert_array_equal, a, b)
+    def same(now, before):
+        jax.tree.map(np.testing.assert_array_equal, now, before)
 
-    # A teacher stays as the stage before it has left it, with its statistics and memory.
-    same(run["audio_1"]["state"]["teacher"], run["instance"]["params"])
-    same(run["video_1"]["state"]["teacher"], run["audio_1"]["params"])
+    def nets(tree, m):
+        return {name: part for name, part in tree.items() if name.endswith(m)}
+
+    def stats(ts, m):
+        return ts.state["stats"]["batch_stats"][f"encoders_{m}"]
+
+    # A teacher comes with its net, its statistics and its memory.
     for now, before, m in (
         ("audio_1", "instance", "video"),
         ("video_1", "audio_1", "audio"),
         ("audio_2", "mutual_1", "video"),
+        ("video_2", "audio_2", "audio"),
     ):
-        for path in (("memory", m), ("stats", "batch_stats", f"encoders_{m}")):
-            here, there = run[now]["state"], run[before]["state"]
-            for key in path:
-                here, there = here[key], there[key]
-            same(here, there)
-    parts = ("encoders_video", "heads_video")
-    same(run["audio_2"]["state"]["teacher"], {p: run["mutual_1"]["params"][p] for p in parts})
-    assert set(run["mutual_1"]["params"]) > set(parts)
-    found = {name for _, name, _ in logs.read(tmp_path / "mutual_1")}
-    assert {"loss/v2a", "loss/a2v", "loss/structure", "score/above"} <= found
-    # Both nets can be judged, whichever learns.
-    batch = {"video": np.zeros((4, 4, 16, 16, 3), np.uint8), "audio": np.ones((4, 4000), np.int16)}
-    out = train.made(chain[-1][1]).embed(last.params, last.state, batch | {"index": np.arange(4)})
-    assert {m: o["embedding"].shape for m, o in out.items()} == {"video": (4, 8), "audio": (4, 8)}
+        now, before = run[now], run[before]
+        same(now.state["teacher"], nets(before.params, m))
+        same(stats(now, m), stats(before, m))
+        same(now.state["memory"][m], before.state["memory"][m])
+    # A student of video begins as the teacher of sound, and both go on from there.
+    same(run["video_1"].params, run["instance"].params)
+    for n in (1, 2):
+        now, before = run[f"mutual_{n}"], run[f"video_{n}"]
+        same(now.params, before.params | before.state["teacher"])
+        for part in ("stats", "memory"):
+            same(now.state[part], before.state[part])
+    same(run["audio_2"].params, nets(run["mutual_1"].params, "audio"))
+    same(run["audio_1"].state["stats"]["sound"], run["mutual_2"].state["stats"]["sound"])
+
+
+def test_a_stage_trains_on_the_tiny_world(world, tmp_path):
+    config = tiny.config(world, steps=30, save_every=30, evals={})
+    model = config["method"]["model"]
+    half = dict(fn="optax.linear_schedule", init_value=0.5, end_value=1.0, transition_steps=15)
+    methods = sscl_kinetics.steps_of(model, draws=16, structure=1.0, share=half)
+    config |= dict(method=methods["mutual"], optimizer=dict(fn="optax.adam", learning_rate=1e-2))
+    ts = train.run(config, tmp_path)
+    found = {}
+    for _, name, value in logs.read(tmp_path):
+        found.setdefault(name, []).append(value)
+    # Memories start random, so the loss may climb until they have filled.
+    assert np.mean(found["loss"][-5:]) < max(found["loss"]) - 0.1
+    assert {"loss/v2a", "loss/a2v", "loss/structure", "score/above"} <= found.keys()
+    np.testing.assert_allclose(found["curriculum/share"], np.minimum(0.5 + np.arange(30) / 30, 1))
+    assert ts.state["step"] == 30

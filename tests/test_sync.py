@@ -77,7 +77,7 @@ def test_a_net_that_judges_pairs_itself_is_taken_at_its_word():
 
     def embed(ts, batch):
         fits = 10.0 * batch["video"][:, 0, 0, 0, 0] == batch["audio"][:, 0]
-        return told(ts, batch) | {"match": {"features": None, "embedding": fits[:, None] * 4.0}}
+        return told(ts, batch) | {"match": fits * 4.0}
 
     assert accuracies(embed)[0] == [100, 100, 100]
 

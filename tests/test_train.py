@@ -199,3 +199,20 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
     np.testing.assert_allclose(rows[2, "wait_share"], decode / 10)
     np.testing.assert_allclose(rows[2, "transfer_share"], transfer / 10)
     assert told in (tmp_path / "report.html").read_text()
+
+
+def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(train.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(
+        train.probe, "mended", lambda method, params, state, batch: tried.append(batch) or method
+    )
+    config = tiny.config(world, steps=1, evals={})
+    train.run(config, tmp_path / "float32")
+    assert not tried
+    config["method"]["model"]["encoders"]["audio"] = dict(
+        fn="avjax.nets.audio2d.Conv2D", width=4, dtype="bfloat16"
+    )
+    train.run(config, tmp_path / "bfloat16")
+    (batch,) = tried
+    assert batch["audio"].shape[0] == config["batch_size"]

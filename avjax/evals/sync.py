@@ -34,7 +34,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
         <kind>/auroc     how often a pair that matches scores above one that does not.
 
     The score of a pair is the distance of its embeddings, near is high; for nets that judge
-    pairs themselves, and embed as "match": {"embedding" [B, 1]}, it is that number.
+    pairs themselves, and whose embed gives "match" [B], it is that number.
     """
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
@@ -100,7 +100,7 @@ def others(batch: dict, count: int) -> dict:
 def judged(out: dict):
     """(scores [B] of the pairs of what `embed` gave, the rest of it)."""
     if "match" in out:
-        return np.asarray(out["match"]["embedding"], np.float64)[:, 0], out
+        return np.asarray(out["match"], np.float64), out
     if not {"video", "audio"} <= out.keys():
         raise ValueError(f"synchronization of {sorted(out)}: the net must see and hear")
     video, sound = (np.asarray(out[m]["embedding"], np.float64) for m in ("video", "audio"))

@@ -17,7 +17,7 @@ from avjax.nets.pixels import Normalize
 from avjax.nets.pool import max_pool
 from avjax.nets.sound import Companded
 
-he = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+he = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 ONE, THREE = (1, 1, 1), (3, 3, 3)
 
 
