@@ -220,7 +220,8 @@ def ablate(folder, *args):
         [sys.executable, "-m", "avjax.ablate", "--config", str(folder / "tiny_study.py"),
          "--workdir", str(folder / "out"), *args],
         cwd=ROOT, capture_output=True, text=True, timeout=500,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        # Its steps are many: they are worth being compiled well.
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
     )  # fmt: skip
 
 

@@ -124,14 +124,22 @@ def test_a_threshold_is_the_best_of_all():
 def test_what_cannot_be_judged_is_named():
     with pytest.raises(ValueError, match="two records in each batch"):
         sync.make(data(), batch_size=3)(net(float), None)
-    with pytest.raises(ValueError, match="must see and hear"):
-        sync.judged({"audio": {"embedding": np.zeros((2, 2))}})
     with pytest.raises(ValueError, match="not finite"):
         sync.rated(np.arange(2), np.array([np.nan, 1]), np.zeros(2), "easy")
     broken = data(5)
     broken["max_broken"] = 0.1
     with pytest.raises(RuntimeError, match="2 of 5 records of test source 'made up' are broken"):
         sync.make(broken, batch_size=8)(net(float), None)
+
+
+def test_a_net_of_one_sense_is_left_out(caplog):
+    told = net(float)
+
+    def embed(ts, batch):
+        return {name: part for name, part in told(ts, batch).items() if name != "audio"}
+
+    assert sync.make(data(), batch_size=8)(embed, None) == {}
+    assert "does not both see and hear" in caplog.text
 
 
 def test_records_are_read_in_the_order_given():

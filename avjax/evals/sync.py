@@ -33,6 +33,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
                          and is judged on the other, and the two results are averaged.
         <kind>/auroc     how often a pair that matches scores above one that does not.
 
+    A net that does not both see and hear, as in the first stage of a chain, is not judged.
     The score of a pair is the distance of its embeddings, near is high; for nets that judge
     pairs themselves, and whose embed gives "match" [B], it is that number.
     """
@@ -41,6 +42,9 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
         found, read = {}, set()
         for batch in batches(data, batch_size, seed):
             own, owned = judged(embed(ts, batch))
+            if own is None:
+                log.warning("synchronization left out: the net does not both see and hear")
+                return {}
             for kind, other in others(batch, data["view"].count).items():
                 score, usable = judged(embed(ts, other))
                 # Padding and unreadable records are in neither.
@@ -98,11 +102,11 @@ def others(batch: dict, count: int) -> dict:
 
 
 def judged(out: dict):
-    """(scores [B] of the pairs of what `embed` gave, the rest of it)."""
+    """(scores [B] of the pairs that `embed` judged, or None of a net of one sense; the rest)."""
     if "match" in out:
         return np.asarray(out["match"], np.float64), out
     if not {"video", "audio"} <= out.keys():
-        raise ValueError(f"synchronization of {sorted(out)}: the net must see and hear")
+        return None, out
     video, sound = (np.asarray(out[m]["embedding"], np.float64) for m in ("video", "audio"))
     return -np.linalg.norm(video - sound, axis=1), out
 
