@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax import contrast, logs, negatives, plan, sharding, train
+from avjax import contrast, logs, negatives, partners, plan, sharding, train
 from avjax.methods import avid
 from tests import tiny
 
@@ -195,9 +195,9 @@ def joint(index, params):
 def test_rows_that_are_no_pairs_are_not_taken_for_pairs():
     z = jnp.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(
-        avid.following(z, jnp.array([3, 3, 8, 8]), 2), z[jnp.array([1, 0, 3, 2])]
+        partners.following(z, jnp.array([3, 3, 8, 8]), 2), z[jnp.array([1, 0, 3, 2])]
     )
-    assert np.isnan(avid.following(z, jnp.array([3, 1, 8, 2]), 2)).all()
+    assert np.isnan(partners.following(z, jnp.array([3, 1, 8, 2]), 2)).all()
 
 
 def test_self_avid_of_two_clips_learns_without_a_memory(world, tmp_path):

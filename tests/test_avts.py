@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from avjax import logs, train
+from avjax import logs, partners, train
 from avjax.build import build
 from avjax.methods import avts
 from avjax.nets.heads import Linear
@@ -54,7 +54,7 @@ def test_a_batch_has_exact_numbers_of_each_kind_at_random_places(size, shares, w
 
 def test_easy_sound_is_of_another_record():
     index = jnp.array([4, 4, 7, 7, 9, 9])
-    another = jax.jit(jax.vmap(avts.another, (0, None)))
+    another = jax.jit(jax.vmap(partners.drawn, (0, None)))
     drawn = np.array(another(jax.random.split(jax.random.key(0), 60), index))
     assert (index[drawn] != index[None]).all()
     assert all(len(set(column)) == 4 for column in drawn.T)
@@ -94,7 +94,8 @@ def test_curriculum_follows_the_steps_and_pairs_have_the_sound_of_their_kind():
     np.testing.assert_allclose(shares, stages)
     assert state["step"] == len(stages)
     np.testing.assert_allclose(near, 0, atol=1e-5)
-    assert 1 <= far[0] < 16 and 25.75 <= far[2] < 25 + 12
+    # Of another record an easy pair may get the sound that this one is given as a hard negative.
+    assert 1 <= far[0] < 16 and 25.75 <= far[2] < 25 + 0.75 * 116
     np.testing.assert_allclose(far[3:], [100, 1000, 550, 550], rtol=1e-5)
 
 

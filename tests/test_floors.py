@@ -21,6 +21,7 @@ FLOORS = [
         "agreement",
         "kmeans",
         "positives",
+        "partners",
     },
     {"methods", "evals", "survey"},
     {"train", "report"},

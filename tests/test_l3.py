@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from avjax import logs, train
+from avjax import logs, partners, train
 from avjax.methods import l3
 from avjax.nets.heads import Mlp
 from tests import tiny
@@ -20,7 +20,7 @@ class Given(nn.Module):
 
 def test_l3_star_is_that_of_avids_authors(golden):
     g = golden("l3")
-    found = l3.another(jnp.asarray(g["l3/raw"]), jnp.arange(6))
+    found = partners.another(jnp.asarray(g["l3/raw"]), jnp.arange(6))
     np.testing.assert_array_equal(found, g["l3/neg_audio_idx"])
 
     rows = jnp.arange(6)
@@ -61,7 +61,7 @@ def test_the_logistic_loss_of_log_odds_is_the_cross_entropy_of_two_classes():
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_mismatch_is_any_row_of_another_record(count):
     index = jnp.repeat(jnp.array([40, 3, 17, 8]), count)
-    drawn = jax.vmap(l3.drawn, (0, None))(jax.random.split(jax.random.key(0), 6000), index)
+    drawn = jax.vmap(partners.drawn, (0, None))(jax.random.split(jax.random.key(0), 6000), index)
     for row in range(len(index)):
         share = np.bincount(np.asarray(drawn[:, row]), minlength=len(index)) / 6000
         others = np.asarray(index != index[row])

@@ -5,8 +5,8 @@ finds its own sound among those of other clips, and each sound its clip.
 """
 
 import jax
-import jax.numpy as jnp
 
+from avjax import partners
 from avjax.contrast import Scale, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method, Negatives
@@ -71,7 +71,7 @@ def make(
             each = dict(zip(cross, pair))
         for t in [t for t in terms if t not in each]:
             query, key = TERMS[t]
-            keys = following(z[key], index, clips) if query == key else z[key]
+            keys = partners.following(z[key], index, clips) if query == key else z[key]
             each[t] = negatives.reduce(
                 memory[key], z[query] / temperature, keys, index, rng, contrast
             )
@@ -97,16 +97,3 @@ def make(
         return forward(model, params, state["stats"], batch, train=False)[0]
 
     return Method(init, loss, embed)
-
-
-def following(z, index, clips: int):
-    """For each row of z [B, D] the next of its record's `clips` rows, the first after the last.
-
-    NaN, which ends a run, where a batch does not hold so many clips of a record in turn.
-    """
-
-    def turn(x):
-        groups = x.reshape(-1, clips, *x.shape[1:])
-        return jnp.roll(groups, -1, axis=1).reshape(x.shape)
-
-    return jnp.where((turn(index) == index)[:, None], turn(z), jnp.nan)

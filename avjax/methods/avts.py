@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from avjax import partners
 from avjax.contrast import tally
 from avjax.negatives import in_batch
 from avjax.nets.forward import forward
@@ -49,7 +50,7 @@ def make(model, margin: float, curriculum, power: int = 2, chunks: int = 1) -> M
         batch = {**batch, "audio": heard(batch, kind, negatives)}
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
         video, sound = (out[m]["embedding"] for m in ("video", "audio"))
-        theirs = sound[another(rng_other, index)]
+        theirs = sound[partners.drawn(rng_other, index)]
         d = distance(video, jnp.where((kind == EASY)[:, None], theirs, sound))
         matched = kind == MATCHED
         metrics = {
@@ -130,12 +131,6 @@ def heard(batch, kind, negatives):
     for name in negatives:
         sound = jnp.where(kind == (*KINDS,).index(name), batch[KINDS[name]], sound)
     return sound
-
-
-def another(rng, index):
-    """[B]: for each row one of another record, each as likely."""
-    apart = jnp.where(index[:, None] != index[None], 0.0, -jnp.inf)
-    return jax.random.categorical(rng, apart)
 
 
 def mean_of(x, mask):

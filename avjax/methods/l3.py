@@ -8,6 +8,7 @@ with other parts: a classifier of one output and the pairs of `twice`.
 import jax
 import jax.numpy as jnp
 
+from avjax import partners
 from avjax.nets.forward import forward
 from avjax.types import Method
 
@@ -70,23 +71,11 @@ def log_odds(logits):
 def once(rng, index):
     """L3's pairs: each picture once, half of them with their own sound, half with another's."""
     rows = jnp.arange(len(index))
-    return rows, jnp.where(rows < len(index) // 2, rows, drawn(rng, index))
+    return rows, jnp.where(rows < len(index) // 2, rows, partners.drawn(rng, index))
 
 
 def twice(rng, index):
     """L3*'s pairs: each picture with its own sound, and again with another record's."""
     rows = jnp.arange(len(index))
     # Paper: drawn from a GPU's share of the batch; here from all of it.
-    return jnp.tile(rows, 2), jnp.concatenate([rows, drawn(rng, index)])
-
-
-def drawn(rng, index):
-    """For each row of the batch a row of another record, each as likely: [B]."""
-    count = (index[:, None] != index[None]).sum(1)
-    return another(jax.random.randint(rng, index.shape, 0, count), index)
-
-
-def another(number, index):
-    """For each row, the `number`th [B] of the rows that are of other records, counted from 0."""
-    others = index[:, None] != index[None]
-    return jnp.argmax(jnp.cumsum(others, 1) > number[:, None], axis=1)
+    return jnp.tile(rows, 2), jnp.concatenate([rows, partners.drawn(rng, index)])

@@ -5,9 +5,8 @@ Keys come from towers that follow the trained ones slowly, and are kept in a que
 """
 
 import jax
-import jax.numpy as jnp
 
-from avjax import negatives
+from avjax import negatives, partners
 from avjax.contrast import tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method
@@ -82,7 +81,7 @@ def make(
             for t in terms:
                 q, k = TERMS[t]
                 # Paper: one view asks and the other is the key; here each is both.
-                own = following(key[k], index, clips) if q == k else key[k]
+                own = partners.following(key[k], index, clips) if q == k else key[k]
                 yield t, queue.reduce(memory[k], query[q], own, index, rng, contrast)
 
         hot = {m: z / temperature for m, z in query.items()}
@@ -104,15 +103,3 @@ def make(
 def follow(slow, fast, momentum: float):
     """The parameters `slow`, moved towards `fast`."""
     return jax.tree.map(lambda s, f: momentum * s + (1 - momentum) * f, slow, fast)
-
-
-def following(key, index, clips: int):
-    """For each row of key [B, D] the next of its record's `clips` rows, the first after the last.
-
-    NaN, which ends a run, where a batch does not hold so many clips of a record in turn.
-    """
-
-    def turn(x):
-        return jnp.roll(x.reshape(-1, clips, *x.shape[1:]), -1, axis=1).reshape(x.shape)
-
-    return jnp.where((turn(index) == index)[:, None], turn(key), jnp.nan)

@@ -1,0 +1,28 @@
+"""Which rows of a batch go together: other clips of the same record, clips of other records."""
+
+import jax
+import jax.numpy as jnp
+
+
+def following(z, index, clips: int):
+    """For each row of z [B, D] the next of its record's `clips` rows, the first after the last.
+
+    NaN, which ends a run, where a batch does not hold so many clips of a record in turn.
+    """
+
+    def turn(x):
+        return jnp.roll(x.reshape(-1, clips, *x.shape[1:]), -1, axis=1).reshape(x.shape)
+
+    return jnp.where((turn(index) == index)[:, None], turn(z), jnp.nan)
+
+
+def drawn(rng, index):
+    """For each row of the batch a row of another record, each as likely: [B]."""
+    count = (index[:, None] != index[None]).sum(1)
+    return another(jax.random.randint(rng, index.shape, 0, count), index)
+
+
+def another(number, index):
+    """For each row, the `number`th [B] of the rows that are of other records, counted from 0."""
+    others = index[:, None] != index[None]
+    return jnp.argmax(jnp.cumsum(others, 1) > number[:, None], axis=1)
