@@ -141,6 +141,7 @@ def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
         np.testing.assert_allclose(got[name], value, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow  # Half a minute of compiling.
 def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
     """Neither tells alone: each flash, and each click, is as often with as without the other."""
     net, params, state = small
