@@ -1,7 +1,14 @@
-"""Which rows of a batch go together: other clips of the same record, clips of other records."""
+"""What goes together: modalities as query and key, clips of a record, clips of other records."""
 
 import jax
 import jax.numpy as jnp
+
+TERMS = {  # Name -> query, key.
+    "v2a": ("video", "audio"),
+    "a2v": ("audio", "video"),
+    "v2v": ("video", "video"),
+    "a2a": ("audio", "audio"),
+}
 
 
 def following(z, index, clips: int):

@@ -11,13 +11,6 @@ from avjax.contrast import Scale, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method, Negatives
 
-TERMS = {  # Name -> query, key.
-    "v2a": ("video", "audio"),
-    "a2v": ("audio", "video"),
-    "v2v": ("video", "video"),
-    "a2a": ("audio", "audio"),
-}
-
 
 def make(
     model,
@@ -34,8 +27,8 @@ def make(
       its record's past, which `avjax.negatives.bank` keeps, or else with the record's next clip.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
-    if unknown := set(terms) - set(TERMS):
-        raise ValueError(f"terms {sorted(unknown)}: AVID knows {sorted(TERMS)}")
+    if unknown := set(terms) - set(partners.TERMS):
+        raise ValueError(f"terms {sorted(unknown)}: AVID knows {sorted(partners.TERMS)}")
     terms = {t: w for t, w in terms.items() if w}
     if not terms:
         raise ValueError("terms are all zero: give one of them a weight")
@@ -51,7 +44,7 @@ def make(
             if m in out
         }
         for t in terms:
-            query, key = TERMS[t]
+            query, key = partners.TERMS[t]
             if query == key and clips == 1 and "rows" not in memory[key]:
                 raise ValueError(
                     f"term {t} would compare a clip with itself: these negatives do not remember "
@@ -70,7 +63,7 @@ def make(
             pair = negatives.pair(z["video"] / temperature, z["audio"], index, rng, contrast)
             each = dict(zip(cross, pair))
         for t in [t for t in terms if t not in each]:
-            query, key = TERMS[t]
+            query, key = partners.TERMS[t]
             keys = partners.following(z[key], index, clips) if query == key else z[key]
             each[t] = negatives.reduce(
                 memory[key], z[query] / temperature, keys, index, rng, contrast

@@ -11,13 +11,6 @@ from avjax.contrast import tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method
 
-TERMS = {  # Name -> query, key.
-    "v2a": ("video", "audio"),
-    "a2v": ("audio", "video"),
-    "v2v": ("video", "video"),
-    "a2a": ("audio", "audio"),
-}
-
 
 def make(
     model,
@@ -36,8 +29,8 @@ def make(
     momentum: how much of themselves the slow towers keep in a step.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
-    if unknown := set(terms) - set(TERMS):
-        raise ValueError(f"terms {sorted(unknown)}: MoCo knows {sorted(TERMS)}")
+    if unknown := set(terms) - set(partners.TERMS):
+        raise ValueError(f"terms {sorted(unknown)}: MoCo knows {sorted(partners.TERMS)}")
     terms = {t: w for t, w in terms.items() if w}
     if not terms:
         raise ValueError("terms are all zero: give one of them a weight")
@@ -47,7 +40,7 @@ def make(
             "in the view of config.data.train and config.method.clips=2), or the terms v2a and a2v"
         )
     queue = negatives.queue(length)
-    queued = sorted({TERMS[t][1] for t in terms})
+    queued = sorted({partners.TERMS[t][1] for t in terms})
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
@@ -79,7 +72,7 @@ def make(
 
         def losses(query, contrast):
             for t in terms:
-                q, k = TERMS[t]
+                q, k = partners.TERMS[t]
                 # Paper: one view asks and the other is the key; here each is both.
                 own = partners.following(key[k], index, clips) if q == k else key[k]
                 yield t, queue.reduce(memory[k], query[q], own, index, rng, contrast)
