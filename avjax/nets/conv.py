@@ -168,9 +168,8 @@ def temporal(x, w, stride, pad):
 
 def pointwise(x, w, strides):
     """[N, T, H, W, C] * [C, Cout] at every `strides`-th place."""
-    x = x[:, :: strides[0], :: strides[1], :: strides[2]]
-    y = conv2d(x.reshape(-1, *x.shape[2:]), w[None, None], (1, 1), ((0, 0), (0, 0)))
-    return y.reshape(*x.shape[:-1], -1)
+    # A matmul, which a CPU does in half the time of a convolution.
+    return x[:, :: strides[0], :: strides[1], :: strides[2]] @ w
 
 
 def full(x, w, strides, pads):
