@@ -2,9 +2,10 @@
 
 python -m avjax.ablate --config configs/compare_methods.py --workdir runs/methods
 
-Videos of the synthetic world, as many clips for each method (those in stages: all stages together),
-three seeds; retrieval, linear probes and synchronization, beside the untrained nets.  Nothing but
-the method differs, so rates, temperatures and sizes are not each method's best, nor its paper's.
+Videos of the synthetic world, as many draws of one for each method (in stages: all together; Self
+and Joint see two clips of each draw, AVTS also other sounds of it), three seeds; retrieval, linear
+probes and synchronization, beside the untrained nets.  Nothing but the method differs, so rates,
+temperatures and sizes are not each method's best, nor its paper's.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.
 """
 
@@ -25,7 +26,7 @@ TOWERS = parts.towers(
 NO_HEADS = TOWERS | dict(
     heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in TOWERS["heads"]}
 )
-TWO_CLIPS = {"data.train.view.count": 2}
+CLIP = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 48))
 
 
 def get_config(size="world"):
@@ -36,20 +37,16 @@ def get_config(size="world"):
     c.sharding = ((".*", ()),)
 
     videos = {"world": (480, 240), "smoke": (72, 48)}[size]
-    clip = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 48))
     train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
-    # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    learned = parts.training_clips(train, **clip, area=0.5, jitter=0.1, hue=0.0)
-    # All methods see the same clips; what they do not use, the other sounds, they leave.
     c.data = dict(
-        train=parts.on_host(parts.shifted(learned, (1.5, None), 0.5), 32),
-        survey=parts.on_host(parts.judging_clips(train, **clip, count=1), 32),
+        train=learned(train),
+        survey=parts.on_host(parts.judging_clips(train, **CLIP, count=1), 32),
     )
     c.method = avid({}, dict(fn="avjax.negatives.in_batch"))
     c.stages = None
     c.optimizer = rising_and_falling(STEPS[size])
-    judged = parts.on_host(parts.judging_clips(test, **clip, count=2), 32)
-    seen = parts.on_host(parts.judging_clips(train, **clip, count=2), 32)
+    judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), 32)
+    seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), 32)
     c.evals = dict(
         world=parts.suite(test=judged, train=seen, thumbnails=0),
         sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, (1.5, None), 0.5)),
@@ -80,14 +77,15 @@ def sweep(size="world"):
     steps = STEPS[size]
     half, cross = steps // 2, dict(v2a=1.0, a2v=1.0)
     bank = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
+    two_clips = {"data.train.view": learned(None)["view"] | dict(count=2)}
     batch = dict(fn="avjax.negatives.in_batch")
     yield arm("Cross-AVID", {"method": avid(cross, batch)})
     if size != "smoke":
         within = dict(v2v=1.0, a2a=1.0)
         yield arm("Cross-AVID, bank", {"method": avid(cross, bank)})
-        yield arm("Self-AVID", {"method": avid(within, batch) | dict(clips=2), **TWO_CLIPS})
+        yield arm("Self-AVID", {"method": avid(within, batch) | dict(clips=2), **two_clips})
         yield arm(
-            "Joint-AVID", {"method": avid(cross | within, batch) | dict(clips=2), **TWO_CLIPS}
+            "Joint-AVID", {"method": avid(cross | within, batch) | dict(clips=2), **two_clips}
         )
         yield arm("instance discrimination", {"method": avid(within, bank)})
         yield arm("MoCo", {"method": moco(cross)})
@@ -205,6 +203,13 @@ def multisensory():
 
 def rising_and_falling(steps):
     return parts.adamw_cosine(RATE, max(1, steps // 12), steps, weight_decay=1e-4)
+
+
+def learned(train):
+    """All methods see the same clips; what they do not use, the other sounds, they leave."""
+    # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
+    clips = parts.training_clips(train, **CLIP, area=0.5, jitter=0.1, hue=0.0)
+    return parts.on_host(parts.shifted(clips, (1.5, None), 0.5), 32)
 
 
 def source(split, videos):
