@@ -5,7 +5,10 @@ python -m avjax.ablate --config configs/compare_methods.py --workdir runs/method
 Videos of the synthetic world, as many draws of one for each method (in stages: all together; Self
 and Joint see two clips of each draw, AVTS also other sounds of it), three seeds; retrieval, linear
 probes and synchronization, beside the untrained nets.  Nothing but the method differs, so rates,
-temperatures and sizes are not each method's best, nor its paper's.
+temperatures and sizes are not each method's best, nor its paper's.  AVTS is there with its
+curriculum (easy negatives, then mixed) and with four other orders: Korbar et al.
+(https://arxiv.org/abs/1807.00230) find it better than easy ones only, these better than mixed from
+the start, and hard ones only the worst.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.
 """
 
@@ -15,7 +18,7 @@ from configs import parts, sscl_kinetics
 
 STEPS = {"world": 240, "smoke": 8}  # Of a run, in all its stages.
 BATCH, RATE = 64, 3e-3
-EASY, HARDER = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0)
+EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AVTS's negatives.
 TOWERS = parts.towers(
     video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
     audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
@@ -27,6 +30,7 @@ NO_HEADS = TOWERS | dict(
     heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in TOWERS["heads"]}
 )
 CLIP = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 48))
+APART, OVERLAPPING = (1.5, None), 0.5  # Seconds of AVTS's hard and super-hard negatives.
 
 
 def get_config(size="world"):
@@ -49,7 +53,7 @@ def get_config(size="world"):
     seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), 32)
     c.evals = dict(
         world=parts.suite(test=judged, train=seen, thumbnails=0),
-        sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, (1.5, None), 0.5)),
+        sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, APART, OVERLAPPING)),
     )
     c.study = dict(
         budget="examples", amount=dict(examples=BATCH * STEPS[size]), tolerance=0.0,
@@ -75,7 +79,7 @@ QUANTITIES = {
 def sweep(size="world"):
     """A method an arm."""
     steps = STEPS[size]
-    half, cross = steps // 2, dict(v2a=1.0, a2v=1.0)
+    half, later, cross = steps // 2, steps * 50 // 90, dict(v2a=1.0, a2v=1.0)
     bank = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
     two_clips = {"data.train.view": learned(None)["view"] | dict(count=2)}
     batch = dict(fn="avjax.negatives.in_batch")
@@ -91,9 +95,16 @@ def sweep(size="world"):
         yield arm("MoCo", {"method": moco(cross)})
         yield arm("L3", {"method": l3("once", 2)})
         yield arm("L3*", {"method": l3("twice", 1)})
-        yield arm("AVTS, easy only", {"method": avts(((0, EASY),))})
+        orders = {
+            "easy only": ((0, EASY),),
+            "mixed": ((0, MIXED),),
+            "hard only": ((0, HARD),),
+            "easy, then hard": ((0, EASY), (later, HARD)),
+        }
+        for order, curriculum in orders.items():
+            yield arm(f"AVTS, {order}", {"method": avts(curriculum)})
     yield arm("CMA", {"stages": agreeing(half, steps - half, bank, cross)})
-    yield arm("AVTS", {"method": avts(((0, EASY), (steps * 50 // 90, HARDER)))})
+    yield arm("AVTS", {"method": avts(((0, EASY), (later, MIXED)))})
     yield arm("SSCL, our reading", {"stages": sscl(steps)})
     for name, targets in XDC.items() if size != "smoke" else [("XDC", XDC["XDC"])]:
         yield arm(name, {"method": xdc(targets), "refresh_every": steps // 4})
@@ -209,7 +220,7 @@ def learned(train):
     """All methods see the same clips; what they do not use, the other sounds, they leave."""
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     clips = parts.training_clips(train, **CLIP, area=0.5, jitter=0.1, hue=0.0)
-    return parts.on_host(parts.shifted(clips, (1.5, None), 0.5), 32)
+    return parts.on_host(parts.shifted(clips, APART, OVERLAPPING), 32)
 
 
 def source(split, videos):

@@ -1,0 +1,45 @@
+"""Five pre-training methods on the same videos of your own, with the same nets.
+
+python -m avjax.ablate --config configs/compare_folder.py --config.data.root=DIR \\
+    --config.data.splits=FILE --workdir runs/folder
+
+DIR and FILE are those of configs/avid_folder.py; classes are for the probes only.  Files are
+decoded once, small, and learned from as in configs/compare_methods.py: as many draws of a video
+for each method, its nets, rates and temperatures.
+"""
+
+from configs import compare_methods as world, parts
+
+METHODS = ("Cross-AVID", "CMA", "AVTS", "MoCo", "XDC")
+PIXELS = 40
+CLIP = world.CLIP | dict(canvas=(48, 85))
+OFFSETS = world.APART, world.OVERLAPPING
+
+
+def get_config():
+    c = world.get_config()
+    c.data = parts.videos()
+    train, test = (once(dict(parts.own(c.data), split=split)) for split in ("train", "test"))
+    learned = parts.training_clips(train, **CLIP, area=0.2)
+    c.data.train = parts.on_host(parts.shifted(learned, *OFFSETS), PIXELS)
+    c.data.survey = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
+    judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), PIXELS)
+    seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), PIXELS)
+    c.evals = dict(
+        folder=parts.suite(test=judged, train=seen, thumbnails=0),
+        sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, *OFFSETS)),
+    )
+    c.study.report.quantities = {
+        title: pattern.replace("/world/", "/folder/") for title, pattern in world.QUANTITIES.items()
+    }
+    return c
+
+
+def sweep():
+    """A method an arm."""
+    yield from (arm for arm in world.sweep() if arm["strategy"] in METHODS)
+
+
+def once(source):
+    kept = parts.decoded_once(source, fps=CLIP["fps"], rate=CLIP["rate"])
+    return kept | dict(short_side=CLIP["canvas"][0])
