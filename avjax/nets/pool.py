@@ -14,26 +14,7 @@ def max_pool(x, window, strides, pads=None):
     `pads` are pairs (before, after), of -inf; without them, half of the window on each side.
     """
     pads = tuple((k // 2, k // 2) for k in window) if pads is None else pads
-    if any(s > 1 for s in strides):
-        return _max_pool(x, window, strides, pads)
-    for axis in _by_axis(window, strides, pads):
-        x = _max_pool(x, *axis)
-    return x
-
-
-def _by_axis(window, strides, pads):
-    """The windows, strides and pads of one axis after the other, the last axis first.
-
-    The first place of a maximum along the axes in this order is the first in the window.
-    """
-    for axis in reversed(range(len(window))):
-        if window[axis] > 1 or strides[axis] > 1:
-            alone = [i == axis for i in range(len(window))]
-            yield (
-                tuple(k if here else 1 for k, here in zip(window, alone)),
-                tuple(s if here else 1 for s, here in zip(strides, alone)),
-                tuple(p if here else (0, 0) for p, here in zip(pads, alone)),
-            )
+    return _max_pool(x, window, strides, pads)
 
 
 def _plain(x, window, strides, pads):
@@ -43,17 +24,11 @@ def _plain(x, window, strides, pads):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x, window, strides, pads):
-    def by_axis(x):
-        for axis in _by_axis(window, strides, pads):
-            x = _plain(x, *axis)
-        return x
-
-    plain = functools.partial(_plain, window=window, strides=strides, pads=pads)
-    return lax.platform_dependent(x, cpu=by_axis, default=plain)
+    return _plain(x, window, strides, pads)
 
 
 def _max_pool_forward(x, window, strides, pads):
-    y = _max_pool(x, window, strides, pads)
+    y = _plain(x, window, strides, pads)
     return y, (x, y)
 
 
