@@ -24,14 +24,20 @@ def get_config():
     c.data.train = parts.on_host(parts.shifted(learned, *OFFSETS), PIXELS)
     c.data.survey = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
     judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), PIXELS)
+    dubbed = dict(fn="avjax.data.swapped.across_classes", source=test, share=0.3)
     seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), PIXELS)
     c.evals = dict(
         folder=parts.suite(test=judged, train=seen, thumbnails=0),
         sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, *OFFSETS)),
+        dubbed=dict(
+            fn="avjax.evals.suite",
+            test=judged | dict(source=dubbed),
+            scores=dict(agreement=dict(fn="avjax.evals.agreement")),
+        ),
     )
     c.study.report.quantities = {
         title: pattern.replace("/world/", "/folder/") for title, pattern in world.QUANTITIES.items()
-    }
+    } | {"swapped sounds found, AUROC": "eval/dubbed/agreement/auroc"}
     return c
 
 
