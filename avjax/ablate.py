@@ -24,7 +24,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from avjax import study as arithmetic
+from avjax import program, study as arithmetic
 from avjax.build import build, filled
 
 REPORT = "avjax.report.study.write"  # A config's study.report builds another.
@@ -220,16 +220,5 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
     return arithmetic.told(results[run.name], study)
 
 
-def run():
-    """Starts `main`; a flag or a config key that does not exist ends in one line."""
-    flags.mark_flag_as_required("config")
-    try:
-        app.run(main)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if FLAGS.is_parsed():
-            raise
-        sys.exit("avjax: " + " ".join(str(error.args[0]).split()))
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main)

@@ -9,10 +9,11 @@ devices.
 
 # Nothing heavy is imported here, so that a misspelt flag is refused at once.
 import os
-import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from avjax import program
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The run's config: a Python file, see configs/.")
@@ -54,16 +55,5 @@ def name() -> str:
     return "-".join([path, *size])
 
 
-def run():
-    """Starts `main`; a flag or a config key that does not exist ends in one line."""
-    flags.mark_flag_as_required("config")
-    try:
-        app.run(main)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if FLAGS.is_parsed():
-            raise
-        sys.exit("avjax: " + " ".join(str(error.args[0]).split()))
-
-
 if __name__ == "__main__":
-    run()
+    program.run(main)

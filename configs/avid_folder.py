@@ -34,8 +34,7 @@ def get_config(size="small"):
     c.sharding = ((".*", ()),)
 
     c.data = parts.videos()
-    source = parts.own(c.data)
-    train, test = dict(source, split="train"), dict(source, split="test")
+    train, test = parts.own(c.data)
     clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=s["canvas"])
     clips = dict(
         learned=parts.training_clips(train, **clip, area=0.2),

@@ -22,8 +22,7 @@ def get_config():
     c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
     c.data = parts.videos()
-    source = parts.own(c.data)
-    train, test = dict(source, split="train"), dict(source, split="test")
+    train, test = parts.own(c.data)
     clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip)
@@ -40,13 +39,7 @@ def get_config():
         scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
     )
     # Adam with the weight decay in the gradient, on every parameter; no schedule.
-    c.optimizer = dict(
-        fn="optax.chain",
-        args=(
-            dict(fn="optax.add_decayed_weights", weight_decay=1e-5),
-            dict(fn="optax.adam", learning_rate=2e-4),
-        ),
-    )
+    c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
             test=parts.judging_clips(test, **clip, count=10),

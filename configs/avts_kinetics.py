@@ -42,8 +42,7 @@ def kinetics(net):
     c.sharding = ((".*", ()),)
 
     c.data = parts.videos()
-    source = parts.own(c.data)
-    train, test = dict(source, split="train"), dict(source, split="test")
+    train, test = parts.own(c.data)
     # Paper: the rate of the sound is not given.
     clip = dict(frames=25, fps=25.0, seconds=1.0, rate=16_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)

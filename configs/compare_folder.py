@@ -19,7 +19,7 @@ OFFSETS = world.APART, world.OVERLAPPING
 def get_config():
     c = world.get_config()
     c.data = parts.videos()
-    train, test = (once(dict(parts.own(c.data), split=split)) for split in ("train", "test"))
+    train, test = map(once, parts.own(c.data))
     learned = parts.training_clips(train, **CLIP, area=0.2)
     c.data.train = parts.on_host(parts.shifted(learned, *OFFSETS), PIXELS)
     c.data.survey = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)

@@ -21,7 +21,7 @@ def paper():
     c = avid_kinetics.get_config()
     c.batch_size, c.calibration = 256, 256
     c.steps = 181_200  # 200 epochs of a clip of 232,067 videos.
-    train = dict(parts.own(c.data), split="train")
+    train, _ = parts.own(c.data)
     clip = dict(frames=8, fps=16.0, seconds=0.0, rate=24_000, canvas=(256, 456))
     # Paper: one picture in five is gray, too, which is left out.
     c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
@@ -73,10 +73,4 @@ def fallen(rate, steps) -> dict:
 
 def sgd(rate) -> dict:
     """With momentum, and the decay in the gradient."""
-    return dict(
-        fn="optax.chain",
-        args=(
-            dict(fn="optax.add_decayed_weights", weight_decay=1e-4),
-            dict(fn="optax.sgd", learning_rate=rate, momentum=0.9),
-        ),
-    )
+    return parts.decayed(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))

@@ -26,8 +26,7 @@ def paper():
     c.sharding = ((".*", ()),)
 
     c.data = parts.videos()
-    source = parts.own(c.data)
-    train, test = dict(source, split="train"), dict(source, split="test")
+    train, test = parts.own(c.data)
     clip = dict(frames=1, fps=25.0, seconds=1.0, rate=48_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
     clips = parts.training_clips(train, **clip, slack=0.0)  # The picture is within its second.
@@ -44,13 +43,7 @@ def paper():
         spectrogram=dict(fn="avjax.nets.sound.LogMagnitude"),
     )
     # The decay is of kernels and, as the paper's, in the gradient.
-    c.optimizer = dict(
-        fn="optax.chain",
-        args=(
-            dict(fn="optax.add_decayed_weights", weight_decay=1e-5, mask=parts.KERNELS),
-            dict(fn="optax.adam", learning_rate=1e-4),
-        ),
-    )
+    c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS)
     c.evals = dict(
         kinetics=parts.suite(test=parts.judging_clips(test, **clip, count=10), every=20_000)
     )

@@ -24,7 +24,7 @@ def v1():
     c.batch_size, c.calibration = 256, 256
     c.steps = 181_200  # 200 epochs of a clip of 232,067 videos.
     c.sharding = (("memory/(video|audio)/keys$", ("data",)), (".*", ()))
-    train = dict(parts.own(c.data), split="train")
+    train, _ = parts.own(c.data)
     clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
     # Paper: one picture in five is gray, too, which is left out.
     c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)

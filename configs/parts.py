@@ -31,10 +31,11 @@ def videos() -> dict:
     )
 
 
-def own(data) -> dict:
-    """A source of one's own videos, that follows the keys of `data`, those of `videos`."""
+def own(data) -> tuple[dict, dict]:
+    """One's own videos for training and for test, as the keys of `data` say, those of `videos`."""
     keys = ("root", "splits", "fold", "quarantine")
-    return dict(fn=data.get_ref("source"), **{key: data.get_ref(key) for key in keys})
+    source = dict(fn=data.get_ref("source"), **{key: data.get_ref(key) for key in keys})
+    return dict(source, split="train"), dict(source, split="test")
 
 
 def decoded_once(source: dict, fps, rate) -> dict:
@@ -83,6 +84,12 @@ def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
         learning_rate=cosine(peak, warmup, steps),
         weight_decay=weight_decay,
     )
+
+
+def decayed(weight_decay, optimizer: dict, **more) -> dict:
+    """`optimizer` with the weight decay in the gradient, as PyTorch's Adam and SGD have it."""
+    decay = dict(fn="optax.add_decayed_weights", weight_decay=weight_decay, **more)
+    return dict(fn="optax.chain", args=(decay, optimizer))
 
 
 def lars_cosine(peak, warmup, steps, weight_decay=1e-6) -> dict:

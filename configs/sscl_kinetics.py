@@ -37,8 +37,7 @@ def paper():
     c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
     c.data = parts.videos()
-    source = parts.own(c.data)
-    train, test = dict(source, split="train"), dict(source, split="test")
+    train, test = parts.own(c.data)
     clip = dict(frames=16, fps=16.0, seconds=2.0, rate=24_000, canvas=(128, 228))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=112)
     c.data.train = parts.training_clips(train, **clip)
@@ -48,13 +47,7 @@ def paper():
     )
     methods = steps_of(towers, draws=1024, structure=1.0, share=None)
     c.method = methods["mutual"]
-    c.optimizer = dict(
-        fn="optax.chain",
-        args=(
-            dict(fn="optax.add_decayed_weights", weight_decay=1e-5),
-            dict(fn="optax.adam", learning_rate=2e-4),
-        ),
-    )
+    c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
             test=parts.judging_clips(test, **clip, count=10),

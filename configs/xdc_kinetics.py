@@ -51,8 +51,7 @@ def paper():
     c.sharding = ((".*", ()),)
 
     c.data = parts.videos()
-    source = parts.own(c.data)
-    train, test = dict(source, split="train"), dict(source, split="test")
+    train, test = parts.own(c.data)
     clip = dict(frames=8, fps=30.0, seconds=2.0, rate=16_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip)
@@ -71,13 +70,7 @@ def paper():
         schedules=[falling] * 5,
         boundaries=[each * i for i in range(1, 5)],
     )
-    c.optimizer = dict(
-        fn="optax.chain",
-        args=(
-            dict(fn="optax.add_decayed_weights", weight_decay=1e-4),
-            dict(fn="optax.sgd", learning_rate=rate, momentum=0.9),
-        ),
-    )
+    c.optimizer = parts.decayed(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
     c.evals = dict(
         kinetics=suite(
             train=parts.judging_clips(train, **clip, count=1),

@@ -26,7 +26,7 @@ FLOORS = [
     {"methods", "evals", "survey"},
     {"train", "report"},
     {"stages"},
-    {"main", "plan", "ablate", "trial", "cost", "prepare", "port", "embed"},
+    {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed"},
 ]
 SIDEWAYS = {"nets", "data", "ported", "evals", "report", "main"}
 
