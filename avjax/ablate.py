@@ -64,7 +64,7 @@ def act(folder, config, arms, runs) -> int:
     from avjax import trial, workdirs
 
     prepare(folder)
-    base = config.copy_and_resolve_references().to_dict()
+    base = filled(config.to_dict(), "{workdir}")
     # Seeds may be added to a study that is there.
     workdirs.claim(
         folder, base | {"study": {k: v for k, v in base["study"].items() if k != "seeds"}}

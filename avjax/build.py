@@ -36,7 +36,12 @@ def build(spec):
 
 
 def filled(tree, workdir: str):
-    """`tree` with "{workdir}" in its strings replaced."""
+    """`tree` with "{workdir}" in its strings replaced, and each reference by what it refers to.
+
+    ml_collections resolves references itself, but not those within lists.
+    """
+    if isinstance(tree, ml_collections.FieldReference):
+        tree = tree.get()
     if isinstance(tree, dict):
         return {k: filled(v, workdir) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):

@@ -1,7 +1,7 @@
 import ml_collections
 import pytest
 
-from avjax.build import build
+from avjax.build import build, filled
 
 
 def test_a_name_and_its_arguments_become_what_they_name():
@@ -32,3 +32,13 @@ def test_a_name_of_nothing_is_said(name):
 def test_a_config_dict_is_refused():
     with pytest.raises(TypeError, match="to_dict"):
         build(ml_collections.ConfigDict(dict(fn="avjax.negatives.in_batch")))
+
+
+def test_references_within_lists_follow_the_command_line():
+    c = ml_collections.ConfigDict({"steps": 5})
+    c.optimizer = dict(
+        args=(dict(rate=dict(decay_steps=c.get_ref("steps") * 2)), [c.get_ref("steps")])
+    )
+    c.steps = 9
+    args = ({"rate": {"decay_steps": 18}}, [9])
+    assert filled(c.to_dict(), "") == {"steps": 9, "optimizer": {"args": args}}
