@@ -3,16 +3,16 @@
 python -m avjax.main --config configs/avid_self_folder.py --config.data.root=DIR
 
 Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943, but without a memory bank: a batch
-holds two clips of each video.  DIR and `:large` as in configs/avid_folder.py; `:world` is the
-synthetic world.  Joint-AVID: `--config.method.terms.v2a=1 --config.method.terms.a2v=1`.  The paper
+holds two clips of each video.  DIR and `:large` as in configs/avid_folder.py.
+Joint-AVID: `--config.method.terms.v2a=1 --config.method.terms.a2v=1`.  The paper
 finds Cross-AVID better than either.  Not yet run here.
 """
 
-from configs import avid_folder, smoke
+from configs import avid_folder
 
 
 def get_config(size="small"):
-    c = smoke.get_config() if size == "world" else avid_folder.get_config(size)
+    c = avid_folder.get_config(size)
     c.data.train.view.count = c.method.clips = 2
     # Paper: a clip is compared with what a memory bank keeps of its video.
     c.method.terms = dict(v2a=0.0, a2v=0.0, v2v=1.0, a2a=1.0)

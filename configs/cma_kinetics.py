@@ -7,19 +7,19 @@ UCF101 87.5 and HMDB51 60.8 (32 frames), linear probe of Kinetics 44.4.  Not yet
 
 `--config configs/cma_kinetics.py:ported --config.init_from.folder=PORTED` begins with what
 `python -m avjax.port avid FILE --out PORTED` made of a checkpoint; the videos must then be those
-that it was trained on, in the order of its list.  `:world` is small, for a CPU.
+that it was trained on, in the order of its list.
 """
 
 from ml_collections import config_dict
 
-from configs import avid_kinetics, parts, smoke
+from configs import avid_kinetics
 
 TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
 
 
 def get_config(size="paper"):
-    return {"paper": paper, "ported": ported, "world": world}[size]()
+    return {"paper": paper, "ported": ported}[size]()
 
 
 def paper():
@@ -56,28 +56,5 @@ def ported():
         folder=config_dict.placeholder(str),
         # Z is the one that was measured.
         paths=("params", "state/stats/batch_stats", "state/memory", "state/z"),
-    )
-    return c
-
-
-def world():
-    """The synthetic world of configs/smoke.py: 480 videos of twelve classes.
-
-    A bank learns little there in so few epochs, so the nets first learn from their batches; a
-    short AVID then fills the memories.
-    """
-    c = smoke.get_config()
-    c.steps, c.sharding = 150, SHARDING
-    avid = dict(
-        c.method.to_dict(),
-        negatives=dict(fn="avjax.negatives.bank", draws=128),
-        contrast=dict(fn="avjax.contrast.nce", draws=128, dim=64, temperature=0.1),
-    )
-    cma = agreeing(c.method.model, near=8, draws=128, within=16, temperature=0.1)
-    slow = parts.adamw_cosine(5e-4, 20, 90, weight_decay=1e-4)
-    c.stages = dict(
-        batch={},
-        avid=dict(after=dict(batch=None), method=avid, steps=45, optimizer=slow),
-        cma=dict(after=dict(avid=TAKEN), method=cma, steps=90, refresh_every=30, optimizer=slow),
     )
     return c

@@ -4,20 +4,20 @@ python -m avjax.ablate --config configs/compare_folder.py --config.data.root=DIR
     --config.data.splits=FILE --workdir runs/folder
 
 DIR and FILE are those of configs/avid_folder.py; classes are for the probes only.  Files are
-decoded once, small, and learned from as in configs/compare_methods.py: as many draws of a video
-for each method, its nets, rates and temperatures.
+decoded once, small, and learned from as in configs/world.py: its nets, rates and temperatures,
+as many draws of a video for each method.
 """
 
-from configs import compare_methods as world, parts
+from configs import compare_methods, parts, world
 
-METHODS = ("Cross-AVID", "CMA", "AVTS", "MoCo", "XDC")
+METHODS = ("cross-avid", "cma", "avts", "moco", "xdc")
 PIXELS = 40
 CLIP = world.CLIP | dict(canvas=(48, 85))
 OFFSETS = world.APART, world.OVERLAPPING
 
 
 def get_config():
-    c = world.get_config()
+    c = compare_methods.get_config()
     c.data = parts.videos()
     train, test = map(once, parts.own(c.data))
     learned = parts.training_clips(train, **CLIP, area=0.2)
@@ -36,14 +36,15 @@ def get_config():
         ),
     )
     c.study.report.quantities = {
-        title: pattern.replace("/world/", "/folder/") for title, pattern in world.QUANTITIES.items()
+        title: pattern.replace("/world/", "/folder/")
+        for title, pattern in compare_methods.QUANTITIES.items()
     } | {"swapped sounds found, AUROC": "eval/dubbed/agreement/auroc"}
     return c
 
 
 def sweep():
     """A method an arm."""
-    yield from (arm for arm in world.sweep() if arm["strategy"] in METHODS)
+    yield from map(compare_methods.arm, METHODS)
 
 
 def once(source):

@@ -5,18 +5,12 @@ python -m avjax.main --config configs/instdisc_kinetics.py --config.data.root=DI
 DIR as in configs/avid_kinetics.py.  It is AVID (avjax.methods.avid) with the term v2v, one tower,
 and negatives drawn from all rows of the bank, the record's own among them.  Published for pictures,
 200 neighbors on ImageNet: ResNet-18 41.0, ResNet-50 46.8.  Not yet run here.
-
-`--config configs/instdisc_kinetics.py:world` is small, for a CPU, on the world of configs/smoke.py.
 """
 
-from configs import avid_kinetics, parts, smoke
+from configs import avid_kinetics, parts
 
 
-def get_config(size="paper"):
-    return {"paper": paper, "world": world}[size]()
-
-
-def paper():
+def get_config():
     """The paper's sizes and optimizer, with the clips and the encoder of AVID."""
     c = avid_kinetics.get_config()
     c.batch_size, c.calibration = 256, 256
@@ -30,14 +24,6 @@ def paper():
     c.evals.kinetics.test.view.seconds = 0.0
     c.evals.kinetics.train = parts.judging_clips(train, **clip, count=1)
     c.evals.kinetics.scores = dict(knn=dict(fn="avjax.evals.knn", k=200))
-    return c
-
-
-def world():
-    c = smoke.get_config()
-    for clips in (c.data.train, c.evals.world.train, c.evals.world.test):
-        clips.view.seconds = 0.0
-    c.method = discriminating(c.method.model, head=(128, 64), draws=128, temperature=0.1)
     return c
 
 

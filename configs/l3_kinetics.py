@@ -4,20 +4,14 @@ python -m avjax.main --config configs/l3_kinetics.py --config.data.root=DIR --wo
 
 DIR as in configs/avid_kinetics.py.  The paper: 400,000 clips of Flickr-SoundNet, 60 million pairs;
 with a linear classifier on its sound net ESC-50 79.3 and DCASE2014 93.  Not yet run here.
-
-`--config configs/l3_kinetics.py:world` is small, for a CPU, on the world of configs/smoke.py.
 """
 
 import ml_collections
 
-from configs import parts, smoke
+from configs import parts
 
 
-def get_config(size="paper"):
-    return {"paper": paper, "world": world}[size]()
-
-
-def paper():
+def get_config():
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size = 0, 256
     c.steps = 234_000  # 60 million pairs.
@@ -46,19 +40,6 @@ def paper():
     c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS)
     c.evals = dict(
         kinetics=parts.suite(test=parts.judging_clips(test, **clip, count=10), every=20_000)
-    )
-    return c
-
-
-def world():
-    c = smoke.get_config()
-    c.steps = 400
-    for clips in (c.data.train, c.evals.world.train, c.evals.world.test):
-        clips.view.frames, clips.view.seconds = 1, 1.0
-    c.method = corresponding(
-        video=dict(fn="avjax.nets.l3.Vision", width=8),
-        audio=dict(fn="avjax.nets.l3.Sound", width=8),
-        spectrogram=dict(fn="avjax.nets.sound.LogMagnitude", window=256, hop=480, fft=256),
     )
     return c
 

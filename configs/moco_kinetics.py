@@ -6,16 +6,14 @@ DIR as in configs/avid_kinetics.py.  `--config configs/moco_kinetics.py:v2` has 
 temperature and the cosine of v2 (https://arxiv.org/abs/2003.04297).  Published for pictures alone,
 ImageNet's linear probe of ResNet-50: v1 60.8, v2 67.5; for sound there is nothing to compare with.
 Not yet run here.
-
-`--config configs/moco_kinetics.py:world` is small, for a CPU, on the world of configs/smoke.py.
 """
 
-from configs import avid_kinetics, parts, smoke
+from configs import avid_kinetics, parts
 from configs.instdisc_kinetics import fallen, sgd
 
 
 def get_config(size="v1"):
-    return {"v1": v1, "v2": v2, "world": world}[size]()
+    return {"v1": v1, "v2": v2}[size]()
 
 
 def v1():
@@ -42,12 +40,6 @@ def v2():
         c.method.model, head=(512, 128), length=65_536, temperature=0.2, momentum=0.999
     )
     c.optimizer = sgd(parts.cosine(0.03, 0, c.steps))
-    return c
-
-
-def world():
-    c = smoke.get_config()
-    c.method = contrasted(c.method.model, head=(128, 64), length=256, temperature=0.1, momentum=0.9)
     return c
 
 

@@ -7,8 +7,6 @@ python -m avjax.main --config configs/multisensory_audioset.py --config.data.roo
 DIR holds the videos and LISTS the official lists, see avjax/data/audioset.py; files are the
 segments of ten seconds, or with `--config.data.trimmed=False` whole videos.  One command trains
 `coarse`, at a quarter of the frame rate, and from there `full`.
-`configs/multisensory_audioset.py:world` is a small net on the synthetic world, some minutes on a
-CPU: too short to learn what is in step, it shows that all parts work.
 
 The paper, after fine-tuning on UCF101: 82.1, with the picture alone 77.6.  Not yet run here.
 """
@@ -21,13 +19,7 @@ from configs import parts
 FPS = 29.97
 
 
-def get_config(size="paper"):
-    if size not in ("paper", "world"):
-        raise ValueError(f"{size!r}: use paper or world")
-    return paper() if size == "paper" else world()
-
-
-def paper():
+def get_config():
     c = ml_collections.ConfigDict()
     c.seed = 0
     c.log_every, c.save_every, c.keep, c.refresh_every, c.calibration = 20, 1000, 3, 0, 8
@@ -79,42 +71,6 @@ def paper():
     full = stage(125, FPS, batch_size=40, steps=650_000)
     c.batch_size, c.steps = full["batch_size"], full["steps"]
     c.data.train, c.evals = full["data"]["train"], full["evals"]
-    c.optimizer = momentum(1e-2)
-    c.stages = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
-    return c
-
-
-def world():
-    c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, 32, 100
-    c.log_every, c.save_every, c.keep, c.refresh_every, c.calibration = 25, 50, 2, 0, 8
-    c.sharding = ((".*", ()),)
-
-    made = dict(fn="avjax.data.synthetic", root="{workdir}/world", seconds=5.0, size=48)
-    made |= dict(rate=16_000)
-    train, test = (
-        parts.decoded_once(dict(made, split=split, videos=videos), fps=16.0, rate=16_000)
-        for split, videos in (("train", 480), ("test", 144))
-    )
-    c.method = dict(
-        fn="avjax.methods.multisensory",
-        model=dict(fn="avjax.nets.multisensory.Fused", width=8),
-    )
-
-    def stage(frames, fps):
-        clip = dict(frames=frames, fps=fps, seconds=2.0, rate=16_000, canvas=(48, 48))
-        mild = dict(area=0.5, jitter=0.1, hue=0.0)
-        learned = parts.shifted(parts.training_clips(train, **clip, **mild), (1.0, None))
-        judged = [parts.judging_clips(source, **clip, count=2) for source in (test, train)]
-        sync = parts.on_host(parts.shifted(judged[0], (1.0, None)), 40)
-        evals = dict(
-            world=parts.suite(*(parts.on_host(clips, 40) for clips in judged)),
-            sync=dict(fn="avjax.evals.sync", data=sync),
-        )
-        return dict(data=dict(train=parts.on_host(learned, 40)), evals=evals)
-
-    coarse, full = stage(8, 4.0), stage(32, 16.0)
-    c.data, c.evals = full["data"], full["evals"]
     c.optimizer = momentum(1e-2)
     c.stages = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
     return c

@@ -56,27 +56,6 @@ def cross_avid_in_batch(model: dict) -> dict:
     )
 
 
-def avts(video: dict, audio: dict, rate, dim, curriculum) -> dict:
-    """AVTS: log-mel spectrograms, linear heads, embeddings of any length."""
-    head = dict(fn="avjax.nets.heads.Linear", width=dim)
-    return dict(
-        fn="avjax.methods.avts",
-        model=dict(
-            fn="avjax.nets.towers.Towers",
-            fronts=dict(
-                video=dict(fn="avjax.nets.pixels.Normalize"),
-                audio=dict(fn="avjax.nets.logmel.AVTS", rate=rate),
-            ),
-            encoders=dict(video=video, audio=audio),
-            heads=dict(video=head, audio=head),
-            # The function itself; avjax.nets.towers.unit gives embeddings of length 1.
-            finish=dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",)),
-        ),
-        margin=0.99,
-        curriculum=curriculum,
-    )
-
-
 def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
     """AdamW, its learning rate risen to `peak` in `warmup` steps and fallen to 0 by `steps`."""
     return dict(

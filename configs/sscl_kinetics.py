@@ -7,7 +7,6 @@ DIR holds one folder a class, with the videos in it; `--config.data.splits=FILE`
 columns `path` and `split`.  One command trains the whole chain: `instance`, a net of video that
 tells instances apart; `audio_1`, a net of sound that it teaches; `video_1`, a net of video that
 this one teaches; `mutual_1`, both from each other.  ROUNDS=2 goes on with `audio_2` and so on.
-`configs/sscl_kinetics.py:world` is small nets on the synthetic world, some minutes on a CPU.
 
 The paper, with clips of 16 x 112 x 112, after stage I and stage II: UCF101 81.4 and 82.6, HMDB51
 47.7 and 49.9, ESC-50 85.8 and 88.3, DCASE2014 91.0 and 93.0.  Losses, optimization and lengths
@@ -21,13 +20,7 @@ from configs import parts
 ROUNDS = 1  # Of stages I and II: the paper's process is recursive, how often is not known.
 
 
-def get_config(size="paper"):
-    if size not in ("paper", "world"):
-        raise ValueError(f"{size!r}: use paper or world")
-    return paper() if size == "paper" else world()
-
-
-def paper():
+def get_config():
     c = ml_collections.ConfigDict()
     # Together as many clips as AVID sees.
     c.seed, c.batch_size, c.steps = 0, 1024, 17_000
@@ -52,43 +45,6 @@ def paper():
         kinetics=parts.suite(
             test=parts.judging_clips(test, **clip, count=10),
             every=10_000,
-        )
-    )
-    c.stages = chain(ROUNDS, methods)
-    return c
-
-
-def world():
-    c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, 64, 100
-    c.log_every, c.save_every, c.keep, c.refresh_every = 25, 50, 2, 0
-    c.calibration = 256
-    c.sharding = ((".*", ()),)
-
-    made = dict(fn="avjax.data.synthetic", root="{workdir}/world", fps=8)
-    train, test = (
-        parts.decoded_once(dict(made, split=split, videos=videos), fps=8.0, rate=24_000)
-        for split, videos in (("train", 480), ("test", 144))
-    )
-    clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=(96, 96))
-    # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    c.data = dict(train=parts.on_host(parts.training_clips(train, **clip, **mild), size=48))
-    towers = parts.towers(
-        video=dict(fn="avjax.nets.vmz.r3d", depth=10, width=16),
-        audio=dict(fn="avjax.nets.resnet2d.ResNet2D", depth=10, width=16),
-        head=(128, 128, 64),
-        window=512,
-        hop=480,
-    )
-    growing = dict(fn="optax.linear_schedule", init_value=0.5, end_value=1.0, transition_steps=50)
-    methods = steps_of(towers, draws=256, structure=1.0, share=growing)
-    c.method = methods["mutual"]
-    c.optimizer = parts.adamw_cosine(2e-3, 20, c.get_ref("steps"), weight_decay=1e-4)
-    c.evals = dict(
-        world=parts.suite(
-            train=parts.on_host(parts.judging_clips(train, **clip, count=1), size=48),
-            test=parts.on_host(parts.judging_clips(test, **clip, count=4), size=48),
         )
     )
     c.stages = chain(ROUNDS, methods)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
@@ -90,12 +91,8 @@ def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     for clips in (c["data"]["train"], c["evals"]["world"]["train"], c["evals"]["world"]["test"]):
         clips["view"]["seconds"] = 0.0
-    model = c["method"]["model"]
-    for part in ("fronts", "encoders", "heads"):
-        model[part] = {"video": model[part]["video"]}
-    c["method"] = instdisc_kinetics.world().method.to_dict() | dict(model=model)
-    c["method"]["negatives"]["draws"] = 16
-    c["method"]["contrast"] |= dict(draws=16, dim=8)
+    towers = ml_collections.ConfigDict(c["method"]["model"])
+    c["method"] = instdisc_kinetics.discriminating(towers, (16, 8), draws=16, temperature=0.1)
     c["evals"]["world"]["scores"].pop("linear")
     ts = train.run(c, tmp_path)
     rows = ts.state["memory"]["video"]["rows"]

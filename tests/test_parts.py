@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from avjax.build import build
-from configs import parts
+from configs import parts, world
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
 
@@ -38,3 +38,15 @@ def test_rates_follow_the_batch():
     c.batch_size = 1024
     np.testing.assert_allclose([c.linear, c.root], [1.2, 0.6])
     assert parts.linear_rate(0.3, 512) == 0.6
+
+
+@pytest.mark.parametrize("name", world.METHODS)
+def test_every_method_of_the_world_is_a_config(name):
+    c = world.get_config(name).to_dict()
+    for method in [c["method"], *(stage["method"] for stage in (c["stages"] or {}).values())]:
+        assert build(method).loss
+
+
+def test_a_method_that_the_world_lacks_is_named_with_those_it_has():
+    with pytest.raises(ValueError, match="'byol': use one of cross-avid, .*, multisensory"):
+        world.get_config("byol")

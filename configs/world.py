@@ -1,0 +1,196 @@
+"""Every pre-training method, small, on the synthetic world: one or two minutes each on two cores.
+
+python -m avjax.main --config configs/world.py:cross-avid
+
+After the colon stands one of METHODS; what each learns is in the README's table.  All have the
+same nets (but Multisensory), videos, batches and rate; `configs/compare_methods.py` trains all.
+"""
+
+import ml_collections
+
+from avjax.study import override
+from configs import parts, sscl_kinetics, xdc_kinetics
+
+BATCH, RATE, STEPS = 64, 3e-3, 240  # Steps: of a run, in all its stages.
+CLIP = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 48))
+APART, OVERLAPPING = (1.5, None), 0.5  # Seconds of AVTS's hard and super-hard negatives.
+EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AVTS's negatives.
+
+TOWERS = parts.towers(
+    video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
+    audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
+    head=(64, 32),
+    window=256,
+    hop=80,
+)
+NO_HEADS = TOWERS | dict(
+    heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in TOWERS["heads"]}
+)
+# Embeddings of any length: the function itself.
+RAW = TOWERS | dict(finish=dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",)))
+
+CROSS, WITHIN = dict(v2a=1.0, a2v=1.0), dict(v2v=1.0, a2a=1.0)
+IN_BATCH = dict(fn="avjax.negatives.in_batch")
+BANK = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
+
+
+def get_config(method="cross-avid"):
+    if method not in METHODS:
+        raise ValueError(f"{method!r}: use one of {', '.join(METHODS)}")
+    c = base()
+    for path, value in METHODS[method](c.steps).items():
+        override(c, path, value)
+    return c
+
+
+def base(steps=STEPS, videos=(480, 240)):
+    """Cross-AVID; what the other methods differ in are METHODS."""
+    c = ml_collections.ConfigDict()
+    c.seed, c.batch_size, c.steps, c.learning_rate = 0, BATCH, steps, RATE
+    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 60, 1, 0
+    c.calibration = 256
+    c.sharding = ((".*", ()),)
+
+    train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
+    c.data = dict(
+        train=learned(train),
+        survey=parts.on_host(parts.judging_clips(train, **CLIP, count=1), 32),
+    )
+    c.method = avid(CROSS, IN_BATCH)
+    c.stages = None
+    c.optimizer = rising_and_falling(c.get_ref("steps"), c.get_ref("learning_rate"))
+    judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), 32)
+    seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), 32)
+    c.evals = dict(
+        world=parts.suite(test=judged, train=seen, thumbnails=0),
+        sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, APART, OVERLAPPING)),
+    )
+    return c
+
+
+def learned(train):
+    """All methods see the same clips; what they do not use, the other sounds, they leave."""
+    # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
+    clips = parts.training_clips(train, **CLIP, area=0.5, jitter=0.1, hue=0.0)
+    return parts.on_host(parts.shifted(clips, APART, OVERLAPPING), 32)
+
+
+def source(split, videos):
+    """Synthetic videos, decoded once for all runs."""
+    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", split=split, videos=videos)
+    return parts.decoded_once(dict(world, seconds=4.0, size=48, fps=8, rate=8000), 8.0, 8000)
+
+
+def rising_and_falling(steps, rate=RATE):
+    return parts.adamw_cosine(rate, steps // 12, steps, weight_decay=1e-4)
+
+
+def avid(terms, negatives):
+    return dict(
+        fn="avjax.methods.avid",
+        model=TOWERS,
+        negatives=negatives,
+        contrast=dict(fn="avjax.contrast.info_nce"),
+        terms=terms,
+        scale=dict(fn="avjax.contrast.fixed", temperature=0.1),
+    )
+
+
+def of_two_clips(terms):
+    view = learned(None)["view"] | dict(count=2)
+    return {"method": avid(terms, IN_BATCH) | dict(clips=2), "data.train.view": view}
+
+
+def agreeing(steps):
+    """CMA after AVID: its nets and its memories."""
+    first, second = steps // 2, steps - steps // 2
+    cma = dict(
+        fn="avjax.methods.cma", model=TOWERS, agreement="consensus", near=8,
+        terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
+        draws=128, within=32, temperature=0.1,
+    )  # fmt: skip
+    nce = dict(fn="avjax.contrast.nce", draws=128, dim=32, temperature=0.1)
+    paths = ("params", "state/stats", "state/memory")
+    stages = dict(
+        avid=stage(first, avid(CROSS, BANK) | dict(contrast=nce)),
+        cma=stage(second, cma) | dict(refresh_every=second // 2, after=dict(avid=paths)),
+    )
+    return {"stages": stages}
+
+
+def stage(steps, method):
+    return dict(steps=steps, method=method, optimizer=rising_and_falling(steps))
+
+
+def moco(steps):
+    method = dict(
+        fn="avjax.methods.moco", model=TOWERS, length=2 * BATCH,
+        contrast=dict(fn="avjax.contrast.info_nce"), terms=CROSS, temperature=0.1, momentum=0.99,
+    )  # fmt: skip
+    return {"method": method}
+
+
+def l3(pairs, outputs):
+    method = dict(
+        fn="avjax.methods.l3",
+        model=NO_HEADS,
+        classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, outputs)),
+        pairs=dict(fn="pkgutil.resolve_name", args=(f"avjax.methods.l3.{pairs}",)),
+    )
+    return {"method": method}
+
+
+def avts(*curriculum):
+    """curriculum: what kinds of negatives there are from which ninetieth of the steps on."""
+
+    def at(steps):
+        shares = tuple((steps * begin // 90, share) for begin, share in curriculum)
+        return {"method": dict(fn="avjax.methods.avts", model=RAW, margin=0.99, curriculum=shares)}
+
+    return at
+
+
+def sscl(steps):
+    methods = sscl_kinetics.steps_of(TOWERS, draws=128, structure=1.0, share=None)
+    stages = sscl_kinetics.chain(1, methods)
+    each = steps // len(stages)
+    own = dict(steps=each, optimizer=rising_and_falling(each))
+    return {"stages": {name: stage | own for name, stage in stages.items()}}
+
+
+def xdc(variant):
+    method = dict(
+        fn="avjax.methods.xdc", model=NO_HEADS, targets=xdc_kinetics.VARIANTS[variant],
+        clusters=24, balance=1.0,
+    )  # fmt: skip
+    return lambda steps: {"method": method, "refresh_every": steps // 4}
+
+
+def multisensory(steps):
+    model = dict(fn="avjax.nets.multisensory.Fused", width=8)
+    return {"method": dict(fn="avjax.methods.multisensory", model=model)}
+
+
+# Name -> steps of the run -> what of the `base` is another, by its path.
+METHODS = {
+    "cross-avid": lambda steps: {"method": avid(CROSS, IN_BATCH)},
+    "cross-avid-bank": lambda steps: {"method": avid(CROSS, BANK)},
+    "self-avid": lambda steps: of_two_clips(WITHIN),
+    "joint-avid": lambda steps: of_two_clips(CROSS | WITHIN),
+    "instdisc": lambda steps: {"method": avid(WITHIN, BANK)},
+    "moco": moco,
+    "l3": lambda steps: l3("once", 2),
+    "l3-star": lambda steps: l3("twice", 1),
+    "avts-easy": avts((0, EASY)),
+    "avts-mixed": avts((0, MIXED)),
+    "avts-hard": avts((0, HARD)),
+    "avts-easy-then-hard": avts((0, EASY), (50, HARD)),
+    "avts": avts((0, EASY), (50, MIXED)),
+    "cma": agreeing,
+    "sscl": sscl,
+    "xdc": xdc("xdc"),
+    "sdc": xdc("sdc"),
+    "mdc": xdc("mdc"),
+    "cdc": xdc("cdc"),
+    "multisensory": multisensory,
+}
