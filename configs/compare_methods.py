@@ -6,7 +6,7 @@ The methods of configs/world.py, three seeds each: retrieval, linear probes and 
 beside the untrained nets.  Each method gets as many draws of a video (in stages: all together;
 Self and Joint see two clips of each draw, AVTS also other sounds of it).  Nothing but the method
 differs, so rates, temperatures and sizes are not each method's best, nor its paper's.  AVTS is
-there with its curriculum (easy negatives, then mixed) and with four other orders: Korbar et al.
+there with its curriculum (easy negatives, then mixed) and with three other orders: Korbar et al.
 (https://arxiv.org/abs/1807.00230) find it better than easy ones only, these better than mixed from
 the start, and hard ones only the worst.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.

@@ -102,24 +102,32 @@ def of_two_clips(terms):
 
 
 def agreeing(steps):
-    """CMA after AVID: its nets and its memories."""
-    first, second = steps // 2, steps - steps // 2
+    """CMA after AVID: its nets and its memories.
+
+    A bank teaches little in so few epochs, so the nets first learn from their batches; a short
+    AVID then fills the memories.
+    """
+    first, second = steps // 2, steps // 6
+    third = steps - first - second
     cma = dict(
         fn="avjax.methods.cma", model=TOWERS, agreement="consensus", near=8,
         terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
         draws=128, within=32, temperature=0.1,
     )  # fmt: skip
     nce = dict(fn="avjax.contrast.nce", draws=128, dim=32, temperature=0.1)
-    paths = ("params", "state/stats", "state/memory")
+    taken = ("params", "state/stats", "state/memory")
     stages = dict(
-        avid=stage(first, avid(CROSS, BANK) | dict(contrast=nce)),
-        cma=stage(second, cma) | dict(refresh_every=second // 2, after=dict(avid=paths)),
+        batch=stage(first, avid(CROSS, IN_BATCH)),
+        avid=stage(second, avid(CROSS, BANK) | dict(contrast=nce), RATE / 6),
+        cma=stage(third, cma, RATE / 6),
     )
+    stages["avid"] |= dict(after=dict(batch=None))
+    stages["cma"] |= dict(after=dict(avid=taken), refresh_every=third // 2)
     return {"stages": stages}
 
 
-def stage(steps, method):
-    return dict(steps=steps, method=method, optimizer=rising_and_falling(steps))
+def stage(steps, method, rate=RATE):
+    return dict(steps=steps, method=method, optimizer=rising_and_falling(steps, rate))
 
 
 def moco(steps):
@@ -184,7 +192,6 @@ METHODS = {
     "avts-easy": avts((0, EASY)),
     "avts-mixed": avts((0, MIXED)),
     "avts-hard": avts((0, HARD)),
-    "avts-easy-then-hard": avts((0, EASY), (50, HARD)),
     "avts": avts((0, EASY), (50, MIXED)),
     "cma": agreeing,
     "sscl": sscl,
