@@ -1,4 +1,4 @@
-"""Every pre-training method, small, on the synthetic world: one or two minutes each on two cores.
+"""Every pre-training method, small, on the synthetic world: one to four minutes each on two cores.
 
 python -m avjax.main --config configs/world.py:cross-avid
 
