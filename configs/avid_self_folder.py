@@ -3,9 +3,9 @@
 python -m avjax.main --config configs/avid_self_folder.py --config.data.root=DIR
 
 Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943, but without a memory bank: a batch
-holds two clips of each video.  DIR and `:large` as in configs/avid_folder.py.
-Joint-AVID: `--config.method.terms.v2a=1 --config.method.terms.a2v=1`.  The paper
-finds Cross-AVID better than either.  Not yet run here.
+holds two clips of each video.  DIR and `:large` as in configs/avid_folder.py.  Joint-AVID:
+`--config.method.terms.v2a=1 --config.method.terms.a2v=1`.  The paper finds Cross-AVID better than
+either.  Not yet run here.
 """
 
 from configs import avid_folder

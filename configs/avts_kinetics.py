@@ -4,8 +4,8 @@ python -m avjax.main --config configs/avts_kinetics.py --config.data.root=DIR --
 
 DIR holds one folder a class, with the videos in it; `--config.data.splits=FILE` is a CSV of the
 columns `path` and `split`.  The video net is MC3; `configs/avts_kinetics.py:mc2`, `:i3d` and
-`:r2plus1d` are others.
-Videos shorter than the two seconds and a half that a hard negative takes count as broken.
+`:r2plus1d` are others.  Videos shorter than the two seconds and a half that a hard negative takes
+count as broken.
 
 The paper: pairs told right on Kinetics' test records, with easy negatives, 78.4 of 100 (easy
 negatives alone 69.0); after fine-tuning UCF101 85.8 and HMDB51 56.9 (MC2 83.6 and 54.3, I3D 83.7

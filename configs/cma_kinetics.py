@@ -18,8 +18,10 @@ TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
 
 
-def get_config(size="paper"):
-    return {"paper": paper, "ported": ported}[size]()
+def get_config(start="paper"):
+    if start not in ("paper", "ported"):
+        raise ValueError(f"{start!r}: use paper or ported")
+    return paper() if start == "paper" else ported()
 
 
 def paper():

@@ -5,7 +5,7 @@ python -m avjax.ablate --config configs/compare_folder.py --config.data.root=DIR
 
 DIR and FILE are those of configs/avid_folder.py; classes are for the probes only.  Files are
 decoded once, small, and learned from as in configs/world.py: its nets, rates and temperatures,
-as many draws of a video for each method.
+as many draws of a video for each method.  One run of fifteen has been made here.
 """
 
 from configs import compare_methods, parts, world

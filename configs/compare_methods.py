@@ -34,6 +34,8 @@ QUANTITIES = {
 
 
 def get_config(size="world"):
+    if size not in SIZES:
+        raise ValueError(f"{size!r}: use one of {', '.join(SIZES)}")
     c = world.base(**SIZES[size])
     c.study = dict(
         budget="examples", amount=dict(examples=world.BATCH * c.steps), tolerance=0.0,

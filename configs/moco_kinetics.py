@@ -12,8 +12,10 @@ from configs import avid_kinetics, parts
 from configs.instdisc_kinetics import fallen, sgd
 
 
-def get_config(size="v1"):
-    return {"v1": v1, "v2": v2}[size]()
+def get_config(version="v1"):
+    if version not in ("v1", "v2"):
+        raise ValueError(f"{version!r}: use v1 or v2")
+    return v1() if version == "v1" else v2()
 
 
 def v1():

@@ -5,8 +5,7 @@ python -m avjax.main --config configs/xdc_kinetics.py --config.data.root=DIR --w
 
 DIR holds one folder a class, with the videos in it; `--config.data.splits=FILE` is a CSV of the
 columns `path` and `split`.  `configs/xdc_kinetics.py:mdc`, `:sdc` and `:cdc` are its other
-variants;
-`--config.method.clusters=128` is another number of clusters.
+variants; `--config.method.clusters=128` is another number of clusters.
 
 The paper, after fine-tuning on UCF101 and HMDB51: with 8 frames, from Kinetics, SDC 61.8 and 31.4,
 MDC 68.4 and 37.1, CDC 72.9 and 37.5, XDC 74.2 and 39.0; on ESC-50 66.5, 70.3, 74.8 and 78.0.  XDC
