@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from avjax.nets import conv
+from avjax.nets import conv2d as pictures
 from avjax.nets.conv import conv2d, conv3d
 from avjax.nets.pool import max_pool
 
@@ -19,6 +19,9 @@ CASES = {
     "spatial, strided": ((2, 3, 9, 8, 5), (1, 3, 3, 5, 4), (1, 2, 2), SAME),
     "temporal": ((2, 5, 4, 3, 5), (3, 1, 1, 5, 4), (1, 1, 1), SAME),
     "temporal, strided": ((2, 5, 4, 3, 5), (3, 1, 1, 5, 4), (2, 1, 1), SAME),
+    "sound": ((2, 37, 1, 1, 1), (9, 1, 1, 1, 4), (4, 1, 1), SAME),
+    "sound, taps to spare": ((2, 32, 2, 1, 3), (7, 1, 1, 3, 4), (3, 1, 1), SAME),
+    "sound, valid": ((2, 35, 1, 1, 2), (9, 1, 1, 2, 4), (4, 1, 1), ((0, 0), (0, 0), (0, 0))),
     "pointwise": ((2, 5, 5, 4, 3), (1, 1, 1, 3, 6), (2, 2, 2), SAME),
     "stem": ((2, 4, 11, 12, 3), (3, 7, 7, 3, 4), (1, 2, 2), SAME),
     "full": ((2, 4, 7, 5, 6), (3, 3, 3, 6, 4), (1, 1, 1), SAME),
@@ -74,9 +77,9 @@ def test_the_weight_gradient_is_the_same_in_any_blocks(monkeypatch, strides, blo
     pads = ((1, 1), (1, 2))
     with jax.enable_x64(True):
         x, w = drawn((4, 37, 20, 3), (3, 3, 3, 5))
-        dy = drawn(jax.eval_shape(lambda: conv._plain(x, w, strides, pads)).shape)[0]
-        ours = conv._weight_gradient(jnp.asarray(x), dy, (3, 3), strides, pads, block_bytes)
-        (theirs,) = jax.linear_transpose(lambda w: conv._plain(x, w, strides, pads), w)(dy)
+        dy = drawn(jax.eval_shape(lambda: pictures._plain(x, w, strides, pads)).shape)[0]
+        ours = pictures._weight_gradient(jnp.asarray(x), dy, (3, 3), strides, pads, block_bytes)
+        (theirs,) = jax.linear_transpose(lambda w: pictures._plain(x, w, strides, pads), w)(dy)
         same([ours], [theirs])
 
 
