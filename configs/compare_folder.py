@@ -10,6 +10,7 @@ as many draws of a video for each method.  One run of fifteen has been made here
 
 from configs import compare_methods, parts, world
 
+STEPS = 720
 METHODS = ("cross-avid", "cma", "avts", "moco", "xdc")
 PIXELS = 40
 CLIP = world.CLIP | dict(canvas=(48, 85))
@@ -19,6 +20,8 @@ APART = (1.0, None)
 
 def get_config():
     c = compare_methods.get_config()
+    c.steps = STEPS
+    c.study.amount = dict(examples=world.BATCH * STEPS)
     c.data = parts.videos()
     train, test = map(once, parts.own(c.data))
     learned = parts.training_clips(train, **CLIP, area=0.2)
@@ -46,7 +49,8 @@ def get_config():
 
 def sweep():
     """A method an arm."""
-    yield from map(compare_methods.arm, METHODS)
+    for name in METHODS:
+        yield compare_methods.arm(name, STEPS)
 
 
 def once(source):

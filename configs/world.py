@@ -105,7 +105,8 @@ def agreeing(steps):
     """CMA after AVID: its nets and its memories.
 
     A bank teaches little in so few epochs, so the nets first learn from their batches; a short
-    AVID then fills the memories.
+    AVID then fills the memories.  These lie closer together within a modality than across, so
+    at first the terms within push hard: at a higher rate sounds and pictures lose each other.
     """
     first, second = steps // 2, steps // 6
     third = steps - first - second
@@ -119,7 +120,7 @@ def agreeing(steps):
     stages = dict(
         batch=stage(first, avid(CROSS, IN_BATCH)),
         avid=stage(second, avid(CROSS, BANK) | dict(contrast=nce), RATE / 6),
-        cma=stage(third, cma, RATE / 6),
+        cma=stage(third, cma, RATE / 20),
     )
     stages["avid"] |= dict(after=dict(batch=None))
     stages["cma"] |= dict(after=dict(avid=taken), refresh_every=third // 2)
