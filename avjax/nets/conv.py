@@ -30,7 +30,7 @@ def spatial(x, w, strides, pads):
 
 def temporal(x, w, stride, pad):
     """[N, T, H, W, C] * [kt, C, Cout]: each place of the picture for itself."""
-    if 1 < 2 * stride < w.shape[0] and stride * x.shape[-1] <= 64:  # Raw sound.
+    if stride > 1 and w.shape[0] > 2 * stride and stride * x.shape[-1] <= 64:  # Raw sound.
         x, w = _strides_as_channels(x, w, stride, pad)
         stride, pad = 1, (0, 0)
     n, t, h, width, c = x.shape
