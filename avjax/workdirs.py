@@ -6,7 +6,7 @@ from pathlib import Path
 # What may differ between a run and its continuation.
 FREE = (
     "steps", "log_every", "save_every", "keep", "evals",
-    "data.train.workers", "data.train.deadline", "data.train.memory",
+    "data.train.workers", "data.train.deadline", "data.train.memory", "study.report",
 )  # fmt: skip
 
 
