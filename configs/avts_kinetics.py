@@ -28,8 +28,7 @@ HARD, SUPER = (1.5, None), 0.5
 
 
 def get_config(pick="mc3"):
-    if pick not in NETS:
-        raise ValueError(f"{pick!r}: use one of {', '.join(NETS)}")
+    net = parts.one_of(NETS, pick)
     epoch = 3626  # Steps: 232,067 videos.
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size, c.steps = 0, 64, 90 * epoch
@@ -54,9 +53,7 @@ def get_config(pick="mc3"):
                 video=dict(fn="avjax.nets.pixels.Normalize"),
                 audio=dict(fn="avjax.nets.logmel.AVTS", rate=16_000),
             ),
-            encoders=dict(
-                video=NETS[pick], audio=dict(fn="avjax.nets.vggm.VGGM9", dtype="bfloat16")
-            ),
+            encoders=dict(video=net, audio=dict(fn="avjax.nets.vggm.VGGM9", dtype="bfloat16")),
             heads=dict(video=head, audio=head),
             # The function itself; avjax.nets.towers.unit gives embeddings of length 1.
             finish=dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",)),

@@ -12,16 +12,14 @@ that it was trained on, in the order of its list.
 
 from ml_collections import config_dict
 
-from configs import avid_kinetics
+from configs import avid_kinetics, parts
 
 TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
 
 
 def get_config(start="paper"):
-    if start not in ("paper", "ported"):
-        raise ValueError(f"{start!r}: use paper or ported")
-    return paper() if start == "paper" else ported()
+    return parts.one_of({"paper": paper, "ported": ported}, start)()
 
 
 def paper():

@@ -6,7 +6,7 @@ python -m avjax.ablate --config configs/compare_folder.py --config.data.root=DIR
 DIR and FILE are those of configs/avid_folder.py; classes are for the probes only.  Files are
 decoded once, small, and learned from as in configs/world.py: its nets, rates and temperatures,
 as many draws of a video for each method.  The README has its table for 1,402 clips of UCF101;
-four to five minutes a run on two cores.
+four to six minutes a run on two cores.
 """
 
 from configs import compare_methods, parts, world

@@ -12,7 +12,7 @@ the start, and hard ones only the worst.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.
 """
 
-from configs import world
+from configs import parts, world
 
 SIZES = {
     "world": dict(steps=world.STEPS, videos=(480, 240)),
@@ -34,9 +34,7 @@ QUANTITIES = {
 
 
 def get_config(size="world"):
-    if size not in SIZES:
-        raise ValueError(f"{size!r}: use one of {', '.join(SIZES)}")
-    c = world.base(**SIZES[size])
+    c = world.base(**parts.one_of(SIZES, size))
     c.study = dict(
         budget="examples", amount=dict(examples=world.BATCH * c.steps), tolerance=0.0,
         seeds=(0, 1, 2) if size == "world" else (0, 1), rates=(world.RATE,), tuning_seed=1000,

@@ -13,9 +13,7 @@ from configs.instdisc_kinetics import fallen, sgd
 
 
 def get_config(version="v1"):
-    if version not in ("v1", "v2"):
-        raise ValueError(f"{version!r}: use v1 or v2")
-    return v1() if version == "v1" else v2()
+    return parts.one_of({"v1": v1, "v2": v2}, version)()
 
 
 def v1():

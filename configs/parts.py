@@ -3,6 +3,13 @@
 from ml_collections import config_dict
 
 
+def one_of(choices: dict, name: str):
+    """What `name`, after the colon of a config's name, stands for; ValueError lists the others."""
+    if name not in choices:
+        raise ValueError(f"{name!r}: use one of {', '.join(choices)}")
+    return choices[name]
+
+
 def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240) -> dict:
     """AVID's towers around two encoders; a head ends in the width of the embedding.
 

@@ -35,10 +35,8 @@ BANK = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
 
 
 def get_config(method="cross-avid"):
-    if method not in METHODS:
-        raise ValueError(f"{method!r}: use one of {', '.join(METHODS)}")
-    c = base()
-    for path, value in METHODS[method](c.steps).items():
+    chosen, c = parts.one_of(METHODS, method), base()
+    for path, value in chosen(c.steps).items():
         override(c, path, value)
     return c
 

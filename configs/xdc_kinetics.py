@@ -25,8 +25,7 @@ VARIANTS = {
 
 
 def get_config(variant="xdc"):
-    if variant not in VARIANTS:
-        raise ValueError(f"{variant!r}: use one of {', '.join(VARIANTS)}")
+    targets = parts.one_of(VARIANTS, variant)
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size = 0, 256
     # Paper: batch, length, momentum and schedule are not told.  Here are 5 iterations, of some
@@ -48,9 +47,7 @@ def get_config(variant="xdc"):
         head=(),
     )
     model["fronts"]["audio"] = dict(fn="avjax.nets.logmel.XDC", hop=320)  # For two seconds.
-    c.method = dict(
-        fn="avjax.methods.xdc", model=model, targets=VARIANTS[variant], clusters=64, balance=1.0
-    )
+    c.method = dict(fn="avjax.methods.xdc", model=model, targets=targets, clusters=64, balance=1.0)
     falling = dict(
         fn="optax.exponential_decay",
         init_value=0.01, transition_steps=each // 3, decay_rate=0.1, staircase=True,

@@ -39,7 +39,11 @@ def temporal(x, w, stride, pad):
 
 
 def _strides_as_channels(x, w, stride, pad):
-    """The padded [N, T / stride, H, W, stride * C] and a kernel whose taps step as far."""
+    """The same convolution with a stride of 1 and no padding: few channels starve a matmul.
+
+    [N, T, H, W, C] and [kt, C, Cout] -> [N, T' / stride, H, W, stride * C] and
+    [ceil(kt / stride), stride * C, Cout]; T' is T with its padding, to a multiple of the stride.
+    """
     kt, c, co = w.shape
     out = (x.shape[1] + sum(pad) - kt) // stride + 1
     taps = -(-kt // stride)
