@@ -14,7 +14,7 @@ from configs import compare_methods, parts, world
 STEPS = 720
 METHODS = ("cross-avid", "cma", "avts", "moco", "xdc")
 PIXELS = 40
-CLIP = world.CLIP | dict(canvas=(48, 85))
+CLIP = world.COARSE["clip"] | dict(canvas=(48, 85))
 # Seconds between AVTS's hard negatives; super-hard ones want longer files than UCF101's shortest.
 APART = (1.0, None)
 

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from avjax import stages
 from avjax.build import build
 from configs import parts, world
 
@@ -43,8 +44,19 @@ def test_rates_follow_the_batch():
 @pytest.mark.parametrize("name", world.METHODS)
 def test_every_method_of_the_world_is_a_config(name):
     c = world.get_config(name).to_dict()
-    for method in [c["method"], *(stage["method"] for stage in (c["stages"] or {}).values())]:
-        assert build(method).loss
+    for _, stage in stages.of(c, "run"):
+        assert build(stage["method"]).loss
+
+
+def test_what_is_in_step_is_learned_from_few_videos_first():
+    c = world.in_step()
+    few, rest = (stage for _, stage in stages.of(c.to_dict(), "run"))
+    assert few["steps"] + rest["steps"] == c.steps
+    assert few["method"] == rest["method"] and few["data"]["survey"] == rest["data"]["survey"]
+    own, every = (stage["data"]["train"] for stage in (few, rest))
+    assert own["source"]["source"] | {"videos": 480} == every["source"]["source"]
+    assert own | {"source": every["source"]} == every and own != every
+    assert [at["folder"] for at in rest["init_from"]] == ["run/few"]
 
 
 def test_a_method_that_the_world_lacks_is_named_with_those_it_has():
