@@ -9,6 +9,7 @@ import pytest
 
 from avjax import checkpoint, logs, stages
 from avjax.methods import multisensory
+from avjax.nets import unbatched
 from avjax.nets.heads import Linear
 from avjax.nets.multisensory import Fused, equal
 from avjax.nets.norm import BatchNorm
@@ -164,6 +165,20 @@ def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
         seen.append((float(metrics["accuracy"]), float(metrics["score/above"])))
     assert seen[0][0] < 0.8
     assert np.mean(seen[-5:], 0)[0] > 0.95 and np.mean(seen[-5:], 0)[1] < 0.05, seen
+
+
+def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
+    net = Fused(width=2, norm=unbatched.group(2))
+    pairs = {"video": batch["video"][:2], "sounds": np.stack([batch["audio"][:2]], 1)}
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), pairs, train=False))
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(np.float32), shapes)
+    judge = jax.jit(lambda pairs: net.apply(drawn, pairs, train=True)["logit"])
+    other = {"video": pairs["video"].copy(), "sounds": pairs["sounds"].copy()}
+    other["video"][1], other["sounds"][1] = 9, 0
+    before, after = judge(pairs), judge(other)
+    np.testing.assert_allclose(before[0], after[0], rtol=1e-5)
+    assert abs(before[1] - after[1]) > 1e-3
 
 
 def test_without_another_sound_there_is_nothing_to_learn(batch):

@@ -48,17 +48,6 @@ def test_every_method_of_the_world_is_a_config(name):
         assert build(stage["method"]).loss
 
 
-def test_what_is_in_step_is_learned_from_few_videos_first():
-    c = world.in_step()
-    few, rest = (stage for _, stage in stages.of(c.to_dict(), "run"))
-    assert few["steps"] + rest["steps"] == c.steps
-    assert few["method"] == rest["method"] and few["data"]["survey"] == rest["data"]["survey"]
-    own, every = (stage["data"]["train"] for stage in (few, rest))
-    assert own["source"]["source"] | {"videos": 480} == every["source"]["source"]
-    assert own | {"source": every["source"]} == every and own != every
-    assert [at["folder"] for at in rest["init_from"]] == ["run/few"]
-
-
 def test_a_method_that_the_world_lacks_is_named_with_those_it_has():
     with pytest.raises(ValueError, match="'byol': use one of cross-avid, .*, multisensory"):
         world.get_config("byol")
