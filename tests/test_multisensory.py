@@ -168,7 +168,7 @@ def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
 
 
 def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
-    net = Fused(width=2, norm=unbatched.group(2))
+    net = Fused(width=2, norm=unbatched.group(1))
     pairs = {"video": batch["video"][:2], "sounds": np.stack([batch["audio"][:2]], 1)}
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), pairs, train=False))
     rng = np.random.default_rng(0)
