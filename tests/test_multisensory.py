@@ -50,21 +50,25 @@ class Tiny(nn.Module):
         return {"features": x, "logit": Linear(1)(x, train)[..., 0]}
 
 
-@pytest.fixture(scope="module")
-def small(batch):
-    """A thin net, drawn by NumPy: to compile all its initial draws takes many seconds."""
-    net, rng = Fused(width=2), np.random.default_rng(0)
-    pairs = {"video": batch["video"], "sounds": np.stack([batch["audio"], batch["shifted"]], 1)}
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), pairs, train=False))
-    drawn = jax.tree.map(
+def drawn(net, pairs):
+    """A net's variables, drawn by NumPy: to compile all its initial draws takes many seconds."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
         lambda x: (
             rng.normal(0, np.sqrt(2 / np.prod(x.shape[:-1])), x.shape).astype(np.float32)
             if x.ndim > 1
             else np.ones(x.shape, np.float32)
         ),
-        shapes,
+        jax.eval_shape(lambda: net.init(jax.random.key(0), pairs, train=False)),
     )
-    return net, drawn["params"], {"stats": {"batch_stats": drawn["batch_stats"]}}
+
+
+@pytest.fixture(scope="module")
+def small(batch):
+    net = Fused(width=2)
+    pairs = {"video": batch["video"], "sounds": np.stack([batch["audio"], batch["shifted"]], 1)}
+    found = drawn(net, pairs)
+    return net, found["params"], {"stats": {"batch_stats": found["batch_stats"]}}
 
 
 def test_the_net_is_that_of_the_paper():
@@ -170,10 +174,8 @@ def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
 def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
     net = Fused(width=2, norm=unbatched.group(1))
     pairs = {"video": batch["video"][:2], "sounds": np.stack([batch["audio"][:2]], 1)}
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), pairs, train=False))
-    rng = np.random.default_rng(0)
-    drawn = jax.tree.map(lambda x: rng.normal(0, 0.5, x.shape).astype(np.float32), shapes)
-    judge = jax.jit(lambda pairs: net.apply(drawn, pairs, train=True)["logit"])
+    found = drawn(net, pairs)
+    judge = jax.jit(lambda pairs: net.apply(found, pairs, train=True)["logit"])
     other = {"video": pairs["video"].copy(), "sounds": pairs["sounds"].copy()}
     other["video"][1], other["sounds"][1] = 9, 0
     before, after = judge(pairs), judge(other)
