@@ -4,7 +4,7 @@ python -m avjax.main --config configs/world.py:cross-avid
 
 After the colon stands one of METHODS; what each learns is in the README's table.  All have the
 same nets, videos, batches and rate, but Multisensory, which is one net and is learned IN_STEP, in
-nine minutes.  `configs/compare_methods.py` trains all.
+eight minutes.  `configs/compare_methods.py` trains all.
 """
 
 import ml_collections
