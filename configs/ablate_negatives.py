@@ -31,7 +31,7 @@ SIZES = {
 
 
 def get_config(size="smoke"):
-    s = SIZES[size]
+    s = parts.one_of(SIZES, size)
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size, c.steps, c.learning_rate = 0, 64, 1000, 3e-3
     c.log_every, c.save_every, c.keep, c.refresh_every = 10, 50, 1, 0
@@ -73,7 +73,7 @@ def get_config(size="smoke"):
 
 def sweep(size="smoke"):
     """Sources of negatives at crossed B and K, then DCL where B is smallest and largest."""
-    s = SIZES[size]
+    s = parts.one_of(SIZES, size)
     for batch, counts in s["batches"].items():
         for k in counts:
             draws = None if k == batch - 1 else k

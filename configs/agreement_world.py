@@ -27,9 +27,10 @@ def get_config(train="clean"):
         "clean": source("train", 960),
         "dubbed": dubbed(source("train", 960), "across_classes", seed=1),
     }
+    own = parts.one_of(learned, train)
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    c.data = dict(train=parts.on_host(parts.training_clips(learned[train], **clip, **mild), 32))
+    c.data = dict(train=parts.on_host(parts.training_clips(own, **clip, **mild), 32))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),

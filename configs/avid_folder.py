@@ -26,7 +26,7 @@ SIZES = {
 
 
 def get_config(size="small"):
-    s = SIZES[size]
+    s = parts.one_of(SIZES, size)
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size, c.steps = 0, 64, 1400
     c.log_every, c.save_every, c.keep, c.refresh_every = 20, 100, 2, 0

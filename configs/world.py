@@ -47,14 +47,17 @@ BANK = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
 
 def get_config(method="cross-avid"):
     chosen = parts.one_of(METHODS, method)
-    c = base(**(IN_STEP if method == "multisensory" else {}))
+    c = base(**BASES.get(method, {}))
     for path, value in chosen(c.steps).items():
         override(c, path, value)
     return c
 
 
 def base(seen=COARSE, steps=STEPS, batch=BATCH, rate=RATE, videos=(480, 240)):
-    """Cross-AVID; what the other methods differ in are METHODS."""
+    """Cross-AVID; what the other methods differ in are METHODS.
+
+    seen: of a video, COARSE or FINE.  videos: how many for training and for testing.
+    """
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size, c.steps, c.learning_rate = 0, batch, steps, rate
     c.log_every, c.save_every, c.keep, c.refresh_every = 20, 60, 1, 0
@@ -84,6 +87,7 @@ def learned(train, seen=COARSE):
 
 
 def judged(videos, seen, count):
+    """`count` clips of each video, evenly spaced, at the size that the nets take."""
     return parts.on_host(parts.judging_clips(videos, **seen["clip"], count=count), seen["size"])
 
 
@@ -189,8 +193,8 @@ def xdc(variant):
 
 
 def multisensory(steps):
-    # Paper: batch normalization, with which it begins late here or not at all (README).  What
-    # stays the same through a clip differs most between clips; each is normalized by itself.
+    # Paper: batch normalization, with which it begins late here or not at all (README).  Perhaps
+    # as most of what differs between clips stays the same all through a clip.
     model = dict(
         fn="avjax.nets.multisensory.Fused", width=8,
         norm=dict(fn="avjax.nets.unbatched.group", groups=4),
@@ -220,3 +224,5 @@ METHODS = {
     "cdc": xdc("cdc"),
     "multisensory": multisensory,
 }
+# Name -> what of `base`'s arguments is another.
+BASES = {"multisensory": IN_STEP}
