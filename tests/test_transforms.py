@@ -141,6 +141,15 @@ def test_a_box_is_scaled_as_pil_does(box):
         assert np.abs(np.asarray(want, int) - scaled).max() <= 1
 
 
+@pytest.mark.parametrize("box", [(0, 0, 60, 60), (10.5, 3.25, 31.7, 42.1), (20, 30, 2, 1.5)])
+def test_small_frames_scaled_all_at_once_are_those_scaled_one_by_one(box, monkeypatch):
+    frames = clip()["video"][:, :60, :60]
+    names = dict(zip(("top", "left", "height", "width"), box))
+    at_once = made(frames, 32, **names)
+    monkeypatch.setattr(video, "SMALL", 0)
+    np.testing.assert_array_equal(at_once, made(frames, 32, **names))
+
+
 def test_the_middle_of_a_picture_keeps_its_pixels():
     ramp = np.broadcast_to(np.arange(228, dtype=np.uint8)[None, None, :, None], (1, 128, 228, 3))
     got = both(video.center(), video.applied(112))({"video": ramp}, rng())["video"]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as PIL and torchvision weigh R, G and B.
+SMALL = 64 * 64  # Pixels up to which frames are scaled in two calls for all, not one by one.
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # Counted from 0 in a Draw's order.
 
 
@@ -161,14 +162,30 @@ def _draw_crop(rng, height, width, area, aspect):
 
 def _scaled(video, draw, size):
     """The box of each frame, one below the other: float32 [T * size, size, 3]."""
-    box = draw.left, draw.top, draw.left + draw.width, draw.top + draw.height
-    out = np.empty((len(video), size, size, 3), np.float32)
-    for frame, scaled in zip(video[:, : int(draw.rows), : int(draw.columns)], out):
-        # One channel at a time and as floats: PIL's pictures of three are rounded on the way.
-        for channel, plane in enumerate(cv2.split(frame)):
-            picture = Image.fromarray(plane).convert("F")
-            scaled[..., channel] = picture.resize((size, size), Image.Resampling.BILINEAR, box)
-    return out.reshape(-1, size, 3)
+    video = video[:, : int(draw.rows), : int(draw.columns)]
+    left, top = draw.left, draw.top
+    right, bottom = left + draw.width, top + draw.height
+    frames, height, width = video.shape[:3]
+    # One channel at a time and as floats: PIL's pictures of three are rounded on the way.
+    if max(height * width, size**2) > SMALL:
+        out = np.empty((frames, size, size, 3), np.float32)
+        for frame, scaled in zip(video, out):
+            for channel, plane in enumerate(cv2.split(frame)):
+                scaled[..., channel] = _resized(plane, (size, size), (left, top, right, bottom))
+        return out.reshape(-1, size, 3)
+    rows = video.transpose(0, 3, 1, 2).reshape(-1, width)
+    rows = _resized(rows, (size, len(rows)), (left, 0, right, len(rows)))
+    columns = rows.reshape(-1, height, size).swapaxes(0, 1).reshape(height, -1)
+    length = columns.shape[1]
+    out = _resized(columns, (length, size), (0, top, length, bottom))
+    out = out.reshape(size, frames, 3, size).transpose(1, 0, 3, 2)
+    return np.array(out, order="C").reshape(-1, size, 3)  # A copy: PIL's own may not be written.
+
+
+def _resized(plane, size, box):
+    """float32 [height, width] of size = (width, height)."""
+    picture = Image.fromarray(plane).convert("F")
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box))
 
 
 def _recolored(image, draw):
