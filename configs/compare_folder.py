@@ -11,18 +11,20 @@ four to six minutes a run on two cores.
 
 from configs import compare_methods, parts, world
 
-STEPS = 720
+DRAWS = 46_080
 METHODS = ("cross-avid", "cma", "avts", "moco", "xdc")
 PIXELS = 40
-CLIP = world.COARSE["clip"] | dict(canvas=(48, 85))
+CLIP = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 85))
+TOWERS = world.towers(hop=80)  # A clip of a second has as many windows as one of two there.
 # Seconds between AVTS's hard negatives; super-hard ones want longer files than UCF101's shortest.
 APART = (1.0, None)
 
 
 def get_config():
     c = compare_methods.get_config()
-    c.steps = STEPS
-    c.study.amount = dict(examples=world.BATCH * STEPS)
+    c.steps = DRAWS // world.BATCH
+    c.study.amount = dict(examples=DRAWS)
+    c.method = world.avid(TOWERS, world.CROSS, world.IN_BATCH)
     c.data = parts.videos()
     train, test = map(once, parts.own(c.data))
     learned = parts.training_clips(train, **CLIP, area=0.2)
@@ -52,7 +54,7 @@ def get_config():
 def sweep():
     """A method an arm."""
     for name in METHODS:
-        yield compare_methods.arm(name, STEPS)
+        yield compare_methods.arm(name, DRAWS, TOWERS)
 
 
 def once(source):

@@ -5,27 +5,17 @@ python -m avjax.ablate --config configs/compare_methods.py --workdir runs/method
 The methods of configs/world.py, three seeds each: retrieval, linear probes and synchronization,
 beside the untrained nets.  Each method gets as many draws of a video (in stages: all together;
 Self and Joint see two clips of each draw, AVTS also other sounds of it).  Nothing but the method
-differs, so rates, temperatures and sizes are not each method's best, nor its paper's.  AVTS is
-there with its curriculum (easy negatives, then mixed) and with three other orders: Korbar et al.
-(https://arxiv.org/abs/1807.00230) find it better than easy ones only, these better than mixed from
-the start, and hard ones only the worst.
+differs, and Multisensory's batches are smaller, so rates, temperatures and sizes are not each
+method's best, nor its paper's.  AVTS is there with its curriculum (easy negatives, then mixed) and
+with three other orders: Korbar et al. (https://arxiv.org/abs/1807.00230) find it better than easy
+ones only, these better than mixed from the start, and hard ones only the worst.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.
-
-At eight frames a second no method hears that a sound is late.  `configs/compare_methods.py:fine`
-is Multisensory on the clips of configs/world.py:multisensory: 32 a second, about twice the draws.
 """
 
 from configs import parts, world
 
-SIZES = {
-    "world": dict(),
-    "smoke": dict(steps=8, videos=(72, 48)),
-    "fine": world.IN_STEP,
-}
-FEW = {
-    "smoke": ("cross-avid", "cma", "avts", "sscl", "xdc", "multisensory"),
-    "fine": ("multisensory",),
-}
+SIZES = {"world": dict(), "smoke": dict(draws=8 * world.BATCH, videos=(72, 48))}
+FEW = {"smoke": ("cross-avid", "cma", "avts", "sscl", "xdc", "multisensory")}
 SEEDS = {"smoke": (0, 1)}
 
 # What the report shows -> the names of a run's values whose mean it is.
@@ -53,13 +43,13 @@ def get_config(size="world"):
 
 def sweep(size="world"):
     """A method an arm."""
-    c = world.base(**SIZES[size])
     for name in FEW.get(size, world.METHODS):
-        yield arm(name, c.steps, c.batch_size)
+        yield arm(name, SIZES[size].get("draws", world.DRAWS))
 
 
-def arm(name, steps=world.STEPS, batch=world.BATCH):
+def arm(name, draws, towers=world.TOWERS):
+    batch = world.BATCHES.get(name, world.BATCH)
     return dict(
         name=name, strategy=name, loss="", batch=batch, negatives=None,
-        overrides=world.METHODS[name](steps), tune=True,
+        overrides=world.METHODS[name](draws // batch, towers), tune=True,
     )  # fmt: skip

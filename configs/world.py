@@ -1,10 +1,10 @@
-"""Every pre-training method, small, on the synthetic world: one to four minutes each on two cores.
+"""Every pre-training method, small, on the synthetic world: two or three minutes on two cores.
 
 python -m avjax.main --config configs/world.py:cross-avid
 
 After the colon stands one of METHODS; what each learns is in the README's table.  All have the
-same nets, videos, batches and rate, but Multisensory, which is one net and is learned IN_STEP, in
-eight minutes.  `configs/compare_methods.py` trains all.
+same nets (but Multisensory, which is one net), see as many of the same clips, and have the same
+rate, which goes with the root of the batch.  `configs/compare_methods.py` trains all.
 """
 
 import ml_collections
@@ -12,66 +12,60 @@ import ml_collections
 from avjax.study import override
 from configs import parts, sscl_kinetics, xdc_kinetics
 
-BATCH, RATE, STEPS = 64, 3e-3, 240  # Steps: of a run, in all its stages.
-APART = (1.5, None)  # Seconds to AVTS's hard negatives, and to what Multisensory calls shifted.
-# What is seen of a video.  overlapping: seconds to AVTS's super-hard negatives.
-COARSE = dict(
-    clip=dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 48)),
-    size=32, area=0.5, overlapping=0.5,
-)  # fmt: skip
+BATCH, RATE, DRAWS = 64, 3e-3, 15_360  # Draws of a video: of a run, in all its stages.
 # So many frames a second that the motion of one video at two times can be told apart by ear.
-FINE = dict(
-    clip=COARSE["clip"] | dict(frames=64, fps=32.0, seconds=2.0),
-    size=16, area=0.8, overlapping=None,
-)  # fmt: skip
-IN_STEP = dict(seen=FINE, steps=1000, batch=32, rate=1e-3)
+CLIP = dict(frames=64, fps=32.0, seconds=2.0, rate=8000, canvas=(24, 24))
+APART = (2.5, None)  # Seconds to AVTS's hard negatives, and to what Multisensory calls shifted.
+OVERLAPPING = 0.5  # Seconds to AVTS's super-hard negatives.
+PIXELS = 16
 EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AVTS's negatives.
-
-TOWERS = parts.towers(
-    video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
-    audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
-    head=(64, 32),
-    window=256,
-    hop=80,
-)
-NO_HEADS = TOWERS | dict(
-    heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in TOWERS["heads"]}
-)
-# Embeddings of any length: the function itself.
-RAW = TOWERS | dict(finish=dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",)))
 
 CROSS, WITHIN = dict(v2a=1.0, a2v=1.0), dict(v2v=1.0, a2a=1.0)
 IN_BATCH = dict(fn="avjax.negatives.in_batch")
 BANK = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
 
 
+def towers(hop):
+    """hop: samples between the windows of the sound's spectrogram."""
+    return parts.towers(
+        video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
+        audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
+        head=(64, 32),
+        window=256,
+        hop=hop,
+    )
+
+
+TOWERS = towers(hop=160)
+
+
 def get_config(method="cross-avid"):
     chosen = parts.one_of(METHODS, method)
-    c = base(**BASES.get(method, {}))
-    for path, value in chosen(c.steps).items():
+    c = base(batch=BATCHES.get(method, BATCH))
+    for path, value in chosen(c.steps, TOWERS).items():
         override(c, path, value)
     return c
 
 
-def base(seen=COARSE, steps=STEPS, batch=BATCH, rate=RATE, videos=(480, 240)):
+def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     """Cross-AVID; what the other methods differ in are METHODS.
 
-    seen: of a video, COARSE or FINE.  videos: how many for training and for testing.
+    videos: how many for training and for testing.
     """
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps, c.learning_rate = 0, batch, steps, rate
+    c.seed, c.batch_size, c.steps, c.learning_rate = 0, batch, draws // batch, RATE
     c.log_every, c.save_every, c.keep, c.refresh_every = 20, 60, 1, 0
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    fps = seen["clip"]["fps"]
-    train, test = (source(split, n, fps) for split, n in zip(("train", "test"), videos))
-    c.data = dict(train=learned(train, seen), survey=judged(train, seen, count=1))
-    c.method = avid(CROSS, IN_BATCH)
+    train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
+    c.data = dict(train=learned(train), survey=judged(train, count=1))
+    c.method = avid(TOWERS, CROSS, IN_BATCH)
     c.stages = None
-    c.optimizer = rising_and_falling(c.get_ref("steps"), c.get_ref("learning_rate"))
-    known, new = (judged(split, seen, count=2) for split in (train, test))
-    apart = parts.shifted(new, APART, seen["overlapping"])
+    rate = (c.get_ref("batch_size") / BATCH) ** 0.5 * c.get_ref("learning_rate")
+    c.optimizer = rising_and_falling(c.get_ref("steps"), rate)
+    known, new = (judged(split, count=2) for split in (train, test))
+    apart = parts.shifted(new, APART, OVERLAPPING)
     c.evals = dict(
         world=parts.suite(test=new, train=known, thumbnails=0),
         sync=dict(fn="avjax.evals.sync", data=apart),
@@ -79,33 +73,41 @@ def base(seen=COARSE, steps=STEPS, batch=BATCH, rate=RATE, videos=(480, 240)):
     return c
 
 
-def learned(train, seen=COARSE):
+def learned(train):
     """All methods see the same clips; what they do not use, the other sounds, they leave."""
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    clips = parts.training_clips(train, **seen["clip"], area=seen["area"], jitter=0.1, hue=0.0)
-    return parts.on_host(parts.shifted(clips, APART, seen["overlapping"]), seen["size"])
+    clips = parts.training_clips(train, **CLIP, area=0.8, jitter=0.1, hue=0.0)
+    return parts.on_host(parts.shifted(clips, APART, OVERLAPPING), PIXELS)
 
 
-def judged(videos, seen, count):
+def judged(videos, count):
     """`count` clips of each video, evenly spaced, at the size that the nets take."""
-    return parts.on_host(parts.judging_clips(videos, **seen["clip"], count=count), seen["size"])
+    return parts.on_host(parts.judging_clips(videos, **CLIP, count=count), PIXELS)
 
 
-def source(split, videos, fps):
+def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
-    rendered = dict(seconds=4.0, size=48, fps=fps, rate=8000)
+    fps, rate = CLIP["fps"], CLIP["rate"]
+    rendered = dict(seconds=6.0, size=48, fps=fps, rate=rate)
     world = dict(fn="avjax.data.synthetic", root="{workdir}/world", split=split, videos=videos)
-    return parts.decoded_once(world | rendered, fps, rendered["rate"])
+    kept = parts.decoded_once(world | rendered, fps, rate)
+    return kept | dict(short_side=CLIP["canvas"][0])
 
 
 def rising_and_falling(steps, rate=RATE):
     return parts.adamw_cosine(rate, steps // 12, steps, weight_decay=1e-4)
 
 
-def avid(terms, negatives):
+def headless(towers):
+    return towers | dict(
+        heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in towers["heads"]}
+    )
+
+
+def avid(towers, terms, negatives):
     return dict(
         fn="avjax.methods.avid",
-        model=TOWERS,
+        model=towers,
         negatives=negatives,
         contrast=dict(fn="avjax.contrast.info_nce"),
         terms=terms,
@@ -113,12 +115,12 @@ def avid(terms, negatives):
     )
 
 
-def of_two_clips(terms):
+def of_two_clips(towers, terms):
     view = learned(None)["view"] | dict(count=2)
-    return {"method": avid(terms, IN_BATCH) | dict(clips=2), "data.train.view": view}
+    return {"method": avid(towers, terms, IN_BATCH) | dict(clips=2), "data.train.view": view}
 
 
-def agreeing(steps):
+def agreeing(steps, towers):
     """CMA after AVID: its nets and its memories.
 
     A bank teaches little in so few epochs, so the nets first learn from their batches; a short
@@ -128,15 +130,15 @@ def agreeing(steps):
     first, second = steps // 2, steps // 6
     third = steps - first - second
     cma = dict(
-        fn="avjax.methods.cma", model=TOWERS, agreement="consensus", near=8,
+        fn="avjax.methods.cma", model=towers, agreement="consensus", near=8,
         terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
         draws=128, within=32, temperature=0.1,
     )  # fmt: skip
     nce = dict(fn="avjax.contrast.nce", draws=128, dim=32, temperature=0.1)
     taken = ("params", "state/stats", "state/memory")
     stages = dict(
-        batch=stage(first, avid(CROSS, IN_BATCH)),
-        avid=stage(second, avid(CROSS, BANK) | dict(contrast=nce), RATE / 6),
+        batch=stage(first, avid(towers, CROSS, IN_BATCH)),
+        avid=stage(second, avid(towers, CROSS, BANK) | dict(contrast=nce), RATE / 6),
         cma=stage(third, cma, RATE / 20),
     )
     stages["avid"] |= dict(after=dict(batch=None))
@@ -148,18 +150,18 @@ def stage(steps, method, rate=RATE):
     return dict(steps=steps, method=method, optimizer=rising_and_falling(steps, rate))
 
 
-def moco(steps):
+def moco(steps, towers):
     method = dict(
-        fn="avjax.methods.moco", model=TOWERS, length=2 * BATCH,
+        fn="avjax.methods.moco", model=towers, length=2 * BATCH,
         contrast=dict(fn="avjax.contrast.info_nce"), terms=CROSS, temperature=0.1, momentum=0.99,
     )  # fmt: skip
     return {"method": method}
 
 
-def l3(pairs, outputs):
+def l3(towers, pairs, outputs):
     method = dict(
         fn="avjax.methods.l3",
-        model=NO_HEADS,
+        model=headless(towers),
         classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, outputs)),
         pairs=dict(fn="pkgutil.resolve_name", args=(f"avjax.methods.l3.{pairs}",)),
     )
@@ -169,15 +171,20 @@ def l3(pairs, outputs):
 def avts(*curriculum):
     """curriculum: what kinds of negatives there are from which ninetieth of the steps on."""
 
-    def at(steps):
+    def at(steps, towers):
+        # Embeddings of any length: the function itself.
+        raw = dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",))
         shares = tuple((steps * begin // 90, share) for begin, share in curriculum)
-        return {"method": dict(fn="avjax.methods.avts", model=RAW, margin=0.99, curriculum=shares)}
+        method = dict(
+            fn="avjax.methods.avts", model=towers | dict(finish=raw), margin=0.99, curriculum=shares
+        )
+        return {"method": method}
 
     return at
 
 
-def sscl(steps):
-    methods = sscl_kinetics.steps_of(TOWERS, draws=128, structure=1.0, share=None)
+def sscl(steps, towers):
+    methods = sscl_kinetics.steps_of(towers, draws=128, structure=1.0, share=None)
     stages = sscl_kinetics.chain(1, methods)
     each = steps // len(stages)
     own = dict(steps=each, optimizer=rising_and_falling(each))
@@ -185,14 +192,18 @@ def sscl(steps):
 
 
 def xdc(variant):
-    method = dict(
-        fn="avjax.methods.xdc", model=NO_HEADS, targets=xdc_kinetics.VARIANTS[variant],
-        clusters=24, balance=1.0,
-    )  # fmt: skip
-    return lambda steps: {"method": method, "refresh_every": steps // 4}
+    def at(steps, towers):
+        method = dict(
+            fn="avjax.methods.xdc", model=headless(towers), targets=xdc_kinetics.VARIANTS[variant],
+            clusters=24, balance=1.0,
+        )  # fmt: skip
+        return {"method": method, "refresh_every": steps // 4}
+
+    return at
 
 
-def multisensory(steps):
+def multisensory(steps, towers):
+    del steps, towers
     # Paper: batch normalization, with which it begins late here or not at all (README).  Perhaps
     # as most of what differs between clips stays the same all through a clip.
     model = dict(
@@ -202,16 +213,16 @@ def multisensory(steps):
     return {"method": dict(fn="avjax.methods.multisensory", model=model)}
 
 
-# Name -> steps of the run -> what of the `base` is another, by its path.
+# Name -> (steps of the run, towers) -> what of the `base` is another, by its path.
 METHODS = {
-    "cross-avid": lambda steps: {"method": avid(CROSS, IN_BATCH)},
-    "cross-avid-bank": lambda steps: {"method": avid(CROSS, BANK)},
-    "self-avid": lambda steps: of_two_clips(WITHIN),
-    "joint-avid": lambda steps: of_two_clips(CROSS | WITHIN),
-    "instdisc": lambda steps: {"method": avid(WITHIN, BANK)},
+    "cross-avid": lambda steps, towers: {"method": avid(towers, CROSS, IN_BATCH)},
+    "cross-avid-bank": lambda steps, towers: {"method": avid(towers, CROSS, BANK)},
+    "self-avid": lambda steps, towers: of_two_clips(towers, WITHIN),
+    "joint-avid": lambda steps, towers: of_two_clips(towers, CROSS | WITHIN),
+    "instdisc": lambda steps, towers: {"method": avid(towers, WITHIN, BANK)},
     "moco": moco,
-    "l3": lambda steps: l3("once", 2),
-    "l3-star": lambda steps: l3("twice", 1),
+    "l3": lambda steps, towers: l3(towers, "once", 2),
+    "l3-star": lambda steps, towers: l3(towers, "twice", 1),
     "avts-easy": avts((0, EASY)),
     "avts-mixed": avts((0, MIXED)),
     "avts-hard": avts((0, HARD)),
@@ -224,5 +235,5 @@ METHODS = {
     "cdc": xdc("cdc"),
     "multisensory": multisensory,
 }
-# Name -> what of `base`'s arguments is another.
-BASES = {"multisensory": IN_STEP}
+# Name -> its batch, where that is another: small ones it begins with sooner, in clips seen.
+BATCHES = {"multisensory": 16}
