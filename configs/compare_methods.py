@@ -5,10 +5,10 @@ python -m avjax.ablate --config configs/compare_methods.py --workdir runs/method
 The methods of configs/world.py, three seeds each: retrieval, linear probes and synchronization,
 beside the untrained nets.  Each method gets as many draws of a video (in stages: all together;
 Self and Joint see two clips of each draw, AVTS also other sounds of it).  Nothing but the method
-differs, and Multisensory's batches are smaller, so rates, temperatures and sizes are not each
-method's best, nor its paper's.  AVTS is there with its curriculum (easy negatives, then mixed) and
-with three other orders: Korbar et al. (https://arxiv.org/abs/1807.00230) find it better than easy
-ones only, these better than mixed from the start, and hard ones only the worst.
+differs, and the batches of AVTS and Multisensory are smaller, so rates, temperatures and sizes are
+not each method's best, nor its paper's.  AVTS is there with its curriculum (easy negatives, then
+mixed) and with three other orders: Korbar et al. (https://arxiv.org/abs/1807.00230) find it better
+than easy ones only, these better than mixed from the start, and hard ones only the worst.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.
 """
 

@@ -235,5 +235,7 @@ METHODS = {
     "cdc": xdc("cdc"),
     "multisensory": multisensory,
 }
-# Name -> its batch, where that is another: small ones it begins with sooner, in clips seen.
-BATCHES = {"multisensory": 16}
+# Name -> its batch, where that is another: those that tell pairs in time begin sooner, in clips
+# seen, with small ones.
+TIMED = ("avts-easy", "avts-mixed", "avts-hard", "avts", "multisensory")
+BATCHES = dict.fromkeys(TIMED, 16)
