@@ -60,8 +60,13 @@ def nurseries():
 
 
 def a_nursery():
-    ((pid, children),) = nurseries()
-    return pid, children
+    """Our nursery and its workers; waits where they are just being replaced."""
+    until = time.monotonic() + 30
+    while not (found := [(pid, below) for pid, below in nurseries() if below]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    (one,) = found
+    return one
 
 
 def train(source, transforms=CROP, stop=8, **options):
