@@ -69,7 +69,8 @@ def a_nursery():
     return one
 
 
-def train(source, transforms=CROP, stop=8, **options):
+def train(source, transforms=CROP, stop=12, **options):
+    # Many more batches than are made ahead, so that workers are wanted after any harm.
     return pipeline.train(source, VIEW, transforms, 4, seed=0, stop=stop, **options)
 
 
@@ -103,9 +104,9 @@ def test_workers_killed_or_stopped_from_outside_change_no_batch(files, undisturb
     got, seen = [], set()
     for i, batch in enumerate(batches):
         got.append(batch)
+        pid, children = a_nursery()
+        seen |= set(children)
         if i in (0, 3):
-            pid, children = a_nursery()
-            seen |= set(children)
             harm(pid, children)
     assert_same(got, undisturbed)
     assert len(seen) > 2  # Those that were harmed were replaced.
