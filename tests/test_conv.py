@@ -117,6 +117,19 @@ def test_bfloat16_is_summed_in_float32(case):
     same([a.astype(jnp.float32) for a in ours], theirs, 1e-2)
 
 
+def test_convolutions_in_a_row_in_bfloat16_come_near_to_float32():
+    """Fused with what lies between and after them they have given NaN, see _alone."""
+    x, w = drawn((2, 18, 16, 256), (3, 3, 256, 256))
+
+    def layers(x, w):
+        for _ in range(2):
+            x = jax.nn.relu(conv2d(x, w / 50, (1, 1), ((1, 1), (1, 1))))
+        return x.max(2)
+
+    low = jax.jit(layers)(*(jnp.asarray(a, jnp.bfloat16) for a in (x, w)))
+    same([low.astype(jnp.float32)], [jax.jit(layers)(x, w)], 2e-2)
+
+
 def test_accelerators_get_no_loops_of_matmuls():
     """The CPU's form is chosen for the platform that is compiled for, here a TPU."""
     x, w = jnp.zeros((4, 8, 784, 64)), jnp.zeros((3, 1, 64, 64))

@@ -42,7 +42,7 @@ def conv2d(x, w, strides, pads):
     # Chosen where the program is lowered, not by the backend of this process: a TPU
     # program may be compiled on a machine that has none.
     plain, fast = (functools.partial(f, strides=strides, pads=pads) for f in (_plain, _beside))
-    return lax.platform_dependent(x, w, cpu=fast, default=plain)
+    return lax.platform_dependent(x, w, cpu=lambda x, w: _alone(fast(x, w)), default=plain)
 
 
 def _conv2d_forward(x, w, strides, pads):
@@ -67,6 +67,14 @@ def _conv2d_backward(strides, pads, saved, dy):
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+
+
+def _alone(y):
+    """y, if of 16 bits out of reach of a CPU's fusions with what follows.
+
+    jaxlib 0.11 and 0.12 make NaN of two rectified convolutions and a sum or maximum in bfloat16.
+    """
+    return lax.optimization_barrier(y) if y.dtype.itemsize < 4 else y
 
 
 def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=4 << 20):
