@@ -1,4 +1,4 @@
-"""Every pre-training method, small, on the synthetic world: two or three minutes on two cores.
+"""Every pre-training method, small, on the synthetic world: two to four minutes on two cores.
 
 python -m avjax.main --config configs/world.py:cross-avid
 

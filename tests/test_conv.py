@@ -118,7 +118,7 @@ def test_bfloat16_is_summed_in_float32(case):
 
 
 def test_convolutions_in_a_row_in_bfloat16_come_near_to_float32():
-    """Fused with what lies between and after them they have given NaN, see _alone."""
+    """Fused with what lies between and after them they have given NaN, see _unfused."""
     x, w = drawn((2, 18, 16, 256), (3, 3, 256, 256))
 
     def layers(x, w):

@@ -42,7 +42,7 @@ def conv2d(x, w, strides, pads):
     # Chosen where the program is lowered, not by the backend of this process: a TPU
     # program may be compiled on a machine that has none.
     plain, fast = (functools.partial(f, strides=strides, pads=pads) for f in (_plain, _beside))
-    return lax.platform_dependent(x, w, cpu=lambda x, w: _alone(fast(x, w)), default=plain)
+    return lax.platform_dependent(x, w, cpu=lambda x, w: _unfused(fast(x, w)), default=plain)
 
 
 def _conv2d_forward(x, w, strides, pads):
@@ -69,10 +69,10 @@ def _conv2d_backward(strides, pads, saved, dy):
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
-def _alone(y):
-    """y, if of 16 bits out of reach of a CPU's fusions with what follows.
+def _unfused(y):
+    """y [N, H', W', Cout] itself, if of 16 bits kept out of a CPU's fusions with what follows it.
 
-    jaxlib 0.11 and 0.12 make NaN of two rectified convolutions and a sum or maximum in bfloat16.
+    In these, jaxlib 0.11 and 0.12 make NaN of two rectified convolutions and a sum or maximum.
     """
     return lax.optimization_barrier(y) if y.dtype.itemsize < 4 else y
 
