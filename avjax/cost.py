@@ -1,13 +1,11 @@
 """What a training step costs, told by the program the compiler made of it."""
 
 import jax
-import jax.numpy as jnp
 
-from avjax import sharding, train
+from avjax import sharding, state, train
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.nets import macs
-from avjax.types import TrainState
 
 
 def step(config: dict) -> dict:
@@ -41,13 +39,8 @@ def arguments(config: dict, mesh):
     stream = pipeline.train(**data, batch_size=config["batch_size"], seed=config["seed"], stop=1)
     batch = sharding.put(next(stream), mesh)
     stream.close()
-
-    def fresh(rng, batch):
-        params, state = method.init(rng, batch, size)
-        return TrainState(jnp.zeros((), jnp.int32), rng, params, tx.init(params), state)
-
-    shapes = jax.eval_shape(fresh, jax.random.key(config["seed"]), batch)
-    places = sharding.place(shapes, mesh, config["sharding"])
+    init, rng = state.initializer(method, tx, size), jax.random.key(config["seed"])
+    shapes, places = state.abstract(init, rng, batch, mesh, config["sharding"])
     shapes = jax.tree.map(
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places
     )

@@ -6,7 +6,7 @@ import math
 
 import jax
 
-from avjax import sharding, train
+from avjax import sharding, state, train
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import found
@@ -61,16 +61,15 @@ def describe(config: dict, batches: dict) -> str:
         shapes = {
             k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batches["data.train"].items()
         }
-        params, state = jax.eval_shape(
-            lambda rng, batch: method.init(rng, batch, size), jax.random.key(0), shapes
-        )
+        init = state.initializer(method, build(config["optimizer"]), size)
+        ts, _ = state.abstract(init, jax.random.key(0), shapes, mesh, config["sharding"])
     lines = ["config:", json.dumps(config, indent=2), "", "batches (of this host):"]
     for key, batch in batches.items():
         arrays = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
         lines.append(f"  {key}: {arrays}")
     lines += ["", f"training examples: {size} ({source.name}: {found(source)})", "parameters:"]
-    lines += [f"  {name}: {count(part):,}" for name, part in params.items()]
-    lines += [f"  all: {count(params):,}", f"state, not trained: {count(state):,}", ""]
+    lines += [f"  {name}: {count(part):,}" for name, part in ts.params.items()]
+    lines += [f"  all: {count(ts.params):,}", f"state, not trained: {count(ts.state):,}", ""]
     for name, macs in encoders(config, shapes):
         lines.append(f"encoder of {name}: {macs:.3f} GMACs an example")
     kind = mesh.devices.flat[0].device_kind

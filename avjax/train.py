@@ -4,11 +4,10 @@ import itertools
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from avjax import checkpoint, logs, sharding, survey, workdirs
+from avjax import checkpoint, logs, sharding, state, survey, workdirs
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import found
@@ -125,11 +124,6 @@ def start(config, method: Method, data, mesh, checkpoints):
     """
     tx, size = build(config["optimizer"]), len(data["source"])
 
-    def fresh(rng, batch):
-        rng, rng_init = jax.random.split(rng)
-        params, state = method.init(rng_init, batch, size)
-        return TrainState(jnp.zeros((), jnp.int32), rng, params, tx.init(params), state)
-
     rng = jax.random.key(config["seed"])
     new = checkpoints.latest_step() is None
     # A front end measures its statistics on these: as few as will do, as many as needed.
@@ -137,16 +131,17 @@ def start(config, method: Method, data, mesh, checkpoints):
     batches = pipeline.train(**data, **shard(), start=0, stop=count)
     parts = list(itertools.islice(batches, count))
     batch = sharding.put({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, mesh)
-    shapes = jax.eval_shape(fresh, rng, batch)
-    places = sharding.place(shapes, mesh, config["sharding"])
+    init = state.initializer(method, tx, size)
+    shapes, places = state.abstract(init, rng, batch, mesh, config["sharding"])
     if jax.default_backend() != "cpu" and {"bfloat16", "float16"} & set(words(config["method"])):
         one = {
             k: jax.ShapeDtypeStruct((config["batch_size"], *v.shape[1:]), v.dtype)
             for k, v in batch.items()
         }
         method = probe.mended(method, shapes.params, shapes.state, one)
+        init = state.initializer(method, tx, size)
     if new:
-        ts = jax.jit(fresh, out_shardings=places)(rng, batch)
+        ts = jax.jit(init, out_shardings=places)(rng, batch)
         if config.get("init_from"):
             ts = checkpoint.begun(ts, config["init_from"])
             ts = ts.replace(opt=jax.jit(tx.init, out_shardings=places.opt)(ts.params))

@@ -23,7 +23,7 @@ FLOORS = [
         "positives",
         "partners",
     },
-    {"methods", "evals", "survey"},
+    {"methods", "evals", "survey", "state"},
     {"train", "report"},
     {"stages"},
     {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed"},
