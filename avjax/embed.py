@@ -17,6 +17,8 @@ import json
 import os
 from pathlib import Path
 
+from avjax.atomic import replacing
+
 
 def parser():
     p = argparse.ArgumentParser(
@@ -195,10 +197,9 @@ def writer(out):
 def _npz(out, columns, unreadable):
     import numpy as np
 
-    with open(f"{out}.new", "wb") as file:
+    with replacing(out) as part, open(part, "wb") as file:
         listed = np.array(unreadable, str).reshape(-1, 2)
         np.savez(file, **{k: np.asarray(v) for k, v in columns.items()}, unreadable=listed)
-    os.replace(f"{out}.new", out)
 
 
 def _parquet(out, columns, unreadable):
@@ -214,8 +215,8 @@ def _parquet(out, columns, unreadable):
 
     table = pyarrow.table({name: column(value) for name, value in columns.items()})
     told = {"unreadable": json.dumps(unreadable)}
-    pyarrow.parquet.write_table(table.replace_schema_metadata(told), f"{out}.new")
-    os.replace(f"{out}.new", out)
+    with replacing(out) as part:
+        pyarrow.parquet.write_table(table.replace_schema_metadata(told), part)
 
 
 if __name__ == "__main__":

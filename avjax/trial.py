@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import os
 import traceback
 from pathlib import Path
 
 import numpy as np
 
 from avjax import cost, logs, stages, study as arithmetic
+from avjax.atomic import write_atomic
 from avjax.build import build
 
 # Of a config, what does not change the cost of a step.
@@ -118,6 +118,4 @@ def values(place: Path, arm, config: dict) -> dict[str, float]:
 
 def write(path: Path, found: dict) -> None:
     """A file that is there is whole."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(found, indent=1))
-    part.replace(path)
+    write_atomic(path, json.dumps(found, indent=1))

@@ -12,10 +12,10 @@ import hashlib
 import json
 import math
 import os
-import secrets
 
 import numpy as np
 
+from avjax.atomic import write_atomic
 from avjax.data import decode
 from avjax.data.clips import cut, silence, within
 from avjax.data.progress import progress
@@ -80,26 +80,18 @@ def _keep(name, path, fps, rate, short_side):
             if media.video is not None:
                 count = max(1, math.ceil((info.video_end - info.video_start - EDGE) * fps))
                 frames = decode.frames(media, info.video_start, count, fps, short_side)
-                _write(f"{name}.video", frames.tobytes())
+                write_atomic(f"{name}.video", frames.tobytes())
                 told["video"] = frames.shape
             if media.audio is not None:
                 first = round(info.audio_start * rate)
                 samples = round(info.audio_end * rate) - first
                 sound = decode.sound(media, first / rate, samples, rate)
-                _write(f"{name}.audio", sound.tobytes())
+                write_atomic(f"{name}.audio", sound.tobytes())
                 told["audio"] = sound.shape
             told["info"] = info._asdict()
     except decode.MediaError as error:
         told = {"fault": error.reason}
-    _write(f"{name}.json", json.dumps(told).encode())
-
-
-def _write(path, data):
-    """The file appears under its name only when it is whole."""
-    part = f"{path}.{secrets.token_hex(4)}.part"
-    with open(part, "wb") as file:
-        file.write(data)
-    os.replace(part, path)
+    write_atomic(f"{name}.json", json.dumps(told))
 
 
 def _read(names, records, fps, rate, row, view, rngs):

@@ -12,11 +12,11 @@ import concurrent.futures
 import fractions
 import json
 import os
-import secrets
 
 import av
 import numpy as np
 
+from avjax.atomic import replacing, write_atomic
 from avjax.data.progress import progress
 from avjax.data.scenes import canvas, motions, sheet, strikes
 from avjax.data.scenes.scene import look_of
@@ -112,15 +112,7 @@ def write_truth(path, told):
             raise ValueError(f"{path} is of another version of this world: delete its folder")
         if len(old) >= len(lines):
             return
-    part = unfinished(path)
-    with open(part, "w", encoding="utf-8") as file:
-        file.writelines(lines)
-    os.replace(part, path)
-
-
-def unfinished(path):
-    """A name for what will be `path` when whole: hosts that share a folder never share this."""
-    return f"{path}.{secrets.token_hex(4)}.part"
+    write_atomic(path, "".join(lines))
 
 
 def imagine(seed, split, i, seconds, size, fps, rate):
@@ -145,8 +137,7 @@ def imagine(seed, split, i, seconds, size, fps, rate):
 def render(path, seed, split, i, seconds, size, fps, rate):
     """Renders video i to an mp4 file, which appears under its name only when it is whole."""
     frames, sound = imagine(seed, split, i, seconds, size, fps, rate)
-    part = unfinished(path)
-    with av.open(part, "w", format="mp4") as file:
+    with replacing(path) as part, av.open(part, "w", format="mp4") as file:
         video = file.add_stream("libx264", rate=fractions.Fraction(fps).limit_denominator(1000))
         video.width, video.height, video.pix_fmt = size, size, "yuv420p"
         video.codec_context.thread_count = 1  # Videos run side by side already.
@@ -159,7 +150,6 @@ def render(path, seed, split, i, seconds, size, fps, rate):
         chunk.sample_rate, chunk.pts = rate, 0
         file.mux(audio.encode(chunk))
         file.mux(audio.encode(None))
-    os.replace(part, path)
 
 
 def render_all(jobs, workers, title):

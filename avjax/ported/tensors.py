@@ -12,6 +12,8 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  NumPy then knows bfloat16 by its name.
 import numpy as np
 
+from avjax.atomic import replacing
+
 HEADER = 4 << 20  # Bytes; 30,000 tensors take as many.
 KINDS = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool",
@@ -37,11 +39,10 @@ def write(path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> None:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
     # The library takes an array's memory as it lies.
     tensors = {name: np.ascontiguousarray(a).reshape(np.shape(a)) for name, a in tensors.items()}
-    save_file(tensors, str(new), metadata={"format": "pt", **about})
-    new.replace(path)
+    with replacing(path) as part:
+        save_file(tensors, part, metadata={"format": "pt", **about})
 
 
 def about(path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from avjax import agreement
+from avjax.atomic import replacing
 from avjax.report import gallery, plane
 from avjax.report.style import heading, none, row
 
@@ -72,11 +73,10 @@ def lines(arrays: dict, score) -> list[list]:
 
 
 def save(path: Path, table: list[list]) -> None:
-    draft = path.with_suffix(".part")
-    with draft.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        names = ("suite", "row", "path", "class", "agreement", "swapped")
+    names = ("suite", "row", "path", "class", "agreement", "swapped")
+    text = dict(newline="", encoding="utf-8", errors="surrogateescape")
+    with replacing(path) as part, open(part, "w", **text) as file:
         csv.writer(file).writerows([names, *table])
-    draft.replace(path)
 
 
 def least(arrays: dict, score, found) -> str:

@@ -1,9 +1,9 @@
 """A chain of runs as one page: what each stage reached, and the way to its own report."""
 
-import os
 from html import escape
 from pathlib import Path
 
+from avjax.atomic import write_atomic
 from avjax.report import html, style
 
 
@@ -26,9 +26,8 @@ def write(workdir, names) -> Path:
                    "value before its first step, and its last."),
         f"<div class=wide><table>{head}{''.join(lines)}</table></div></body></html>\n",
     ]  # fmt: skip
-    path, draft = workdir / "report.html", workdir / "report.html.part"
-    draft.write_text("\n".join(page), encoding="utf-8")
-    os.replace(draft, path)
+    path = workdir / "report.html"
+    write_atomic(path, "\n".join(page))
     return path
 
 

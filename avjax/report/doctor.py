@@ -1,9 +1,9 @@
 """What the doctor found in a data set, as one page that opens offline."""
 
-import os
 from html import escape
 from pathlib import Path
 
+from avjax.atomic import write_atomic
 from avjax.data import doctor, preparing
 from avjax.data.source import found
 from avjax.report import html
@@ -22,9 +22,8 @@ def write(folder, name, rows, sources, need) -> Path:
         *(_finding(name, rows) for name in counts if name != "good"),
         "</body></html>\n",
     ]  # fmt: skip
-    path, draft = Path(folder, "doctor.html"), Path(folder, f"doctor.html.{os.getpid()}.part")
-    draft.write_text("\n".join(page), encoding="utf-8")
-    draft.replace(path)
+    path = Path(folder, "doctor.html")
+    write_atomic(path, "\n".join(page))
     return path
 
 

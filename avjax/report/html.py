@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from avjax import logs
+from avjax.atomic import write_atomic
 from avjax.report import agreement, gallery, plots
 from avjax.report.style import HEAD, heading, none, number, row
 
@@ -46,9 +47,7 @@ def write(workdir: str | os.PathLike) -> Path:
     page += [none(line) for line in trouble] + [facts(config, training)]
     page += [f"<h2>{title}</h2>\n{part}" for title, part in parts.items()] + ["</body></html>\n"]
     path = workdir / "report.html"
-    draft = workdir / "report.html.part"
-    draft.write_text("\n".join(page), encoding="utf-8")
-    os.replace(draft, path)  # A reader never finds half a page.
+    write_atomic(path, "\n".join(page))  # A reader never finds half a page.
     return path
 
 

@@ -1,7 +1,6 @@
 """A comparison of methods as one page that opens offline, and its tables."""
 
 import math
-import os
 import re
 from html import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ import matplotlib
 import numpy as np
 
 from avjax import study as arithmetic
+from avjax.atomic import write_atomic
 from avjax.report import html, plots, study, table
 
 
@@ -36,9 +36,8 @@ def make(quantities: dict):
             "<h2>Runs without a result</h2>", study.missing(left),
             html.config_part(config), "</body></html>\n",
         ]  # fmt: skip
-        path, draft = folder / "report.html", folder / f"report.html.{os.getpid()}.part"
-        draft.write_text("\n".join(page), encoding="utf-8")
-        draft.replace(path)
+        path = folder / "report.html"
+        write_atomic(path, "\n".join(page))
         return path
 
     return write

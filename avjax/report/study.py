@@ -1,6 +1,5 @@
 """An ablation as one page that opens offline, and its tables, from what has finished."""
 
-import os
 from html import escape
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import matplotlib
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from avjax import study as arithmetic
+from avjax.atomic import write_atomic
 from avjax.report import findings, html, plots, table
 from avjax.report.table import QUANTITIES
 
@@ -42,9 +42,8 @@ def write(folder, config: dict, arms, runs, planned, results, failures) -> Path:
         "<h2>Runs without a result</h2>", missing(left),
         "<h2>How it was measured</h2>", NOTES, html.config_part(config), "</body></html>\n",
     ]  # fmt: skip
-    path, draft = folder / "report.html", folder / f"report.html.{os.getpid()}.part"
-    draft.write_text("\n".join(page), encoding="utf-8")
-    draft.replace(path)
+    path = folder / "report.html"
+    write_atomic(path, "\n".join(page))
     return path
 
 

@@ -2,11 +2,11 @@
 
 import csv
 import math
-import os
 import re
 from typing import Any, NamedTuple
 
 from avjax import study as arithmetic
+from avjax.atomic import replacing
 
 # name -> (title, which of a run's values: their mean).
 QUANTITIES = {
@@ -100,7 +100,5 @@ def text(cell) -> str:
 
 
 def save(path, lines) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)
-    part.replace(path)
