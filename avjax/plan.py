@@ -9,14 +9,15 @@ import jax
 from avjax import sharding, state, train
 from avjax.build import build
 from avjax.data import pipeline
-from avjax.data.source import found
+from avjax.data.source import NoRecords, found
 from avjax.nets.macs import gmacs
 
 
 def check(config: dict) -> dict:
     """One batch of every dataset in `config`, by its key; NumPy, this host's slice.
 
-    Raises what the dataset raises, with the config key in front.
+    Raises what the dataset raises, with the config key in front.  An evaluation whose split has
+    no records has no batch.
     """
     devices = jax.device_count()
     if config["batch_size"] % devices:
@@ -36,6 +37,9 @@ def check(config: dict) -> dict:
                 stream = pipeline.evaluate(**data, batch_size=devices * data["view"].count)
             batches[key] = next(stream)
             stream.close()
+        except NoRecords as error:
+            if not key.startswith("evals."):  # train.evaluators leaves such an evaluation out.
+                raise NoRecords(f"config.{key}: {error}") from error
         except (ValueError, OSError, TypeError) as error:
             raise type(error)(f"config.{key}: {error}") from error
     return batches

@@ -1,6 +1,7 @@
 """A training run, from the first batch to the last evaluation."""
 
 import itertools
+import logging
 import time
 
 import jax
@@ -10,7 +11,7 @@ import optax
 from avjax import checkpoint, logs, sharding, state, survey, workdirs
 from avjax.build import build
 from avjax.data import pipeline
-from avjax.data.source import found
+from avjax.data.source import NoRecords, found
 from avjax.nets import probe
 from avjax.types import Method, TrainState
 
@@ -187,9 +188,19 @@ def make_embed(method: Method, mesh):
 
 
 def evaluators(config) -> dict:
-    """{name: (every, evaluator)}; every 0 is: before the first step and after the last."""
-    specs = {name: dict(spec) for name, spec in config["evals"].items()}
-    return {name: (spec.pop("every", 0), build(spec)) for name, spec in specs.items()}
+    """{name: (every, evaluator)}; every 0 is: before the first step and after the last.
+
+    An evaluation of which a split has no records is left out, and the log says so.
+    """
+    made = {}
+    for name, spec in config["evals"].items():
+        spec = dict(spec)
+        every = spec.pop("every", 0)
+        try:
+            made[name] = every, build(spec)
+        except NoRecords as error:
+            logging.getLogger(__name__).warning("evaluation %s left out: %s", name, error)
+    return made
 
 
 def shard() -> dict:

@@ -32,6 +32,10 @@ Metrics = dict[str, Array]  # Name -> scalar.
 Batch = dict[str, Array]
 
 
+class NotApplicable(ValueError):
+    """The records do not allow a score: too few, or without labels.  The score is left out."""
+
+
 class Method(NamedTuple):
     """One way of learning: the whole of a paper, as a few pure functions.
 

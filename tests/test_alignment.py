@@ -3,6 +3,7 @@ import pytest
 
 from avjax.evals import alignment
 from avjax.evals.suite import Features
+from avjax.types import NotApplicable
 
 
 def unit(rng, n, d):
@@ -41,5 +42,5 @@ def test_a_collapsed_net_is_aligned_and_not_uniform():
 
 def test_one_record_is_refused():
     x = unit(np.random.default_rng(3), 1, 8)
-    with pytest.raises(ValueError, match="1 test record"):
+    with pytest.raises(NotApplicable, match="two test records, and there are 1"):
         alignment.make()(None, features(x, x))

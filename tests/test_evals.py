@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from avjax.data.source import Source
-from avjax.evals import knn, linear, retrieval, suite
+from avjax.data.source import NoRecords, Source
+from avjax.evals import knn, linear, retrieval, suite, thumbnails
 
 
 def unit(x):
@@ -302,21 +302,18 @@ def test_suite_gives_pictures_of_readable_records(monkeypatch):
 
 
 def test_silence_is_a_black_picture():
-    assert not suite.spectrogram(np.zeros(16000, np.int16), 16000).any()
+    assert not thumbnails.spectrogram(np.zeros(16000, np.int16), 16000).any()
 
 
-def test_suite_fails_before_reading_where_labels_are_missing():
+def test_suite_fails_before_reading_where_the_config_cannot_be():
     for score in (linear.make(), knn.make(k=2)):
         with pytest.raises(ValueError, match="score 'probe'.*train="):
             suite.make(data(6), {"probe": score})
-        with pytest.raises(ValueError, match="score 'probe'.*(label|two classes)"):
-            suite.make(data(6), {"probe": score}, train=data(40, labels=False))
-    with pytest.raises(ValueError, match="k=20 neighbors of 6"):
-        suite.make(data(6), {"probe": knn.make(k=20)}, train=data(6))
-    with pytest.raises(ValueError, match="test source 'made up' of a suite has no records"):
+    with pytest.raises(NoRecords, match="test source 'made up' of a suite has no records"):
         suite.make(data(0), {})
-    with pytest.raises(ValueError, match="leave no validation part"):
-        suite.make(data(6), {"probe": linear.make()}, train=data(2))
+    for options in (dict(batch_size=0), dict(thumbnails=-1)):
+        with pytest.raises(ValueError, match=f"{next(iter(options))}="):
+            suite.make(data(6), {}, **options)
 
 
 def test_suite_without_sound_has_no_pictures(monkeypatch):
@@ -343,12 +340,15 @@ def test_suite_refuses_embeddings_that_are_not_finite(monkeypatch):
         suite.make(data(6), {"r": retrieval.make()})(broken, None)
 
 
-def test_suite_stops_where_too_many_records_are_broken(monkeypatch):
+def test_suite_stops_where_too_many_records_are_broken(monkeypatch, caplog):
     monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=(2, 4)))
     scores = {"r": retrieval.make()}
     assert suite.make(data(6) | {"max_broken": 0.4}, scores)(embed, None)["test/dropped"] == 2
     with pytest.raises(RuntimeError, match="2 of 6 records of test source .* max_broken = 30.0%"):
         suite.make(data(6) | {"max_broken": 0.3}, scores)(embed, None)
     monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=range(6)))
-    with pytest.raises(ValueError, match="no record of test source 'made up' could be read"):
-        suite.make(data(6), {"r": retrieval.make()})(embed, None)
+    out = suite.make(data(6), scores)(embed, None)
+    assert out == {"test/records": 0, "test/dropped": 6}
+    assert "evaluation of made up left out: no record could be used" in caplog.text
+    with pytest.raises(RuntimeError, match="6 of 6 records"):
+        suite.make(data(6) | {"max_broken": 0.3}, scores)(embed, None)

@@ -122,14 +122,27 @@ def test_a_threshold_is_the_best_of_all():
 
 
 def test_what_cannot_be_judged_is_named():
-    with pytest.raises(ValueError, match="two records in each batch"):
-        sync.make(data(), batch_size=3)(net(float), None)
+    with pytest.raises(ValueError, match="two records in each batch: use 4 or more"):
+        sync.make(data(), batch_size=3)
+    with pytest.raises(ValueError, match="seed=-1"):
+        sync.make(data(), seed=-1)
     with pytest.raises(ValueError, match="not finite"):
         sync.rated(np.arange(2), np.array([np.nan, 1]), np.zeros(2), "easy")
     broken = data(5)
     broken["max_broken"] = 0.1
     with pytest.raises(RuntimeError, match="2 of 5 records of test source 'made up' are broken"):
         sync.make(broken, batch_size=8)(net(float), None)
+
+
+@pytest.mark.parametrize("size, kinds", [(1, set()), (3, {"easy", "hard", "super"})])
+def test_kinds_without_two_records_are_left_out_and_named(caplog, size, kinds):
+    out = sync.make(data(size), batch_size=8)(net(float), None)
+    assert {name.split("/")[0] for name in out} - {"test"} == kinds
+    assert out["test/records"] == size
+    left = [line for line in caplog.messages if "synchronization left out" in line]
+    assert len(left) == 3 - len(kinds) and ("easy negatives need two records" in str(left)) == (
+        size < 2
+    )
 
 
 def test_a_net_of_one_sense_is_left_out(caplog):

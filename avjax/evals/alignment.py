@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+from avjax.types import NotApplicable
+
 
 def make(power: float = 2.0, spread: float = 2.0):
     """A score: for each pair of modalities `alignment`, for each modality `uniformity`.
@@ -15,10 +17,13 @@ def make(power: float = 2.0, spread: float = 2.0):
     a sphere are at sqrt(2).  Uniformity is the log of the mean of exp(-spread * |x - y|^2) over
     pairs of different records; lower is more even, 0 is a single point.  Paper: both powers 2.
     """
+    for name, value in (("power", power), ("spread", spread)):
+        if not value > 0:
+            raise ValueError(f"{name}={value!r}: it must be above 0, e.g. 2.0")
 
     def score(train, test):
         if len(test.label) < 2:
-            raise ValueError(f"uniformity of {len(test.label)} test records: two are needed")
+            raise NotApplicable(f"needs two test records, and there are {len(test.label)}")
         z = {name: m["embedding"] for name, m in test.modalities.items()}
         names, out = list(z), {}
         for i, one in enumerate(names):

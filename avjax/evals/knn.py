@@ -4,25 +4,39 @@ Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discriminat
 CVPR 2018, section 3.4.  https://arxiv.org/abs/1805.01978
 """
 
+import logging
+
 import numpy as np
+
+from avjax.types import NotApplicable
 
 
 def make(k: int, temperature: float = 0.07):
     """A score: top-1 and top-5 in percent, for each modality and, of two or more, for "both".
 
     A neighbor votes for its class with weight exp(cosine / temperature).  The paper takes
-    k = 200 on ImageNet; 20 suits a few thousand records.
+    k = 200 on ImageNet; 20 suits a few thousand records.  Of fewer than k labeled train records
+    all vote.
     """
+    if not (isinstance(k, int) and k > 0):
+        raise ValueError(f"k={k!r} neighbors: use 1 or more, e.g. 20")
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature!r}: it must be above 0, e.g. 0.07")
 
     def score(train, test):
-        check(train, test, k)
+        near = neighbors(train, test, k)
         there, here = train.label >= 0, test.label >= 0
         classes = 1 + max(train.label.max(), test.label.max())
         space, query = spaces(train), spaces(test)
         out = {}
         for name in query:
             votes = vote(
-                query[name][here], space[name][there], train.label[there], classes, k, temperature
+                query[name][here],
+                space[name][there],
+                train.label[there],
+                classes,
+                near,
+                temperature,
             )
             top = accuracy(votes, test.label[here])
             out |= {f"{name}/{metric}": value for metric, value in top.items()}
@@ -31,15 +45,25 @@ def make(k: int, temperature: float = 0.07):
     return score
 
 
-def check(train, test, k: int) -> None:
-    """Raises where there is nothing to vote with, or on."""
+def neighbors(train, test, k: int) -> int:
+    """How many vote: k, or all labeled train records where they are fewer.
+
+    Raises NotApplicable where a vote says nothing, ValueError where the suite has no train.
+    """
     if train is None:
-        raise ValueError("knn votes with train records: give the suite train=")
-    labeled = int((train.label >= 0).sum())
-    if labeled == 0 or not (test.label >= 0).any():
-        raise ValueError("knn needs labels in train and test, and one of them has none")
-    if k > labeled:
-        raise ValueError(f"k={k} neighbors of {labeled} labeled train records: take a smaller k")
+        raise ValueError("the votes are of train records: give the suite train=")
+    labeled = train.label[train.label >= 0]
+    if (classes := len(np.unique(labeled))) < 2:
+        raise NotApplicable(f"needs two classes in train, which has {classes}")
+    if not (test.label >= 0).any():
+        raise NotApplicable("needs labels in test, which has none")
+    if k > len(labeled):
+        logging.getLogger(__name__).warning(
+            "kNN with k=%d is more than the %d labeled train records: all of them vote",
+            k,
+            len(labeled),
+        )
+    return min(k, len(labeled))
 
 
 def spaces(features) -> dict[str, np.ndarray]:

@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 
+from avjax.types import NotApplicable
+
 
 def make(
     strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
@@ -21,6 +23,12 @@ def make(
     train as for the whole of it, on which the chosen one is fitted again, for at most `steps`
     steps of L-BFGS.
     """
+    if not strengths or min(strengths) <= 0:
+        raise ValueError(f"strengths={strengths!r}: use one or more, each above 0, e.g. (1e-3,)")
+    if not 0 < validation < 1:
+        raise ValueError(f"validation={validation!r}: use a share between 0 and 1, e.g. 0.2")
+    if steps < 1:
+        raise ValueError(f"steps={steps!r} of L-BFGS: use 1 or more, e.g. 1000")
 
     def score(train, test):
         check(train, test)
@@ -42,14 +50,14 @@ def make(
 
 
 def check(train, test) -> None:
-    """Raises where there is nothing to learn from, or to test on."""
+    """Raises NotApplicable where there is nothing to learn from, or to test on."""
     if train is None:
         raise ValueError("a linear probe learns from train records: give the suite train=")
     classes = len(np.unique(train.label[train.label >= 0]))
     if classes < 2:
-        raise ValueError(f"a linear probe needs two classes in train, which has {classes}")
+        raise NotApplicable(f"needs two classes in train, which has {classes}")
     if not (test.label >= 0).any():
-        raise ValueError("a linear probe needs labels in test, which has none")
+        raise NotApplicable("needs labels in test, which has none")
 
 
 def spaces(train, test, rows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -85,7 +93,7 @@ def part(label, group, validation: float, seed: int) -> np.ndarray:
             want -= gain
             held[members[i]] = True
     if not held.any() or len(np.unique(label[~held])) < 2:
-        raise ValueError(
+        raise NotApplicable(
             f"{len(label)} labeled train records in {len(groups)} groups leave no validation part "
             f"of {validation:.0%}: give more records, or a single strength"
         )

@@ -1,6 +1,10 @@
 """Cross-modal retrieval: does a video find its own sound among all test records, and back?"""
 
+import logging
+
 import numpy as np
+
+from avjax.types import NotApplicable
 
 # Cosines of equal rows differ by float32 rounding, according to where in a block they fall.
 TIE = 1e-6
@@ -12,17 +16,28 @@ def make(at: tuple[int, ...] = (1, 5, 10)):
     For each query the keys are the other modality of every test record, ordered by cosine of
     embeddings; right is the record itself.  Ties count at what they are worth in a random order,
     so a net that maps everything to one point scores `chance`, not 100.  `class_p1` is how often
-    the nearest key is of the query's class, the record itself included.
+    the nearest key is of the query's class, the record itself included.  Recall at k among k
+    records or fewer is 100 for any net, and is left out.
     """
+    if not all(isinstance(k, int) and k > 0 for k in at):
+        raise ValueError(f"at={at!r}: use whole numbers of 1 or more, e.g. (1, 5, 10)")
 
     def score(train, test):
-        if len(test.label) < 2:
-            raise ValueError(f"retrieval among {len(test.label)} test records: two are needed")
+        size = len(test.label)
+        if size < 2:
+            raise NotApplicable(f"needs two test records, and there are {size}")
+        fit = tuple(k for k in at if k < size)
+        if spare := [f"R@{k}" for k in at if k >= size]:
+            logging.getLogger(__name__).warning(
+                "retrieval: %s left out, which any net has 100 %% of among %d test records",
+                ", ".join(spare),
+                size,
+            )
         out = {}
         for query, q in test.modalities.items():
             for key, k in test.modalities.items():
                 if query != key:
-                    found = retrieve(q["embedding"], k["embedding"], test.label, at)
+                    found = retrieve(q["embedding"], k["embedding"], test.label, fit)
                     out |= {f"{query[0]}2{key[0]}/{name}": v for name, v in found.items()}
         return out
 

@@ -10,17 +10,15 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import cv2
 import jax
 import numpy as np
 
 from avjax.data import pipeline
-from avjax.data.video import applied
-from avjax.types import Evaluator, TrainState
+from avjax.data.source import NoRecords
+from avjax.evals.thumbnails import picture, stack
+from avjax.types import Evaluator, NotApplicable, TrainState
 
 log = logging.getLogger(__name__)
-
-SIZE = 64  # Height and width of a picture in the gallery.
 
 
 class Features(NamedTuple):
@@ -36,7 +34,8 @@ class Features(NamedTuple):
 
 
 # (train or None, test) -> {"v2a/r1": 12.5}.  A suite first calls its scores, before it
-# reads a file, with `modalities` empty: a score then checks labels and returns {}.
+# reads a file, with `modalities` empty: a score then checks labels and returns {}.  It raises
+# types.NotApplicable where the records do not allow it, ValueError where the config does not.
 Score = Callable[[Features | None, Features], dict[str, float]]
 
 
@@ -49,7 +48,8 @@ def make(
 ) -> Evaluator:
     """An evaluator of `test`, with `train` for the scores that learn from labels.
 
-    A data set is dict(source=, view=, transforms=, [workers=, max_broken=]).  Beside scalars
+    A data set is dict(source=, view=, transforms=, [workers=, max_broken=]).  A score that the
+    records do not allow is left out, and the log says why in one line.  Beside scalars
     named "<score>/<metric>", an evaluation returns the arrays a report is drawn from:
 
         test/<modality>/embedding  float32 [N, D]       gallery/row    int32 [M], rows of the source
@@ -59,10 +59,17 @@ def make(
         test/path                  bytes [N], as os.fsencode makes them
         test/swapped               bool [N], if known: has the sound of another record
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} of a suite: use 1 or more, e.g. 64")
+    if thumbnails < 0:
+        raise ValueError(f"thumbnails={thumbnails} of a suite: use 0 for none, or more")
     for part, data in (("train", train), ("test", test)):
         if data is not None and len(data["source"]) == 0:
-            raise ValueError(f"{part} source {data['source'].name!r} of a suite has no records")
-    scores = usable(scores, train and known(train["source"]), known(test["source"]))
+            raise NoRecords(f"{part} source {data['source'].name!r} of a suite has no records")
+    where = test["source"].name
+    looked = train and known(train["source"]), known(test["source"])
+    first = {name: scored(where, name, score, *looked) for name, score in scores.items()}
+    usable = {name: score for name, score in scores.items() if first[name] is not None}
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
         parts, out = {}, {}
@@ -72,30 +79,29 @@ def make(
             wanted = thumbnails if part == "test" else 0
             parts[part], gallery = look(embed, ts, data, batch_size, wanted, part)
             out |= counts(part, data, len(parts[part].label))
-        for name, score in scores.items():
-            found = score(parts.get("train"), parts["test"])
+        if not len(parts["test"].label):
+            log.warning("evaluation of %s left out: no record could be used", where)
+            return out
+        for name, score in usable.items():
+            found = scored(where, name, score, parts.get("train"), parts["test"]) or {}
             out.update({f"{name}/{metric}": value for metric, value in found.items()})
         return out | arrays(parts["test"]) | gallery
 
     return evaluate
 
 
-def usable(scores: dict[str, Score], train: Features | None, test: Features) -> dict[str, Score]:
-    """The scores that these records allow.
+def scored(where: str, name: str, score: Score, train, test) -> dict[str, float] | None:
+    """What a score makes of records; None, and a line in the log, where they do not allow it.
 
-    Without any label, those that want labels are named and left out; else a score that the
-    records do not fit is an error.
+    where: name of the test source.  A ValueError of the score names the score.
     """
-    kept = {}
-    for name, score in scores.items():
-        try:
-            score(train, test)
-            kept[name] = score
-        except ValueError as error:
-            if (test.label >= 0).any():
-                raise ValueError(f"score {name!r} of a suite: {error}") from error
-            log.warning("score %r left out: %s", name, error)
-    return kept
+    try:
+        return score(train, test)
+    except NotApplicable as error:
+        log.warning("evaluation of %s: %s left out: %s", where, name, error)
+        return None
+    except ValueError as error:
+        raise ValueError(f"score {name!r} of a suite: {error}") from error
 
 
 def counts(part: str, data: dict, read: int) -> dict[str, int]:
@@ -165,10 +171,8 @@ def add(out: dict, sums: dict, clips: np.ndarray) -> None:
 def mean(sums: dict, clips: np.ndarray, source, part: str) -> Features:
     """The mean over clips of each record that has any; of embeddings, at unit length."""
     kept = np.flatnonzero(clips)
-    if len(kept) == 0:
-        raise ValueError(f"no record of {part} source {source.name!r} could be read")
     modalities = {}
-    for (name, kind), value in sums.items():
+    for (name, kind), value in sums.items() if len(kept) else ():
         value = value[kept] / clips[kept, None].astype(np.float32)
         # A comparison with NaN is false, so a broken net would win every ranking.
         if not np.isfinite(value).all():
@@ -197,48 +201,3 @@ def arrays(test: Features) -> dict[str, np.ndarray]:
     if test.swapped is not None:
         out["test/swapped"] = test.swapped
     return out | ({"test/classes": np.array(test.classes)} if test.classes else {})
-
-
-def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
-    """Adds to `into` (middle frame, sound) of the first good clip of each chosen record."""
-    if "video" not in batch or "audio" not in batch:
-        return
-    for i, row in enumerate(np.asarray(batch["index"]).tolist()):
-        if batch["mask"][i] and row in chosen and row not in into:
-            video = np.asarray(batch["video"][i])
-            video = video[len(video) // 2 :][:1]
-            if "augment" in batch:  # The net's own crop of it is made on the device.
-                drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
-                video = applied(SIZE)(drawn, None)["video"]
-            frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-            into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
-
-
-def stack(pictures: dict) -> dict[str, np.ndarray]:
-    """The gallery's arrays, in the order of the source; none when there are no pictures."""
-    if not pictures:
-        return {}
-    rows = sorted(pictures)
-    return {
-        "gallery/row": np.array(rows, np.int32),
-        "gallery/frame": np.stack([pictures[row][0] for row in rows]),
-        "gallery/sound": np.stack([pictures[row][1] for row in rows]),
-    }
-
-
-def spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
-    """A picture [64, 64] uint8 of int16 `wave` [N]: mel bands from low (bottom) to high, 80 dB."""
-    window = 1024
-    wave = np.pad(wave.astype(np.float32) / 32768, window // 2)
-    start = np.linspace(0, len(wave) - window, SIZE).astype(int)
-    frames = wave[start[:, None] + np.arange(window)] * np.hanning(window).astype(np.float32)
-    power = np.abs(np.fft.rfft(frames)) ** 2
-    # Means over bands by differences of the running sum: narrow low bands never come out empty.
-    mel = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), SIZE + 1)
-    edge = 700 * (10 ** (mel / 2595) - 1) / (rate / 2) * power.shape[1]
-    running = np.pad(np.cumsum(power, axis=1), ((0, 0), (1, 0)))
-    at = np.stack([np.interp(edge, np.arange(running.shape[1]), row) for row in running])
-    band = np.diff(at) / np.diff(edge)
-    loud = 10 * np.log10(np.maximum(band, 1e-10))
-    level = np.clip((loud - loud.max() + 80) / 80, 0, 1) * (band.max() > 1e-10)
-    return np.round(255 * level.T[::-1]).astype(np.uint8)

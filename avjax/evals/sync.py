@@ -14,7 +14,7 @@ import numpy as np
 from avjax.data import pipeline
 from avjax.data.source import Source
 from avjax.evals.suite import counts
-from avjax.types import Evaluator, TrainState
+from avjax.types import Evaluator, NotApplicable, TrainState
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,16 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
 
     A net that does not both see and hear, as in the first stage of a chain, is not judged.
     The score of a pair is the distance of its embeddings, near is high; for nets that judge
-    pairs themselves, and whose embed gives "match" [B], it is that number.
+    pairs themselves, and whose embed gives "match" [B], it is that number.  A kind of which fewer
+    than two records have a pair is left out.
     """
+    if batch_size // jax.process_count() < 2 * data["view"].count:
+        raise ValueError(
+            f"batch_size={batch_size}: easy negatives need two records in each batch: use "
+            f"{2 * data['view'].count * jax.process_count()} or more"
+        )
+    if seed < 0:
+        raise ValueError(f"seed={seed}: use 0 or more")
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
         found, read = {}, set()
@@ -54,7 +62,12 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
             read |= set(owned["index"][owned["mask"]].tolist())
         out = counts("test", data, len(read))
         for kind, told in found.items():
-            scores = rated(*(np.concatenate(part) for part in zip(*told)), kind)
+            try:
+                scores = rated(*(np.concatenate(part) for part in zip(*told)), kind)
+            except NotApplicable as error:
+                where = data["source"].name
+                log.warning("evaluation of %s: synchronization left out: %s", where, error)
+                continue
             out |= {f"{kind}/{name}": value for name, value in scores.items()}
         return out
 
@@ -64,8 +77,6 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
 def batches(data, batch_size, seed):
     """The clips of all records in a random order: where classes are sorted, neighbors are alike."""
     source, hosts = data["source"], jax.process_count()
-    if batch_size // hosts < 2 * data["view"].count:
-        raise ValueError(f"batch_size={batch_size}: easy negatives want two records in each batch")
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
     reading = {name: value for name, value in data.items() if name != "max_broken"}
 
@@ -114,13 +125,15 @@ def judged(out: dict):
 def rated(index, own, other, kind) -> dict[str, float]:
     """{"accuracy", "auroc"} of scores own [N] of matching pairs and other [N] of the rest.
 
-    index [N]: rows of records in random order; the even ones are one half, the odd the other.
+    index [N]: rows of records in random order; of those that are there the 1st, 3rd, ... are one
+    half, the others the other.
     """
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
         raise ValueError(f"scores of {kind} pairs are not finite")
-    odd = index % 2 == 1
-    if not 0 < odd.sum() < len(odd):
-        raise ValueError(f"{len(odd)} clips for {kind} negatives: use two records or more")
+    records, place = np.unique(index, return_inverse=True)
+    if len(records) < 2:
+        raise NotApplicable(f"{kind} negatives need two records, and have {len(records)}")
+    odd = place % 2 == 1
     right = []
     for half in (odd, ~odd):
         least = threshold(own[~half], other[~half])

@@ -1,0 +1,53 @@
+"""The pictures of a gallery: of a clip the middle frame, and its sound as a spectrogram."""
+
+import cv2
+import numpy as np
+
+from avjax.data.video import applied
+
+SIZE = 64  # Height and width of a picture.
+
+
+def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
+    """Adds to `into` (middle frame, sound) of the first good clip of each chosen record."""
+    if "video" not in batch or "audio" not in batch:
+        return
+    for i, row in enumerate(np.asarray(batch["index"]).tolist()):
+        if batch["mask"][i] and row in chosen and row not in into:
+            video = np.asarray(batch["video"][i])
+            video = video[len(video) // 2 :][:1]
+            if "augment" in batch:  # The net's own crop of it is made on the device.
+                drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
+                video = applied(SIZE)(drawn, None)["video"]
+            frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
+
+
+def stack(pictures: dict) -> dict[str, np.ndarray]:
+    """The gallery's arrays, in the order of the source; none when there are no pictures."""
+    if not pictures:
+        return {}
+    rows = sorted(pictures)
+    return {
+        "gallery/row": np.array(rows, np.int32),
+        "gallery/frame": np.stack([pictures[row][0] for row in rows]),
+        "gallery/sound": np.stack([pictures[row][1] for row in rows]),
+    }
+
+
+def spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
+    """A picture [64, 64] uint8 of int16 `wave` [N]: mel bands from low (bottom) to high, 80 dB."""
+    window = 1024
+    wave = np.pad(wave.astype(np.float32) / 32768, window // 2)
+    start = np.linspace(0, len(wave) - window, SIZE).astype(int)
+    frames = wave[start[:, None] + np.arange(window)] * np.hanning(window).astype(np.float32)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    # Means over bands by differences of the running sum: narrow low bands never come out empty.
+    mel = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), SIZE + 1)
+    edge = 700 * (10 ** (mel / 2595) - 1) / (rate / 2) * power.shape[1]
+    running = np.pad(np.cumsum(power, axis=1), ((0, 0), (1, 0)))
+    at = np.stack([np.interp(edge, np.arange(running.shape[1]), row) for row in running])
+    band = np.diff(at) / np.diff(edge)
+    loud = 10 * np.log10(np.maximum(band, 1e-10))
+    level = np.clip((loud - loud.max() + 80) / 80, 0, 1) * (band.max() > 1e-10)
+    return np.round(255 * level.T[::-1]).astype(np.uint8)
