@@ -2,9 +2,12 @@
 
 python -m avjax.main --config configs/avid_folder.py --config.data.root=DIR
 
-DIR holds mp4, mkv, webm, avi or mov files; the names of its sub-folders are taken for classes.
+DIR holds videos, or is what avjax.prepare wrote; the names of its sub-folders are the classes.
 `--config.data.splits=FILE` is a CSV with the columns `path` and `split` (or split1, split2, ... and
-`--config.data.fold=2`); without it every file's name decides, by its hash.
+`--config.data.fold=2`); without it every file's name decides, by its hash.  Then
+`--config.data.holdout=0.2` is the share for testing, and `--config.data.group=REGEX` keeps files
+together in whose names it finds the same text.  Of a published data set:
+`--config.data.source=ucf101 --config.data.lists=LISTS`; see avjax/data/dataset.py.
 
 Small nets and pictures for a CPU; `--config configs/avid_folder.py:large` has those of the paper.
 """
@@ -55,6 +58,7 @@ def get_config(size="small"):
             hop=s["hop"],
         )
     )
-    c.optimizer = parts.adamw_cosine(2e-3, 100, c.get_ref("steps"), weight_decay=1e-3)
+    steps = c.get_ref("steps")
+    c.optimizer = parts.adamw_cosine(2e-3, steps // 14, steps, weight_decay=1e-3)
     c.evals = dict(folder=parts.suite(**clips))
     return c

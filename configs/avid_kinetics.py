@@ -2,9 +2,12 @@
 
 python -m avjax.main --config configs/avid_kinetics.py --config.data.root=DIR --workdir runs/avid
 
-DIR holds one folder a class, with the videos in it; `--config.data.splits=FILE` is a CSV of the
-columns `path` and `split`.  The paper: 232,067 videos, 30 epochs of 10 clips a video on 32 GPUs;
-after fine-tuning UCF101 86.9 and HMDB51 59.9 (32 frames).  Not yet run here.
+DIR holds one folder a class, with the videos in it, or is what avjax.prepare wrote;
+`--config.data.splits=FILE` is a CSV of the columns `path` and `split`.  Of a published data set:
+`--config.data.source=kinetics` (audioset, vggsound, ...; see avjax/data/dataset.py).
+
+The paper: 232,067 videos, 30 epochs of 10 clips a video on 32 GPUs; after fine-tuning UCF101 86.9
+and HMDB51 59.9 (32 frames).  Not yet run here.
 """
 
 import ml_collections

@@ -15,6 +15,7 @@ from ml_collections import config_dict
 from configs import avid_kinetics, parts
 
 TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
+STEPS = 45_300  # 20 epochs of 10 clips of 232,067 videos.
 SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
 
 
@@ -24,16 +25,23 @@ def get_config(start="paper"):
 
 def paper():
     c = avid_kinetics.get_config()
+    whole = c.steps  # 30 epochs.
+    return chained(c, (c.get_ref("steps") * STEPS + whole - 1) // whole)
+
+
+def chained(c, steps, **more):
+    """AVID as in `c`, and after it `steps` of CMA, with `more` of its own."""
     c.sharding = SHARDING
-    c.stages = dict(avid={}, cma=dict(after=dict(avid=TAKEN), **recipe(c)))
+    stage = recipe(c.method.model, steps) | more
+    c.stages = dict(avid={}, cma=dict(after=dict(avid=TAKEN), **stage))
     return c
 
 
-def recipe(c) -> dict:
+def recipe(model, steps) -> dict:
     """What the paper's CMA has in place of its AVID; a new Adam, at the same rate."""
-    method = agreeing(c.method.model, near=32, draws=1024, within=64, temperature=0.07)
-    # 20 epochs of 10 clips of 232,067 videos; sets anew every 5 epochs.
-    return dict(method=method, steps=45_300, refresh_every=11_325)
+    method = agreeing(model, near=32, draws=1024, within=64, temperature=0.07)
+    # New positive sets four times: every 5 of the 20 epochs.
+    return dict(method=method, steps=steps, refresh_every=(steps + 3) // 4)
 
 
 def agreeing(model, **sizes) -> dict:
@@ -49,9 +57,9 @@ def agreeing(model, **sizes) -> dict:
 
 def ported():
     c = avid_kinetics.get_config()
-    c.sharding = SHARDING
-    for key, value in recipe(c).items():
-        c[key] = value
+    c.sharding, c.steps = SHARDING, STEPS
+    cma = recipe(c.method.model, c.get_ref("steps"))
+    c.method, c.refresh_every = cma["method"], cma["refresh_every"]
     c.init_from = dict(
         folder=config_dict.placeholder(str),
         # Z is the one that was measured.

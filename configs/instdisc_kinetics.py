@@ -20,7 +20,7 @@ def get_config():
     # Paper: one picture in five is gray, too, which is left out.
     c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
     c.method = discriminating(c.method.model, head=(128,), draws=4096, temperature=0.07)
-    c.optimizer = sgd(fallen(0.03, c.steps))
+    c.optimizer = sgd(fallen(0.03, c.get_ref("steps")))
     c.evals.kinetics.test.view.seconds = 0.0
     c.evals.kinetics.train = parts.judging_clips(train, **clip, count=1)
     c.evals.kinetics.scores = dict(knn=dict(fn="avjax.evals.knn", k=200))

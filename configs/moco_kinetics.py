@@ -29,7 +29,7 @@ def v1():
     c.method = contrasted(
         c.method.model, head=(128,), length=65_536, temperature=0.07, momentum=0.999
     )
-    c.optimizer = sgd(fallen(0.03, c.steps))
+    c.optimizer = sgd(fallen(0.03, c.get_ref("steps")))
     return c
 
 
@@ -39,7 +39,7 @@ def v2():
     c.method = contrasted(
         c.method.model, head=(512, 128), length=65_536, temperature=0.2, momentum=0.999
     )
-    c.optimizer = sgd(parts.cosine(0.03, 0, c.steps))
+    c.optimizer = sgd(parts.cosine(0.03, 0, c.get_ref("steps")))
     return c
 
 

@@ -27,22 +27,29 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
-def videos() -> dict:
-    """Where one's own videos are; source: avjax.data.shards where they have been prepared."""
-    return dict(
-        source="avjax.data.folder",
-        root=config_dict.placeholder(str),
-        splits=config_dict.placeholder(str),
-        fold=1,
-        quarantine=config_dict.placeholder(str),
-    )
+# Of config.data: which data set it is, and what the known ones can be asked for; what is left
+# None is for the data set to say.
+OPTIONS = dict(
+    root=str, train_split=str, test_split=str, lists=str, annotations=str, splits=str, fold=int,
+    holdout=float, group=str, trimmed=bool, quarantine=str,
+)  # fmt: skip
+
+
+def videos(source="folder") -> dict:
+    """Which data set, and where it is: see avjax.data.dataset, which takes a prepared one too."""
+    options = {key: config_dict.placeholder(kind) for key, kind in OPTIONS.items()}
+    return dict(source=source, **options)
 
 
 def own(data) -> tuple[dict, dict]:
-    """One's own videos for training and for test, as the keys of `data` say, those of `videos`."""
-    keys = ("root", "splits", "fold", "quarantine")
-    source = dict(fn=data.get_ref("source"), **{key: data.get_ref(key) for key in keys})
-    return dict(source, split="train"), dict(source, split="test")
+    """The data set for training and for test, as the keys of `data` say, those of `videos`."""
+    return serving(data, "train"), serving(data, "test")
+
+
+def serving(data, role) -> dict:
+    """The split of the data set that serves a role: "train", "test", or "probe" for classifiers."""
+    options = {key: data.get_ref(key) for key in ("source", *OPTIONS)}
+    return dict(fn="avjax.data.dataset", role=role, **options)
 
 
 def decoded_once(source: dict, fps, rate) -> dict:

@@ -31,7 +31,8 @@ def get_config():
             hop=480,
         )
     )
-    c.optimizer = parts.adamw_cosine(2e-3, 20, c.get_ref("steps"), weight_decay=1e-4)
+    steps = c.get_ref("steps")
+    c.optimizer = parts.adamw_cosine(2e-3, steps // 15, steps, weight_decay=1e-4)
     c.evals = dict(
         world=parts.suite(
             train=parts.on_host(parts.judging_clips(train, **clip, count=1), size=48),

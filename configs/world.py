@@ -42,7 +42,7 @@ TOWERS = towers(hop=160)
 def get_config(method="cross-avid"):
     chosen = parts.one_of(METHODS, method)
     c = base(batch=BATCHES.get(method, BATCH))
-    for path, value in chosen(c.steps, TOWERS).items():
+    for path, value in chosen(c.get_ref("steps"), TOWERS).items():
         override(c, path, value)
     return c
 
@@ -127,7 +127,7 @@ def agreeing(steps, towers):
     AVID then fills the memories.  These lie closer together within a modality than across, so
     at first the terms within push hard: at a higher rate sounds and pictures lose each other.
     """
-    first, second = steps // 2, steps // 6
+    first, second = steps // 2, (steps + 3) // 6
     third = steps - first - second
     cma = dict(
         fn="avjax.methods.cma", model=towers, agreement="consensus", near=8,
@@ -186,7 +186,7 @@ def avts(*curriculum):
 def sscl(steps, towers):
     methods = sscl_kinetics.steps_of(towers, draws=128, structure=1.0, share=None)
     stages = sscl_kinetics.chain(1, methods)
-    each = steps // len(stages)
+    each = (steps + len(stages) - 1) // len(stages)
     own = dict(steps=each, optimizer=rising_and_falling(each))
     return {"stages": {name: stage | own for name, stage in stages.items()}}
 
@@ -197,7 +197,7 @@ def xdc(variant):
             fn="avjax.methods.xdc", model=headless(towers), targets=xdc_kinetics.VARIANTS[variant],
             clusters=24, balance=1.0,
         )  # fmt: skip
-        return {"method": method, "refresh_every": steps // 4}
+        return {"method": method, "refresh_every": (steps + 3) // 4}
 
     return at
 

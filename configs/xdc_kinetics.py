@@ -3,8 +3,7 @@ https://arxiv.org/abs/1911.12667.
 
 python -m avjax.main --config configs/xdc_kinetics.py --config.data.root=DIR --workdir runs/xdc
 
-DIR holds one folder a class, with the videos in it; `--config.data.splits=FILE` is a CSV of the
-columns `path` and `split`.  `configs/xdc_kinetics.py:mdc`, `:sdc` and `:cdc` are its other
+DIR as in configs/avid_kinetics.py.  `configs/xdc_kinetics.py:mdc`, `:sdc` and `:cdc` are its other
 variants; `--config.method.clusters=128` is another number of clusters.
 
 The paper, after fine-tuning on UCF101 and HMDB51: with 8 frames, from Kinetics, SDC 61.8 and 31.4,
@@ -30,8 +29,8 @@ def get_config(variant="xdc"):
     c.seed, c.batch_size = 0, 256
     # Paper: batch, length, momentum and schedule are not told.  Here are 5 iterations, of some
     # 20 clips a video, and in each the rate begins anew and falls twice.
-    c.refresh_every = each = 18_000
-    c.steps = 5 * each
+    c.steps = 90_000
+    c.refresh_every = each = (c.get_ref("steps") + 4) // 5
     c.log_every, c.save_every, c.keep, c.calibration = 20, 1000, 3, 256
     c.sharding = ((".*", ()),)
 

@@ -7,6 +7,10 @@ testing; the last have no segments and no labels.
 
 from avjax.data import listing
 
+WHERE = (
+    "ActivityNet's list, activity_net.v1-3.min.json: http://activity-net.org/download.html; root "
+    "holds whole videos, v_ID.mp4, in any folders"
+)
 SPLITS = ("train", "val", "test")
 CALLED = {"training": "train", "validation": "val", "testing": "test"}
 

@@ -11,6 +11,11 @@ import re
 
 from avjax.data import listing
 
+WHERE = (
+    "AudioSet's lists (class_labels_indices.csv, unbalanced_train_segments.csv, ...): "
+    "https://research.google.com/audioset/download.html; root holds the segments, ID_START.mp4 or "
+    "the like, or with trimmed=False whole videos, ID.mp4, in any folders"
+)
 SPLITS = ("balanced_train", "unbalanced_train", "eval")
 # YTID, start_seconds, end_seconds, "labels".
 LINE = re.compile(r'([^,"]++), *+([^,"]++), *+([^,"]++), *+"([^"]++)"')

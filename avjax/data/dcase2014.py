@@ -10,6 +10,11 @@ import re
 
 from avjax.data import listing
 
+WHERE = (
+    "scenes_stereo.zip and scenes_stereo_testset.zip: "
+    "http://dcase.community/challenge2013/task-acoustic-scene-classification; root holds the "
+    "unpacked folders scenes_stereo and scenes_stereo_testset"
+)
 FOLDERS = {"train": "scenes_stereo", "test": "scenes_stereo_testset"}
 SPLITS = tuple(FOLDERS)
 CLASSES = (

@@ -9,6 +9,10 @@ import re
 
 from avjax.data import listing
 
+WHERE = (
+    "ESC-50: https://github.com/karolpiczak/ESC-50; root is the unpacked folder, with audio/*.wav "
+    "and meta/esc50.csv"
+)
 SPLITS = ("train", "test")
 FOLDS = ("1", "2", "3", "4", "5")
 

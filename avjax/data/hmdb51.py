@@ -10,6 +10,11 @@ import re
 
 from avjax.data import listing
 
+WHERE = (
+    "HMDB51's clips, hmdb51_org.rar, and lists, test_train_splits.rar: "
+    "https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/; unpack the "
+    "archive of each class as well: root holds CLASS/*.avi"
+)
 SPLITS = ("train", "test")
 MARKS = {"1": "train", "2": "test", "0": None}
 

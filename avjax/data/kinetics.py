@@ -9,6 +9,11 @@ import os
 
 from avjax.data import listing
 
+WHERE = (
+    "Kinetics' lists and copies of its clips: https://github.com/cvdfoundation/kinetics-dataset; "
+    "root holds train/CLASS/*.mp4 and val/CLASS/*.mp4, or ID_START_END.mp4 in any folders, with "
+    "annotations=FILE.csv"
+)
 SPLITS = ("train", "val", "test")
 CALLED = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 

@@ -16,6 +16,11 @@ from avjax.data.clips import cut, silence, within
 from avjax.data.progress import progress
 from avjax.data.source import NoRecords, Source
 
+WHERE = (
+    'tensorflow_datasets prepares it with download_and_prepare(file_format="array_record"), see '
+    "https://www.tensorflow.org/datasets/catalog/ucf101; root is the folder of the version, which "
+    "holds dataset_info.json"
+)
 EDGE = 1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
 
 
@@ -53,7 +58,8 @@ def _shards(tree, told, split):
             'random access: prepare it with download_and_prepare(file_format="array_record")'
         )
     parts = {part["name"]: part for part in told["splits"]}
-    listing.one_of("split", split, parts)
+    if split not in parts:
+        raise NoRecords(f"unknown split {split!r}: use one of {tuple(parts)}")
     lengths = [int(length) for length in parts[split].get("shardLengths", ())]
     ending = f"array_record-{{0:05d}}-of-{len(lengths):05d}"
     names = [f"{told['name']}-{split}.{ending.format(i)}" for i in range(len(lengths))]

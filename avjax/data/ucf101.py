@@ -14,6 +14,10 @@ import re
 from avjax.data import decode, listing
 from avjax.data.progress import progress
 
+WHERE = (
+    "UCF101.rar and the lists, UCF101TrainTestSplits-RecognitionTask.zip: "
+    "https://www.crcv.ucf.edu/data/UCF101.php; root holds CLASS/v_CLASS_g01_c01.avi, ..."
+)
 SPLITS = ("train", "test")
 # "Archery/v_Archery_g08_c01.avi 3"; those of the test lists do without the number.
 LINE = re.compile(r"([^/]+)/((v_[^/]+_g\d+)_c\d+)\.\w+(?: +\d+)?")

@@ -6,6 +6,10 @@ a clip.  No two copies have the same clips: results should say how many were fou
 
 from avjax.data import listing
 
+WHERE = (
+    "VGGSound's list, vggsound.csv: https://www.robots.ox.ac.uk/~vgg/data/vggsound/; root holds "
+    "the clips, ID_START.mp4 such as ID_000030.mp4, in any folders"
+)
 SPLITS = ("train", "test")
 SECONDS = 10
 
