@@ -3,6 +3,7 @@
     python -m avjax.prepare IN OUT                  a folder of videos; its sub-folders are classes
     python -m avjax.prepare list.csv OUT            a CSV of `path` and `split`, paths beside it
     python -m avjax.prepare IN OUT --dataset ucf101 --set lists=DIR --set fold=1
+    python -m avjax.prepare IN OUT --for_config configs/avts_kinetics.py       as this config asks
     python -m avjax.prepare IN OUT --check          examines the files, and writes the report only
 
 OUT becomes a TensorFlow Datasets data set of ArrayRecord shards (JPEG frames, 16-bit sound, their
@@ -58,6 +59,12 @@ def parser():
         choices=("both", "video", "audio"),
         help="what a file must have not to be quarantined (both)",
     )
+    p.add_argument(
+        "--for_config",
+        metavar="FILE",
+        help="takes short_side, fps, rate and channels from what this config asks for, e.g. "
+        "configs/avts_kinetics.py; those given beside it count",
+    )
     p.add_argument("--workers", type=int, help="processes (one a core)")
     p.add_argument("--deadline", type=float, default=60.0, help="seconds for ten of a video (60)")
     p.add_argument("--beam_runner", help="run on Apache Beam: DirectRunner, DataflowRunner, ...")
@@ -68,9 +75,22 @@ def parser():
 def main(argv=None):
     args = parser().parse_args(argv)
     try:
+        args = suited(args, argv)
         sys.exit(run(args))
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise SystemExit(f"avjax: {error}") from error
+
+
+def suited(args, argv):
+    """The arguments; what --for_config asks for takes the place of those that are not given."""
+    if not args.for_config:
+        return args
+    from avjax import needs
+
+    settings, p = needs.of(args.for_config), parser()
+    print(f"{args.for_config} asks for {needs.flags(settings)}", flush=True)
+    p.set_defaults(**settings)
+    return p.parse_args(argv)
 
 
 def run(args):

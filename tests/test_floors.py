@@ -26,7 +26,7 @@ FLOORS = [
     {"methods", "evals", "survey", "state"},
     {"train", "report"},
     {"stages"},
-    {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed"},
+    {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed", "needs"},
 ]
 SIDEWAYS = {"nets", "data", "ported", "evals", "report", "main"}
 

@@ -5,7 +5,7 @@ http://activity-net.org.  10,024 videos are for training, 4,926 for validation a
 testing; the last have no segments and no labels.
 """
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "ActivityNet's list, activity_net.v1-3.min.json: http://activity-net.org/download.html; root "
@@ -15,6 +15,7 @@ SPLITS = ("train", "val", "test")
 CALLED = {"training": "train", "validation": "val", "testing": "test"}
 
 
+@origin.of(WHERE)
 def make(root, split, annotations, quarantine=None):
     """Returns the Source of the segments of `split`; a group is a video.
 

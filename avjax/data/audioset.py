@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "AudioSet's lists (class_labels_indices.csv, unbalanced_train_segments.csv, ...): "
@@ -21,6 +21,7 @@ SPLITS = ("balanced_train", "unbalanced_train", "eval")
 LINE = re.compile(r'([^,"]++), *+([^,"]++), *+([^,"]++), *+"([^"]++)"')
 
 
+@origin.of(WHERE)
 def make(root, split, lists, trimmed=True, quarantine=None):
     """Returns the Source of the segments of `split`: `labels` of each, and `label` the first.
 

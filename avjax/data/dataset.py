@@ -63,7 +63,7 @@ def make(
     maker, splits = named(source)
     check(source, maker, options)
     wanted = (chosen,) if chosen else _of(role, splits, source)
-    return _first(role, wanted, lambda split: call(maker, root, split, options))
+    return _first(role, wanted, lambda split: maker(root, split, **options))
 
 
 def _prepared(root, told, role, chosen, options):
@@ -155,15 +155,6 @@ def check(name: str, maker, options: dict, flag=KEY):
                     f"{name} requires {option}{what and f', {what}'}: add {flag(option)}=..."
                     f"{where and f'. {where}'}"
                 )
-
-
-def call(maker, root: str, split: str, options: dict) -> Source:
-    """maker(root, split, **options); where files are missing, says where they come from."""
-    try:
-        return maker(root, split, **options)
-    except FileNotFoundError as error:
-        where = getattr(_module(maker), "WHERE", "")
-        raise FileNotFoundError(f"{error}. {where}" if where else str(error)) from error
 
 
 def described(maker, option: str) -> str:

@@ -8,7 +8,7 @@ sound and sight call its two sets DCASE2014.
 import os
 import re
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "scenes_stereo.zip and scenes_stereo_testset.zip: "
@@ -23,6 +23,7 @@ CLASSES = (
 )  # fmt: skip
 
 
+@origin.of(WHERE)
 def make(root, split, quarantine=None):
     """Returns the Source of `split`: the development set is "train", the evaluation set "test".
 

@@ -7,7 +7,7 @@ https://doi.org/10.1145/2733373.2806390.  ESC-10 is the 400 sounds of ten of its
 import os
 import re
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "ESC-50: https://github.com/karolpiczak/ESC-50; root is the unpacked folder, with audio/*.wav "
@@ -17,6 +17,7 @@ SPLITS = ("train", "test")
 FOLDS = ("1", "2", "3", "4", "5")
 
 
+@origin.of(WHERE)
 def make(root, split, fold=1, annotations=None, quarantine=None):
     """Returns the Source of the sounds of `split`; a group is what was cut from one recording.
 
@@ -29,6 +30,7 @@ def make(root, split, fold=1, annotations=None, quarantine=None):
     return _source("esc50", _rows(root, annotations), root, split, fold, quarantine)
 
 
+@origin.of(WHERE)
 def esc10(root, split, fold=1, annotations=None, quarantine=None):
     """Returns the Source of the sounds of ESC-10, its ten classes numbered anew; as `make`."""
     rows = [row for row in _rows(root, annotations) if row.get("esc10") == "True"]

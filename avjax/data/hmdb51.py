@@ -8,7 +8,7 @@ and 30 in test: 3,570 and 1,530.
 import os
 import re
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "HMDB51's clips, hmdb51_org.rar, and lists, test_train_splits.rar: "
@@ -19,6 +19,7 @@ SPLITS = ("train", "test")
 MARKS = {"1": "train", "2": "test", "0": None}
 
 
+@origin.of(WHERE)
 def make(root, split, lists, fold=1, quarantine=None):
     """Returns the Source of the clips of `split`; a group is what was cut from one film.
 

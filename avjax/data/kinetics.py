@@ -7,7 +7,7 @@ copies have the same clips: results should say how many were found.
 
 import os
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "Kinetics' lists and copies of its clips: https://github.com/cvdfoundation/kinetics-dataset; "
@@ -18,6 +18,7 @@ SPLITS = ("train", "val", "test")
 CALLED = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 
 
+@origin.of(WHERE)
 def make(root, split, annotations=None, quarantine=None):
     """Returns the Source of the clips of `split`; label -1 where the list withholds it.
 

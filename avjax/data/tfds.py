@@ -11,7 +11,7 @@ import os
 import cv2
 import numpy as np
 
-from avjax.data import decode, listing
+from avjax.data import decode, listing, origin
 from avjax.data.clips import cut, silence, within
 from avjax.data.progress import progress
 from avjax.data.source import NoRecords, Source
@@ -24,6 +24,7 @@ WHERE = (
 EDGE = 1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
 
 
+@origin.of(WHERE)
 def make(root, split, fps, video="video", label="label"):
     """Returns the Source of `split`; to know the labels, all of its files are read once.
 

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 
-from avjax.data import decode, listing
+from avjax.data import decode, listing, origin
 from avjax.data.progress import progress
 
 WHERE = (
@@ -23,6 +23,7 @@ SPLITS = ("train", "test")
 LINE = re.compile(r"([^/]+)/((v_[^/]+_g\d+)_c\d+)\.\w+(?: +\d+)?")
 
 
+@origin.of(WHERE)
 def make(root, split, lists, fold=1, quarantine=None):
     """Returns the Source of the clips of `split`; a group is what was cut from one video.
 

@@ -4,7 +4,7 @@ VGGSound: A Large-scale Audio-Visual Dataset, https://arxiv.org/abs/2004.14368; 
 a clip.  No two copies have the same clips: results should say how many were found.
 """
 
-from avjax.data import listing
+from avjax.data import listing, origin
 
 WHERE = (
     "VGGSound's list, vggsound.csv: https://www.robots.ox.ac.uk/~vgg/data/vggsound/; root holds "
@@ -14,6 +14,7 @@ SPLITS = ("train", "test")
 SECONDS = 10
 
 
+@origin.of(WHERE)
 def make(root, split, annotations, quarantine=None):
     """Returns the Source of the clips of `split`.
 

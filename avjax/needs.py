@@ -1,0 +1,67 @@
+"""What a config asks of prepared data: the settings of `python -m avjax.prepare` that suit it."""
+
+import importlib.util
+import os
+
+from avjax import plan
+from avjax.build import build, filled
+
+
+def of(name: str) -> dict[str, int | float]:
+    """Returns {"short_side": pixels, "fps": 1/s, "rate": Hz, "channels": 1 or 2}.
+
+    They are the least that serves every clip of training and evaluation, in all stages: of several
+    frame rates the highest where the others divide it.  0 is all that the files have.  A setting
+    that no clip needs, such as the rate without sound, is left out.
+
+    Args:
+      name: a config file, with what may follow a colon: "configs/avts_kinetics.py:mc2".
+
+    Raises:
+      ValueError: there is no such config, it fails, or it has no data.
+    """
+    config = loaded(name)
+    views = [build(filled(spec["view"], "")) for _, spec in plan.datasets(config)]
+    if not views:
+        raise ValueError(f"--for_config {name}: it has no data set, so nothing to prepare")
+    seen, heard = ([v for v in views if v.frames], [v for v in views if v.samples])
+    settings = {}
+    if seen:
+        sides = [view.short_side or 0 for view in seen]
+        settings["short_side"] = max(sides) if all(sides) else 0
+        settings["fps"] = common([float(view.fps) for view in seen])
+    if heard:
+        settings["rate"] = max(view.rate for view in heard)
+        settings["channels"] = max(view.channels for view in heard)
+    return settings
+
+
+def common(rates: list[float]) -> float:
+    """The highest rate where each other one is it divided by a whole number, else 0."""
+    highest = max(rates)
+    ratios = [highest / rate for rate in rates]
+    return highest if all(abs(ratio - round(ratio)) < 1e-6 for ratio in ratios) else 0.0
+
+
+def loaded(name: str) -> dict:
+    """The config that a file makes, as a plain dict, its references resolved."""
+    file, *argument = name.rsplit(".py:", 1)
+    file += ".py" * bool(argument)
+    if not os.path.isfile(file):
+        raise ValueError(f"--for_config {name}: no file {file}")
+    spec = importlib.util.spec_from_file_location("prepared_for", file)
+    if spec is None:
+        raise ValueError(f"--for_config {name}: {file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*argument)
+    except Exception as error:  # Whatever a config does wrong, it is named.
+        said = " ".join(str(error).split())
+        raise ValueError(f"--for_config {name}: {type(error).__name__}: {said}") from error
+    return config.to_dict()
+
+
+def flags(settings: dict) -> str:
+    """The settings as they are written on the command line."""
+    return " ".join(f"--{name} {value:g}" for name, value in settings.items())
