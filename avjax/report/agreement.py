@@ -1,4 +1,4 @@
-"""Where picture and sound agree: pairs of records on a plane, and clips whose own two do not fit.
+"""Agreement of picture and sound: pairs of records on a plane, and the clips of lowest agreement.
 
 Reads the arrays of each suite of a run (see avjax.evals.suite), and writes the agreement of
 every clip into agreement.csv beside them.
@@ -15,9 +15,9 @@ import numpy as np
 from avjax import agreement
 from avjax.atomic import replacing
 from avjax.report import gallery, plane
-from avjax.report.style import heading, none, row
+from avjax.report.style import folded, heading, none, row
 
-SHOWN, LISTED = 16, 100  # Least agreeing clips: with pictures, and by name.
+SHOWN, LISTED = 16, 100  # Clips of lowest agreement: with pictures, and by name.
 
 
 def part(folder: Path) -> str:
@@ -27,19 +27,19 @@ def part(folder: Path) -> str:
     for path in files:
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+                arrays = gallery.with_names(dict(file))
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             sections.append(none(f"{path.name} cannot be read: {error}"))
             continue
         if why := unfit(arrays):
             sections.append(none(f"No agreement for {path.stem}: {why}."))
             continue
-        clips = none("The two modalities have spaces of their own: clips cannot be told by these.")
+        clips = none("Video and audio have embeddings of different widths: no agreement of clips.")
         video, audio = (arrays[f"test/{name}/embedding"] for name in ("video", "audio"))
         if video.shape == audio.shape:
             score = agreement.clips(video, audio)
             found = lines(arrays, score)
-            table += [[path.stem, *line] for line in found]
+            table += [[path.stem, *line] for _, line in found]
             clips = least(arrays, score, found)
         sections.append(f"<h3>{escape(path.stem)}</h3>{plane.part(arrays)}{clips}")
     if table:
@@ -53,21 +53,24 @@ def unfit(arrays: dict) -> str:
     if missing:
         return f"it has no embeddings of {' and '.join(missing)}"
     few = len(arrays["test/index"]) < 3
-    return "it has less than three records" if few else ""
+    return "it has fewer than three records" if few else ""
 
 
-def lines(arrays: dict, score) -> list[list]:
-    """[row, path, class, agreement, swapped] of each clip, the least agreeing first."""
+def lines(arrays: dict, score) -> list[tuple[int, list]]:
+    """(i, [row, path, class, agreement, swapped]) of each clip i of N, the lowest first."""
     index, label = arrays["test/index"], arrays["test/label"]
     path, swapped = arrays.get("test/path"), arrays.get("test/swapped")
     return [
-        [
-            int(index[i]),
-            "" if path is None else os.fsdecode(path[i]),
-            gallery.named(label[i], arrays),
-            f"{score[i]:.3f}",
-            "" if swapped is None else int(swapped[i]),
-        ]
+        (
+            i,
+            [
+                int(index[i]),
+                "" if path is None else os.fsdecode(path[i]),
+                gallery.named(label[i], arrays),
+                f"{score[i]:.3f}",
+                "" if swapped is None else int(swapped[i]),
+            ],
+        )
         for i in np.argsort(score, kind="stable")
     ]
 
@@ -80,16 +83,18 @@ def save(path: Path, table: list[list]) -> None:
 
 
 def least(arrays: dict, score, found) -> str:
-    """The clips whose own picture and sound agree least: pictures of some, names of more."""
+    """The clips of lowest agreement: pictures of some, names of more."""
     swapped = arrays.get("test/swapped")
     note = (
-        "Dubbed or irrelevant sound? A clip's agreement is how much higher the cosine of its own "
-        "picture and sound is than those with the nearest twentieth of other clips' sounds and "
-        f"pictures; {score.mean():.2f} on average, and {np.mean(score < 0):.0%} are below 0. The "
-        "least first, of those with pictures; agreement.csv has all."
+        "A list of clips to look at, not of faults: some clip always agrees least. A clip's "
+        "agreement is the cosine of its own picture and sound, less the mean of those with the "
+        "nearest 5 % of other clips; below 0 means that some other clips fit better, which is "
+        f"normal where clips resemble each other (here {np.mean(score < 0):.0%} of them; mean "
+        f"{score.mean():.2f}). Sound that was dubbed or does not belong to the picture is found "
+        "at this end of the list. Lowest first, of those with pictures; agreement.csv has all."
     )
     if swapped is not None:
-        note += f" Truly swapped, and marked ✓: {int(swapped.sum())} of {len(swapped)} clips."
+        note += f" Known to be swapped, and marked ✓: {int(swapped.sum())} of {len(swapped)} clips."
     tiles = ""
     if "gallery/row" in arrays:
         shown, pictures = gallery.places(arrays)
@@ -99,10 +104,17 @@ def least(arrays: dict, score, found) -> str:
             if swapped is not None:
                 kind, mark = ("right", " ✓") if swapped[at] else ("wrong", " ✗")
             tiles += gallery.tile(arrays, at, pictures[i], None, kind, f"{score[at]:.2f}{mark}")
-    cells = [row(str(line[0]), [escape(str(cell)) for cell in line[1:]]) for line in found]
-    head = heading(["row", "path", "class", "agreement", "swapped"])
+    names = ["path", "agreement", "class", "row"] + ["swapped"] * (swapped is not None)
+    cells = []
+    for at, (number, path, kind, agreed, dubbed) in found[:LISTED]:
+        rest = [agreed, kind, number] + [dubbed] * (swapped is not None)
+        name = arrays["test/name"][at] if "test/name" in arrays else path
+        cells.append(row(name, [escape(str(c)) for c in rest]))
     return (
-        f"<h4>clips that agree least</h4><p class=note>{note}</p><div class=line>{tiles}</div>"
-        f"<details><summary>The least {min(LISTED, len(found))} by name</summary>"
-        f"<div class=wide><table>{head}{''.join(cells[:LISTED])}</table></div></details>"
+        f"<h4>Clips with the lowest agreement</h4><p class=note>{note}</p>"
+        f"<div class=line>{tiles}</div>"
+        + folded(
+            f"The lowest {len(cells)} by name",
+            f"<div class=wide><table>{heading(names)}{''.join(cells)}</table></div>",
+        )
     )

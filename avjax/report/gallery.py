@@ -5,6 +5,7 @@ pictures of M of them.  Matches are sought among those M, as only they can be sh
 """
 
 import base64
+import os
 import zipfile
 from html import escape
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from avjax.report.style import none
+
+MARKS = {"right": "✓", "same": "≈", "wrong": "✗"}
 TIE = 1e-6  # Cosines nearer than this are equal, as in avjax.evals.retrieval.
 
 
@@ -35,21 +39,25 @@ def part(folder: Path) -> str:
             with np.load(path, allow_pickle=False) as file:
                 html = section(dict(file))
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            html = f"<p class=none>{escape(path.name)} cannot be read: {escape(str(error))}</p>"
+            html = none(f"{path.name} cannot be read: {error}")
         sections.append(f"<h3>{escape(path.stem)}</h3>{html}")
     missing = "No gallery: the run has saved no evaluation arrays (evals/*.npz) yet."
-    return "".join(sections) or f"<p class=none>{missing}</p>"
+    return "".join(sections) or none(missing)
 
 
 def section(arrays: dict, count: int = 12, top: int = 5) -> str:
     """The gallery of one suite as HTML, or a sentence on why there is none."""
+    arrays = with_names(arrays)
     names = [n.split("/")[1] for n in arrays if n.startswith("test/") and n.endswith("/embedding")]
-    pairs = [(q, k) for q in names for k in names if q != k]
-    if "gallery/row" not in arrays or len(arrays["gallery/row"]) < 2 or not pairs:
-        return (
-            "<p class=none>No gallery: the evaluation saved no pictures or one modality only.</p>"
+    width = {name: arrays[f"test/{name}/embedding"].shape[1] for name in names}
+    pairs = [(q, k) for q in names for k in names if q != k and width[q] == width[k]]
+    if "gallery/row" not in arrays or not pairs:
+        return none(
+            "No gallery: the evaluation saved no pictures or only one modality."
         )
     shown, pictures = places(arrays)
+    if len(shown) < 2:
+        return none("No gallery: fewer than two test records have pictures and embeddings.")
     total = len(arrays["test/index"])
     parts = []
     for q, k in pairs:
@@ -58,11 +66,12 @@ def section(arrays: dict, count: int = 12, top: int = 5) -> str:
         lines = "".join(line(found[i], arrays, shown, pictures, q, k, total, top) for i in picked)
         right = sum(f.matches[0] == f.at for f in found)
         parts.append(
-            f"<h4>{escape(q)} finds {escape(k)}</h4><p class=note>Half of these {len(picked)} "
-            f"queries were picked where the nearest match is right, half where it is wrong, as far "
-            f"as there are any. In truth {right} of {len(found)} are right. Matches are sought "
-            f"among the {len(found)} records that have pictures, of {total}. Under a match: its "
-            f"place, ✓ if it is the query's own record and ✗ if not, its cosine.</p>{lines}"
+            f"<h4>{escape(q)} → {escape(k)}</h4><p class=note>Half of these {len(picked)} queries "
+            f"were picked where the nearest match is right, half where it is wrong, if there are "
+            f"so many; of all {len(found)}, {right} are right. Matches are searched among the "
+            f"{len(found)} records that have pictures, of {total}. Under a match: its rank, its "
+            f"cosine, and <b>✓</b> if it is the query's own record, <b>≈</b> if it is another of "
+            f"the same class, <b>✗</b> if neither.</p>{lines}"
         )
     return "".join(parts)
 
@@ -105,8 +114,10 @@ def pick(right: list[bool], count: int) -> list[int]:
 
 def tile(arrays, at, picture, side, kind, text) -> str:
     """Frame and sound of test record `at` and its name; the modality `side`, if any, is larger."""
-    name = named(arrays["test/label"][at], arrays)
-    caption = f"row {arrays['test/index'][at]}" + (f", {name}" if name else "")
+    words = [arrays["test/name"][at] if "test/name" in arrays else ""]
+    words += [named(arrays["test/label"][at], arrays), f"row {arrays['test/index'][at]}"]
+    caption, *rest = filter(None, words)
+    aside = ", ".join(rest)
     size = {"video": "aside", "audio": "aside", side: "main"} if side else {}
     images = "".join(
         f'<img class="{size.get(modality, "half")}" alt="{modality}" src="{uri}">'
@@ -117,29 +128,50 @@ def tile(arrays, at, picture, side, kind, text) -> str:
     )
     return (
         f'<figure class="tile {kind}"><div>{images}</div>'
-        f"<figcaption><b>{text}</b> {escape(caption)}</figcaption></figure>"
+        f"<figcaption><b>{text}</b> {escape(caption)} <small>{escape(aside)}</small>"
+        "</figcaption></figure>"
     )
 
 
 def named(label: int, arrays: dict) -> str:
     """The name of a class, "" where there is none."""
     classes = arrays.get("test/classes", ())
-    return str(classes[label]) if 0 <= label < len(classes) else f"class {label}" * (label >= 0)
+    if 0 <= label < len(classes):
+        return str(classes[label])
+    return f"class {label}" if label >= 0 else ""
+
+
+def with_names(arrays: dict) -> dict:
+    """`arrays` with "test/name", the N paths below the folder that all have in common."""
+    paths = [os.fsdecode(path) for path in arrays.get("test/path", ())]
+    if not any(paths) or "test/name" in arrays:
+        return arrays
+    try:
+        above = os.path.commonpath({os.path.dirname(path) for path in paths})
+        names = [os.path.relpath(path, above) for path in paths]
+    except ValueError:  # Some paths are relative, or on another drive.
+        names = paths
+    return arrays | {"test/name": names}
 
 
 def line(found: Query, arrays, shown, pictures, query, key, total, top) -> str:
     """One query and its matches as a row of tiles."""
     tiles = tile(arrays, shown[found.at], pictures[found.at], query, "query", "query:")
     for match, rank, cosine in zip(found.matches, found.ranks, found.cosine):
-        right = match == found.at
         if rank > top:
             tiles += "<span class=gap>…</span>"
-        mark = "✓" if right else "✗"
-        text = f"{rank:.0f} {mark} {cosine:.2f}"
-        kind = "right" if right else "wrong"
+        kind = likeness(shown[found.at], shown[match], arrays["test/label"])
+        text = f"{rank:.0f} {MARKS[kind]} {cosine:.2f}"
         tiles += tile(arrays, shown[match], pictures[match], key, kind, text)
-    rank = f"rank of the right one among all {total}: {found.rank:g}"
+    rank = f"rank of its own {key} among all {total}: {found.rank:g}"
     return f"<div class=line>{tiles}<p class=rank>{rank}</p></div>"
+
+
+def likeness(one: int, other: int, label) -> str:
+    """ "right" for the record itself, "same" for another of its class, else "wrong"."""
+    if one == other:
+        return "right"
+    return "same" if label[one] == label[other] >= 0 else "wrong"
 
 
 def frame(picture: np.ndarray) -> str:

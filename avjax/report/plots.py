@@ -2,12 +2,14 @@
 
 import io
 import re
-from html import escape
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from avjax.report import metrics
+from avjax.report.style import tip
 
 INK = "#0a0b0c"  # Stands for the page's text color, which only the page knows.
 COLORS = ("#2f81f7", "#e8702a", "#2da44e", "#a371f7", "#12908e", "#d6409f", "#8d7b00", "#e5484d")
@@ -24,46 +26,61 @@ STYLE = {
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
 )
 
-CHANCE = {"r1": "chance", "class_p1": "class_chance"}  # Drawn into the panel of the first.
-FIXED = {"chance", "class_chance", "strength", "records", "dropped"}  # Neither good nor bad.
+FEWEST = 3  # Points of a curve: fewer are told by the table.
 
 Curve = tuple[np.ndarray, np.ndarray]  # (steps [N], values [N])
 
 
 def training(curves: dict[str, Curve]) -> str:
     """Panels as HTML: the losses in one, every other training metric in its own."""
+    curves = {n: percentages(n, c) for n, c in curves.items() if len(c[0]) >= FEWEST}
     losses = {n: c for n, c in curves.items() if n == "loss" or n.startswith("loss/")}
-    others = {n: c for n, c in curves.items() if n not in losses and n != "parameters"}
-    large = panel("loss", noisy(losses, width=6.4)) if losses else ""
-    small = "".join(panel(n, noisy({n: c}, width=3.4)) for n, c in others.items())
+    large = small = ""
+    if losses:
+        titles = {metrics.describe(n).title: c for n, c in losses.items()}
+        large = panel("loss", noisy(titles, width=6.4), metrics.describe("loss").meaning)
+    for name, curve in curves.items():
+        if name not in losses:
+            metric = metrics.describe(name)
+            caption = metric.title + (", %" if metric.scale else "")
+            small += panel(caption, noisy({name: curve}, 3.4, not metric.scale), metric.meaning)
     return f'<div class="panels large">{large}</div><div class=panels>{small}</div>'
 
 
-def evaluation(curves: dict[str, Curve]) -> str:
-    """Panels as HTML, one a score and metric, a line for each modality; "" without any curve.
+def evaluation(curves: dict[str, Curve], label=()) -> str:
+    """Panels as HTML, one a kind of metric, a line for each modality; "" without any curve.
 
-    Names are "eval/<suite>/<score>/<modality or direction>/<metric>"; less is fine.
+    label: [N], those of the suite's test records, for what chance gives.
     """
     panels = {}
     for name, curve in curves.items():
-        _, _, *middle, leaf = name.split("/")
-        if len(curve[0]) > 1 and leaf not in FIXED:
-            caption = " ".join([*middle[:1], leaf])
-            panels.setdefault(caption, {})["/".join(middle[1:]) or leaf] = name
+        metric = metrics.describe(name)
+        if len(curve[0]) >= FEWEST and not metric.counts:
+            kind, _, which = metric.title.partition(", ")
+            panels.setdefault(kind, {})[which or kind] = name
     parts = []
-    for caption, lines in panels.items():
-        path, leaf = next(iter(lines.values())).rsplit("/", 1)
-        chance = curves.get(f"{path}/{CHANCE.get(leaf)}")
-        parts.append(panel(caption, sparse({k: curves[name] for k, name in lines.items()}, chance)))
+    for kind, lines in panels.items():
+        names = list(lines.values())
+        metric = metrics.describe(names[0])
+        guess = {metrics.chance(name, curves, label) for name in names}
+        guess = guess.pop() if len(guess) == 1 else None
+        drawn = {which: percentages(n, curves[n]) for which, n in lines.items()}
+        drawing = sparse(drawn, guess and guess * (metric.scale or 1))
+        parts.append(panel(kind + (", %" if metric.scale else ""), drawing, metric.meaning))
     return f"<div class=panels>{''.join(parts)}</div>" if parts else ""
 
 
-def panel(caption: str, drawing: str) -> str:
-    return f"<figure class=panel><figcaption>{escape(caption)}</figcaption>{drawing}</figure>"
+def percentages(name: str, curve: Curve) -> Curve:
+    """A curve in percent where its metric is a share."""
+    return curve[0], curve[1] * (metrics.describe(name).scale or 1)
 
 
-def noisy(curves: dict[str, Curve], width: float) -> str:
-    """Training curves: every value faint, their running mean on top."""
+def panel(caption: str, drawing: str, meaning: str = "") -> str:
+    return f"<figure class=panel><figcaption>{tip(caption, meaning)}</figcaption>{drawing}</figure>"
+
+
+def noisy(curves: dict[str, Curve], width: float, log: bool = True) -> str:
+    """Training curves: every value faint, their running mean on top; log: where they need it."""
     with matplotlib.rc_context(STYLE):
         figure, axes = canvas(width)
         lines = []
@@ -71,7 +88,7 @@ def noisy(curves: dict[str, Curve], width: float) -> str:
             x, y = thin(x, y)
             axes.plot(x, y, color=color, alpha=0.3, linewidth=0.8)
             lines += axes.plot(x, smooth(y), color=color, linewidth=1.7)
-        if spread(curves):
+        if log and spread(curves):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
@@ -80,7 +97,7 @@ def noisy(curves: dict[str, Curve], width: float) -> str:
         return svg(figure)
 
 
-def sparse(curves: dict[str, Curve], chance: Curve | None = None, width: float = 3.4) -> str:
+def sparse(curves: dict[str, Curve], chance: float | None = None, width: float = 3.4) -> str:
     """Curves of few points, such as those of evaluations, beside what chance would give."""
     with matplotlib.rc_context(STYLE):
         figure, axes = canvas(width)
@@ -88,7 +105,7 @@ def sparse(curves: dict[str, Curve], chance: Curve | None = None, width: float =
         for color, (x, y) in zip(cycle(len(curves)), curves.values()):
             lines += axes.plot(x, y, color=color, linewidth=1.5, marker="o", markersize=3)
         if chance is not None:
-            lines += axes.plot(*chance, color=INK, linewidth=1, linestyle=":")
+            lines.append(axes.axhline(chance, color=INK, linewidth=1, linestyle=":"))
             names.append("chance")
         legend(axes, lines, names)
         return svg(figure)

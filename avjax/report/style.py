@@ -1,6 +1,9 @@
-"""What every page of avjax looks like: its head with the styles, and small pieces of HTML."""
+"""What every page of avjax looks like: its head with the styles, small pieces of HTML, its file."""
 
+import os
+import re
 from html import escape
+from pathlib import Path
 
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -9,9 +12,11 @@ HEAD = """<!doctype html>
  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>TITLE</title><style>
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #22252a;
-  --soft: #666d76; --line: #e3e5e8; --right: #1a9a4b; --wrong: #d4483f; --query: #2f81f7 }
+  --soft: #666d76; --line: #e3e5e8; --right: #1a9a4b; --wrong: #d4483f; --query: #2f81f7;
+  --same: #a87b00 }
 @media (prefers-color-scheme: dark) { :root { --page: #16181c; --card: #1e2126; --ink: #e4e6ea;
-  --soft: #9aa2ad; --line: #33373e; --right: #3cc774; --wrong: #f0716a; --query: #62a5ff } }
+  --soft: #9aa2ad; --line: #33373e; --right: #3cc774; --wrong: #f0716a; --query: #62a5ff;
+  --same: #e0b341 } }
 * { box-sizing: border-box }
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 76rem; background: var(--page);
   color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
@@ -26,7 +31,22 @@ th, td { text-align: left; padding: .28rem 1rem .28rem 0; border-bottom: 1px sol
   vertical-align: top; overflow-wrap: anywhere }
 .wide { overflow-x: auto } .wide td + td, .wide th + th { text-align: right; white-space: nowrap }
 .wide td:first-child { white-space: nowrap } th { color: var(--soft); font-weight: 500 }
-td small { color: var(--soft) }
+td small { color: var(--soft) } .wide th[colspan] { color: var(--ink); padding-top: 1rem }
+abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px; cursor: help }
+.lead { margin: .2rem 0 1rem } code { overflow-wrap: anywhere; font-size: .85em }
+.cards, .facts { display: grid; gap: .7rem; margin: .9rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)) }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: .7rem .8rem } .card p { margin: 0; font-size: .8rem; color: var(--soft) }
+.card p.value { font-size: 1.55rem; line-height: 1.4; color: var(--ink) }
+.bar { position: relative; height: 6px; margin: .3rem 0 .5rem; border-radius: 3px;
+  background: var(--line) } .bar i, .bar u { position: absolute; top: 0; height: 6px }
+.bar i { left: 0; border-radius: 3px; background: var(--query) }
+.bar u { width: 2px; background: var(--ink) }
+.facts { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 45%), 1fr)) }
+.facts div { overflow-wrap: anywhere } .facts .whole { grid-column: 1 / -1 }
+.facts dt { color: var(--soft); font-size: .8rem } .facts dd { margin: 0 }
+.findings li { margin: .35rem 0 } .findings { padding-left: 1.2rem; max-width: 60rem }
 .panels { display: grid; gap: .9rem; margin: .9rem 0;
   grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
 .panels.large { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)) }
@@ -43,7 +63,10 @@ svg * { stroke-linejoin: round } svg text { font-family: inherit }
 .tile.query { margin-right: 1rem } .tile.query div { border-color: var(--query) }
 .tile.right div { border-color: var(--right) } .tile.wrong div { border-color: var(--wrong) }
 .tile.right b { color: var(--right) } .tile.wrong b { color: var(--wrong) }
-.tile.query b { color: var(--query) }
+.tile.query b { color: var(--query) } .tile.same b { color: var(--same) }
+.tile.same div { border-color: var(--same); border-style: dashed }
+.tile.right div { border-style: double; border-width: 5px; padding: 1px }
+.tile small { color: var(--soft); display: block }
 .tile img { display: block; border-radius: 2px; min-width: 0 }
 .tile img.main { width: 62% } .tile img.aside { width: 38%; opacity: .75 }
 .tile img.half { width: 50% } .pair { display: flex; flex-wrap: wrap; gap: .2rem; width: 18rem }
@@ -51,10 +74,39 @@ svg * { stroke-linejoin: round } svg text { font-family: inherit }
 .tile figcaption { font-size: .74rem; line-height: 1.3; overflow-wrap: anywhere }
 .gap { align-self: center; color: var(--soft) }
 details { margin: 1rem 0 } summary { cursor: pointer; color: var(--soft) }
+@media (max-width: 40rem) {
+  body { padding: 1.2rem .9rem 3rem }
+  th, td { padding-right: .6rem } .wide td:first-child { white-space: normal }
+  .stack tr { display: flex; flex-wrap: wrap; gap: 0 .8rem; padding: .4rem 0;
+    border-bottom: 1px solid var(--line) }
+  .stack td { border: 0; padding: 0 } .stack td:last-child { flex-basis: 100% }
+  .stack td.bar-cell, .stack tr:has(th) { display: none } .tile { width: 7.4rem } }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
   overflow-x: auto; font-size: .8rem }
 </style></head><body>
 """
+
+
+def save(path: Path, title: str, parts: list[str]) -> Path:
+    """Writes a page of HTML `parts`; a reader never finds half of it.
+
+    Names of files that are not UTF-8 hold surrogates; their bytes are shown as \\xe9.
+    """
+    page = "\n".join([HEAD.replace("TITLE", escape(title)), *parts, "</body></html>\n"])
+    page = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", page)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    draft.write_text(page, encoding="utf-8", errors="backslashreplace")
+    draft.replace(path)
+    return path
+
+
+def tip(text: str, meaning: str) -> str:
+    """Text with an explanation that shows when it is pointed at."""
+    return f'<abbr title="{escape(meaning)}">{escape(text)}</abbr>' if meaning else escape(text)
+
+
+def folded(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def none(text: str) -> str:
@@ -65,11 +117,16 @@ def heading(names: list[str]) -> str:
     return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
 
 
-def row(name: str, cells: list[str]) -> str:
-    """A line of a table; `cells` are HTML."""
-    return f"<tr><td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+def row(name: str, cells: list[str], meaning: str = "") -> str:
+    """A line of a table; `cells` are HTML; the name may carry an explanation."""
+    return f"<tr><td>{tip(name, meaning)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def number(value: float) -> str:
     """Four significant digits, and thousands in full."""
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def percent(value: float) -> str:
+    """A percentage with one decimal, "12.5 %"."""
+    return f"{value:.1f}\N{NO-BREAK SPACE}%"

@@ -1,0 +1,72 @@
+"""The evaluations of a run: untrained, last and best value of every metric, beside chance."""
+
+from html import escape
+
+import numpy as np
+
+from avjax.report import metrics, plots
+from avjax.report.style import folded, heading, none, number, row
+
+LOWER = ("rank", "loss", "error")  # Words of unknown metrics that are better when lower.
+
+
+def part(evals: dict, labels: dict) -> str:
+    """For each suite its table and its curves, as HTML.
+
+    evals: {name: (steps, values)}.  labels: {suite: [N], of its test records}.
+    """
+    if not evals:
+        return none("No evaluation has been logged yet.")
+    suites = {}
+    for name, curve in evals.items():
+        suites.setdefault(name.split("/")[1], {})[name] = curve
+    return "".join(
+        f"<h3>{escape(suite)}</h3>{table(curves, labels.get(suite, ()))}"
+        f"{plots.evaluation(curves, labels.get(suite, ()))}"
+        f"{folded('All values by their names in metrics.csv', raw(curves))}"
+        for suite, curves in suites.items()
+    )
+
+
+def table(curves: dict, label=()) -> str:
+    """A line for each metric but counts: untrained (step 0), last, chance; best, if of three."""
+    end = max(int(x[-1]) for x, _ in curves.values())
+    many = any(len(x) >= plots.FEWEST for x, _ in curves.values())
+    order, lines = list(metrics.RESULTS), ""
+    found = {name: metrics.match(name) for name in curves}
+
+    def place(name):
+        pattern = found[name][0]
+        return order.index(pattern) if pattern in order else len(order)
+
+    for name in sorted(curves, key=place):
+        (x, y), metric = curves[name], found[name][1]
+        if metric.counts:
+            continue
+        untrained = metrics.shown(y[0], metric) if x[0] == 0 else "–"
+        late = "" if x[-1] == end else f" <small>step {x[-1]:,}</small>"
+        cells = [untrained, metrics.shown(y[-1], metric) + late]
+        cells += [best(name, x, y, metric)] * many
+        cells.append(metrics.shown(metrics.chance(name, curves, label), metric))
+        lines += row(metric.title, cells, metric.meaning)
+    started = any(x[0] == 0 for x, _ in curves.values())
+    note = "" if started else none("No evaluation at step 0: nothing to compare the net with.")
+    head = heading(["metric", "untrained", f"step {end:,}", *["best"] * many, "chance"])
+    return f"{note}<div class=wide><table>{head}{lines}</table></div>"
+
+
+def best(name: str, x, y, metric) -> str:
+    """The best value of a curve and its step; a dash for what never changes."""
+    good = y[np.isfinite(y)]
+    if len(good) < 2 or (good == good[0]).all():
+        return "–"
+    leaf = name.split("/")[-1]
+    lower = metric.better < 0 or (metric.better == 0 and any(word in leaf for word in LOWER))
+    at = np.nanargmin(y) if lower else np.nanargmax(y)
+    return f"{metrics.shown(y[at], metric)} <small>step {x[at]:,}</small>"
+
+
+def raw(curves: dict) -> str:
+    """Every name with its first and last value, as logged."""
+    lines = "".join(row(name, [number(y[0]), number(y[-1])]) for name, (_, y) in curves.items())
+    return f"<div class=wide><table>{heading(['name', 'first', 'last'])}{lines}</table></div>"
