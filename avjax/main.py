@@ -42,7 +42,7 @@ def main(argv):
             print(f"{folder}:\n{plan.describe(config, batch)}\n")
         return
     del batches
-    stages.run(chain, report=html.write, learn=FLAGS.mode == "train")
+    stages.run(chain, report=html.renew, learn=FLAGS.mode == "train")
     if len(chain) > 1 and jax.process_index() == 0:
         report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")

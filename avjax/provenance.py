@@ -14,6 +14,8 @@ from pathlib import Path
 
 import jax
 
+from avjax.atomic import write_atomic
+
 
 def record(workdir, source, params, step: int) -> Callable[[int], None]:
     """Adds a session to run.json, which has one for each start of the run.
@@ -49,9 +51,7 @@ def record(workdir, source, params, step: int) -> Callable[[int], None]:
         if jax.process_index():
             return
         now = session | {"last_step": step, "seconds": round(time.monotonic() - began, 1)}
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        draft.write_text(json.dumps(known | {"sessions": [*before, now]}, indent=1))
-        draft.replace(path)
+        write_atomic(path, json.dumps(known | {"sessions": [*before, now]}, indent=1))
 
     note(step)
     return note

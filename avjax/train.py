@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 
-from avjax import checkpoint, logs, sharding, state, survey, workdirs
+from avjax import checkpoint, logs, provenance, sharding, state, survey, workdirs
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import NoRecords, found
@@ -19,7 +19,8 @@ from avjax.types import Method, TrainState
 def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
     """Trains as `config` says, or goes on where the newest checkpoint in `workdir` ends.
 
-    config: a plain dict, as in `configs/`.  report: called with the workdir at the end.
+    config: a plain dict, as in `configs/`.  report: called with the workdir after each evaluation
+    and at the end.
     train: False evaluates the newest checkpoint and trains no further.
     """
     workdir = workdirs.claim(workdir, config)
@@ -34,17 +35,23 @@ def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
         if not train and int(ts.step) == 0:
             raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
         log, embed = logs.metrics(workdir, int(ts.step)), make_embed(method, mesh)
+        note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
 
         def judge(ts, step, always):
-            for name, (every, evaluator) in evals.items():
-                due = always or (every and step % every == 0)
-                if due and not (train and log.has(step, f"eval/{name}/")):
-                    log.write(step, judged(workdir, name, evaluator(embed, ts)))
+            due = [n for n, (every, _) in evals.items() if always or every and step % every == 0]
+            due = [n for n in due if not (train and log.has(step, f"eval/{n}/"))]
+            for name in due:
+                log.write(step, judged(workdir, name, evals[name][1](embed, ts)))
+            if due:
+                note(step)
+            if due and report and jax.process_index() == 0 and step < config["steps"]:
+                report(workdir)
 
         if train:
             ts = loop(config, method, data, mesh, ts, places, checkpoints, log, judge)
             checkpoints.wait_until_finished()
         judge(ts, int(ts.step), always=True)
+        note(int(ts.step))
     if report and jax.process_index() == 0:
         report(workdir)
     return ts

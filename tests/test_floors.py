@@ -16,6 +16,7 @@ FLOORS = [
         "checkpoint",
         "logs",
         "workdirs",
+        "provenance",
         "masks",
         "ported",
         "agreement",

@@ -3,7 +3,6 @@
 from html import escape
 from pathlib import Path
 
-from avjax.atomic import write_atomic
 from avjax.report import html, style
 
 
@@ -21,14 +20,12 @@ def write(workdir, names) -> Path:
     links = [f'<a href="{escape(name)}/report.html">{escape(name)}</a>' for name in names]
     head = "<tr><th></th>" + "".join(f"<th>{link}</th>" for link in links) + "</tr>"
     page = [
-        style.HEAD.replace("TITLE", escape(title)), f"<h1>{escape(title)}</h1>",
+        f"<h1>{escape(title)}</h1>",
         style.none("Each stage begins with what the earlier ones have learned. Of evaluations, the "
                    "value before its first step, and its last."),
-        f"<div class=wide><table>{head}{''.join(lines)}</table></div></body></html>\n",
+        f"<div class=wide><table>{head}{''.join(lines)}</table></div>",
     ]  # fmt: skip
-    path = workdir / "report.html"
-    write_atomic(path, "\n".join(page))
-    return path
+    return style.save(workdir / "report.html", title, page)
 
 
 def ends(curve, steps=False) -> str:

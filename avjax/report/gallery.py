@@ -52,9 +52,7 @@ def section(arrays: dict, count: int = 12, top: int = 5) -> str:
     width = {name: arrays[f"test/{name}/embedding"].shape[1] for name in names}
     pairs = [(q, k) for q in names for k in names if q != k and width[q] == width[k]]
     if "gallery/row" not in arrays or not pairs:
-        return none(
-            "No gallery: the evaluation saved no pictures or only one modality."
-        )
+        return none("No gallery: the evaluation saved no pictures or only one modality.")
     shown, pictures = places(arrays)
     if len(shown) < 2:
         return none("No gallery: fewer than two test records have pictures and embeddings.")

@@ -78,6 +78,7 @@ def lead(config: dict, run: dict, training: dict) -> str:
         parts.append(f"on {data['records']:,} records{classes} of {escape(str(data['name']))}")
     parts.append(escape(progress(config, training)))
     seconds = sum(s.get("seconds", 0) for s in sessions)
+    seconds = max(seconds, training_seconds(config, training))  # A kill leaves the former short.
     if seconds:
         several = f" (in {len(sessions)} sessions)" if len(sessions) > 1 else ""
         parts.append(duration(seconds) + several)
@@ -88,6 +89,16 @@ def lead(config: dict, run: dict, training: dict) -> str:
         parts += [f"on {escape(str(now.get('device', '?')))}", escape(said)]
         parts.append(escape(str(sessions[0].get("started", ""))[:16].replace("T", " ")) + " UTC")
     return f"<p class=lead>{' · '.join(part for part in parts if part)}</p>"
+
+
+def training_seconds(config: dict, training: dict) -> float:
+    """The time spent in training alone, from the logged throughput; 0 if that is not known."""
+    batch = config.get("batch_size")
+    if "clips_per_second" not in training or not isinstance(batch, int):
+        return 0.0
+    x, speed = training["clips_per_second"]
+    good = np.isfinite(speed) & (speed > 0)
+    return float((np.diff(x, prepend=0)[good] * batch / speed[good]).sum())
 
 
 def duration(seconds: float) -> str:

@@ -1,9 +1,10 @@
 """What every page of avjax looks like: its head with the styles, small pieces of HTML, its file."""
 
-import os
 import re
 from html import escape
 from pathlib import Path
+
+from avjax.atomic import write_atomic
 
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -94,9 +95,7 @@ def save(path: Path, title: str, parts: list[str]) -> Path:
     """
     page = "\n".join([HEAD.replace("TITLE", escape(title)), *parts, "</body></html>\n"])
     page = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", page)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    draft.write_text(page, encoding="utf-8", errors="backslashreplace")
-    draft.replace(path)
+    write_atomic(path, page.encode("utf-8", "backslashreplace"))
     return path
 
 
