@@ -3,10 +3,10 @@
 from html import escape
 from pathlib import Path
 
-from avjax.atomic import write_atomic
 from avjax.data import doctor, preparing
 from avjax.data.source import found
-from avjax.report import html
+from avjax.report import style
+from avjax.report.headline import duration
 
 SHOWN = 12  # Pictures of a finding.
 LISTED = 200  # Files of a finding by name; doctor.csv has all.
@@ -14,26 +14,23 @@ LISTED = 200  # Files of a finding by name; doctor.csv has all.
 
 def write(folder, name, rows, sources, need) -> Path:
     """Writes doctor.html into `folder`; rows as avjax.data.preparing has them."""
-    title = f"{name}: its files, examined"
+    title = f"{name}: file check"
     counts = preparing.counts(rows)
     page = [
-        html.HEAD.replace("TITLE", escape(title)), f"<h1>{escape(title)}</h1>",
+        f"<h1>{escape(title)}</h1>",
         _facts(rows, sources, need), "<h2>Findings</h2>", _table(counts, len(rows), need),
         *(_finding(name, rows) for name in counts if name != "good"),
-        "</body></html>\n",
     ]  # fmt: skip
-    path = Path(folder, "doctor.html")
-    write_atomic(path, "\n".join(page))
-    return path
+    return style.save(Path(folder, "doctor.html"), title, page)
 
 
 def _facts(rows, sources, need):
     seconds = sum(preparing.seconds(row.get("info", {})) for row in rows)
     bad = sum(not doctor.usable(row["found"], need) for row in rows)
     lines = [
-        f"{len(rows):,} files, {seconds / 3600:,.1f} hours; {bad:,} are not used: see "
-        "quarantine.csv, which avjax.data's sources take as quarantine=. "
-        f"Needed: {' and '.join(need)}."
+        f"{len(rows):,} files, {duration(seconds)}; {bad:,} are not used. They are listed in "
+        "quarantine.csv; training directly from the files leaves them out with "
+        f"--config.data.quarantine=FILE. A usable file has {' and '.join(need)}."
     ]
     lines += [f"{split}: {found(source)}." for split, source in sources.items()]
     return "".join(f'<p class="note">{escape(line)}</p>' for line in lines)
@@ -48,14 +45,15 @@ def _table(counts, total, need):
             f'<svg width="160" height="10" role="img" aria-label="{count / total:.1%}">'
             f'<rect width="{1.6 * width:.1f}" height="10" rx="2" fill="var(--query)"/></svg>'
         )
-        used = "yes" if doctor.usable([name], need) else "no"
+        used = "used" if doctor.usable([name], need) else "not used"
         lines.append(
             f'<tr><td><a href="#{_anchor(name)}">{escape(name)}</a></td><td>{count:,}</td>'
-            f"<td>{count / total:.1%}</td><td>{bar}</td><td>{used}</td>"
+            f"<td>{style.percent(100 * count / total)}</td><td class=bar-cell>{bar}</td>"
+            f"<td>{used}</td>"
             f"<td>{escape(doctor.FINDINGS[name])}</td></tr>"
         )
-    head = "".join(f"<th>{h}</th>" for h in ("finding", "files", "share", "", "used", "meaning"))
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+    head = style.heading(["finding", "files", "share", "", "in training", "meaning"])
+    return f"<table class=stack>{head}{''.join(lines)}</table>"
 
 
 def _finding(name, rows):
@@ -77,8 +75,8 @@ def _finding(name, rows):
     return (
         f'<h2 id="{_anchor(name)}">{escape(name)}</h2>'
         f'<p class="note">{escape(doctor.FINDINGS[name])}: {len(mine):,} files</p>'
-        f'<div class="line">{pictures}</div>'
-        f"<details><summary>their names{more}</summary><table>{names}</table></details>"
+        + (f'<div class="line">{pictures}</div>' if pictures else "")
+        + style.folded(f"Names and reasons{more}", f"<table class=stack>{names}</table>")
     )
 
 

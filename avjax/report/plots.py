@@ -65,6 +65,8 @@ def evaluation(curves: dict[str, Curve], label=()) -> str:
         guess = {metrics.chance(name, curves, label) for name in names}
         guess = guess.pop() if len(guess) == 1 else None
         drawn = {which: percentages(n, curves[n]) for which, n in lines.items()}
+        if all((y == y[0]).all() for _, y in drawn.values()):
+            continue  # What never changes is told by the table.
         drawing = sparse(drawn, guess and guess * (metric.scale or 1))
         parts.append(panel(kind + (", %" if metric.scale else ""), drawing, metric.meaning))
     return f"<div class=panels>{''.join(parts)}</div>" if parts else ""

@@ -33,7 +33,7 @@ th, td { text-align: left; padding: .28rem 1rem .28rem 0; border-bottom: 1px sol
 .wide { overflow-x: auto } .wide td + td, .wide th + th { text-align: right; white-space: nowrap }
 .wide td:first-child { white-space: nowrap } th { color: var(--soft); font-weight: 500 }
 td small { color: var(--soft) } .wide th[colspan] { color: var(--ink); padding-top: 1rem }
-abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px; cursor: help }
+a { color: var(--query) } abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px; cursor: help }
 .lead { margin: .2rem 0 1rem } code { overflow-wrap: anywhere; font-size: .85em }
 .cards, .facts { display: grid; gap: .7rem; margin: .9rem 0;
   grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)) }
