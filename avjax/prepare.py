@@ -8,17 +8,18 @@
 
 OUT becomes a TensorFlow Datasets data set of ArrayRecord shards (JPEG frames, 16-bit sound, their
 times), with doctor.html, doctor.csv and quarantine.csv.  Train on it with
-`avjax.data.shards`; any TFDS reader reads it too.  The same command again goes on where a stopped
-one ended.  Large sets run on Apache Beam: --beam_runner DataflowRunner --beam_options "...".
+`avjax.data.shards`; any TFDS reader reads it too.  The same command resumes where a stopped one
+ended, and examines again the files that have changed since.  Clips may have any sampling rate, any
+frame rate with --fps 0, else --fps or that divided by 2, 3, ..., and pictures up to --short_side:
+256 suits all recipes.  Large sets run on Apache Beam: --beam_runner DataflowRunner
+--beam_options "...".
 """
 
 import argparse
 import functools
-import importlib.util
-import inspect
+import math
 import os
-import pkgutil
-import re
+import shlex
 import sys
 
 
@@ -47,8 +48,8 @@ def parser():
         default=128,
         help="pixels of the shorter side of the frames; 0 as in the files (128)",
     )
-    p.add_argument("--fps", type=float, default=16.0, help="frames kept a second; 0 for all (16)")
-    p.add_argument("--rate", type=int, default=24_000, help="Hz of the sound (24000)")
+    p.add_argument("--fps", type=float, default=0.0, help="frames kept per second; 0 for all (0)")
+    p.add_argument("--rate", type=int, default=48_000, help="Hz of the sound (48000)")
     p.add_argument("--channels", type=int, default=1, choices=(1, 2), help="2 keeps stereo (1)")
     p.add_argument("--quality", type=int, default=90, help="of the JPEGs; 0 for PNG, lossless (90)")
     p.add_argument("--piece", type=float, default=10.0, help="seconds of an example (10)")
@@ -74,11 +75,15 @@ def parser():
 
 def main(argv=None):
     args = parser().parse_args(argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # Names of files may be any bytes.
     try:
         args = suited(args, argv)
         sys.exit(run(args))
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise SystemExit(f"avjax: {error}") from error
+    except KeyboardInterrupt:
+        print("avjax: interrupted; the same command resumes", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def suited(args, argv):
@@ -95,30 +100,41 @@ def suited(args, argv):
 
 def run(args):
     """Prepares as the arguments say; the program's exit status."""
+    from avjax.data import preparing
+
+    settings = settings_of(args)
+    check_input(args.source)
+    root, sources = sources_of(args)
+    with preparing.opened(args.out, args.source):
+        rows = write(args, settings, root, sources)
+    say(args, settings.need, rows, sources)
+    return 0
+
+
+def write(args, settings, root, sources):
+    """Writes all that OUT lacks; what is known of every file."""
     from avjax.data import preparing, shardwriter
     from avjax.report import doctor as page
 
-    settings, (root, sources) = settings_of(args), sources_of(args)
-    name = re.sub(r"\W+", "_", args.name or os.path.basename(root) or "avjax").strip("_").lower()
+    name = preparing.name_of(args.name or os.path.basename(root))
     classes = next(iter(sources.values())).classes
     shards = preparing.shards_of(args.out, name, root, sources)
     preparing.claim(args.out, settings, shards)
     kept = None if args.check else classes
-    write = functools.partial(shardwriter.write, shards, settings, kept)
+    one = functools.partial(shardwriter.write, shards, settings, kept)
     todo = [i for i, shard in enumerate(shards) if not shardwriter.finished(shard, kept)]
     if args.beam_runner:
         from avjax.data import beam
 
-        beam.run(write, todo, args.beam_runner, args.beam_options, args.deadline)
+        beam.run(one, todo, args.beam_runner, args.beam_options, args.deadline)
     else:
-        local(write, todo, shards, args)
+        local(one, todo, shards, args)
     rows = preparing.rows_of(shards)
     preparing.write_lists(args.out, rows, settings.need)
     if not args.check:
         preparing.finish(args.out, name, root, sources, settings, shards, rows)
     page.write(args.out, name, rows, sources, settings.need)
-    say(args.out, rows, sources)
-    return 0
+    return rows
 
 
 def settings_of(args):
@@ -127,13 +143,18 @@ def settings_of(args):
     wrong = [
         f"--{name} {getattr(args, name)}: use {what}"
         for name, right, what in (
-            ("short_side", args.short_side == 0 or args.short_side >= 16, "16 or more, or 0"),
-            ("fps", args.fps >= 0, "more than 0, or 0 for all"),
+            (
+                "short_side",
+                args.short_side == 0 or 16 <= args.short_side <= 4096,
+                "16 to 4096, or 0",
+            ),
+            ("fps", 0 <= args.fps <= 1000, "up to 1000, or 0 for all"),
             ("rate", 1000 <= args.rate <= 192_000, "1000 to 192000"),
             ("quality", 0 <= args.quality <= 100, "0 to 100"),
-            ("piece", args.piece >= 1, "1 or more"),
-            ("shortest", args.shortest >= 0, "0 or more"),
-            ("deadline", args.deadline > 0, "more than 0"),
+            ("piece", 1 <= args.piece <= 3600, "1 to 3600"),
+            ("shortest", 0 <= args.shortest < math.inf, "0 or more"),
+            ("deadline", 0 < args.deadline < math.inf, "more than 0"),
+            ("workers", args.workers is None or args.workers >= 1, "1 or more"),
         )
         if not right
     ]
@@ -145,38 +166,38 @@ def settings_of(args):
                     args.shortest)  # fmt: skip
 
 
+def check_input(source):
+    """Raises ValueError unless IN is a folder or may be a CSV file."""
+    from avjax.data import listing
+
+    if not os.path.exists(source):
+        raise ValueError(f"IN {source} does not exist: name a folder of media files, or a CSV file")
+    if os.path.isfile(source) and source.lower().endswith(listing.EITHER):
+        raise ValueError(
+            f"IN {source} is a media file: name the folder that holds it, or a CSV file"
+        )
+
+
 def sources_of(args):
     """(root, {split: Source}) of the data set that the arguments name."""
-    from avjax.data.source import NoRecords
+    from avjax.data import dataset_args, listing
 
-    make, known = named(args.dataset)
-    options = dict(pair.partition("=")[::2] for pair in args.set)
-    options = {k: int(v) if re.fullmatch(r"-?\d+", v) else v for k, v in options.items()}
-    root, sources = os.path.realpath(args.source), {}
+    make, splits = dataset_args.maker(args.dataset)
+    options = dataset_args.arguments(args.dataset, make, args.set)
+    root = os.path.realpath(args.source)
     if os.path.isfile(root):
         root, options["splits"] = os.path.dirname(root), root
+    elif args.dataset == "folder" and args.need == "audio":
+        options.setdefault("suffixes", listing.EITHER)
+    dataset_args.require(args.dataset, make, options)
     if "all" in (args.split or ()):
-        raise ValueError(f"--split all: TFDS keeps that name to itself; use some of {known}")
-    for split in args.split or known:
-        try:
-            sources[split] = make(root, split, **options)
-        except NoRecords:
-            if args.split or (split == known[-1] and not sources):
-                raise
-    if len({source.classes for source in sources.values()}) > 1:
-        raise ValueError(f"{args.dataset}: the splits {list(sources)} differ in their classes")
-    return root, sources
-
-
-def named(dataset):
-    """(maker, its splits): "ucf101" or "ucf101.ucf51" of avjax.data, or a dotted name of yours."""
-    file = dataset.partition(".")[0]
-    ours = importlib.util.find_spec(f"avjax.data.{file}") is not None
-    found = pkgutil.resolve_name(f"avjax.data.{dataset}" if ours else dataset)
-    module = found if inspect.ismodule(found) else inspect.getmodule(found)
-    if not hasattr(module, "SPLITS"):
-        raise ValueError(f"--dataset {dataset}: {module.__name__} has no SPLITS, so is no data set")
-    return getattr(found, "make", found), module.SPLITS
+        raise ValueError(f"--split all: TFDS keeps that name to itself; use some of {splits}")
+    try:
+        return root, dataset_args.sources(make, splits, root, args.split, options)
+    except FileNotFoundError as error:
+        if args.dataset == "folder" and listing.paths(listing.tree(root), listing.SOUND):
+            raise FileNotFoundError(f"{error}; it holds sounds: add --need audio") from error
+        raise
 
 
 def local(write, todo, shards, args):
@@ -186,6 +207,8 @@ def local(write, todo, shards, args):
     from avjax.data import workers
     from avjax.data.progress import progress
 
+    if not todo:
+        return
     count = args.workers or workers.cores()
     files = {i: len(shards[i].rows) for i in todo}
     with concurrent.futures.ThreadPoolExecutor(count) as threads:
@@ -202,16 +225,28 @@ def local(write, todo, shards, args):
                     job.cancel()
 
 
-def say(out, rows, sources):
-    """The outcome, in a few lines."""
-    from avjax.data import preparing
+def say(args, need, rows, sources):
+    """The outcome, in a few lines, and what to run next."""
+    from avjax.data import doctor, preparing
     from avjax.data.source import found
 
     for split, source in sources.items():
         print(f"{split}: {found(source)}")
     for name, count in preparing.counts(rows).items():
         print(f"{count:8d}  {name}")
-    print(f"{len(rows)} files: open {os.path.join(out, 'doctor.html')}")
+    left_out = sum(not doctor.usable(row["found"], need) for row in rows)
+    page = os.path.join(args.out, "doctor.html")
+    print(f"{len(rows)} files, {left_out} of them left out: open {page}")
+    if args.check:
+        table = shlex.quote(os.path.join(args.out, "quarantine.csv"))
+        print(f"next: train with --config.data.quarantine={table}, or prepare without --check")
+        return
+    size = sum(entry.stat().st_size for entry in os.scandir(args.out)) / 1e6
+    print(f"{args.out} takes {size:,.0f} MB; next:")
+    print(
+        "  python -m avjax.main --config configs/avid_folder.py --config.data.source="
+        f"avjax.data.shards --config.data.root={shlex.quote(args.out)}"
+    )
 
 
 if __name__ == "__main__":

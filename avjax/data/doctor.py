@@ -25,10 +25,11 @@ FINDINGS = {
     "rotated": "the file asks to be shown turned or mirrored; avjax does so",
     "lengths differ": "sound and picture differ by more than half a second in length",
     "duplicate": "the same packets as another file's",
+    "duplicate across splits": "the same packets as a file of another split, which is kept",
     "too short": "shorter than a clip",
     "unsupported": "no container or codec that is supported here",
 }
-UNUSABLE = {"unsupported", "corrupt", "truncated", "too short"}
+UNUSABLE = {"unsupported", "corrupt", "truncated", "too short", "duplicate across splits"}
 NEEDS = {"video": {"no video"}, "audio": {"no audio", "silent"}}
 # How files of known containers begin: (bytes to pass over, what stands there).
 MAGIC = (

@@ -54,7 +54,8 @@ def pieces(path, info, ends, cuts, settings, notes):
     """Yields {"video", "video_times", "audio", "audio_first"}, a piece at a time.
 
     ends: as ends_of has them.  What decoding tells of the file goes into `notes`: "found",
-    "peak" of the sound, "shape" of the pictures, "thumb".
+    "peak" of the sound, "shape" of the pictures, "thumb", "dropped", the number of frames that
+    settings.fps leaves out.
     """
     # Opened twice, since picture and sound are read side by side, each at its own place.
     with decode.open_media(path) as seen, decode.open_media(path) as heard:
@@ -85,7 +86,8 @@ def _grouped(shots, cuts, late):
 def _shots(media, low, high, settings, notes):
     """Yields (time, picture as JPEG or PNG) of a record."""
     shape = None
-    for time, frame in whole.pictures(media, low, high, settings.fps):
+    for time, frame, dropped in whole.pictures(media, low, high, settings.fps):
+        notes["dropped"] += dropped
         image = decode.pixels(media, [frame], settings.short_side)[0]
         if shape is None:
             shape = image.shape

@@ -1,17 +1,21 @@
 """A prepared data set as a whole: which records go to which shard, and what ends it."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 
-from avjax.data import doctor, shardwriter
+from avjax.data import doctor, folder_lock, shardwriter
 from avjax.data.shardwriter import Shard
 
-VERSION = 1  # Raise it with any change to what shards hold.
+VERSION = 2  # Raise it with any change to what shards hold.
 SUFFIX = "array_record"
 TEXT = dict(encoding="utf-8", errors="surrogateescape", newline="")  # Names may be any bytes.
+PART = re.compile(r".+\.([0-9a-f]{8}|\d+)\.part")
+UNLISTED = dict(thumb=None, state=None)  # What readers of a record have no use for.
 MOST = 64  # Records of a shard: what a stopped run does again, at most, for each worker.
 
 
@@ -32,15 +36,42 @@ def shards_of(out, name, root, sources):
     return tuple(shards)
 
 
+@contextlib.contextmanager
+def opened(out, source):
+    """Makes the folder `out` and holds its lock while the block runs.
+
+    source: IN, a folder or a file.
+
+    Raises:
+      ValueError: `out` cannot be used, or another process writes it.
+    """
+    real, root = os.path.realpath(out), os.path.realpath(source)
+    if os.path.exists(real) and not os.path.isdir(real):
+        raise ValueError(f"OUT {out} is a file: name a folder")
+    if os.path.isdir(root) and os.path.commonpath([real, root]) == root:
+        raise ValueError(f"OUT {out} lies in IN {source}: name a folder outside of it")
+    if real != real.encode("utf-8", "replace").decode():
+        raise ValueError(f"OUT {ascii(out)}: ArrayRecord files need a path in UTF-8; name another")
+    with contextlib.ExitStack() as stack:
+        try:
+            os.makedirs(real, exist_ok=True)
+            stack.enter_context(folder_lock.locked(out))
+        except OSError as error:
+            raise ValueError(f"OUT {out} cannot be written: {error.strerror}") from error
+        yield
+
+
 def claim(out, settings, shards):
-    """Notes what `out` is made of; raises if it was begun with something else."""
+    """Notes what `out` is made of; raises if it was begun with something else.
+
+    The caller holds the lock of `out`: half-written files are deleted, as nobody's.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for shard in shards:
         digest.update(repr((os.path.basename(shard.path), shard.rows)).encode("utf-8", "replace"))
     begun = dict(settings._asdict(), version=VERSION, files=digest.hexdigest())
     begun = json.loads(json.dumps(begun))
     path = os.path.join(out, "begun.json")
-    os.makedirs(out, exist_ok=True)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             old = json.load(file)
@@ -54,22 +85,39 @@ def claim(out, settings, shards):
     else:
         shardwriter.appear(path, json.dumps(begun, indent=2).encode())
     for name in os.listdir(out):  # What a killed run left half-written.
-        if name.endswith(".part"):
+        if PART.fullmatch(name):
             os.remove(os.path.join(out, name))
 
 
 def rows_of(shards):
-    """What is known of every record, in order; copies of an earlier file are marked."""
-    rows, seen = [], {}
+    """What is known of every record, in order; copies of other files are marked.
+
+    A copy of a file of an evaluation split is left out of all other splits: scores then hold,
+    and test sets stay those of the official lists.  The last such split, "test" of "val" and
+    "test", keeps its files.  Copies within a split, and among splits for training, remain.
+    """
+    rows, kept, first = [], {}, {}
     for shard in shards:
         with open(f"{shard.path}.jsonl", encoding="utf-8") as lines:
             rows += [json.loads(line) for line in lines]
-    for row in rows:
-        first = seen.setdefault(row.get("content"), row["path"])
-        if row.get("content") and first != row["path"]:
-            row["found"] = [name for name in row["found"] if name != "good"] + ["duplicate"]
-            row["reason"] = row["reason"] or f"the same packets as {first}"
+    rows_with_content = [row for row in rows if row.get("content")]
+    for row in reversed(rows_with_content):
+        if "train" not in row["split"]:
+            kept.setdefault(row["content"], row["split"])
+    files = {(row["content"], row["split"]): row["path"] for row in reversed(rows_with_content)}
+    for row in rows_with_content:
+        content, split = row["content"], kept.get(row["content"], row["split"])
+        copy = files[content, split] if split != row["split"] else None
+        if copy not in (None, row["path"]):  # Parts of one file are no copies.
+            _mark(row, "duplicate across splits", f"the same packets as {copy} of split {split}")
+        elif (earlier := first.setdefault(content, row["path"])) != row["path"]:
+            _mark(row, "duplicate", f"the same packets as {earlier}")
     return rows
+
+
+def _mark(row, finding, reason):
+    row["found"] = [name for name in row["found"] if name != "good"] + [finding]
+    row["reason"] = row["reason"] or reason
 
 
 def finish(out, name, root, sources, settings, shards, rows):
@@ -78,7 +126,8 @@ def finish(out, name, root, sources, settings, shards, rows):
     for split, source in sources.items():
         mine = [shard for shard in shards if shard.split == split]
         kept = [row for row in rows if row["split"] == split and row["pieces"]]
-        lines = "".join(json.dumps(dict(row, thumb=None), sort_keys=True) + "\n" for row in kept)
+        kept = [row for row in kept if doctor.usable(row["found"], settings.need)]
+        lines = "".join(json.dumps(row | UNLISTED, sort_keys=True) + "\n" for row in kept)
         shardwriter.appear(os.path.join(out, f"records-{split}.jsonl"), lines.encode())
         template = f"{name}-{split}.{SUFFIX}-{{:05d}}-of-{len(mine):05d}"
         splits[split] = dict(
@@ -159,3 +208,9 @@ def counts(rows):
     """{finding: how many files}, in the order of doctor.FINDINGS."""
     counted = Counter(name for row in rows for name in row["found"])
     return {name: counted[name] for name in doctor.FINDINGS if counted[name]}
+
+
+def name_of(text: str) -> str:
+    """A data set's name that TFDS takes: a letter, then letters, digits and "_", all lower case."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    return name if re.match("[a-z]", name) else f"avjax_{name}".strip("_")

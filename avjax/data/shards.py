@@ -4,20 +4,32 @@ A record is one or more examples of the data set (its pieces of about ten second
 clip reads one or two of them, decodes only its own frames, and copies only its own sound.
 Which frame is shown at a time is decided by the rule of avjax.data.decode, on the times
 that the frames have in the file.
+
+What a clip may ask for is what the shards can give exactly:
+
+- Frames.  Where all frames of the files are kept, any frame rate: the frames are those of the
+  files.  Where only so many per second are kept, that rate or that divided by 2, 3, ...: the
+  frames are those of the file for a clip that begins up to one kept frame earlier, so they
+  never repeat nor jump.  One frame per clip is always possible.
+- Sound at any rate, resampled; a higher rate than the kept one adds nothing, and is reported.
+- Pictures up to the kept size, and no more channels of sound than are kept.
 """
 
 import functools
 import json
+import logging
+import math
 import os
 
 import cv2
 import numpy as np
 
-from avjax.data import decode, example, folder, listing
+from avjax.data import decode, example, folder, listing, waveform
 from avjax.data.clips import cut, silence, within
 from avjax.data.source import NoRecords, Source
 
 OPEN = 256  # Shards that a process keeps open.
+EDGE = 1e-6  # Seconds and shares by which floating-point times and ratios may be off.
 
 
 def make(root, split, splits=None, fold=1, quarantine=None, need=()):
@@ -41,6 +53,7 @@ def make(root, split, splits=None, fold=1, quarantine=None, need=()):
     rows = [row for row in rows if row["path"] not in left_out]
     if not rows:
         raise NoRecords(f"split {split!r} of {root} has no record with {need or 'clips'}")
+    told["all_frames"] = not any(_dropped(row, told["fps"]) for row in rows)
     known = ("label", "labels", "start", "end", "group")
     records = tuple(
         {"path": os.path.join(told["root"], row["path"])}
@@ -83,11 +96,7 @@ def _read(root, told, rows, row, view, rngs):
     record, pieces = rows[row], {}
     info = decode.Info(**record["info"])
     has_audio = info.audio_start is not None
-    if view.samples and view.rate != told["rate"]:
-        raise ValueError(
-            f"{root} keeps sound at {told['rate']} Hz and the view wants {view.rate}: "
-            "use the same, or prepare again with --rate"
-        )
+    _check(root, told, view)
 
     def piece(number):
         if number not in pieces:
@@ -97,7 +106,7 @@ def _read(root, told, rows, row, view, rngs):
         return pieces[number]
 
     def frames(start):
-        return _frames(root, record, info, piece, start, view, told["short_side"])
+        return _frames(record, info, piece, start, view, told["fps"])
 
     def sound(start):
         return _sound(record, piece, start, view, told["rate"]) if has_audio else silence(view)
@@ -106,15 +115,47 @@ def _read(root, told, rows, row, view, rngs):
     return [cut(view, window, frames, sound) for window in windows], has_audio
 
 
-def _frames(root, record, info, piece, start, view, short_side):
+def _check(root, told, view):
+    """Raises a ValueError that names the settings of prepare unless a view's clips can be exact."""
+    wrong, settings, fps, side = [], [], told["fps"], told["short_side"]
+    if view.frames and side and (view.short_side or 0) > side:
+        wrong.append(f"pictures of short side {side} and clips take {view.short_side}")
+        settings.append(f"--short_side {view.short_side}")
+    ratio = fps / view.fps if view.fps else 0.0
+    if view.frames > 1 and not told["all_frames"] and abs(ratio - max(1, round(ratio))) > EDGE:
+        wrong.append(
+            f"{fps:g} frames per second and clips take {view.fps:g} (it can give {fps:g}, "
+            f"{fps / 2:g}, {fps / 3:g}, ...)"
+        )
+        settings.append("--fps 0")
+    if view.samples and view.channels > told["channels"]:
+        wrong.append(f"sound of one channel and clips take {view.channels}")
+        settings.append(f"--channels {view.channels}")
+    if wrong:
+        raise ValueError(
+            f"{root} holds {'; '.join(wrong)}: prepare into another folder with "
+            f"{' '.join(settings)}, or change the clips of the config"
+        )
+    if view.samples and view.rate > told["rate"]:
+        _report_upsampling(root, told["rate"], view.rate)
+
+
+@functools.lru_cache
+def _report_upsampling(root, kept, rate):
+    """Logs it, once in a process."""
+    logging.getLogger(__name__).warning(
+        "%s holds sound at %d Hz and clips take %d: it is resampled, and nothing above %d Hz is "
+        "heard; prepare with --rate %d if the files have more", root, kept, rate, kept // 2, rate
+    )  # fmt: skip
+
+
+def _frames(record, info, piece, start, view, fps):
     """As decode.frames: the last frame with its time <= t; past the end, the clip's own start."""
     if info.video_start is None:
         raise decode.MediaError(record["path"], "has no picture")
-    if view.short_side and short_side and view.short_side > short_side:
-        raise ValueError(
-            f"{root} keeps pictures of short side {short_side} and the view wants "
-            f"{view.short_side}: prepare again with --short_side"
-        )
+    if _dropped(record, fps):
+        steps = math.floor((start - info.video_start + EDGE) * fps)
+        start = info.video_start + steps / fps  # The times for which frames were kept.
     times, late = start + np.arange(view.frames) / view.fps, record["slack"]
     parts = [piece(number) for number in _pieces(record, times[0], times[-1])]
     stamps = np.concatenate([_stamps(part) for part in parts])
@@ -136,6 +177,11 @@ def _frames(root, record, info, piece, start, view, short_side):
     return out
 
 
+def _dropped(record, fps):
+    """How many frames of a record are not kept; sets that were written before do not tell."""
+    return record.get("dropped", 1) if fps else 0
+
+
 def _pieces(record, low, high):
     """Numbers of the pieces that hold what is shown or heard from `low` to `high`."""
     cuts = record["cuts"]  # Where each piece begins, and the end.
@@ -144,25 +190,29 @@ def _pieces(record, low, high):
     return range(min(first, len(cuts) - 2), min(max(first, last), len(cuts) - 2) + 1)
 
 
-def _sound(record, piece, start, view, rate):
-    """As decode.sound: samples of the file's clock, silence where the file has none."""
-    low, out = round(start * rate), silence(view)
-    for number in _pieces(record, start, start + view.samples / rate):
-        first = piece(number)["audio_first"][0]
-        kept = np.frombuffer(piece(number)["audio"][0], np.int16)
-        kept = kept.reshape(-1, record["channels"])
-        here = slice(max(low, first), min(low + view.samples, first + len(kept)))
+def _sound(record, piece, start, view, kept):
+    """As decode.sound: samples of the file's clock, silence where the file has none.
+
+    kept: Hz of the shards.  Sound at another rate is made of one line across the pieces.
+    """
+    low = round(start * view.rate)
+    first, length, skip = waveform.span(low, view.samples, kept, view.rate)
+    line = np.zeros((length, record["channels"]), np.int16)
+    for number in _pieces(record, first / kept, (first + length) / kept):
+        begin = piece(number)["audio_first"][0]
+        wave = np.frombuffer(piece(number)["audio"][0], np.int16).reshape(-1, record["channels"])
+        here = slice(max(first, begin), min(first + length, begin + len(wave)))
         if here.start < here.stop:
-            part = _mixed(kept[here.start - first : here.stop - first], view.channels)
-            out[here.start - low : here.stop - low] = part
-    return out
-
-
-def _mixed(wave, channels):
-    """int16 [n, kept channels] -> [n], or [n, 2] for two `channels`."""
-    if channels == 2:
-        return np.broadcast_to(wave, (len(wave), 2))
-    return wave[:, 0] if wave.shape[1] == 1 else np.rint(wave.mean(axis=1)).astype(np.int16)
+            line[here.start - first : here.stop - first] = wave[
+                here.start - begin : here.stop - begin
+            ]
+    sides = line.T if record["channels"] == view.channels else line.mean(axis=1)[None]
+    out = np.zeros((len(sides), view.samples), np.int16)
+    for side, wave in zip(sides, out):
+        part = waveform.resampled(side, kept, view.rate)[skip : skip + view.samples]
+        exact = part.dtype == np.int16
+        wave[: len(part)] = part if exact else np.clip(np.rint(part), -32768, 32767)
+    return out[0] if view.channels == 1 else np.ascontiguousarray(out.T)
 
 
 def _image(packed, short_side):

@@ -45,6 +45,7 @@ def write(shards, settings, classes, number, barred, announce):
     for row, record in shard.rows:
         path = record["path"]
         announce(path)
+        state = state_of(path)  # Before it is read: a change on the way is then noticed.
         if path in barred:
             told = dict(found=["corrupt"], reason=barred[path])
         else:
@@ -53,19 +54,39 @@ def write(shards, settings, classes, number, barred, announce):
         told |= {name: record[name] for name in known if record.get(name) is not None}
         told |= dict(path=os.path.relpath(path, shard.root), split=shard.split)
         told |= dict(row=row, shard=shard.number, first=position)
+        told |= dict(state=state, examined_only=writer is None)
         position += told.setdefault("pieces", 0)
         lines.append(json.dumps(told, sort_keys=True) + "\n")
-    appear(f"{shard.path}.jsonl", "".join(lines).encode())
     if writer is not None:
-        writer.close()
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, shard.path)
+        _close(writer, part, shard.path)
+    # Last: a shard is finished when its lines describe its files as they are.
+    appear(f"{shard.path}.jsonl", "".join(lines).encode())
 
 
 def finished(shard, classes):
-    """Whether a shard is there; what was examined only has no shard."""
-    return os.path.exists(f"{shard.path}.jsonl") and (classes is None or os.path.exists(shard.path))
+    """Whether a shard is there, of the files as they are now.
+
+    classes: None asks for the lines of JSON alone.
+    """
+    try:
+        with open(f"{shard.path}.jsonl", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file]
+    except FileNotFoundError:
+        return False
+    if classes is not None and not os.path.exists(shard.path):
+        return False
+    if classes is not None and any(row["examined_only"] for row in rows):
+        return False
+    return [row["state"] for row in rows] == [state_of(record["path"]) for _, record in shard.rows]
+
+
+def state_of(path):
+    """[size, time of the last change in ns] of a file; None where it cannot be read."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns] if os.access(path, os.R_OK) else None
 
 
 def features_of(settings, classes):
@@ -104,10 +125,10 @@ def _examined(root, record, row, settings, features, writer, announce):
     info = within(seen.info, record)
     ends = ends_of(record, info, seen)
     told = dict(info=info._asdict(), content=seen.content, sha256=_sha256(path), video_end=ends[0])
-    notes = dict(found=doctor.findings(seen, info, settings.shortest), peak=0)
+    notes = dict(found=doctor.findings(seen, info, settings.shortest), peak=0, dropped=0)
     told |= dict(channels=settings.channels, slack=seen.slack)
     known = dict(label=record.get("label", -1), row=row, sha256=told["sha256"])
-    known |= dict(path=os.path.relpath(path, root))
+    known |= dict(path=os.fsencode(os.path.relpath(path, root)))  # Names may be any bytes.
     with tempfile.SpooledTemporaryFile(SPOOL) as spool:
         sizes, reason = [], ""
         try:
@@ -140,6 +161,18 @@ def _writer(path):
 
     # Not compressed, since JPEG is; one example a group, for random access.
     return array_record_module.ArrayRecordWriter(path, "group_size:1,uncompressed")
+
+
+def _close(writer, part, path):
+    """Ends a shard, which appears under its name; OSError where it cannot be written."""
+    try:
+        writer.close()
+    except RuntimeError as error:
+        os.remove(part)
+        raise OSError(f"{path} cannot be written: {str(error).split(';')[0]}") from error
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 def _sha256(path):

@@ -12,7 +12,9 @@ from avjax.data.media import MAX_BYTES, MediaError, check_whole, named, packets,
 # Sound is decoded from this long before the wanted start: Opus needs 80 ms to settle,
 # MP3 borrows bits from up to nine frames (235 ms) before.
 PREROLL = 0.25
-MARGIN = 0.04  # Seconds on both sides that a resampled sample depends on: 17 ms at 8 kHz.
+# Samples on both sides, of the lower rate and up to 8 kHz, that a resampled one depends on: half
+# of them do, 17 ms at 8 kHz.
+SUPPORT = 320
 KINDS = dict(u8=np.uint8, s16=np.int16, s32=np.int32, s64=np.int64, flt="f4", dbl="f8")
 MAX_RATE = 768_000
 MAX_CHANNELS = 64
@@ -45,15 +47,11 @@ def sound(media, start, samples, rate, channels=1):
         native = pieces[0][2]
         if native > MAX_RATE or any(piece[2] != native for piece in pieces):
             raise MediaError(media.path, f"has no one sampling rate up to {MAX_RATE} Hz")
-        # The line begins where both clocks, the file's and the wanted one, have a sample.
-        common = math.gcd(native, rate)
-        tick = math.floor((start - MARGIN) * common)
-        skip = round(start * rate) - tick * (rate // common)
-        length = math.ceil((skip + samples + MARGIN * rate) * native / rate)
-        lines = _line_up(pieces, tick / common, native, length, channels)
+        first, length, skip = span(round(start * rate), samples, native, rate)
+        lines = _line_up(pieces, first / native, native, length, channels)
         out = np.zeros((channels, samples), np.int16)
         for line, wave in zip(lines, out):
-            part = _resample(line, native, rate)[skip : skip + samples]
+            part = resampled(line, native, rate)[skip : skip + samples]
             wave[: len(part)] = np.clip(np.rint(part * 32768.0), -32768, 32767)
         return out[0] if channels == 1 else np.ascontiguousarray(out.T)
 
@@ -135,8 +133,24 @@ def _mono(samples):
     return np.where(np.isfinite(mean), mean, np.float32(0))
 
 
-def _resample(wave, native, rate):
-    """float32 [n] at `native` Hz -> float64 [m] at `rate` Hz, without delay.
+def span(low, samples, native, rate):
+    """(first, length, skip): of what, at `native` Hz, samples `low` on are made, `samples` of them.
+
+    `length` samples from number `first` on, resampled, are theirs after `skip`.  The first lies
+    where both clocks have a sample.
+    """
+    common, margin = math.gcd(native, rate), SUPPORT / min(native, rate, 8000)
+    tick = math.floor((low / rate - margin) * common)
+    skip = low - tick * (rate // common)
+    return (
+        tick * (native // common),
+        math.ceil((skip + samples + margin * rate) * native / rate),
+        skip,
+    )
+
+
+def resampled(wave, native, rate):
+    """[n] at `native` Hz -> float64 [m] at `rate` Hz, without delay.
 
     In double precision: else a sample would depend, in its last bit, on where the clip begins.
     """

@@ -6,24 +6,28 @@ from avjax.data.media import MediaError, demux, named, seek_points
 
 
 def pictures(media, low, high, fps=0.0):
-    """Yields (time, AVFrame) of the frames shown from `low` to `high` seconds.
+    """Yields (time, AVFrame, dropped) of the frames shown from `low` to `high` seconds.
 
     The first is the one shown at `low`, though it may have come up before.  fps: only the
     frames that are shown at low + k / fps; 0: all.  Times are true, whatever `fps` is.
+    dropped: how many frames since the one before are not shown at any of these times.
     """
     with named(media.path):
-        shown, k, late = None, 0, slack(media)
+        shown, k, late, dropped = None, 0, slack(media), 0
         for time, frame in _frames(media, low, late):
             if shown and time > low + late:  # What was shown until now: wanted by the grid?
                 if not fps or low + k / fps + late < time:
-                    yield shown
+                    yield *shown, dropped
+                    dropped = 0
+                else:
+                    dropped += 1
                 while fps and low + k / fps + late < time:
                     k += 1
             if shown and time > high:
                 return
             shown = time, frame
         if shown:
-            yield shown
+            yield *shown, dropped
 
 
 def slack(media):
