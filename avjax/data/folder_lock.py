@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-FILE = "prepare.lock"
+FILE = "prepare.lock.part"  # A killed process leaves it, as other files that end in .part.
 
 
 @contextlib.contextmanager

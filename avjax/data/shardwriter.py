@@ -93,6 +93,7 @@ def features_of(settings, classes):
     """The TFDS features of an example; pictures are JPEG or PNG, sound and times plain bytes."""
     import tensorflow_datasets as tfds
 
+    names = [_line(name) for name in classes]
     shape = (None,) if settings.channels == 1 else (None, settings.channels)
     image = tfds.features.Image(
         shape=(None, None, 3), encoding_format="jpeg" if settings.quality else "png"
@@ -104,7 +105,7 @@ def features_of(settings, classes):
             "video_times": times,
             "audio": tfds.features.Tensor(shape=shape, dtype=np.int16, encoding="bytes"),
             "audio_first": np.int64,
-            "label": tfds.features.ClassLabel(names=list(classes)) if classes else np.int64,
+            "label": tfds.features.ClassLabel(names=names) if classes else np.int64,
             "path": tfds.features.Text(),
             "sha256": tfds.features.Text(),
             "row": np.int64,
@@ -112,6 +113,13 @@ def features_of(settings, classes):
             "pieces": np.int64,
         }
     )
+
+
+def _line(name):
+    """A class name for TFDS, which keeps UTF-8, one a line and without spaces around it."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text == text.strip() else repr(text)
 
 
 def _examined(root, record, row, settings, features, writer, announce):
