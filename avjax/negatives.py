@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from avjax import tiles
+from avjax import partners, tiles
 from avjax.types import Contrast, Negatives
 
 
@@ -56,10 +56,14 @@ def _by_tiles(**how) -> Negatives:
 def _of_the_batch(pair) -> Negatives:
     """Negatives without a memory."""
 
-    def reduce(memory, query, key, index, rng, contrast):
-        return pair(query, key, index, rng, contrast)[0]
+    def both(query, key, index, rng, contrast):
+        partners.check_others(len(query))
+        return pair(query, key, index, rng, contrast)
 
-    return Negatives(lambda rng, size, dim: (), reduce, lambda memory, key, index: memory, pair)
+    def reduce(memory, query, key, index, rng, contrast):
+        return both(query, key, index, rng, contrast)[0]
+
+    return Negatives(lambda rng, size, dim: (), reduce, lambda memory, key, index: memory, both)
 
 
 def bank(draws: int, momentum: float = 0.5, draw: Callable | None = None) -> Negatives:

@@ -11,6 +11,18 @@ TERMS = {  # Name -> query, key.
 }
 
 
+def check_others(size: int, clips: int = 1) -> None:
+    """Raises where a batch of `size` rows, `clips` of each record, has no two records."""
+    if size < 2 * clips:
+        raise ValueError(
+            f"batch_size={size} with {clips} clips of a record is one record, and negatives are "
+            f"clips of other records of the batch: use --config.batch_size={2 * clips} or more; "
+            "where the method has negatives, those with a memory need no others "
+            "(--config.method.negatives.fn=avjax.negatives.bank "
+            "--config.method.negatives.draws=1024)"
+        )
+
+
 def following(z, index, clips: int):
     """For each row of z [B, D] the next of its record's `clips` rows, the first after the last.
 
@@ -25,6 +37,7 @@ def following(z, index, clips: int):
 
 def drawn(rng, index):
     """For each row of the batch a row of another record, each as likely: [B]."""
+    check_others(len(index))
     count = (index[:, None] != index[None]).sum(1)
     return another(jax.random.randint(rng, index.shape, 0, count), index)
 

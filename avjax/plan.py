@@ -6,7 +6,7 @@ import math
 
 import jax
 
-from avjax import sharding, state, train
+from avjax import partners, sharding, state, train
 from avjax.build import build
 from avjax.data import pipeline
 from avjax.data.source import NoRecords, found
@@ -30,6 +30,7 @@ def check(config: dict) -> dict:
         try:
             data = build(spec)
             if key == "data.train":
+                check_negatives(config, data["view"].count)
                 stream = pipeline.train(
                     **data, batch_size=config["batch_size"], seed=config["seed"], stop=1
                 )
@@ -43,6 +44,13 @@ def check(config: dict) -> dict:
         except (ValueError, OSError, TypeError) as error:
             raise type(error)(f"config.{key}: {error}") from error
     return batches
+
+
+def check_negatives(config: dict, clips: int) -> None:
+    """Raises where negatives come from the batch, and `clips` of one record fill it."""
+    negatives = build(config["method"].get("negatives"))
+    if getattr(negatives, "pair", None):
+        partners.check_others(config["batch_size"], clips)
 
 
 def datasets(spec, key=""):

@@ -1,11 +1,14 @@
 """The front door, as a user's shell sees it."""
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from avjax import program
 
 ROOT = Path(__file__).parent.parent
 
@@ -75,3 +78,10 @@ def clips_folder(tmp_path_factory):
         place.mkdir(parents=True, exist_ok=True)
         os.link(record["path"], place / Path(record["path"]).name)
     return root / "videos"
+
+
+def test_a_message_that_comes_again_is_shown_once():
+    first = program.once()
+    record = lambda text, level=30: logging.LogRecord("a", level, "", 0, "%s", (text,), None)
+    shown = [first(record(text)) for text in ("one", "two", "one", "one")]
+    assert shown == [True, True, False, False] and first(record("one", level=40))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax import contrast, negatives, sharding
+from avjax import contrast, negatives, partners, plan, sharding
 
 B, D = 16, 32
 
@@ -229,3 +229,40 @@ def test_gradients_of_a_queue_skip_the_keys():
         return source.reduce(memory, unit(0), key, None, None, contrast.info_nce()).mean()
 
     assert not jax.grad(mean)(unit(1)).any()
+
+
+@pytest.mark.parametrize(
+    "source", [negatives.in_batch(), negatives.tiled(), negatives.ring(), negatives.in_batch(1)]
+)
+def test_a_batch_of_one_has_no_negatives_and_is_refused(source):
+    one = jax.ShapeDtypeStruct((1, D), jnp.float32)
+
+    def loss(query, key):
+        return source.reduce((), query, key, jnp.arange(1), jax.random.key(0), contrast.info_nce())
+
+    with pytest.raises(ValueError, match=r"batch_size=1 .*--config.batch_size=2 or more.*bank"):
+        jax.eval_shape(loss, one, one)
+
+
+def test_negatives_with_a_memory_allow_a_batch_of_one():
+    index, query = jnp.arange(1), unit(0, (1, D))
+    for source in (negatives.bank(4), negatives.shared(4), negatives.queue(8)):
+        memory = source.init(jax.random.key(0), 10, D)
+        loss = source.reduce(memory, query, query, index, jax.random.key(1), contrast.info_nce())
+        assert loss.shape == (1,) and loss[0] > 0
+
+
+def test_partners_of_a_batch_of_one_are_refused():
+    with pytest.raises(ValueError, match="batch_size=1"):
+        partners.drawn(jax.random.key(0), jnp.arange(1))
+
+
+@pytest.mark.parametrize("fn, refused", [("in_batch", True), ("bank", False)])
+def test_a_batch_of_clips_of_one_record_is_refused_by_the_plan(fn, refused):
+    more = {} if refused else dict(draws=4)
+    config = dict(batch_size=3, method=dict(negatives=dict(fn=f"avjax.negatives.{fn}", **more)))
+    plan.check_negatives(config, clips=1)
+    if not refused:
+        return plan.check_negatives(config, clips=3)
+    with pytest.raises(ValueError, match="batch_size=3 with 3 clips .*batch_size=6 or more"):
+        plan.check_negatives(config, clips=3)
