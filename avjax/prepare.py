@@ -17,6 +17,7 @@ frame rate with --fps 0, else --fps or that divided by 2, 3, ..., and pictures u
 
 import argparse
 import functools
+import inspect
 import math
 import os
 import shlex
@@ -182,14 +183,17 @@ def sources_of(args):
     """(root, {split: Source}) of the data set that the arguments name."""
     from avjax.data import dataset_args, listing
 
-    make, splits = dataset_args.maker(args.dataset)
+    said = f"--dataset {args.dataset}"
+    make, splits = dataset_args.maker(args.dataset, said)
     options = dataset_args.arguments(args.dataset, make, args.set)
     root = os.path.realpath(args.source)
     if os.path.isfile(root):
+        if "splits" not in inspect.signature(make).parameters:
+            raise ValueError(f"{said} reads a folder: IN must not be a file")
         root, options["splits"] = os.path.dirname(root), root
     elif args.dataset == "folder" and args.need == "audio":
         options.setdefault("suffixes", listing.EITHER)
-    dataset_args.require(args.dataset, make, options)
+    dataset_args.require(said, make, options)
     if "all" in (args.split or ()):
         raise ValueError(f"--split all: TFDS keeps that name to itself; use some of {splits}")
     try:
@@ -244,8 +248,8 @@ def say(args, need, rows, sources):
     size = sum(entry.stat().st_size for entry in os.scandir(args.out)) / 1e6
     print(f"{args.out} takes {size:,.0f} MB; next:")
     print(
-        "  python -m avjax.main --config configs/avid_folder.py --config.data.source="
-        f"avjax.data.shards --config.data.root={shlex.quote(args.out)}"
+        "  python -m avjax.main --config configs/avid_folder.py "
+        f"--config.data.root={shlex.quote(args.out)}"
     )
 
 

@@ -4,26 +4,19 @@ A name is a file of avjax.data ("kinetics", "ucf101", "ucf101.ucf51"), or the do
 module or function of one's own with the same arguments.  There is no registry.
 """
 
-import difflib
 import inspect
 import json
 import logging
 import os
-import pkgutil
-import re
+from collections.abc import Callable
 
-from avjax.data import shards
+from avjax.data import dataset_args, shards
 from avjax.data.source import NoRecords, Source
 
-# For messages only: any file of avjax.data with `make` and `SPLITS` is found by its name.
-KNOWN = (
-    "folder", "kinetics", "audioset", "vggsound", "ucf101", "ucf101.ucf51", "hmdb51",
-    "activitynet", "esc50", "esc50.esc10", "dcase2014",
-)  # fmt: skip
 # The splits that serve a purpose, the best first.  "probe" trains classifiers on the features.
 ROLES = {
     "train": ("train", "unbalanced_train", "balanced_train"),
-    "probe": ("balanced_train", "train", "unbalanced_train"),
+    "probe": ("balanced_train", "train"),
     "test": ("test", "eval", "val"),
 }
 KEY = "--config.data.{}".format
@@ -44,8 +37,8 @@ def make(
     Args:
       source: the name of the data set, see above; "shards" insists on a prepared one.
       root: the folder of the files, or the one that avjax.prepare wrote.
-      role: a key of ROLES.  Of its splits the first counts that exists and has records, so a set
-        without "test" is evaluated on "val".
+      role: a key of ROLES: the first of its splits that the data set knows.  For "test", the first
+        that has records: a set without "test" is evaluated on "val".
       train_split, test_split: the split to use instead, for "train" and "probe", and for "test".
       options: arguments of the data set, such as lists, fold or group; None leaves its default.
 
@@ -60,14 +53,16 @@ def make(
     told = os.path.join(root, "prepared.json")
     if os.path.exists(told) or source.removeprefix("avjax.data.") == "shards":
         return _prepared(root, told, role, chosen, options)
-    maker, splits = named(source)
-    check(source, maker, options)
+    said = f"config.data.source={source}"
+    maker, splits = dataset_args.maker(source, said)
+    _refuse_others(said, maker, options)
+    dataset_args.require(said, maker, options, KEY)
     wanted = (chosen,) if chosen else _of(role, splits, source)
     return _first(role, wanted, lambda split: maker(root, split, **options))
 
 
 def _prepared(root, told, role, chosen, options):
-    check(f"{root}, which is prepared,", shards.make, options)
+    _refuse_others(f"{root}, which is prepared,", shards.make, options)
     if "fold" in options and "splits" not in options:
         raise ValueError(
             f"config.data.fold is set, but the splits of {root} were chosen by avjax.prepare "
@@ -91,12 +86,12 @@ def _of(role, splits, source):
 
 
 def _first(role, splits, build):
-    """The Source of the first split that has records; else the error of the first one.
+    """The Source of the first split; for tests, of the first that has records.
 
     Only what is trained on must be there: without the others no evaluation is made.
     """
     failed = None
-    for split in splits:
+    for split in splits if role == "test" else splits[:1]:
         try:
             source = build(split)
         except (NoRecords, FileNotFoundError) as error:
@@ -108,64 +103,13 @@ def _first(role, splits, build):
     raise failed if role == "train" else NoRecords(str(failed)) from failed
 
 
-def named(name: str):
-    """Returns (maker, splits) of a data set; splits is () where its module has no SPLITS.
-
-    Raises:
-      ValueError: there is no such data set; names those that are known and the nearest one.
-    """
-    plain = name.removeprefix("avjax.data.")
-    ours = os.path.exists(os.path.join(os.path.dirname(__file__), f"{plain.partition('.')[0]}.py"))
-    try:
-        found = pkgutil.resolve_name(f"avjax.data.{plain}" if ours else name)
-    except (ImportError, AttributeError, ValueError) as error:
-        near = difflib.get_close_matches(plain, KNOWN, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(
-            f"no data set {name!r}{hint}: use one of {', '.join(KNOWN)}, or the dotted name of "
-            f"your own module or function ({error})"
-        ) from error
-    maker, module = getattr(found, "make", found), _module(found)
-    if not callable(maker) or not {"root", "split"} <= inspect.signature(maker).parameters.keys():
-        raise ValueError(
-            f"{name!r} is no data set: {module.__name__} has no make(root, split, ...); use one of "
-            f"{', '.join(KNOWN)}, or your own"
-        )
-    return maker, getattr(module, "SPLITS", ())
-
-
-def check(name: str, maker, options: dict, flag=KEY):
-    """Raises ValueError for an option that a data set does not take, and for one that is missing.
-
-    flag: the name of an option -> how it is set, for the message.
-    """
+def _refuse_others(said: str, maker: Callable, options: dict) -> None:
+    """Raises ValueError for options that a data set does not take."""
     takes = inspect.signature(maker).parameters
-    anything = any(p.kind == p.VAR_KEYWORD for p in takes.values())
-    for option in options:
-        if not anything and (option not in takes or option in ("root", "split")):
-            others = ", ".join(other for other in takes if other not in ("root", "split"))
-            raise ValueError(f"{flag(option)} is set, but {name} takes only {others or 'its root'}")
-    for option, parameter in takes.items():
-        given = option in options or option in ("root", "split")
-        if parameter.kind == parameter.POSITIONAL_OR_KEYWORD and not given:
-            if parameter.default is parameter.empty:
-                what = described(maker, option)
-                where = getattr(_module(maker), "WHERE", "")
-                raise ValueError(
-                    f"{name} requires {option}{what and f', {what}'}: add {flag(option)}=..."
-                    f"{where and f'. {where}'}"
-                )
-
-
-def described(maker, option: str) -> str:
-    """What the docstring of a data set, or else of its module's `make`, says of an argument."""
-    for told in (maker, getattr(_module(maker), "make", None)):
-        told = inspect.getdoc(told) or ""
-        found = re.search(rf"^  {option}: (.+(?:\n    .+)*)", told, re.MULTILINE)
-        if found:
-            return re.split(r"\.(?:\s|$)", " ".join(found[1].split()))[0]
-    return ""
-
-
-def _module(found):
-    return found if inspect.ismodule(found) else inspect.getmodule(found)
+    if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        return
+    known = [name for name in takes if name not in dataset_args.GIVEN]
+    if others := [name for name in options if name not in known]:
+        raise ValueError(
+            f"{KEY(others[0])} is set, but {said} takes only {', '.join(known) or 'root'}"
+        )

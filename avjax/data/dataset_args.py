@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import avjax.data
 from avjax.data.source import NoRecords, Source
 
+SET = "--set {}".format
 GIVEN = ("root", "split")  # Arguments of a maker that a command gives by itself.
 WORDS = {  # In the order in which they are tried.
     type(None): "None",
@@ -26,31 +27,43 @@ WORDS = {  # In the order in which they are tried.
 }
 
 
-def maker(dataset: str) -> tuple[Callable, Sequence[str]]:
+def maker(dataset: str, said: str) -> tuple[Callable, Sequence[str]]:
     """(make, its splits): "ucf101" or "ucf101.ucf51" of avjax.data, or a dotted name of yours.
+
+    Args:
+      said: how the data set was named, for messages, e.g. "--dataset ucf101".
+
+    Returns:
+      The splits are those of the module's SPLITS; () where it has none.
 
     Raises:
       ValueError: there is no such data set.
     """
-    file = dataset.partition(".")[0]
+    plain = dataset.removeprefix("avjax.data.")
+    file = plain.partition(".")[0]
     ours = importlib.util.find_spec(f"avjax.data.{file}") is not None if file else False
-    name = f"avjax.data.{dataset}" if ours else dataset
+    name = f"avjax.data.{plain}" if ours else dataset
     try:
         found = pkgutil.resolve_name(name)
     except (ModuleNotFoundError, AttributeError, ValueError) as error:
         missing = getattr(error, "name", None)
         if isinstance(error, ModuleNotFoundError) and not f"{name}.".startswith(f"{missing}."):
             raise  # Of what the data set's own module imports.
+        raise ValueError(f"{said} cannot be imported: {_choices(plain)}") from error
+    make = getattr(found, "make", found)
+    if not callable(make) or not set(GIVEN) <= inspect.signature(make).parameters.keys():
         raise ValueError(
-            f"--dataset {dataset} cannot be imported: use one of {', '.join(known())}, or the "
-            f"dotted name of a module with make and SPLITS{_nearest(dataset, known())}"
-        ) from error
-    module = found if inspect.ismodule(found) else inspect.getmodule(found)
-    if not hasattr(module, "SPLITS"):
-        raise ValueError(
-            f"--dataset {dataset}: {module.__name__} has no SPLITS: use one of {', '.join(known())}"
+            f"{said} is no data set, it has no make(root, split, ...): {_choices(plain)}"
         )
-    return getattr(found, "make", found), module.SPLITS
+    return make, getattr(_module(found), "SPLITS", ())
+
+
+def _choices(name):
+    names = known()
+    return (
+        f"use one of {', '.join(names)}, or the dotted name of a module with make and SPLITS"
+        f"{_nearest(name, names)}"
+    )
 
 
 def known() -> list[str]:
@@ -85,24 +98,28 @@ def arguments(dataset: str, make: Callable, pairs: Sequence[str]) -> dict:
     return out
 
 
-def require(dataset: str, make: Callable, options: dict) -> None:
-    """Raises ValueError unless `options` has all arguments that `make` needs."""
+def require(said: str, make: Callable, options: dict, flag=SET) -> None:
+    """Raises ValueError unless `options` has all arguments that `make` needs.
+
+    flag: the name of an argument -> how it is set, for the message.
+    """
     parameters = _parameters(make)
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
     ]
     missing = [name for name in needed if name not in options]
     if missing:
-        said = "; ".join(f"--set {name}=... ({_described(make, name)})" for name in missing)
-        raise ValueError(f"--dataset {dataset} needs {said}")
-    if "splits" in options and "splits" not in parameters:
-        raise ValueError(f"--dataset {dataset} reads a folder: IN must not be a file")
+        needs = "; ".join(f"{flag(name)}=... ({_described(make, name)})" for name in missing)
+        where = getattr(_module(make), "WHERE", "")
+        raise ValueError(f"{said} needs {needs}{'. ' * bool(where)}{where}")
 
 
 def sources(
     make: Callable, splits: Sequence[str], root: str, chosen: Sequence[str] | None, options: dict
 ) -> dict[str, Source]:
     """{split: Source} of the `chosen` splits, or of all that have records."""
+    if not (chosen or splits):
+        raise ValueError(f"{make.__module__} has no SPLITS: name those to prepare with --split")
     found = {}
     for split in chosen or splits:
         try:
@@ -192,10 +209,16 @@ def _nearest(name, names):
 
 
 def _described(make, name):
-    """What the docstring of `make` says of an argument."""
-    text = inspect.getdoc(make) or ""
-    match = re.search(rf"^( *){name}: (.*(?:\n\1 +\S.*)*)", text, re.MULTILINE)
-    return " ".join(match[2].split()) if match else "see its documentation"
+    """The first sentence on an argument in the docstring of `make`, or of its module's `make`."""
+    for told in (make, getattr(_module(make), "make", None)):
+        text = inspect.getdoc(told) or ""
+        if match := re.search(rf"^( *){name}: (.*(?:\n\1 +\S.*)*)", text, re.MULTILINE):
+            return re.split(r"\.(?:\s|$)", " ".join(match[2].split()))[0]
+    return "see its documentation"
+
+
+def _module(found):
+    return found if inspect.ismodule(found) else inspect.getmodule(found)
 
 
 def _short(value):
