@@ -240,8 +240,8 @@ def test_missing_files_say_where_they_come_from_and_how_they_lie(tmp_path, name)
         ("ucf101.ucf52", "did you mean ucf101"),
         ("avjax.data.kinetic", "did you mean kinetics"),
         ("", "cannot be imported: use one of"),
-        ("clips", "source=clips is no data set"),
-        ("json.dumps", "source=json.dumps is no data set"),
+        ("clips", "source=clips is not a data set"),
+        ("json.dumps", "source=json.dumps is not a data set"),
     ],
 )
 def test_a_wrong_name_is_refused_with_those_that_there_are(tmp_path, name, says):

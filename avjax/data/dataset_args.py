@@ -53,7 +53,7 @@ def maker(dataset: str, said: str) -> tuple[Callable, Sequence[str]]:
     make = getattr(found, "make", found)
     if not callable(make) or not set(GIVEN) <= inspect.signature(make).parameters.keys():
         raise ValueError(
-            f"{said} is no data set, it has no make(root, split, ...): {_choices(plain)}"
+            f"{said} is not a data set, it has no make(root, split, ...): {_choices(plain)}"
         )
     return make, getattr(_module(found), "SPLITS", ())
 
