@@ -248,7 +248,7 @@ def say(args, need, rows, sources):
     size = sum(entry.stat().st_size for entry in os.scandir(args.out)) / 1e6
     print(f"{args.out} takes {size:,.0f} MB; next:")
     print(
-        "  python -m avjax.main --config configs/avid_folder.py "
+        f"  python -m avjax.main --config {args.for_config or 'configs/avid_folder.py'} "
         f"--config.data.root={shlex.quote(args.out)}"
     )
 

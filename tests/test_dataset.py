@@ -85,9 +85,9 @@ def prepared(out, name, root, options):
         (out / f"records-{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
         splits[split] = dict(records=f"records-{split}.jsonl", listed=source.listed, template="")
         classes = source.classes
-    told = dict(version=1, name=name, root=str(root), classes=classes, splits=splits)
-    told |= dict(short_side=256, fps=16.0, rate=24_000, channels=1)
-    (out / "prepared.json").write_text(json.dumps(told))
+    metadata = dict(version=1, name=name, root=str(root), classes=classes, splits=splits)
+    metadata |= dict(short_side=256, fps=16.0, rate=24_000, channels=1)
+    (out / "prepared.json").write_text(json.dumps(metadata))
     return out
 
 

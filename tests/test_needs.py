@@ -65,8 +65,7 @@ def test_prepare_takes_what_the_config_asks_for_unless_told_otherwise(tmp_path, 
     argv = ["IN", "OUT", "--for_config", ROOT("avts_kinetics"), "--fps", "0"]
     args = prepare.suited(prepare.parser().parse_args(argv), argv)
     assert (args.short_side, args.fps, args.rate, args.channels) == (256, 0.0, 16_000, 1)
-    told = capsys.readouterr().out
-    assert told == (
+    assert capsys.readouterr().out == (
         "configs/avts_kinetics.py asks for --short_side 256 --fps 25 --rate 16000 --channels 1\n"
     )
     plain = prepare.parser().parse_args(["IN", "OUT"])

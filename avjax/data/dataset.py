@@ -50,9 +50,9 @@ def make(
         raise ValueError(f"config.data.root is not set: add {KEY('root')}=DIR")
     options = {name: value for name, value in options.items() if value is not None}
     chosen = test_split if role == "test" else train_split
-    told = os.path.join(root, "prepared.json")
-    if os.path.exists(told) or source.removeprefix("avjax.data.") == "shards":
-        return _prepared(root, told, role, chosen, options)
+    metadata = os.path.join(root, "prepared.json")
+    if os.path.exists(metadata) or source.removeprefix("avjax.data.") == "shards":
+        return _prepared(root, metadata, role, chosen, options)
     said = f"config.data.source={source}"
     maker, splits = dataset_args.maker(source, said)
     _refuse_others(said, maker, options)
@@ -61,7 +61,7 @@ def make(
     return _first(role, wanted, lambda split: maker(root, split, **options))
 
 
-def _prepared(root, told, role, chosen, options):
+def _prepared(root, metadata, role, chosen, options):
     _refuse_others(f"{root}, which is prepared,", shards.make, options)
     if "fold" in options and "splits" not in options:
         raise ValueError(
@@ -69,8 +69,8 @@ def _prepared(root, told, role, chosen, options):
             "(--set fold=N): leave it out, or prepare that fold into another folder"
         )
     there = ROLES[role]
-    if not chosen and "splits" not in options and os.path.exists(told):
-        with open(told, encoding="utf-8") as file:
+    if not chosen and "splits" not in options and os.path.exists(metadata):
+        with open(metadata, encoding="utf-8") as file:
             there = _of(role, json.load(file)["splits"], root)
     wanted = (chosen,) if chosen else there
     return _first(role, wanted, lambda split: shards.make(root, split, **options))

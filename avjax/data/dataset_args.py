@@ -210,8 +210,8 @@ def _nearest(name, names):
 
 def _described(make, name):
     """The first sentence on an argument in the docstring of `make`, or of its module's `make`."""
-    for told in (make, getattr(_module(make), "make", None)):
-        text = inspect.getdoc(told) or ""
+    for function in (make, getattr(_module(make), "make", None)):
+        text = inspect.getdoc(function) or ""
         if match := re.search(rf"^( *){name}: (.*(?:\n\1 +\S.*)*)", text, re.MULTILINE):
             return re.split(r"\.(?:\s|$)", " ".join(match[2].split()))[0]
     return "see its documentation"
