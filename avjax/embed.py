@@ -18,6 +18,7 @@ import os
 from pathlib import Path
 
 from avjax.atomic import replacing
+from avjax.data.filenames import TEXT, any_name_on_screen, printable
 
 
 def parser():
@@ -38,6 +39,7 @@ def parser():
 
 def main(argv=None):
     args = parser().parse_args(argv)
+    any_name_on_screen()
     try:
         run(args)
     except (ValueError, OSError, ImportError) as error:
@@ -49,6 +51,7 @@ def run(args):
     write = writer(args.out)  # First of all: hours of work are not to end in a wrong name.
     config = json.loads((Path(args.run) / "config.json").read_text())
     source, only = source_of(args.folder, args.only)
+    print("".join(f"{note}\n" for note in source.notes), end="")
     data = dict(looking(config, only), source=source, workers=args.workers)
     clips, faults = embedded(config, args.run, data, args.batch_size)
     columns = clips if args.per_clip else averaged(clips)
@@ -58,7 +61,7 @@ def run(args):
     broken = [(os.path.relpath(path, root), reason) for path, reason in faults.items()]
     write(args.out, columns, broken)
     if broken:
-        with open(f"{args.out}.unreadable.csv", "w", newline="") as file:
+        with open(f"{args.out}.unreadable.csv", "w", **TEXT) as file:
             csv.writer(file).writerows([("path", "reason"), *broken])
     done = len(set(columns["path"]))
     print(f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable")
@@ -210,7 +213,8 @@ def _parquet(out, columns, unreadable):
     def column(value):
         value = np.asarray(value)
         if value.ndim < 2:
-            return pyarrow.array(value.tolist() if value.dtype.kind == "U" else value)
+            # Names that are not UTF-8 are escaped: Parquet's text is UTF-8.
+            return pyarrow.array([*map(printable, value)] if value.dtype.kind == "U" else value)
         return pyarrow.FixedSizeListArray.from_arrays(value.ravel(), value.shape[1])
 
     table = pyarrow.table({name: column(value) for name, value in columns.items()})

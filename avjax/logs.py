@@ -10,6 +10,8 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
+from avjax.data.filenames import TEXT, printable
+
 
 class Log(NamedTuple):
     """write: (step, {name: scalar}); has: (step, prefix) -> whether such a name was written."""
@@ -75,8 +77,8 @@ def fault(workdir) -> Callable[[str, str], None]:
         if path in seen:
             return
         seen.add(path)
-        print(f"skipped {path}: {reason}", file=sys.stderr, flush=True)
-        with (Path(workdir) / "faults.csv").open("a", newline="") as f:
+        print(f"skipped {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
+        with (Path(workdir) / "faults.csv").open("a", **TEXT) as f:
             csv.writer(f).writerow((path, reason))
 
     return note

@@ -9,11 +9,11 @@ import re
 from collections import Counter
 
 from avjax.data import doctor, folder_lock, shardwriter
+from avjax.data.filenames import TEXT
 from avjax.data.shardwriter import Shard
 
 VERSION = 2  # Raise it with any change to what shards hold.
 SUFFIX = "array_record"
-TEXT = dict(encoding="utf-8", errors="surrogateescape", newline="")  # Names may be any bytes.
 PART = re.compile(r".+\.([0-9a-f]{8}|\d+)\.part")
 UNLISTED = dict(thumb=None, state=None)  # What readers of a record have no use for.
 MOST = 64  # Records of a shard: what a stopped run does again, at most, for each worker.
