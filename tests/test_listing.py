@@ -300,7 +300,8 @@ def test_a_quarantine_leaves_files_out_and_counts_them(tmp_path, caplog):
 @pytest.mark.parametrize(
     "data, says",
     [
-        ("", "no column 'path'"),
+        ("", "is empty"),
+        ("split\na\n", "no column 'path'"),
         ("path,split\na\n", "record 1 has not 2 cells"),
         ("path,split\na,b\na,b,c\n", "record 2 has not 2 cells"),
         ('path,split\n"a,b\n', "record 1 is not CSV"),

@@ -1,16 +1,23 @@
-"""Any folder of videos as a Source: the name of a sub-folder is the label of what is in it."""
+"""Any folder of videos as a Source: names of folders are labels, and may be splits.
 
-import hashlib
+    ROOT/<class>/...            the first folder is the label; a hash divides train and test
+    ROOT/<split>/<class>/...    train, val, test (or training, valid, validation, testing, in any
+                                case) as the only first folders are splits, the next one the label
+
+A first folder "train" beside other classes is a class like them; two or more split folders beside
+others are refused, since they might be either.  Files may be in deeper folders, or in none (no
+label).  What a hash divides, it divides by groups (avjax.data.groups), and files of equal content
+stay together.
+"""
+
 import os
 import pathlib
-import posixpath
-import re
 
-from avjax.data import listing
+from avjax.data import file_index, groups, listing, same_content
 from avjax.data.source import NoRecords
+from avjax.data.splits import SPLITS, by_classes, by_folders, by_hash, from_csv
 
 SUFFIXES = listing.VIDEO
-SPLITS = ("train", "val", "test")
 
 
 def make(
@@ -23,6 +30,7 @@ def make(
     group=None,
     suffixes=SUFFIXES,
     quarantine=None,
+    follow_links=False,
 ):
     """Returns a Source of the videos under `root` that belong to `split`.
 
@@ -30,87 +38,124 @@ def make(
       split: "train", "val", "test", or "all".
       splits: a CSV file with a column `path`, relative to `root`, and a column
         `split<fold>` or `split`; `label` and `group` if there are such columns.  Files that
-        it names and that are not there are counted, and left out.  None: a hash of each path
-        puts it into "test" or "train".
-      holdout: without `splits`, the share of files in "test"; a file stays in its split
-        when others come or go.
-      group: without `splits`, a regular expression; files of one folder in whose names
-        it finds the same text stay in one split, e.g. r"_g\\d+_" for UCF101.
+        it names and that are not there are counted, and left out.  None: the folders of
+        splits, if there are such; else a hash of each path or group puts it into "test" or
+        "train".
+      holdout: for the hash, the share of files in "test", 0 to 1; a file stays in its split when
+        others come or go, as long as the same rule finds its group.
+      group: None guesses groups from names, by the rule of avjax.data.groups; "none" or "" does
+        not.  Else a regular expression; files of one folder in whose names it finds the same text
+        are a group, e.g. r"_g\\d+_" for UCF101.  A column `group` counts more.
+      suffixes: of the files to take, in any case; avjax.data.listing has VIDEO, SOUND, EITHER.
       quarantine: a CSV file with a column `path`, relative to `root`: files to leave out.
+      follow_links: whether links that lead out of `root` are followed; else one to a folder is
+        counted, one to a file refused.
+
+    Raises:
+      NoRecords: there are records, but none in `split`.
     """
     listing.one_of("split", split, (*SPLITS, "all"))
-    tree = listing.tree(root)
-    if splits is None:
-        rows = _by_hash(_find(tree, suffixes), holdout, seed, group)
-    else:
-        rows = from_csv(splits, fold)
+    suffixes = file_index.normalized(suffixes)
+    tree = listing.tree(root, follow_links)
+    rows, notes = _rows(root, tree, splits, fold, holdout, seed, group, suffixes)
     classes = sorted({row["label"] for row in rows if row["label"]})
     number = listing.numbered(classes)
     chosen = sorted((r for r in rows if split in ("all", r["split"])), key=lambda r: r["path"])
     if not chosen:
-        there = {s: sum(row["split"] == s for row in rows) for s in SPLITS}
-        remedy = f"fold (is {fold})" if splits else f"holdout (is {holdout})"
-        raise NoRecords(f"split {split!r} of {root} has no record, of {there}: change {remedy}")
+        raise NoRecords(_no_records(root, split, rows, splits, fold, holdout))
     known = {path: path for path in (*tree.files, *tree.odd)}
     found = []
     for row in chosen:
         record = dict(label=number.get(row["label"], -1))
         found.append(((row["path"],), record | ({"group": row["group"]} if row["group"] else {})))
     name = f"{pathlib.Path(root).name}/{split}"
-    return listing.source(name, tree, known, found, classes, quarantine)
+    notes = notes[:1] if split == "all" else notes  # The others are about splits.
+    return listing.source(name, tree, known, found, classes, quarantine, notes)
+
+
+def splits_of(root, splits=None, fold=1, holdout=0.2, seed=0, group=None, suffixes=SUFFIXES,
+              follow_links=False) -> tuple[str, ...]:  # fmt: skip
+    """Those of "train", "val", "test" that have files; the arguments are those of `make`."""
+    tree = listing.tree(root, follow_links)
+    suffixes = file_index.normalized(suffixes)
+    rows, _ = _rows(root, tree, splits, fold, holdout, seed, group, suffixes)
+    there = {row["split"] for row in rows}
+    return tuple(name for name in SPLITS if name in there)
+
+
+def _rows(root, tree, splits, fold, holdout, seed, group, suffixes):
+    """(rows as avjax.data.splits has them, notes: files passed over, groups, copies)."""
+    number = isinstance(holdout, (int, float)) and not isinstance(holdout, bool)
+    if not number or not 0 <= holdout <= 1:
+        raise ValueError(f"holdout={holdout!r}: use a number from 0 to 1, the share of test files")
+    if splits is None:
+        paths = _find(tree, suffixes)
+        rows = by_folders(paths)
+        given, over = rows is not None, file_index.passed_over(tree, suffixes)
+        rows = by_classes(paths) if rows is None else rows
+    else:
+        roots = (tree.root, str(pathlib.Path(root).absolute()))
+        rows, given, over = from_csv(splits, fold, roots, {*tree.files, *tree.odd}), True, ""
+    rows, origin = groups.grouped(rows, group)
+    there = set(tree.files)
+    paths = [row["path"] for row in rows if row["path"] in there]
+    copies = same_content.copies(tree.root, paths) if len(paths) <= same_content.MOST else []
+    if not given:
+        rows = by_hash(rows, holdout, seed, copies)
+    divided = groups.report([row for row in rows if row["path"] in there], origin, given)
+    one = "" if given else _one_class(tree, rows)
+    return rows, (over, one, divided, _divided(rows, copies))
+
+
+def _one_class(tree, rows):
+    """In one line that the sub-folders of a single class might be what is meant; or ""."""
+    classes, folders = {row["label"] for row in rows}, {row["folder"] for row in rows}
+    if len(classes) > 1 or len(folders) < 2 or not all(folders):
+        return ""
+    name = next(iter(classes))
+    return (
+        f"one class, {name!r}, with files in {len(folders):,} folders: if these are the classes, "
+        f"set root to {os.path.join(tree.root, name)}"
+    )
+
+
+def _divided(rows, copies):
+    """In one line the files of equal content that lie in several splits; or ""."""
+    split = {row["path"]: row["split"] for row in rows}
+    apart = [paths for paths in copies if len({split[path] for path in paths}) > 1]
+    if not apart:
+        return ""
+    first, second = apart[0][0], next(p for p in apart[0] if split[p] != split[apart[0][0]])
+    return (
+        f"{len(apart):,} file{'s' * (len(apart) > 1)} with copies in another split, e.g. {first!r} "
+        f"({split[first]}) and {second!r} ({split[second]}): remove one, or name it in a quarantine"
+    )
 
 
 def _find(tree, suffixes):
-    """Paths of the videos, relative to the root, in sorted order."""
-    found = listing.paths(tree, suffixes)
-    if not found:
-        raise FileNotFoundError(
-            f"no video in {tree.root}: looked for names that end in {tuple(suffixes)}"
-        )
-    return found
+    """Paths of the videos, relative to the root, in sorted order; an error says what is there."""
+    if found := listing.paths(tree, suffixes):
+        return found
+    line = f"no video in {tree.root}: looked for names that end in {' '.join(suffixes)}"
+    count = len(tree.files)
+    line += f"; it holds {count:,} other files ({file_index.by_suffix(tree.files)})" * bool(count)
+    line += "; it holds no file" * (not count)
+    if sounds := len(listing.paths(tree, listing.SOUND)):
+        line += f": to use the {sounds:,} sounds, prepare them with --need audio"
+    if tree.links:
+        line += f"; {file_index.unfollowed(tree)}"
+    raise FileNotFoundError(line)
 
 
-def _by_hash(paths, holdout, seed, group):
-    rows = []
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        match = group and re.search(group, name)
-        key = f"{folder}/{match.group()}" if match else path
-        digest = hashlib.blake2b(f"{seed}:{key}".encode(errors="surrogateescape"), digest_size=8)
-        held = int.from_bytes(digest.digest(), "big") < holdout * 2**64
-        rows.append(_row(path, "test" if held else "train", group=key if match else ""))
-    return rows
-
-
-def from_csv(file, fold):
-    """The rows of a CSV of paths and splits: {"path", "split", "label", "group"}, all names."""
-    rows = listing.table(file, ("path",))
-    columns = list(rows[0]) if rows else []
-    column = f"split{fold}" if f"split{fold}" in columns else "split"
-    if rows and column not in columns:
-        raise ValueError(f"{file} has no column 'split' (or split{fold}), only {columns}")
-    wrong = sorted({row[column] for row in rows} - set(SPLITS))
-    if wrong:
-        raise ValueError(f"{file}: column {column} holds {wrong[:5]}: use {SPLITS}")
-    seen = {}
-    for row in rows:
-        path = _inside(file, row["path"])
-        if path in seen:
-            raise ValueError(f"{file} names {row['path']!r} twice: keep one row")
-        seen[path] = _row(path, row[column], row.get("label"), row.get("group") or "")
-    return list(seen.values())
-
-
-def _row(path, split, label=None, group=""):
-    folder = path.split("/")[0] if "/" in path else ""
-    return dict(path=path, split=split, label=folder if label is None else label, group=group)
-
-
-def _inside(file, path):
-    """The path in its plain form; refused if it leaves the root or is no mere path to FFmpeg."""
-    parts = pathlib.PurePosixPath(path).parts
-    if not parts or os.path.isabs(path) or ".." in parts or ":" in parts[0] or "\0" in path:
-        raise ValueError(
-            f"{file} names {path[:200]!r}: paths are relative to the root and inside it"
-        )
-    return posixpath.normpath(path)
+def _no_records(root, split, rows, splits, fold, holdout):
+    """Why a split is empty, and what to do."""
+    there = {s: sum(row["split"] == s for row in rows) for s in SPLITS}
+    names = [name for name, count in there.items() if count]
+    if splits:
+        remedy = f"name files of it in {splits}, or change fold (is {fold})"
+    elif by_folders([row["path"] for row in rows]):
+        only = f"; {root}/{names[0]} as root has a part held out" * (len(names) == 1)
+        remedy = f"use the split {' or '.join(names)}, or add a folder {split}{only}"
+    else:
+        remedy = f"change holdout (is {holdout})"
+    return f"split {split!r} of {root} has no record, of {there}: {remedy}"

@@ -20,6 +20,8 @@ class Source:
     otherwise than by decoding `path`; a clip is {"video", "audio"}, as the view says.
     listed: how many records the official list has, where there is one; files may be missing.
     quarantined: how many of them are there and are left out, since a quarantine names them.
+    notes: lines on the data set as a whole, the same in each of its splits: files passed over,
+    groups that are divided between splits, copies.  A command prints them once, see `notes_of`.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Source:
     read: Callable | None = None
     listed: int | None = None
     quarantined: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self):
         return len(self.records)
@@ -42,3 +45,8 @@ def found(source):
         return f"{len(source):,} found"
     there = f"{len(source) + source.quarantined:,} of {source.listed:,} found"
     return there + (f", {source.quarantined:,} of them in quarantine" * bool(source.quarantined))
+
+
+def notes_of(sources) -> list[str]:
+    """The notes of several sources, each line once, in their order."""
+    return list(dict.fromkeys(note for source in sources for note in source.notes))
