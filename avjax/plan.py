@@ -9,7 +9,7 @@ import jax
 from avjax import partners, sharding, state, train
 from avjax.build import build
 from avjax.data import pipeline
-from avjax.data.source import NoRecords, found
+from avjax.data.source import NoRecords, found, notes_of
 from avjax.nets.macs import gmacs
 
 
@@ -25,10 +25,11 @@ def check(config: dict) -> dict:
             f"config.batch_size={config['batch_size']} is no multiple of the {devices} devices"
         )
     train.made(config)
-    batches = {}
+    batches, sources = {}, []
     for key, spec in datasets(config):
         try:
             data = build(spec)
+            sources.append(data["source"])
             if key == "data.train":
                 check_negatives(config, data["view"].count)
                 stream = pipeline.train(
@@ -43,6 +44,9 @@ def check(config: dict) -> dict:
                 raise NoRecords(f"config.{key}: {error}") from error
         except (ValueError, OSError, TypeError) as error:
             raise type(error)(f"config.{key}: {error}") from error
+    if jax.process_index() == 0:
+        for note in notes_of(sources):
+            print(note, flush=True)
     return batches
 
 

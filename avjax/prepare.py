@@ -23,6 +23,8 @@ import os
 import shlex
 import sys
 
+from avjax.data.filenames import any_name_on_screen
+
 
 def parser():
     p = argparse.ArgumentParser(
@@ -76,7 +78,7 @@ def parser():
 
 def main(argv=None):
     args = parser().parse_args(argv)
-    sys.stdout.reconfigure(errors="backslashreplace")  # Names of files may be any bytes.
+    any_name_on_screen()
     try:
         args = suited(args, argv)
         sys.exit(run(args))
@@ -102,10 +104,13 @@ def suited(args, argv):
 def run(args):
     """Prepares as the arguments say; the program's exit status."""
     from avjax.data import preparing
+    from avjax.data.source import notes_of
 
     settings = settings_of(args)
     check_input(args.source)
     root, sources = sources_of(args)
+    for note in notes_of(sources.values()):  # Before hours of work, which they may make useless.
+        print(note, flush=True)
     with preparing.opened(args.out, args.source):
         rows = write(args, settings, root, sources)
     say(args, settings.need, rows, sources)
@@ -196,12 +201,7 @@ def sources_of(args):
     dataset_args.require(said, make, options)
     if "all" in (args.split or ()):
         raise ValueError(f"--split all: TFDS keeps that name to itself; use some of {splits}")
-    try:
-        return root, dataset_args.sources(make, splits, root, args.split, options)
-    except FileNotFoundError as error:
-        if args.dataset == "folder" and listing.paths(listing.tree(root), listing.SOUND):
-            raise FileNotFoundError(f"{error}; it holds sounds: add --need audio") from error
-        raise
+    return root, dataset_args.sources(make, splits, root, args.split, options)
 
 
 def local(write, todo, shards, args):

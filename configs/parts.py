@@ -31,7 +31,7 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
 # None is for the data set to say.
 OPTIONS = dict(
     root=str, train_split=str, test_split=str, lists=str, annotations=str, splits=str, fold=int,
-    holdout=float, group=str, trimmed=bool, quarantine=str,
+    holdout=float, group=str, follow_links=bool, trimmed=bool, quarantine=str,
 )  # fmt: skip
 
 

@@ -12,26 +12,27 @@ stay together.
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 from avjax.data import file_index, groups, listing, same_content
-from avjax.data.source import NoRecords
+from avjax.data.source import NoRecords, Source
 from avjax.data.splits import SPLITS, by_classes, by_folders, by_hash, from_csv
 
 SUFFIXES = listing.VIDEO
 
 
 def make(
-    root,
-    split,
-    splits=None,
-    fold=1,
-    holdout=0.2,
-    seed=0,
-    group=None,
-    suffixes=SUFFIXES,
-    quarantine=None,
-    follow_links=False,
-):
+    root: str,
+    split: str,
+    splits: str | None = None,
+    fold: int = 1,
+    holdout: float = 0.2,
+    seed: int = 0,
+    group: str | None = None,
+    suffixes: Sequence[str] | str = SUFFIXES,
+    quarantine: str | None = None,
+    follow_links: bool = False,
+) -> Source:
     """Returns a Source of the videos under `root` that belong to `split`.
 
     Args:
@@ -71,16 +72,6 @@ def make(
     name = f"{pathlib.Path(root).name}/{split}"
     notes = notes[:1] if split == "all" else notes  # The others are about splits.
     return listing.source(name, tree, known, found, classes, quarantine, notes)
-
-
-def splits_of(root, splits=None, fold=1, holdout=0.2, seed=0, group=None, suffixes=SUFFIXES,
-              follow_links=False) -> tuple[str, ...]:  # fmt: skip
-    """Those of "train", "val", "test" that have files; the arguments are those of `make`."""
-    tree = listing.tree(root, follow_links)
-    suffixes = file_index.normalized(suffixes)
-    rows, _ = _rows(root, tree, splits, fold, holdout, seed, group, suffixes)
-    there = {row["split"] for row in rows}
-    return tuple(name for name in SPLITS if name in there)
 
 
 def _rows(root, tree, splits, fold, holdout, seed, group, suffixes):
@@ -141,7 +132,7 @@ def _find(tree, suffixes):
     line += f"; it holds {count:,} other files ({file_index.by_suffix(tree.files)})" * bool(count)
     line += "; it holds no file" * (not count)
     if sounds := len(listing.paths(tree, listing.SOUND)):
-        line += f": to use the {sounds:,} sounds, prepare them with --need audio"
+        line += f"; for its {sounds:,} sounds, add --need audio to prepare"
     if tree.links:
         line += f"; {file_index.unfollowed(tree)}"
     raise FileNotFoundError(line)

@@ -11,6 +11,7 @@ from collections import Counter
 from avjax.data import doctor, folder_lock, shardwriter
 from avjax.data.filenames import TEXT
 from avjax.data.shardwriter import Shard
+from avjax.data.source import notes_of
 
 VERSION = 2  # Raise it with any change to what shards hold.
 SUFFIX = "array_record"
@@ -136,7 +137,8 @@ def finish(out, name, root, sources, settings, shards, rows):
         )  # fmt: skip
     classes = next(iter(sources.values())).classes
     _metadata(out, name, settings, classes, shards, rows)
-    told = dict(version=VERSION, name=name, root=root, classes=classes, splits=splits)
+    notes = notes_of(sources.values())
+    told = dict(version=VERSION, name=name, root=root, classes=classes, splits=splits, notes=notes)
     told |= settings._asdict()
     shardwriter.appear(os.path.join(out, "prepared.json"), json.dumps(told, indent=2).encode())
 

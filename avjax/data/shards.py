@@ -24,9 +24,10 @@ import os
 import cv2
 import numpy as np
 
-from avjax.data import decode, example, folder, listing, waveform
+from avjax.data import decode, example, listing, waveform
 from avjax.data.clips import cut, silence, within
 from avjax.data.source import NoRecords, Source
+from avjax.data.splits import from_csv
 
 OPEN = 256  # Shards that a process keeps open.
 EDGE = 1e-6  # Seconds and shares by which floating-point times and ratios may be off.
@@ -47,7 +48,7 @@ def make(root, split, splits=None, fold=1, quarantine=None, need=()):
     if splits is None and split not in told["splits"]:
         there = ", ".join(sorted(told["splits"]))
         raise ValueError(f"{root} has no split {split!r}, only {there}")
-    rows = list(_rows(root, told, split, splits and folder.from_csv(splits, fold)))
+    rows = list(_rows(root, told, split, splits, fold))
     rows = [row for row in rows if all(row["info"][f"{m}_start"] is not None for m in need)]
     left_out, there = listing.barred(quarantine), len(rows)
     rows = [row for row in rows if row["path"] not in left_out]
@@ -62,20 +63,21 @@ def make(root, split, splits=None, fold=1, quarantine=None, need=()):
     )
     read = functools.partial(_read, os.path.abspath(root), told, tuple(rows))
     listed = None if splits else told["splits"][split]["listed"]
-    return Source(
-        f"{told['name']}/{split}", records, tuple(told["classes"]), read, listed, there - len(rows)
-    )
+    notes = () if splits else tuple(told.get("notes", ()))
+    name, left_out = f"{told['name']}/{split}", there - len(rows)
+    return Source(name, records, tuple(told["classes"]), read, listed, left_out, notes)
 
 
-def _rows(root, told, split, chosen):
-    """What is known of the records of `split`: prepare's, or those that `chosen` puts there."""
+def _rows(root, told, split, splits, fold):
+    """What is known of the records of `split`: prepare's, or those that a CSV puts there."""
     rows = []
     for name, kept in told["splits"].items():
-        if chosen or name == split:
+        if splits or name == split:
             with open(os.path.join(root, kept["records"]), encoding="utf-8") as lines:
                 rows += [json.loads(line) for line in lines]
-    if not chosen:
+    if not splits:
         return rows
+    chosen = from_csv(splits, fold, (told["root"],), {row["path"] for row in rows})
     wanted = {row["path"] for row in chosen if split in ("all", row["split"])}
     return sorted((row for row in rows if row["path"] in wanted), key=lambda row: row["path"])
 
