@@ -241,6 +241,7 @@ def test_copies_are_never_divided_by_the_hash(tmp_path):
             with open(record["path"], "rb") as file:
                 sides.setdefault(file.read(), set()).add(split)
     assert all(len(split) == 1 for data, split in sides.items() if data) and len(sides) == 22
+    assert not folder.make(tmp_path, "train", group="none").notes
     assert set().union(*sides.values()) == {"train", "test"}
 
 

@@ -114,7 +114,13 @@ def test_check_writes_the_report_and_no_shards(videos, tmp_path, capsys):
     names = os.listdir(tmp_path / "out")
     assert "doctor.html" in names and "quarantine.csv" in names
     assert not [name for name in names if "array_record" in name and not name.endswith(".jsonl")]
-    assert "no audio" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no audio" in said and said.count("groups: no two names") == 1
+
+
+def test_shards_know_what_was_said_of_the_folder(whole, videos):
+    notes = folder.make(videos, "test").notes
+    assert notes and shards.make(whole, "train").notes == notes
 
 
 def test_a_csv_says_what_is_in_which_split(videos, tmp_path):

@@ -157,7 +157,8 @@ def unfollowed(tree: Tree) -> str:
     count = len(tree.links)
     return (
         f"{count:,} link{'s' * (count > 1)} to folders not followed, e.g. {path!r} -> {target!r}: "
-        "copy what they lead to, or, with avjax.data.folder, set follow_links=True"
+        "copy what they lead to, or let avjax.data.folder follow them (prepare: --set "
+        "follow_links=True, main: --config.data.follow_links=True)"
     )
 
 

@@ -75,27 +75,24 @@ def make(
 
 
 def _rows(root, tree, splits, fold, holdout, seed, group, suffixes):
-    """(rows as avjax.data.splits has them, notes: files passed over, groups, copies)."""
-    number = isinstance(holdout, (int, float)) and not isinstance(holdout, bool)
-    if not number or not 0 <= holdout <= 1:
+    """(rows as avjax.data.splits has them, notes: files passed over, classes, groups, copies)."""
+    if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 <= holdout <= 1:
         raise ValueError(f"holdout={holdout!r}: use a number from 0 to 1, the share of test files")
     if splits is None:
         paths = _find(tree, suffixes)
-        rows = by_folders(paths)
-        given, over = rows is not None, file_index.passed_over(tree, suffixes)
-        rows = by_classes(paths) if rows is None else rows
+        given, passed_over = by_folders(paths), file_index.passed_over(tree, suffixes)
     else:
         roots = (tree.root, str(pathlib.Path(root).absolute()))
-        rows, given, over = from_csv(splits, fold, roots, {*tree.files, *tree.odd}), True, ""
-    rows, origin = groups.grouped(rows, group)
+        given, passed_over = from_csv(splits, fold, roots, {*tree.files, *tree.odd}), ""
+    named, origin = groups.grouped(given or by_classes(paths), group)
     there = set(tree.files)
-    paths = [row["path"] for row in rows if row["path"] in there]
+    paths = [row["path"] for row in named if row["path"] in there]
     copies = same_content.copies(tree.root, paths) if len(paths) <= same_content.MOST else []
-    if not given:
-        rows = by_hash(rows, holdout, seed, copies)
-    divided = groups.report([row for row in rows if row["path"] in there], origin, given)
-    one = "" if given else _one_class(tree, rows)
-    return rows, (over, one, divided, _divided(rows, copies))
+    rows = named if given else by_hash(named, holdout, seed, copies)
+    one_class = "" if given else _one_class(tree, rows)
+    found = [a | {"split": b["split"]} for a, b in zip(named, rows) if a["path"] in there]
+    divided = groups.report(found, origin, bool(given)), _divided(rows, copies)
+    return rows, (passed_over, one_class, *divided)
 
 
 def _one_class(tree, rows):
