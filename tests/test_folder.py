@@ -141,9 +141,7 @@ def test_what_is_missing_is_named(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="no video in.*looked for.* .mp4 .*holds no file"):
         folder.make(tmp_path / "empty", "train")
     put(tmp_path / "empty", "1.jpg", "a/2.JPG", "3.wav", "4")
-    there = (
-        "4 other files .2 .jpg, 1 without suffix, 1 .wav.*for its 1 sounds, add --need audio"
-    )
+    there = "4 other files .2 .jpg, 1 without suffix, 1 .wav.*for its 1 sounds, add --need audio"
     with pytest.raises(FileNotFoundError, match=there):
         folder.make(tmp_path / "empty", "train")
     with pytest.raises(FileNotFoundError, match="1.jpg is a file"):
@@ -203,6 +201,7 @@ def test_what_may_be_splits_or_classes_is_refused(tmp_path):
     put(tmp_path, "train/1.mp4", "test/2.mp4", "bus/3.mp4")
     with pytest.raises(ValueError, match="'test', 'train'.* beside 'bus'.*splits=FILE"):
         folder.make(tmp_path, "train")
+    assert len(folder.make(tmp_path, "all")) == 3  # All the same where splits don't matter.
     os.remove(tmp_path / "bus" / "3.mp4")
     put(tmp_path, "testing/2.mp4")
     with pytest.raises(ValueError, match="two are one split"):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from avjax.data import file_index, groups, listing, same_content
 from avjax.data.source import NoRecords, Source
-from avjax.data.splits import SPLITS, by_classes, by_folders, by_hash, from_csv
+from avjax.data.splits import SPLITS, by_classes, by_folders, by_hash, check_folders, from_csv
 
 SUFFIXES = listing.VIDEO
 
@@ -58,7 +58,7 @@ def make(
     listing.one_of("split", split, (*SPLITS, "all"))
     suffixes = file_index.normalized(suffixes)
     tree = listing.tree(root, follow_links)
-    rows, notes = _rows(root, tree, splits, fold, holdout, seed, group, suffixes)
+    rows, notes = _rows(root, tree, split, splits, fold, holdout, seed, group, suffixes)
     classes = sorted({row["label"] for row in rows if row["label"]})
     number = listing.numbered(classes)
     chosen = sorted((r for r in rows if split in ("all", r["split"])), key=lambda r: r["path"])
@@ -74,12 +74,14 @@ def make(
     return listing.source(name, tree, known, found, classes, quarantine, notes)
 
 
-def _rows(root, tree, splits, fold, holdout, seed, group, suffixes):
+def _rows(root, tree, split, splits, fold, holdout, seed, group, suffixes):
     """(rows as avjax.data.splits has them, notes: files passed over, classes, groups, copies)."""
     if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 <= holdout <= 1:
         raise ValueError(f"holdout={holdout!r}: use a number from 0 to 1, the share of test files")
     if splits is None:
         paths = _find(tree, suffixes)
+        if split != "all":
+            check_folders(paths)
         given, passed_over = by_folders(paths), file_index.passed_over(tree, suffixes)
     else:
         roots = (tree.root, str(pathlib.Path(root).absolute()))
@@ -87,7 +89,8 @@ def _rows(root, tree, splits, fold, holdout, seed, group, suffixes):
     named, origin = groups.grouped(given or by_classes(paths), group)
     there = set(tree.files)
     paths = [row["path"] for row in named if row["path"] in there]
-    copies = same_content.copies(tree.root, paths) if len(paths) <= same_content.MOST else []
+    compared = split != "all" and len(paths) <= same_content.MOST
+    copies = same_content.copies(tree.root, paths) if compared else []
     rows = named if given else by_hash(named, holdout, seed, copies)
     one_class = "" if given else _one_class(tree, rows)
     found = [a | {"split": b["split"]} for a, b in zip(named, rows) if a["path"] in there]

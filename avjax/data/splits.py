@@ -26,26 +26,36 @@ LABEL = ("label", "class", "class_name")
 def by_folders(paths) -> list[dict] | None:
     """Rows of <split>/<class>/... or <split>/..., where that is how the folder is laid out.
 
-    It is if the first folders of all files are names of splits (SPELLINGS).  None if there is no
-    such folder, or a single one beside others, which then is a class like them.  Two or more
-    beside others, and two names of one split, are refused.
+    It is if the first folders of all files are names of splits (SPELLINGS); else None.
     """
-    firsts = dict.fromkeys(path.partition("/")[0] if "/" in path else "" for path in paths)
-    named = [first for first in firsts if first.lower() in SPELLINGS]
-    others = [first for first in firsts if first not in named]
-    if not named or (others and len(named) == 1):
+    named, others = _firsts(paths)
+    if others or not named:
         return None
-    if others:
+    splits = [SPELLINGS[path.partition("/")[0].lower()] for path in paths]
+    return [_row(path, split, split_folder=True) for path, split in zip(paths, splits)]
+
+
+def check_folders(paths) -> None:
+    """Raises ValueError where first folders may be splits or classes, or two are one split.
+
+    A single one with the name of a split beside others is a class like them; several are not.
+    """
+    named, others = _firsts(paths)
+    if others and len(named) > 1:
         stray = others[0] or next(path for path in paths if "/" not in path)
         raise ValueError(
             f"folders of splits {named} lie beside {stray!r}: move it out, or list all files in a "
             "CSV of path,split,label (splits=FILE)"
         )
-    if len({SPELLINGS[first.lower()] for first in named}) < len(named):
+    if not others and len({SPELLINGS[first.lower()] for first in named}) < len(named):
         raise ValueError(f"of the folders {named} two are one split: keep one, or join them")
-    return [
-        _row(path, SPELLINGS[path.partition("/")[0].lower()], split_folder=True) for path in paths
-    ]
+
+
+def _firsts(paths):
+    """(first folders with names of splits, the others; "" for files in none)."""
+    firsts = dict.fromkeys(path.partition("/")[0] if "/" in path else "" for path in paths)
+    named = [first for first in firsts if first.lower() in SPELLINGS]
+    return named, [first for first in firsts if first not in named]
 
 
 def by_classes(paths) -> list[dict]:
