@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from avjax.data.filenames import any_name_on_screen
+
 
 def run(main):
     """Starts `main`; a flag or a config key that does not exist ends in one line."""
     flags.mark_flag_as_required("config")
+    any_name_on_screen()
     # A config is built when it is checked and when it runs, and data sets occur in it repeatedly.
     logging.get_absl_handler().addFilter(once())
     try:
