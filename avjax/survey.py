@@ -28,7 +28,8 @@ def renewal(config, method, data, mesh, places):
     if method.refresh is None:
         return None
     refresh = jax.jit(method.refresh, out_shardings=(places.params, places.state))
-    asked = {k: v for k, v in data.items() if k not in ("batch_size", "seed", "max_broken")}
+    training = ("batch_size", "seed", "max_broken", "skip_no_audio")
+    asked = {k: v for k, v in data.items() if k not in training}
     if "survey" in config["data"]:
         asked |= {"transforms": (), **build(config["data"]["survey"])}
         asked.pop("max_broken", None)

@@ -1,6 +1,5 @@
 """A training run, from the first batch to the last evaluation."""
 
-import itertools
 import logging
 import time
 
@@ -8,9 +7,9 @@ import jax
 import numpy as np
 import optax
 
-from avjax import checkpoint, logs, provenance, sharding, state, survey, workdirs
+from avjax import calibration, checkpoint, logs, provenance, sharding, state, survey, workdirs
 from avjax.build import build
-from avjax.data import pipeline
+from avjax.data import faults, pipeline
 from avjax.data.source import NoRecords, found
 from avjax.nets import probe
 from avjax.types import Method, TrainState
@@ -65,7 +64,9 @@ def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> Tra
     step = make_step(method, build(config["optimizer"]), places, mesh)
     renew = survey.renewal(config, method, data, mesh, places)
     progress, window, previous = logs.progress(last, first), [], None
-    batches = pipeline.train(**data, **shard(), start=first, stop=last)
+    batches = pipeline.train(
+        **data, **shard(), start=first, stop=last, on_skipped=faults.report_skipped
+    )
     since, waited, shares = time.perf_counter(), np.zeros(2), []
     for n in range(first + 1, last + 1):
         if renew and survey.due(n - 1, config["refresh_every"]):
@@ -135,10 +136,7 @@ def start(config, method: Method, data, mesh, checkpoints):
     rng = jax.random.key(config["seed"])
     new = checkpoints.latest_step() is None
     # A front end measures its statistics on these: as few as will do, as many as needed.
-    count = -(-config["calibration"] // config["batch_size"]) if new else 1
-    batches = pipeline.train(**data, **shard(), start=0, stop=count)
-    parts = list(itertools.islice(batches, count))
-    batch = sharding.put({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, mesh)
+    batch = sharding.put(calibration.clips(data, config["calibration"] if new else 1), mesh)
     init = state.initializer(method, tx, size)
     shapes, places = state.abstract(init, rng, batch, mesh, config["sharding"])
     if jax.default_backend() != "cpu" and {"bfloat16", "float16"} & set(words(config["method"])):

@@ -24,7 +24,7 @@ FLOORS = [
         "positives",
         "partners",
     },
-    {"methods", "evals", "survey", "state"},
+    {"methods", "evals", "survey", "state", "calibration"},
     {"train", "report"},
     {"stages"},
     {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed", "needs"},

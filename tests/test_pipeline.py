@@ -121,9 +121,12 @@ def test_broken_files_are_replaced_counted_and_named(folder):
 
 def test_too_many_broken_files_stop_the_run(folder):
     extra = ["empty.mp4"] + [f"gone_{i}.mp4" for i in range(4)]
-    with pytest.raises(RuntimeError, match=r"4 of the first \d+ files(.|\n)*max_broken") as stopped:
-        train(folder, *extra, stop=40, on_fault=lambda *fault: None)
-    assert sum(name in str(stopped.value) for name in extra) == 4
+    told = []
+    with pytest.raises(RuntimeError, match=r"4 of the first \d+ files.*max_broken") as stopped:
+        train(folder, *extra, stop=40, on_fault=lambda *fault: told.append(fault))
+    assert len(told) == len(set(told)) == 4  # Each is named once, by `on_fault` alone.
+    assert "--check" in str(stopped.value) and "skip_no_audio" not in str(stopped.value)
+    assert sum(name in str(stopped.value) for name in extra) == 1
     assert len(train(folder, *extra, stop=40, max_broken=0.2, on_fault=lambda *fault: None)) == 40
     with pytest.raises(RuntimeError, match="empty.mp4"):
         train(folder, "empty.mp4", stop=9, max_broken=0.0)
@@ -135,9 +138,79 @@ def test_a_source_without_one_good_file_stops(tmp_path):
         next(pipeline.train(nothing, VIEW, TRAIN, 2, 0, on_fault=lambda *fault: None))
 
 
+def fake(size, silent):
+    """A source of which the rows in `silent` have no sound."""
+
+    def read(row, view, rngs):
+        clip = {"video": np.full((4, 8, 8, 3), row, np.uint8), "audio": np.ones(8000, np.int16)}
+        return [dict(clip) for _ in rngs], row not in silent
+
+    return Source("half", tuple(dict(path=f"/{i}.mp4") for i in range(size)), read=read)
+
+
+def no_fault(*fault):
+    raise AssertionError(fault)
+
+
+def test_records_without_sound_are_skipped_on_request_and_counted_once():
+    told, silent = [], set(range(0, 32, 2))
+    options = dict(skip_no_audio=True, on_fault=no_fault, on_skipped=lambda *x: told.append(x))
+    batches = pipeline.train(fake(32, silent), VIEW, (), 8, 0, stop=40, **options)
+    rows = np.array([batch["index"] for batch in batches])
+    assert rows.shape == (40, 8) and not set(rows.ravel()) & silent
+    assert set(rows.ravel()) == set(range(32)) - silent
+    assert told == [("half", 16, 32)]
+    one = pipeline.train(fake(32, silent), VIEW, (), 8, 0, **options)
+    next(one), one.close()
+    assert len(told) == 2 and 0 < told[1][1] < told[1][2] <= 32
+    again = pipeline.train(fake(32, silent), VIEW, (), 8, 0, start=7, stop=9, skip_no_audio=True)
+    np.testing.assert_array_equal([batch["index"] for batch in again], rows[7:9])
+
+
+def test_the_few_records_that_have_sound_are_found():
+    silent = set(range(200)) - {3, 77}
+    options = dict(skip_no_audio=True, on_fault=no_fault)
+    batches = pipeline.train(fake(200, silent), VIEW, (), 2, 0, stop=5, **options)
+    assert set(np.array([batch["index"] for batch in batches]).ravel()) == {3, 77}
+
+
+def test_broken_files_count_though_silent_ones_are_skipped(folder):
+    extra = ["mute.mp4"] + [f"gone_{i}.mp4" for i in range(5)]
+    options = dict(skip_no_audio=True, stop=40, on_fault=lambda *fault: None)
+    with pytest.raises(RuntimeError, match=r"4 of the first \d+ files") as stopped:
+        train(folder, *extra, **options)
+    assert "no sound" not in str(stopped.value)
+
+
+def test_records_without_sound_stop_the_run_with_both_remedies():
+    options = dict(on_fault=lambda *fault: None)
+    with pytest.raises(RuntimeError, match="cannot be used.*[0-9] has no sound") as stopped:
+        list(pipeline.train(fake(32, set(range(8))), VIEW, (), 8, 0, stop=9, **options))
+    for remedy in ("--config.data.train.skip_no_audio=True", "--config.data.quarantine=OUT"):
+        assert remedy in str(stopped.value)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_source_without_any_sound_is_refused_in_one_line(skip):
+    with pytest.raises(RuntimeError, match="half has 12 files, and none has sound") as stopped:
+        next(
+            pipeline.train(
+                fake(12, set(range(12))), VIEW, (), 4, 0, skip_no_audio=skip, on_fault=no_fault
+            )
+        )
+    assert ("skip_no_audio" in str(stopped.value)) == (not skip)
+
+
 def test_what_cannot_work_is_refused_before_the_first_step(folder):
     for options, says in (
-        (dict(batch_size=25), "batch of 25 from test of 24 records"),
+        (dict(batch_size=25), r"batch_size=25 is more than test has.*--config.batch_size=24"),
+        (dict(batch_size=0), "batch_size=0"),
+        (dict(batch_size=8, max_broken=1.5), "max_broken=1.5"),
+        (dict(batch_size=8, max_broken=-0.1), "max_broken=-0.1"),
+        (dict(batch_size=8, skip_no_audio="yes"), "skip_no_audio='yes'"),
+        (dict(batch_size=8, workers=-1), "workers=-1"),
+        (dict(batch_size=8, deadline=0.0), "deadline=0.0"),
+        (dict(batch_size=8, memory=0), "memory=0"),
         (dict(batch_size=9, shard=(0, 2)), "cannot be shared out"),
         (dict(batch_size=8, shard=(2, 2)), "host 2 of 2"),
         (dict(batch_size=8, seed=-1), "seed -1"),

@@ -12,15 +12,10 @@ import logging
 
 import numpy as np
 
-from avjax.data import reading, workers as processes
+from avjax.data import faults, reading, workers as processes
 
 ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
-ALLOWED = 3  # Broken files forgiven before their share counts: the first few say little.
-
-
-def report(path, reason):
-    """Logs a file that could not be used: the default `on_fault`."""
-    logging.getLogger(__name__).warning("%s: %s", path, reason)
+SILENT_ATTEMPTS = 1000  # The same where records without sound are skipped, which is cheap.
 
 
 def train(
@@ -36,7 +31,9 @@ def train(
     deadline=processes.DEADLINE,
     memory=processes.MEMORY,
     max_broken=0.01,
-    on_fault=report,
+    skip_no_audio=False,
+    on_fault=faults.report,
+    on_skipped=None,
 ):
     """Iterates over this host's part of the global batches of steps start, ..., stop - 1.
 
@@ -51,9 +48,18 @@ def train(
         tries again, with twice the time; a record that has had three of them is broken.
       memory: bytes that a process may take for its records, with the same end (Linux).
       max_broken: share of broken files at which the run stops.
+      skip_no_audio: replace records without sound, and don't count them as broken; without
+        effect where the view has no sound.
       on_fault: called with (path, reason) once for each broken file.
+      on_skipped: called with (name of the source, records skipped, records read) once, at the
+        end of the first epoch or, of fewer steps, of the iteration; not if none was skipped.
     """
     share = _share(batch_size, shard)
+    _check(workers, deadline, memory)
+    if not 0 <= max_broken <= 1:
+        raise ValueError(f"max_broken={max_broken!r}: use a share from 0 to 1, e.g. 0.01")
+    if not isinstance(skip_no_audio, bool):
+        raise ValueError(f"skip_no_audio={skip_no_audio!r}: use True or False")
     if seed < 0:
         raise ValueError(f"seed {seed}: use 0 or more")
     if share % view.count:
@@ -64,20 +70,24 @@ def train(
     each = share // view.count  # Records of a host's batch.
     records = each * shard[1]
     if records > len(source):
+        most = len(source) // shard[1] * shard[1] * view.count
         raise ValueError(
-            f"batch of {records} from {source.name} of {len(source)} records: it would hold "
-            "records twice; use a smaller batch or more data"
+            f"batch_size={batch_size} is more than {source.name} has, {len(source)} records of "
+            f"{view.count} clips: "
+            + (f"use --config.batch_size={most} or less, or more data" if most else "use more data")
         )
     slots = shard[0] * each, each
     example = functools.partial(
-        _train_example, source, view, tuple(transforms), records, seed, slots
+        _train_example, source, view, tuple(transforms), records, seed, slots, skip_no_audio
     )
     stop = 2**40 if stop is None else stop
     workers = _processes(workers, source, view, transforms)
     batches = functools.partial(
         processes.run, example, start * each, stop * each, each, share, workers, deadline, memory
     )
-    return _watched(batches, source, max_broken, on_fault)
+    ignored = {reading.NO_AUDIO} if skip_no_audio else set()
+    watched = faults.watched(batches, source, max_broken, ignored, on_fault)
+    return faults.counted(watched, source, len(source) // records, on_skipped)
 
 
 def evaluate(
@@ -89,7 +99,7 @@ def evaluate(
     workers=None,
     deadline=processes.DEADLINE,
     memory=processes.MEMORY,
-    on_fault=report,
+    on_fault=faults.report,
 ):
     """Iterates once over the clips of all records, in batches of a fixed shape.
 
@@ -98,6 +108,7 @@ def evaluate(
     mask False.  All hosts get the same number of batches.
     """
     share = _share(batch_size, shard)
+    _check(workers, deadline, memory)
     records = share // view.count  # A batch.
     if records == 0:
         raise ValueError(
@@ -119,9 +130,20 @@ def evaluate(
 
 def _share(batch_size, shard):
     host, hosts = shard
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: use 1 or more")
     if batch_size % hosts or not 0 <= host < hosts:
         raise ValueError(f"batch of {batch_size} cannot be shared out to host {host} of {hosts}")
     return batch_size // hosts
+
+
+def _check(workers, deadline, memory):
+    """Raises where these arguments can be no more than a slip."""
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers={workers!r}: use 1 or more processes, or 0 for threads")
+    for name, value, unit in (("deadline", deadline, "seconds"), ("memory", memory, "bytes")):
+        if not value > 0:
+            raise ValueError(f"{name}={value!r}: use a number of {unit} above 0")
 
 
 def _processes(workers, source, view, transforms):
@@ -138,13 +160,15 @@ def _processes(workers, source, view, transforms):
     return workers or processes.cores()
 
 
-def _train_example(source, view, transforms, batch_size, seed, slots, number, barred, announce):
+def _train_example(
+    source, view, transforms, batch_size, seed, slots, skip_no_audio, number, barred, announce
+):
     """Example `number` of this host, counted from step 0 on."""
     step, slot = number // slots[1], slots[0] + number % slots[1]
     epoch, batch = divmod(step, len(source) // batch_size)
     order = _order(seed, epoch, len(source))
-    at, faults = batch * batch_size + slot, []
-    for attempt in range(ATTEMPTS):
+    at, noted, broken = batch * batch_size + slot, [], 0
+    for attempt in range(SILENT_ATTEMPTS):
         rng = np.random.default_rng([seed, step, slot, attempt])
         rngs = [rng, *rng.spawn(view.count - 1)]
         if attempt:
@@ -152,22 +176,25 @@ def _train_example(source, view, transforms, batch_size, seed, slots, number, ba
         row = int(order[at % len(source)])
         clips, fault = reading.attempt(source, row, view, transforms, rngs, True, barred, announce)
         if fault is None:
-            return clips, faults
-        faults.append(fault)
-    return None, faults
+            return clips, noted
+        noted.append(fault)
+        broken += not (skip_no_audio and fault[2] == reading.NO_AUDIO)
+        if broken == ATTEMPTS:
+            break
+    return None, noted
 
 
 def _neighbor(rng, slot, attempt, batch_size, size):
     """How far after a batch the replacement of a broken record lies, in its epoch's order.
 
     Slots take from places of their own, so that a batch does not hold a record twice;
-    where these are all broken or there are none, from anywhere.
+    where these are all broken or there are none, from outside the batch, at last from anywhere.
     """
     outside = size - batch_size
     rounds = outside // batch_size
     if rounds and attempt < ATTEMPTS // 2:
         return slot + batch_size * int(rng.integers(rounds))
-    return int(rng.integers(outside or size))
+    return int(rng.integers(size if attempt >= ATTEMPTS else outside or size))
 
 
 @functools.lru_cache(maxsize=2)
@@ -190,32 +217,9 @@ def _eval_example(source, view, transforms, blank, first, each, number, barred, 
     return {**blank, "index": index, "label": label}, [fault]
 
 
-def _watched(batches, source, max_broken, on_fault):
-    """Yields batches; names each broken file once, and stops if they are too many."""
-    asked, broken = np.zeros(len(source), bool), {}
-    with contextlib.closing(batches()) as running:
-        for batch, faults in running:
-            for row, path, reason in faults:
-                asked[row] = True
-                if path not in broken:
-                    broken[path] = reason
-                    on_fault(path, reason)
-            if batch is not None:
-                asked[batch["index"]] = True
-            allowed = max_broken * asked.sum() + (ALLOWED if max_broken else 0)
-            if batch is None or len(broken) > allowed:
-                files = "\n".join(f"  {path}: {reason}" for path, reason in broken.items())
-                raise RuntimeError(
-                    f"{len(broken)} of the first {asked.sum()} files asked of {source.name} are "
-                    f"broken, more than max_broken = {max_broken:.1%} and {ALLOWED} forgiven; "
-                    f"mend or remove them, or raise max_broken:\n{files}"
-                )
-            yield batch
-
-
 def _reported(batches, on_fault):
     with contextlib.closing(batches()) as running:
-        for batch, faults in running:
-            for _, path, reason in faults:
+        for batch, noted in running:
+            for _, path, reason in noted:
                 on_fault(path, reason)
             yield batch

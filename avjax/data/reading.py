@@ -5,6 +5,8 @@ import numpy as np
 from avjax.data import decode, nursery
 from avjax.data.clips import cut, silence, within
 
+NO_AUDIO = "has no sound"
+
 
 def attempt(source, row, view, transforms, rngs, strict, barred, announce):
     """(the clips of a record, None), or (None, (row, path, reason)) if it cannot be used.
@@ -36,7 +38,7 @@ def _clips(source, row, view, transforms, rngs, strict):
     else:
         clips, has_audio = decoded(record, view, rngs, strict)
     if strict and not has_audio:
-        raise decode.MediaError(record["path"], "has no sound")
+        raise decode.MediaError(record["path"], NO_AUDIO)
     try:
         clips = [_transformed(clip, transforms, rng) for clip, rng in zip(clips, rngs)]
     except Exception as error:
@@ -50,7 +52,7 @@ def decoded(record, view, rngs, strict):
     with decode.open_media(record["path"]) as media:
         has_audio = media.audio is not None
         if strict and not has_audio:  # Known before anything is decoded.
-            raise decode.MediaError(media.path, "has no sound")
+            raise decode.MediaError(media.path, NO_AUDIO)
 
         def frames(start):
             return decode.frames(media, start, view.frames, view.fps, view.short_side)
