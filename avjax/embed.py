@@ -1,11 +1,12 @@
-"""Features of any folder of videos or sounds: `python -m avjax.embed --run RUN IN --out OUT.npz`.
+"""Features of videos or sounds: `python -m avjax.embed --run RUN IN [IN ...] --out OUT.npz`.
 
-RUN is the folder of a run of avjax or of ported weights; its config says how clips are cut and
-prepared, and its newest checkpoint makes the features.  OUT is an .npz or, with pyarrow, a
-.parquet.  A file has one row, the mean over its clips; with --per_clip, a row for each clip.
-Files that cannot be read are listed in OUT, and beside it in <OUT>.unreadable.csv.
+IN is a file or a folder.  RUN is the folder of a run of avjax or of ported weights; its config says
+how clips are cut and prepared, and its newest checkpoint makes the features.  OUT is an .npz or,
+with pyarrow, a .parquet.  A file has one row, the mean over its clips; with --per_clip, a row for
+each clip.  Files that cannot be read are listed in OUT, and beside it in <OUT>.unreadable.csv.
 
-    path                  relative to IN                clip   number of the clip (--per_clip)
+    path                  as given; within a            clip   number of the clip (--per_clip)
+                          single folder, without it
     <modality>_features   [N, H]                        clips  how many there are (without)
     <modality>_embedding  [N, D], of unit length        has_audio  False where silence stands in
 """
@@ -14,8 +15,6 @@ import argparse
 import csv
 import functools
 import json
-import os
-from pathlib import Path
 
 from avjax.atomic import replacing
 from avjax.data.filenames import TEXT, any_name_on_screen, printable
@@ -27,11 +26,13 @@ def parser():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("folder", metavar="IN", help="folder of videos or of sounds")
+    p.add_argument("places", metavar="IN", nargs="+", help="files, and folders of files")
     p.add_argument("--run", required=True, help="folder of the run")
     p.add_argument("--out", required=True, help=".npz or .parquet")
     p.add_argument("--per_clip", action="store_true", help="a row for each clip")
     p.add_argument("--only", choices=("video", "audio"), help="leave the other modality out")
+    p.add_argument("--clips", type=int, help="clips of a file (as the run's evaluation)")
+    p.add_argument("--frames", type=int, help="frames of a clip (as the run's evaluation)")
     p.add_argument("--batch_size", type=int, default=32, help="clips at a time (32)")
     p.add_argument("--workers", type=int, help="processes that decode (one a core)")
     return p
@@ -49,16 +50,19 @@ def main(argv=None):
 def run(args):
     """Embeds as the arguments say, and says what became of it."""
     write = writer(args.out)  # First of all: hours of work are not to end in a wrong name.
-    config = json.loads((Path(args.run) / "config.json").read_text())
-    source, only = source_of(args.folder, args.only)
+    from avjax import checkpoint
+    from avjax.data import inputs
+
+    config = checkpoint.config_of(args.run)
+    source, named, only = inputs.source(args.places, args.only)
     print("".join(f"{note}\n" for note in source.notes), end="")
-    data = dict(looking(config, only), source=source, workers=args.workers)
+    changes = {"count": args.clips, "frames": args.frames}
+    data = dict(looking(config, only, changes), source=source, workers=args.workers)
     clips, faults = embedded(config, args.run, data, args.batch_size)
     columns = clips if args.per_clip else averaged(clips)
-    root = os.path.realpath(args.folder)
-    paths = [os.path.relpath(r["path"], root) for r in source.records]
+    paths = [named[record["path"]] for record in source.records]
     columns = {"path": [paths[i] for i in columns.pop("index")], **columns}
-    broken = [(os.path.relpath(path, root), reason) for path, reason in faults.items()]
+    broken = [(named.get(path, path), reason) for path, reason in faults.items()]
     write(args.out, columns, broken)
     if broken:
         with open(f"{args.out}.unreadable.csv", "w", **TEXT) as file:
@@ -67,24 +71,11 @@ def run(args):
     print(f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable")
 
 
-def source_of(folder, only):
-    """(source of the files under `folder`, the modality that is asked of them, or None for both).
+def looking(config, only, changes=None) -> dict:
+    """{"view", "transforms"}: how the run's evaluation looks at a file, of one modality or both.
 
-    Sounds are taken where there is no video, or where the sound alone is asked for.
+    changes: arguments of the view in place of the config's, where they are not None.
     """
-    from avjax.data import folder as files, listing
-
-    tree = listing.tree(folder)
-    videos = listing.paths(tree, listing.VIDEO)
-    if only == "audio" or not videos:
-        return files.make(folder, "all", suffixes=listing.EITHER), "audio" if not videos else only
-    if sounds := len(listing.paths(tree, listing.SOUND)):
-        print(f"{folder}: {len(videos)} videos; {sounds} sounds left out (--only audio takes them)")
-    return files.make(folder, "all", suffixes=listing.VIDEO), only
-
-
-def looking(config, only) -> dict:
-    """{"view", "transforms"}: how the run's evaluation looks at a file, of one modality or both."""
     from avjax import plan
     from avjax.build import build
 
@@ -93,15 +84,20 @@ def looking(config, only) -> dict:
         raise ValueError("the run's config has no evaluation, so no way to look at a file")
     spec = next((s for key, s in found.items() if key.endswith("test")), [*found.values()][0])
     transforms = spec["transforms"]
-    view = build(spec["view"])
+    changes = {name: value for name, value in (changes or {}).items() if value is not None}
+    if wrong := [f"{name}={value}" for name, value in changes.items() if value < 1]:
+        raise ValueError(f"{wrong[0]}: use 1 or more")
+    if "frames" in changes and not build(spec["view"]).frames:
+        raise ValueError("this model has no video encoder: drop --frames")
+    view = build({**spec["view"], **changes})
     if only == "audio":
         if not view.samples:
-            raise ValueError("the run has heard no sound: leave out --only, or give videos")
+            raise ValueError("this model has no audio encoder: drop --only audio, or give videos")
         view = view._replace(frames=0)
         transforms = [t for t in transforms if not t["fn"].startswith("avjax.data.video")]
     if only == "video":
         if not view.frames:
-            raise ValueError("the run has seen no picture: leave out --only, or give sounds")
+            raise ValueError("this model has no video encoder: drop --only video, or give sounds")
         view = view._replace(samples=0)
         transforms = [t for t in transforms if not t["fn"].startswith("avjax.data.audio")]
     return dict(view=view, transforms=build(list(transforms)))

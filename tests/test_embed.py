@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import wave
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -42,7 +43,9 @@ def videos(world, tmp_path_factory):
 
 
 def called(out, run, folder, *more):
-    embed.main(["--run", str(run), str(folder), "--out", str(out), "--workers", "0", *more])
+    places = [folder] if isinstance(folder, str | Path) else folder
+    door = ["--run", str(run), *map(str, places), "--out", str(out), "--workers", "0"]
+    embed.main([*door, *map(str, more)])
     if str(out).endswith(".npz"):
         with np.load(out, allow_pickle=False) as arrays:
             return {k: arrays[k] for k in arrays}
@@ -83,6 +86,26 @@ def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
     assert "audio_features" not in found and "has_audio" not in found
     halves = found["video_features"].reshape(FILES, 2, -1).mean(1)
     np.testing.assert_allclose(halves, mean["video_features"], rtol=1e-4, atol=1e-6)
+
+
+def test_files_and_folders_may_be_named_together(run, videos, tmp_path):
+    """A file has the same features however it is named, and twice named one row."""
+    all_of = called(tmp_path / "all.npz", run, videos)
+    single = called(tmp_path / "x.npz", run, videos / "0" / "2.mp4")
+    assert single["path"].tolist() == [str(videos / "0" / "2.mp4")]
+    np.testing.assert_allclose(
+        single["video_features"][0], all_of["video_features"][1], rtol=1e-4, atol=1e-6
+    )
+    mixed = [videos / "broken.mp4", videos / "1", videos / "0" / "2.mp4", videos / "1" / "3.mp4"]
+    found = called(tmp_path / "x.npz", run, mixed)
+    names = [videos / "1" / "1.mp4", videos / "1" / "3.mp4", videos / "0" / "2.mp4"]
+    assert found["path"].tolist() == [str(name) for name in names]
+    assert found["unreadable"][:, 0].tolist() == [str(videos / "broken.mp4")]
+
+
+def test_fewer_clips_and_frames_on_request(run, videos, tmp_path):
+    found = called(tmp_path / "x.npz", run, videos / "0", "--clips", 1, "--frames", 2)
+    assert found["clips"].tolist() == [1, 1] and found["video_features"].shape == (2, 8)
 
 
 def test_a_folder_of_sounds_needs_no_picture(run, tmp_path):
@@ -142,12 +165,21 @@ def test_what_cannot_be_is_named_at_once(run, videos, tmp_path, monkeypatch):
     for out, folder, more, told in (
         ("x.csv", videos, (), "ends in .npz or .parquet"),
         ("x.npz", tmp_path / "empty", (), "no video|no file"),
-        ("x.npz", tmp_path / "nowhere", (), "nowhere"),
+        ("x.npz", tmp_path / "nowhere", (), "no such file or folder: .*nowhere$"),
+        (
+            "x.npz",
+            [videos, tmp_path / "a.mp4", tmp_path / "b.mp4"],
+            (),
+            "folder: .*a.mp4, .*b.mp4$",
+        ),
+        ("x.npz", videos, ("--clips", "0"), "count=0: use 1 or more"),
+        ("x.npz", videos, ("--frames", "-3"), "frames=-3: use 1 or more"),
     ):
         with pytest.raises(SystemExit, match=told):
             called(tmp_path / out, run, folder, *more)
-    with pytest.raises(SystemExit, match="config.json"):
-        called(tmp_path / "x.npz", tmp_path, videos)
+    for folder, why in ((tmp_path, "no config.json"), (tmp_path / "none", "no such directory")):
+        with pytest.raises(SystemExit, match=rf"is not a run directory \({why}\)"):
+            called(tmp_path / "x.npz", folder, videos)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SystemExit, match="pip install pyarrow"):
         called(tmp_path / "x.parquet", run, videos)
