@@ -1,8 +1,8 @@
 """An ablation: `python -m avjax.ablate --config configs/ablate_negatives.py --workdir DIR`.
 
 Trains every arm of the config's sweep() at several seeds, one after the other, and writes
-study.csv, runs.csv and report.html.  The same command again goes on where a stopped one ended.
-Learning rates are first chosen for each batch size, on validation records.
+study.csv, runs.csv and report.html.  The same command again resumes where a stopped one ended.
+With several study.rates, a rate is first chosen for each batch size, on validation records.
 
   --list       the runs, numbered, with batch, negatives, steps and budget
   --commands   one command a line, for a cluster: each does one run
@@ -14,8 +14,6 @@ Keys of the config are set as in avjax.main, e.g. `--config.study.seeds="(0, 1, 
 """
 
 import functools
-import importlib.util
-import inspect
 import shlex
 import sys
 import time
@@ -24,13 +22,11 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from avjax import program, study as arithmetic
+from avjax import program, study as arithmetic, sweep
 from avjax.build import build, filled
 
-REPORT = "avjax.report.study.write"  # A config's study.report builds another.
-
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "A config with a study and a sweep(), see above.")
+config_flags.DEFINE_config_file("config", None, "A config of a run with a sweep(), see above.")
 flags.DEFINE_string("workdir", None, "The study's folder; without it, runs/<name of the config>.")
 flags.DEFINE_enum("budget", None, arithmetic.BUDGETS, "What all arms get the same of.")
 flags.DEFINE_bool("list", False, "List the runs; stop.")
@@ -45,56 +41,54 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     file, *size = config_flags.get_config_filename(FLAGS["config"]).split(":", 1)
     config = FLAGS.config
-    if "study" not in config:
-        raise SystemExit(f"avjax: {file} has no study: see configs/ablate_negatives.py")
-    config.study.budget = FLAGS.budget or config.study.budget
     folder = Path(FLAGS.workdir or "runs/" + "-".join([Path(file).stem, *size]))
+    given = config.study.to_dict() if "study" in config else {}
+    given |= {"budget": FLAGS.budget} if FLAGS.budget else {}
     try:
-        arms = arithmetic.arms_of(sweep(file)(*size))
-        runs = arithmetic.runs_of(arms, config.study.to_dict())
-        sys.exit(act(folder, config, arms, runs))
+        arms = sweep.arms_of(sweep.load(file)(*size), config.batch_size)
+        study = sweep.study_of(given, config, arms)
+        runs = arithmetic.runs_of(arms, study)
+        sys.exit(act(folder, config, study, arms, runs))
     except (ValueError, OSError) as error:
         raise SystemExit(f"avjax: {error}") from error
 
 
-def act(folder, config, arms, runs) -> int:
+def act(folder, config, study, arms, runs) -> int:
     """Does what the flags ask for; the program's exit status."""
-    if FLAGS.commands:
-        return commands(runs)
+    bound = functools.partial(configured, folder, config, study)
     from avjax import trial, workdirs
 
+    for arm in arms:  # Whatever the flags ask for: a wrong sweep is refused at once.
+        trial.check(arm, bound(arithmetic.Run(arm.name, arm, 0, None), 100, study["rates"][0]))
+    if FLAGS.commands:
+        return commands(runs)
     prepare(folder)
-    base = filled(config.to_dict(), "{workdir}")
-    # Seeds may be added to a study that is there.
-    workdirs.claim(
-        folder, base | {"study": {k: v for k, v in base["study"].items() if k != "seeds"}}
-    )
-    bound = functools.partial(configured, folder, config)
-    planned = {arm.name: plan(folder, bound, arm, base["study"], FLAGS.report) for arm in arms}
+    base = filled(config.to_dict() | {"study": study}, "{workdir}")
+    if not FLAGS.list:
+        # Seeds may be added to a study that is there.
+        fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
+        workdirs.claim(folder, base | {"study": fixed})
+    planned = {arm.name: plan(folder, bound, arm, study, FLAGS.report) for arm in arms}
     if FLAGS.list:
-        return print_list(runs, planned, base["study"])
+        return print_list(runs, planned, study)
     if FLAGS.run is not None and FLAGS.run > len(runs):
         raise ValueError(f"--run {FLAGS.run}: there are {len(runs)} runs")
     wanted = [runs[FLAGS.run - 1]] if FLAGS.run else () if FLAGS.report else runs
-    failed = work(folder, bound, runs, wanted, planned, base["study"])
+    failed = work(folder, bound, runs, wanted, planned, study)
     if not FLAGS.run:
         found = present(trial.result, folder, runs)
         why = present(trial.failure, folder, runs)
-        write = build(base["study"].get("report", dict(fn="pkgutil.resolve_name", args=(REPORT,))))
+        write = build(study.get("report") or report(arms))
         page = write(folder, base, arms, runs, planned, found, why)
         print(f"the study is in {folder}: open {page}")
     return failed
 
 
-def sweep(file):
-    """The function sweep of a config file; it takes the size, if the file has several."""
-    spec = importlib.util.spec_from_file_location("swept", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "sweep"):
-        raise ValueError(f"{file} has no sweep(): see configs/ablate_negatives.py")
-    sized = inspect.signature(module.sweep).parameters
-    return module.sweep if sized else lambda *_: module.sweep()
+def report(arms) -> dict:
+    """The spec of the report of a study that names none."""
+    if all(arm.negatives for arm in arms):
+        return dict(fn="pkgutil.resolve_name", args=("avjax.report.study.write",))
+    return dict(fn="avjax.report.methods.make")
 
 
 def prepare(folder):
@@ -106,9 +100,8 @@ def prepare(folder):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def configured(folder, config, run, steps, rate) -> dict:
+def configured(folder, config, study, run, steps, rate) -> dict:
     """The whole config of a run."""
-    study = config.study.to_dict()
     plain = arithmetic.configured(config, run, steps, rate, study)
     return filled(plain, str(folder.resolve()))
 
@@ -127,7 +120,7 @@ def plan(folder, bound, arm, study, known_only) -> dict:
             run = arithmetic.Run(arm.name, arm, study["seeds"][0], None)
             spent = trial.costs(folder, arm, bound(run, 1000, study["rates"][0]))
         flops = spent["flops"]
-    steps = arithmetic.steps_of(study, arm.batch, flops)
+    steps = arm.overrides.get("steps") or arithmetic.steps_of(study, arm.batch, flops)
     return {
         "steps": steps,
         "off": arithmetic.off_budget(study, steps, arm.batch, flops),
@@ -180,6 +173,7 @@ def work(folder, bound, runs, wanted, planned, study) -> int:
         print(f"{len(wanted) - len(todo)} of {len(wanted)} runs were done before")
     began, bad, before = time.monotonic(), 0, len(wanted) - len(todo)
     for n, run in enumerate(todo, 1):
+        print(f"{run.name}: log in {folder}/runs/{run.name}/log.txt", flush=True)
         said = one(folder, bound, run, runs, planned, results, study)
         bad += said.startswith(("failed", "refused"))
         each = (time.monotonic() - began) / n
@@ -207,9 +201,10 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
         return f"refused: {its['refused']}"
     try:
         if rate is None:
-            rate = arithmetic.rates_of(results, runs, study).get(run.arm.batch)
-        if rate is None:
-            raise ValueError(f"no learning rate for batch {run.arm.batch}: tuning is not complete")
+            rates = arithmetic.rates_of(results, runs, study)
+            if run.arm.batch not in rates:
+                raise ValueError(f"tuning of batch {run.arm.batch} has not ended: no learning rate")
+            rate = rates[run.arm.batch]
         results[run.name] = trial.do(folder, run, bound(run, its["steps"], rate))
     # Whatever a run dies of, the others are still worth having; it is named in the report.
     except Exception as error:
@@ -217,7 +212,7 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
         return f"failed: {type(error).__name__}: {error}"
     finally:
         jax.clear_caches()  # Programs of other arms are of no more use.
-    return arithmetic.told(results[run.name], study)
+    return arithmetic.told(results[run.name])
 
 
 if __name__ == "__main__":

@@ -5,15 +5,23 @@ for each size of batch by runs of their own, on records that are not those of th
 """
 
 import copy
+import difflib
 import hashlib
+import inspect
 import json
 import math
+import pkgutil
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 BUDGETS = ("examples", "steps", "flops")
 WITHIN = ("in_batch", "tiled", "ring")  # Strategies whose negatives are those of the batch.
+# What a study may compare its arms by -> its name.
+COMPARED = {"r1": "recall@1", "r5": "recall@5", "r10": "recall@10", "probe": "probe accuracy"}
 
 
 class Arm(NamedTuple):
@@ -43,30 +51,10 @@ class Run(NamedTuple):
     rate: float | None
 
 
-def arms_of(sweep) -> tuple[Arm, ...]:
-    """The arms of a config's sweep, checked."""
-    arms = tuple(Arm(**arm) for arm in sweep)
-    names = [arm.name for arm in arms]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"sweep() has two arms {sorted(twice)}: give each a name of its own")
-    for arm in arms:
-        if arm.strategy in WITHIN and arm.negatives >= arm.batch:
-            raise ValueError(
-                f"arm {arm.name}: {arm.negatives} negatives of a batch of {arm.batch}, which has "
-                f"{arm.batch - 1} others: use fewer, or a bank or a queue"
-            )
-    for batch in sorted({arm.batch for arm in arms}):
-        if not any(arm.tune for arm in arms if arm.batch == batch):
-            raise ValueError(f"no arm of batch {batch} in sweep() has tune=True")
-    return arms
-
-
 def runs_of(arms, study: dict) -> tuple[Run, ...]:
     """All runs, those that choose the rate first; a single rate needs no choice."""
     rates = study["rates"] if len(study["rates"]) > 1 else ()
     seed = study["tuning_seed"]
-    if rates and seed in study["seeds"]:
-        raise ValueError(f"study.tuning_seed={seed} is one of study.seeds: use another")
     tuning = [
         Run(f"tune-{arm.name}-rate{rate:g}", arm, seed, rate)
         for arm in arms if arm.tune for rate in rates
@@ -106,30 +94,59 @@ def refusal(study: dict, steps: int, batch: int, flops: float | None = None) -> 
     )
 
 
-def configured(base, run: Run, steps: int, rate: float, study: dict) -> dict:
-    """The plain config of a run; what refers to steps, rate or batch follows them."""
+def configured(base, run: Run, steps: int, rate: float | None, study: dict) -> dict:
+    """The plain config of a run; what refers to steps, rate or batch follows them.
+
+    base: a ConfigDict.  rate: None leaves the learning rate as the config has it.
+    """
     config = copy.deepcopy(base)
     for path, value in {"batch_size": run.arm.batch, **run.arm.overrides}.items():
         override(config, path, value)
-    config.seed, config.steps, config.learning_rate = run.seed, steps, float(rate)
+    config.seed, config.steps = run.seed, steps
+    if rate is not None and "learning_rate" not in run.arm.overrides:
+        config.learning_rate = float(rate)
     config = config.to_dict()
     if run.rate is not None:  # Tuning never sees the test records.
         config["evals"] = study["evals"]
-    del config["study"]
+    config.pop("study", None)
     return config
 
 
 def override(config, path: str, value) -> None:
-    """Sets `path` ("method.negatives") of a ConfigDict; a dict takes the place of a whole part."""
+    """Sets `path` ("method.negatives") of a ConfigDict; a dict takes the place of a whole part.
+
+    A new key is allowed where the part it belongs to is a spec whose `fn` takes it.
+    """
     *parents, last = path.split(".")
     for name in parents:
+        if not isinstance(config, Mapping | ConfigDict) or name not in config:
+            raise ValueError(f"sweep() overrides {path}: the config has no part {name}")
         config = config[name]
-    if last not in config:
-        raise ValueError(f"sweep() overrides {path}, which the config does not have")
-    with config.unlocked():
-        if isinstance(value, dict):
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"sweep() overrides {path}: its parent is not a part of the config")
+    if last not in config and not takes(config, last):
+        close = difflib.get_close_matches(last, list(config), 1)
+        near = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"sweep() overrides {path}, which the config does not have; keys there: "
+            f"{', '.join(sorted(config))}{near}"
+        )
+    with config.unlocked(), config.ignore_type():
+        if isinstance(value, dict) and last in config:
             del config[last]
         config[last] = value
+
+
+def takes(spec, name: str) -> bool:
+    """Whether the `fn` of a spec has an argument of this name."""
+    if "fn" not in spec:
+        return False
+    try:
+        fn = pkgutil.resolve_name(spec["fn"])
+    except (ImportError, AttributeError, ValueError):
+        return True  # What is wrong with fn itself is said when it is built.
+    arguments = inspect.signature(getattr(fn, "make", fn)).parameters
+    return name in arguments or any(a.kind is a.VAR_KEYWORD for a in arguments.values())
 
 
 def rates_of(results: dict, runs, study: dict) -> dict[int, float]:
@@ -160,8 +177,11 @@ def tuning_score(result: dict, study: dict) -> float:
     return float(np.mean([result["values"][name] for name in study["metrics"]]))
 
 
-def interval(values) -> tuple[float, float, float]:
-    """(mean, low, high): Student's 95 % interval; a single value has none (NaN)."""
+def interval(values, least=-math.inf, most=math.inf) -> tuple[float, float, float]:
+    """(mean, low, high): Student's 95 % interval; a single value has none (NaN).
+
+    least, most: what the quantity cannot leave, e.g. 0 and 100 of percent; nor does the interval.
+    """
     values = np.asarray(values, float)
     if len(values) == 0:
         return math.nan, math.nan, math.nan
@@ -170,7 +190,8 @@ def interval(values) -> tuple[float, float, float]:
     from scipy import stats  # Late: it takes a second.
 
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+    mean = float(values.mean())
+    return mean, max(least, mean - float(half)), min(most, mean + float(half))
 
 
 def false_negatives(label) -> float | None:
@@ -192,10 +213,13 @@ def digest(config: dict) -> str:
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def told(result: dict, study: dict) -> str:
-    """A run's findings in a few words."""
+def told(result: dict) -> str:
+    """What a finished run reached, in a few words; of its evaluations, those after training."""
+    rate = "" if result["rate"] is None else f"learning rate {result['rate']:g}, "
     if result["diverged"]:
-        return f"rate {result['rate']:g} diverged"
-    short = [name for name in result["values"] if name.endswith(("v2a/r1", "v2a/r10"))]
-    found = ", ".join(f"{n.split('/')[-1].upper()} {result['values'][n]:.1f}" for n in short)
-    return f"rate {result['rate']:g}, loss {result['values']['loss']:.3f}, {found}"
+        return f"{rate}diverged"
+    found = [f"loss {result['values']['loss']:.3f}"]
+    for name, value in result["values"].items():
+        if recall := re.fullmatch(r"eval/([^/]+)/.*v2a/r(1|10)", name):
+            found.append(f"{recall[1]} v2a recall@{recall[2]} {value:.1f} %")
+    return rate + ", ".join(found)

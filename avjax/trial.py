@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avjax import cost, logs, stages, study as arithmetic
+from avjax import cost, logs, stages, study as arithmetic, train
 from avjax.atomic import write_atomic
 from avjax.build import build
 
@@ -25,6 +25,16 @@ def failure(folder: Path, name: str) -> str | None:
     """The last line of why a run failed, or None."""
     path = folder / "runs" / name / "failure.txt"
     return path.read_text().strip().splitlines()[-1] if path.exists() else None
+
+
+def check(arm, config: dict) -> None:
+    """Builds method and optimizer of an arm; raises ValueError with the arm's name."""
+    try:
+        for _, stage in stages.of(config, ""):
+            train.made(stage)
+            build(stage["optimizer"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"arm {arm.name} of sweep(): {error}") from error
 
 
 def do(folder: Path, run, config: dict) -> dict:
@@ -47,7 +57,7 @@ def do(folder: Path, run, config: dict) -> dict:
         diverged = str(error)
     found = {
         "run": run.name, "arm": run.arm.name, "seed": run.seed, "tuning": run.rate is not None,
-        "rate": config["learning_rate"], "steps": config["steps"], "batch": run.arm.batch,
+        "rate": config.get("learning_rate"), "steps": config["steps"], "batch": run.arm.batch,
         "negatives": run.arm.negatives, "config": arithmetic.digest(config),
         "diverged": diverged, "values": {} if diverged else values(place, run.arm, config),
         "cost": spent,

@@ -62,10 +62,11 @@ def get_config(size="smoke"):
     }
     c.evals = dict(test=suite(test=judged["test"], train=judged["train"]))
     c.study = dict(
+        title="batch size against negatives",
         budget="examples", amount=s["amount"], tolerance=0.02, seeds=(0, 1, 2), rates=s["rates"],
         # Rates are chosen by runs of a seed of their own, on records of neither train nor test.
         tuning_seed=1000, evals=dict(val=suite(test=judged["val"])),
-        compare="r10",  # What the report's paragraph goes by: r1, r5, r10 or probe.
+        compare="r10",  # What the report's findings go by: r1, r5, r10 or probe.
         metrics=("eval/val/retrieval/v2a/r10", "eval/val/retrieval/a2v/r10"),
     )  # fmt: skip
     return c

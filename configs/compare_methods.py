@@ -34,6 +34,7 @@ QUANTITIES = {
 def get_config(size="world"):
     c = world.base(**parts.one_of(SIZES, size))
     c.study = dict(
+        title="methods compared",
         budget="examples", amount=dict(examples=c.batch_size * c.steps), tolerance=0.0,
         seeds=SEEDS.get(size, (0, 1, 2)), rates=(c.learning_rate,), tuning_seed=1000,
         report=dict(fn="avjax.report.methods.make", quantities=QUANTITIES),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from avjax import cost, study
+from avjax import cost, study, sweep
 from avjax.data import clips, memory, pipeline, synthetic, video
 from configs import ablate_negatives
 
@@ -69,13 +69,13 @@ def test_arms_that_cannot_be_are_refused():
         ([arm(tune=False)], "tune=True"),
     ):
         with pytest.raises(ValueError, match=says):
-            study.arms_of(bad)
+            sweep.arms_of(bad)
     with pytest.raises(ValueError, match="tuning_seed"):
-        study.runs_of(study.arms_of([arm()]), STUDY | dict(tuning_seed=1))
+        study.runs_of(sweep.arms_of([arm()]), STUDY | dict(tuning_seed=1))
 
 
 def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged():
-    arms = study.arms_of([arm(), arm("b"), arm("c", tune=False)])
+    arms = sweep.arms_of([arm(), arm("b"), arm("c", tune=False)])
     runs = study.runs_of(arms, STUDY)
     assert len(runs) == 4 + 9 and [r.rate for r in runs[:4]] == [1e-3, 1e-2] * 2
 
@@ -91,7 +91,7 @@ def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged
 
 def test_an_override_replaces_the_part_and_the_schedule_follows():
     base = ablate_negatives.get_config()
-    (one, *_) = study.arms_of(
+    (one, *_) = sweep.arms_of(
         [arm(overrides={"method.negatives": dict(fn="x", draws=3)}, batch=32)]
     )
     run = study.Run("r", one, 5, None)
@@ -336,7 +336,7 @@ def test_help_lists_all_that_can_be_asked(done):
 def test_the_shipped_study_has_twelve_arms_and_three_seeds():
     for size in ablate_negatives.SIZES:
         base = ablate_negatives.get_config(size).to_dict()["study"]
-        arms = study.arms_of(ablate_negatives.sweep(size))
+        arms = sweep.arms_of(ablate_negatives.sweep(size))
         assert len(arms) >= 12 and len(base["seeds"]) >= 3
         assert {a.strategy for a in arms} == {"in_batch", "bank", "queue"}
         assert {a.loss for a in arms} == {"info_nce", "dcl"}

@@ -5,7 +5,7 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 FLOORS = [
-    {"types", "build", "study", "atomic"},
+    {"types", "build", "study", "sweep", "atomic"},
     {"tiles"},
     {
         "contrast",

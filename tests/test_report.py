@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from avjax.report import gallery, html, plots
+from avjax.report import evaluation, gallery, headline, html, plots
 
 HOSTILE = "<script>alert('&$x_{1}$')</script>"
 METRICS = (
@@ -113,23 +113,107 @@ def test_report_names_every_metric_and_the_facts(workdir):
         assert fact in text
 
 
-def test_best_is_lowest_for_ranks_and_highest_for_accuracy():
+def cells(table):
+    """The text of the cells of a table, by line, without its head."""
+    lines = table.split("<tr>")[2:]
+    return [
+        [
+            re.sub("<.*?>", "", cell).replace("\xa0", " ")
+            for cell in re.findall("<td>(.*?)</td>", line)
+        ]
+        for line in lines
+    ]
+
+
+def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
     x = np.array([0, 100, 200])
-    table = html.evaluation_table(
+    table = evaluation.table(
         {
             "eval/s/r/v2a/median_rank": (x, np.array([50.0, 3, 9])),
             "eval/s/r/v2a/r1": (x, np.array([1.0, 30, 20])),
-            "eval/s/knn/top1": (x[1:], np.array([np.nan, 44.0])),
+            "eval/s/r/v2a/r5": (x, np.array([5.0, 5, 5])),
+            "eval/s/knn/video/top1": (x[1:], np.array([np.nan, 44.0])),
+            "eval/s/agreement/auroc": (x, np.array([0.5, 0.9, 0.8])),
+            "eval/s/mine/error": (x, np.array([3.0, 1, 2])),
             "eval/s/r/v2a/chance": (x, np.full(3, 2.0)),
-        }
+            "eval/s/test/listed": (x, np.full(3, 50.0)),
+        },
+        label=np.array([0, 0, 0, 1, -1]),
     )
-    cells = [re.findall("<td>(.*?)</td>", line)[1:] for line in table.split("<tr>")[2:]]
-    assert cells == [
-        ["50", "9", "3 <small>step 100</small>"],
-        ["1", "20", "30 <small>step 100</small>"],
-        ["–", "44", "44 <small>step 200</small>"],
-        ["2", "2", "–"],
+    assert cells(table) == [
+        ["recall@1, video → audio", "1.0 %", "20.0 %", "30.0 % step 100", "2.0 %"],
+        ["recall@5, video → audio", "5.0 %", "5.0 %", "–", "10.0 %"],
+        ["median rank, video → audio", "50", "9", "3 step 100", "25.5"],
+        ["kNN top-1, video", "–", "44.0 %", "–", "75.0 %"],
+        ["swapped sound found, AUROC", "50.0 %", "80.0 %", "90.0 % step 100", "50.0 %"],
+        ["mine/error", "3", "2", "1 step 100", "–"],
     ]
+
+
+def test_curves_have_three_points_and_change():
+    x = np.array([0, 100, 200])
+    assert plots.evaluation({"eval/s/r/v2a/r1": (x[:2], np.array([1.0, 2]))}) == ""
+    assert plots.evaluation({"eval/s/r/v2a/r1": (x, np.array([2.0, 2, 2]))}) == ""
+    assert plots.evaluation({"eval/s/train/listed": (x, np.array([1.0, 2, 3]))}) == ""
+    drawn = plots.evaluation({"eval/s/r/v2a/r1": (x, np.array([1.0, 2, 3]))})
+    assert drawn.count("<svg") == 1 and "recall@1" in drawn
+    assert "<svg" not in plots.training({"loss": (x[:2], np.array([1.0, 2]))})
+
+
+def test_the_page_opens_with_what_ran_and_five_numbers(workdir):
+    names = [f"eval/toys/{n}" for n in (
+        "retrieval/v2a/r1", "retrieval/a2v/r1", "retrieval/v2a/r10", "retrieval/v2a/chance",
+        "retrieval/a2v/chance", "linear/video/top1", "linear/audio/top1", "linear/both/top1",
+        "knn/both/top1",
+    )]  # fmt: skip
+    write_metrics(workdir / "metrics.csv", ["loss", "clips_per_second", *names])
+    session = dict(
+        started="2026-11-28T22:01:38+00:00", seconds=100.0, command="python -m avjax.main <x>",
+        versions=dict(avjax="0.1.0", jax="0.10.2"), device="CPU (2 cores)",
+    )  # fmt: skip
+    run = dict(
+        parameters=12345, data=dict(name="toys-train", records=360, classes=12),
+        sessions=[session, session | dict(seconds=92.0, versions={})],
+    )  # fmt: skip
+    (workdir / "run.json").write_text(json.dumps(run))
+    text = html.write(workdir).read_text()
+    said = Page(text).text.replace("\xa0", " ")
+    opening = said[: said.index("Optimizer") if "Optimizer" in said else said.index("Batch size")]
+    for fact in (
+        "avjax.methods.avid", "360 records of 12 classes of toys-train", "200 of 200 steps",
+        "(in 2 sessions)", "CPU (2 cores)", "2026-11-28 22:01 UTC",
+    ):  # fmt: skip
+        assert fact in opening
+    assert text.count("class=card>") == 5 and "12,345" in said and "avjax.main <x>" in said
+    # 100 / (step + 3), as write_metrics has it, at step 0 and 200.
+    assert opening.count("untrained 33.3 %") == 5 and opening.count("0.5 %") >= 5
+    assert opening.count("chance 50.0 %") == 3  # Of two classes, for the probes.
+
+
+def test_the_time_of_a_run_that_was_killed_is_that_of_its_steps():
+    x, speed = np.array([10, 20]), np.array([4.0, 8.0])
+    found = headline.training_seconds(dict(batch_size=8), dict(clips_per_second=(x, speed)))
+    assert found == 10 * 8 / 4 + 10 * 8 / 8
+    assert [headline.duration(s) for s in (4, 192, 7500)] == ["4 s", "3 min 12 s", "2 h 5 min"]
+
+
+def test_every_metric_on_the_page_is_explained(workdir):
+    text = html.write(workdir).read_text()
+    legend = text[text.index("<h2>What the metrics mean") :]
+    for title in ("recall@1", "kNN top-1", "data wait", "chance", "loss", "median rank"):
+        assert f"<dt>{title}</dt>" in legend
+    assert '<abbr title="' in text[: text.index("<h2>What the metrics mean")]
+
+
+def test_a_page_that_cannot_be_written_stops_no_training(workdir, monkeypatch, caplog):
+    def broken(folder):
+        raise TypeError("a fault of the gallery")
+
+    monkeypatch.setattr(gallery, "part", broken)
+    assert html.renew(workdir) is None
+    assert "a fault of the gallery" in caplog.text and "report.html" in caplog.text
+    monkeypatch.undo()
+    assert html.renew(workdir) == workdir / "report.html"
 
 
 def test_hostile_names_are_only_text(workdir):
@@ -171,7 +255,7 @@ def test_report_survives_broken_files(workdir):
     assert "metrics.csv has 3 lines" in text
     assert "torn.npz cannot be read" in text and "config.json cannot be read" in text
     assert "at 1 of 21 logged steps" in text
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         html.write(workdir / "elsewhere")
 
 
@@ -193,7 +277,8 @@ def test_gallery_shows_half_right_half_wrong_with_true_ranks():
     assert text.count("class=line") == 16
     assert text.count("tile query") == 16
     # Four queries find theirs first; wrong ones end with the right one, framed as such.
-    assert text.count("<b>1 ✓") == 8 and text.count("<b>1 ✗") == 8
+    first = re.findall(r"<b>1 (.)", text)
+    assert first.count("✓") == 8 and len(first) == 16
     assert text.count("tile right") == 16
     shown = np.flatnonzero(np.isin(data["test/index"], data["gallery/row"]))
     video, audio = data["test/video/embedding"], data["test/audio/embedding"]
@@ -208,11 +293,47 @@ def test_gallery_does_not_flatter_a_collapsed_net():
     assert all(f.rank == 5.5 and f.matches[0] != f.at and f.matches[-1] == f.at for f in found)
 
 
+def test_a_match_of_the_same_class_is_not_marked_as_wrong():
+    label = np.array([3, 3, 4, -1, -1])
+    kinds = [gallery.likeness(0, i, label) for i in range(4)] + [gallery.likeness(3, 4, label)]
+    assert kinds == ["right", "same", "wrong", "wrong", "wrong"]
+    assert "tile same" in gallery.section(arrays(classes=("cat", "dog")))
+
+
+def test_the_gallery_names_files_below_their_common_folder_whatever_their_bytes(workdir):
+    data = arrays()
+    paths = [f"/my/videos/{'ab'[i % 2]}/{i}.mp4".encode() for i in range(40)]
+    paths[0] = b"/my/videos/a/caf\xe9.mp4"
+    data["test/path"] = np.array(paths)
+    np.savez(workdir / "evals" / "toys.npz", **data)
+    page = html.write(workdir)
+    text = page.read_text(encoding="utf-8")
+    tiles = set(re.findall(r"<figcaption><b>.*?</b> (.*?) <small>", text))
+    assert r"a/caf\xe9.mp4" in tiles and "b/3.mp4" in tiles
+    assert "/my/videos/b/3.mp4" not in text and "row 3<" in text
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("labels", ["none", "one class", "two"])
+def test_any_set_has_a_report(workdir, n, labels):
+    data = {k: v[:n] for k, v in arrays(40, 40).items() if k != "test/classes"}
+    data["gallery/row"] = np.arange(n, dtype=np.int32)
+    data["test/label"] = dict(none=np.full(n, -1), two=np.arange(n) % 2).get(
+        labels, np.zeros(n, int)
+    )
+    if labels != "none":
+        data["test/classes"] = np.array(["cat", "dog"][: 1 + (labels == "two")])
+    np.savez(workdir / "evals" / "toys.npz", **data)
+    text = html.write(workdir).read_text()
+    assert ("No gallery" in text) == (n == 1) and ("tile query" in text) == (n > 1)
+    assert ("class -1" in text) is False
+
+
 def test_gallery_leaves_out_rows_without_embedding_and_needs_two_modalities():
     data = arrays()
     for name in ("test/video/embedding", "test/audio/embedding", "test/index", "test/label"):
         data[name] = data[name][1:]  # The first record, which has a picture, was not readable.
-    assert "row 0," not in gallery.section(data) and "row 3," in gallery.section(data)
+    assert "row 0<" not in gallery.section(data) and "row 3<" in gallery.section(data)
     del data["test/audio/embedding"]
     assert "No gallery" in gallery.section(data)
 
@@ -238,4 +359,4 @@ def test_command_line_writes_the_report(workdir, capsys):
     assert "report.html" in capsys.readouterr().out and (workdir / "report.html").exists()
     with pytest.raises(SystemExit):
         html.main([str(workdir / "elsewhere")])
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

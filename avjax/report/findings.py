@@ -1,33 +1,30 @@
 """What the numbers of an ablation say and what they do not, in sentences made from them."""
 
-from avjax.study import BUDGETS, WITHIN
+from avjax.study import BUDGETS, COMPARED, WITHIN
 
 KEY = "key"  # Among the values of a row: that by which the arms are compared.
-NAMES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "probe": "probe accuracy"}
 
 
-def paragraph(rows, study: dict, chosen: dict, unfinished: list[str]) -> str:
-    """One paragraph on `rows` (see avjax.report.study), of the arms that have numbers.
+def sentences(rows, study: dict, chosen: dict, unfinished: list[str]) -> list[str]:
+    """Findings on `rows` (see avjax.report.study), of the arms that have numbers.
 
     chosen: {batch: rate}.  unfinished: names of runs that are missing, failed or refused.
     """
     key = study["compare"]
-    if key not in NAMES:
-        raise ValueError(f"study.compare={key!r}: use one of {sorted(NAMES)}")
-    name = NAMES[key]
+    name = COMPARED[key]
     rows = [
         row._replace(values=row.values | {KEY: row.values[key]})
         for row in rows
         if key in row.values
     ]
     if not rows:
-        return "Nothing can be said yet: no run has finished."
-    sentences = [
+        return [f"Nothing can be said yet: no finished run has {name} (study.compare)."]
+    found = [
         *sources(rows, name), from_which_batch(rows, name), *against_k(rows, name),
         against_b(rows, name), coupling(rows, name),
         *limits(rows, study, chosen, unfinished),
     ]  # fmt: skip
-    return " ".join(sentence for sentence in sentences if sentence)
+    return [sentence for sentence in found if sentence]
 
 
 def verdict(one, other) -> str:

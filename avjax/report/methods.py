@@ -1,4 +1,4 @@
-"""A comparison of methods as one page that opens offline, and its tables."""
+"""A comparison of methods, or of any arms, as one page that opens offline, and its tables."""
 
 import math
 import re
@@ -9,45 +9,88 @@ import matplotlib
 import numpy as np
 
 from avjax import study as arithmetic
-from avjax.atomic import write_atomic
-from avjax.report import html, plots, study, table
+from avjax.report import html, plots, study, style, table
+
+# What is shown where a config does not say: title -> pattern of the names of a run's values.
+QUANTITIES = {
+    "recall@1, %": r"eval/[^/]+/(.*/)?\w2\w/r1",
+    "recall@10, %": r"eval/[^/]+/(.*/)?\w2\w/r10",
+    "linear probe, video, %": "eval/[^/]+/linear/(video|fused)/top1",
+    "linear probe, audio, %": "eval/[^/]+/linear/audio/top1",
+    "linear probe, both, %": "eval/[^/]+/linear/(both|fused)/top1",
+    "kNN, both, %": "eval/[^/]+/knn/(both|fused)/top1",
+    "sync accuracy, %": "eval/[^/]+/(.*/)?easy/accuracy",
+    "loss": "loss",
+    "seconds per step": "seconds_per_step",
+}
 
 
-def make(quantities: dict):
+def make(quantities: dict = QUANTITIES):
     """A report for `avjax.ablate`: {title: pattern of the names of a run's values, averaged}.
 
     A quantity that a run has untrained too is shown beside it, and is bold where the interval
-    of the trained nets over seeds lies above that of the untrained ones.
+    of the trained nets over seeds lies above that of the untrained ones.  A quantity with % in
+    its title lies between 0 and 100, and so does its interval.  One that no run has is left out.
     """
 
     def write(folder, config, arms, runs, planned, results, failures) -> Path:
         folder = Path(folder)
         rows = [gathered(arm, runs, results, quantities) for arm in arms]
-        table.save(folder / "study.csv", lines(rows, quantities))
+        there = [t for t in quantities if not all(math.isnan(row[t][0][0]) for row in rows)]
+        table.save(folder / "study.csv", lines(rows, there))
         table.save(folder / "runs.csv", table.runs(runs, results))
         left = {r.name: failures.get(r.name, "not finished") for r in runs}
         left = {name: why for name, why in left.items() if name not in results}
-        title = f"{folder.resolve().name}: methods compared"
+        left |= {r.name: why for r in runs if (why := planned[r.arm.name]["refused"])}
+        title = f"{folder.resolve().name}: {config['study']['title']}"
         page = [
-            html.HEAD.replace("TITLE", escape(title)), f"<h1>{escape(title)}</h1>",
-            study.facts(config["study"], rows, runs, results), NOTES,
-            "<h2>Methods</h2>", shown(rows, quantities),
-            panels(rows, quantities),
-            "<h2>Runs without a result</h2>", study.missing(left),
-            html.config_part(config), "</body></html>\n",
+            f"<h1>{escape(title)}</h1>", study.facts(config["study"], rows, runs, results),
+            "<h2>Findings</h2>", style.listed(findings(rows, there, len(left))),
+            "<h2>Arms</h2>", style.none(NOTES), shown(rows, there), panels(rows, there),
+            "<h2>Runs without a result</h2>", study.missing(left), html.config_part(config),
         ]  # fmt: skip
-        path = folder / "report.html"
-        write_atomic(path, "\n".join(page))
-        return path
+        return style.save(folder / "report.html", title, page)
 
     return write
 
 
-NOTES = html.none(
-    "All methods have seen as many clips in training; those in stages, all stages together. "
-    "Brackets and bars are 95 % intervals over seeds (Student). Bold: the interval lies above "
-    "that of the untrained nets, whose mean follows in parentheses."
+NOTES = (
+    "All arms have the same budget, see above; those in stages, all stages together. Brackets and "
+    "bars are 95 % intervals over seeds (Student). Bold: the interval lies above that of the "
+    "untrained nets, whose mean follows in parentheses."
 )
+
+
+def findings(rows, titles, unfinished: int) -> list[str]:
+    """Sentences on the first of the quantities, and what the numbers do not say."""
+    found = [row for row in rows if titles and not math.isnan(row[titles[0]][0][0])]
+    if not found:
+        return ["Nothing can be said yet: no run has finished."]
+    title = titles[0].removesuffix(", %")
+    best = max(found, key=lambda row: row[titles[0]][0][0])
+    out = [f"{title}: {best['arm'].name} has the highest mean, {said(best, titles[0])}."]
+    below = [r for r in found if r[titles[0]][0][2] < best[titles[0]][0][1]]
+    alike = [r for r in found if r is not best and r not in below]
+    if below:
+        listed = ", ".join(f"{r['arm'].name} ({said(r, titles[0])})" for r in below)
+        out.append(f"Below it, by their intervals: {listed}.")
+    if alike:
+        listed = ", ".join(f"{r['arm'].name} ({said(r, titles[0])})" for r in alike)
+        out.append(f"Cannot be told from it at this number of seeds: {listed}.")
+    fewest = min(row["seeds"] for row in found)
+    if fewest < 2:
+        out.append("Of a single seed no interval is known: no difference is decided.")
+    if len(found) > 2:
+        out.append(f"Among {len(found)} arms some pairs differ by chance.")
+    if unfinished:
+        out.append(f"{unfinished} runs are missing, failed or refused, see below.")
+    return out
+
+
+def said(row, title) -> str:
+    mean, low, high = row[title][0]
+    end = "" if math.isnan(low) else f" [{style.number(low)}, {style.number(high)}]"
+    return f"{style.number(mean)}{end}"
 
 
 def gathered(arm, runs, results, quantities) -> dict:
@@ -59,11 +102,16 @@ def gathered(arm, runs, results, quantities) -> dict:
         pairs = [tuple(mean(values, start + pattern) for start in ("", "untrained/"))
                  for values in found]  # fmt: skip
         trained, untrained = (
-            arithmetic.interval([x for x in side if not math.isnan(x)])
+            arithmetic.interval([x for x in side if not math.isnan(x)], *limits(title))
             for side in (zip(*pairs) if pairs else ((), ()))
         )
         row[title] = trained, untrained
     return row
+
+
+def limits(title: str) -> tuple:
+    """What a quantity cannot leave."""
+    return (0, 100) if "%" in title else ()
 
 
 def mean(values: dict, pattern: str) -> float:
@@ -92,17 +140,17 @@ def shown(rows, quantities) -> str:
     def cell(trained, untrained):
         if math.isnan(trained[0]):
             return "–"
-        said = html.number(trained[0])
+        said = style.number(trained[0])
         said = f"<b>{said}</b>" if better(trained, untrained) else said
         if not math.isnan(trained[1]):
-            said += f" <small>[{html.number(trained[1])}, {html.number(trained[2])}]</small>"
-        return said if math.isnan(untrained[0]) else f"{said} ({html.number(untrained[0])})"
+            said += f" <small>[{style.number(trained[1])}, {style.number(trained[2])}]</small>"
+        return said if math.isnan(untrained[0]) else f"{said} ({style.number(untrained[0])})"
 
     body = [
-        html.row(row["arm"].strategy, [f"{row['seeds']}", *(cell(*row[t]) for t in quantities)])
+        style.row(row["arm"].strategy, [f"{row['seeds']}", *(cell(*row[t]) for t in quantities)])
         for row in rows
     ]
-    head = html.heading(["method", "seeds", *quantities])
+    head = style.heading(["method", "seeds", *quantities])
     return f"<div class=wide><table>{head}{''.join(body)}</table></div>"
 
 
@@ -113,7 +161,7 @@ def panels(rows, quantities) -> str:
         drawn = [row for row in rows if not math.isnan(row[title][0][0])]
         if drawn:
             out.append(plots.panel(title, draw(drawn, title)))
-    return f"<div class=panels>{''.join(out)}</div>"
+    return f'<div class="panels middle">{"".join(out)}</div>'
 
 
 def draw(rows, title) -> str:

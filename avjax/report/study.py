@@ -7,10 +7,11 @@ import matplotlib
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from avjax import study as arithmetic
-from avjax.atomic import write_atomic
-from avjax.report import findings, html, plots, table
+from avjax.report import findings, html, plots, style, table
+from avjax.report.style import heading, none, number
 from avjax.report.table import QUANTITIES
 
+APART = 0.07  # Octaves between lines at the same place of an axis.
 LINES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 1, 1, 1, 1, 1)))
 
 
@@ -28,11 +29,10 @@ def write(folder, config: dict, arms, runs, planned, results, failures) -> Path:
     left = {run.name: failures.get(run.name, "not finished") for run in runs}
     left = {name: why for name, why in left.items() if name not in results}
     left |= {r.name: why for r in runs if (why := planned[r.arm.name]["refused"])}
-    title = f"{folder.resolve().name}: batch size against negatives"
+    title = f"{folder.resolve().name}: {study['title']}"
     page = [
-        html.HEAD.replace("TITLE", escape(title)), f"<h1>{escape(title)}</h1>",
-        facts(study, rows, runs, results),
-        f"<p>{escape(findings.paragraph(rows, study, chosen, list(left)))}</p>",
+        f"<h1>{escape(title)}</h1>", facts(study, rows, runs, results), "<h2>Findings</h2>",
+        style.listed(findings.sentences(rows, study, chosen, list(left))),
         "<h2>Arms</h2>", shown(table.arms(rows)),
         "<h2>Against the number of negatives K</h2>",
         panels(rows, lambda a: a.negatives, lambda a: f"B={a.batch}", "K"),
@@ -40,14 +40,12 @@ def write(folder, config: dict, arms, runs, planned, results, failures) -> Path:
         panels(rows, lambda a: a.batch, stock, "B"),
         "<h2>Learning rates</h2>", tuning(study, runs, results, chosen),
         "<h2>Runs without a result</h2>", missing(left),
-        "<h2>How it was measured</h2>", NOTES, html.config_part(config), "</body></html>\n",
+        "<h2>How it was measured</h2>", NOTES, html.config_part(config),
     ]  # fmt: skip
-    path = folder / "report.html"
-    write_atomic(path, "\n".join(page))
-    return path
+    return style.save(folder / "report.html", title, page)
 
 
-NOTES = html.none(
+NOTES = none(
     "Retrieval is the mean of both directions, among all test records. Scores and loss are means "
     "over the last quarter of training; the score is the cosine. Step time is the median "
     "of the logged ones, "
@@ -61,15 +59,15 @@ NOTES = html.none(
 
 def facts(study, rows, runs, results) -> str:
     """What the study compares, and how much of it is done."""
-    amount = f"{study['amount'][study['budget']]:g} {study['budget']} a run"
+    amount = f"{study['amount'][study['budget']]:,g} {study['budget']} per run"
     lines = {
         "Budget": f"{amount}; arms more than {study['tolerance']:.0%} off are refused",
         "Arms": len(rows),
         "Seeds": ", ".join(map(str, study["seeds"])),
         "Runs finished": f"{sum(run.name in results for run in runs)} of {len(runs)}",
     }
-    cells = [f"<tr><th>{k}</th><td>{escape(str(v))}</td></tr>" for k, v in lines.items()]
-    return f"<table>{''.join(cells)}</table>"
+    cells = [f"<div><dt>{k}</dt><dd>{escape(str(v))}</dd></div>" for k, v in lines.items()]
+    return f"<dl class=facts>{''.join(cells)}</dl>"
 
 
 def shown(lines) -> str:
@@ -81,11 +79,11 @@ def shown(lines) -> str:
     def cell(line, i):
         if head[i] not in QUANTITIES or not line[i]:
             return escape(line[i])
-        mean, low, high = (html.number(float(v)) if v else "" for v in line[i : i + 3])
+        mean, low, high = (number(float(v)) if v else "" for v in line[i : i + 3])
         return f"{mean} <small>[{low}, {high}]</small>" if low else mean
 
-    rows = [html.row(line[0], [cell(line, i) for i in at[1:]]) for line in rest]
-    return f"<div class=wide><table>{html.heading(names)}{''.join(rows)}</table></div>"
+    rows = [style.row(line[0], [cell(line, i) for i in at[1:]]) for line in rest]
+    return f"<div class=wide><table>{heading(names)}{''.join(rows)}</table></div>"
 
 
 def stock(arm) -> str:
@@ -99,22 +97,22 @@ def panels(rows, x, group, label) -> str:
     kinds = list(dict.fromkeys((r.arm.strategy, r.arm.loss) for r in rows))
     groups = list(dict.fromkeys(group(r.arm) for r in rows))
     color = dict(zip(kinds, plots.cycle(len(kinds))))
-    style = {g: LINES[i % len(LINES)] for i, g in enumerate(groups)}
+    stroke = {g: LINES[i % len(LINES)] for i, g in enumerate(groups)}
     lines = {}
     for row in rows:
         lines.setdefault((row.arm.strategy, row.arm.loss, group(row.arm)), []).append(row)
     out = []
     for name, (title, _) in QUANTITIES.items():
         drawn = [
-            (color[key[:2]], style[key[2]], sorted(members, key=lambda r: x(r.arm)))
+            (color[key[:2]], stroke[key[2]], sorted(members, key=lambda r: x(r.arm)))
             for key, rows_of in lines.items()
             if (members := [r for r in rows_of if name in r.values])
         ]
         if drawn:
             out.append(plots.panel(title, draw(drawn, name, x, label)))
     if not out:
-        return html.none("No arm has finished.")
-    return f"{legend(color, style)}<div class=panels>{''.join(out)}</div>"
+        return none("No arm has finished.")
+    return f'{legend(color, stroke)}<div class="panels middle">{"".join(out)}</div>'
 
 
 def draw(lines, name, x, label) -> str:
@@ -122,15 +120,16 @@ def draw(lines, name, x, label) -> str:
     with matplotlib.rc_context(plots.STYLE):
         figure, axes = plots.canvas(3.4)
         places = set()
-        for color, style, rows in lines:
-            at = [x(r.arm) for r in rows]
+        for i, (color, stroke, rows) in enumerate(lines):
+            shift = 2 ** (APART * (i - (len(lines) - 1) / 2))  # Intervals at one place stay apart.
+            at = [x(r.arm) * shift for r in rows]
             mean, low, high = zip(*(r.values[name] for r in rows))
             bars = [[m - a for m, a in zip(mean, low)], [b - m for m, b in zip(mean, high)]]
             axes.errorbar(
-                at, mean, bars, color=color, linestyle=style, linewidth=1.3, elinewidth=0.8,
+                at, mean, bars, color=color, linestyle=stroke, linewidth=1.3, elinewidth=0.8,
                 marker="o", markersize=3, capsize=2,
             )  # fmt: skip
-            places |= set(at)
+            places |= {x(r.arm) for r in rows}
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(thinned(sorted(places))))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -148,14 +147,14 @@ def thinned(places: list[int]) -> list[int]:
     return kept
 
 
-def legend(color, style) -> str:
+def legend(color, strokes_of) -> str:
     """What the colors and the strokes of the panels stand for."""
     names = [
         f'<span style="color: {c}">&#9632;</span> {escape(strategy)}, {escape(loss)}'
         for (strategy, loss), c in color.items()
     ]
     strokes = []
-    for group, stroke in style.items():
+    for group, stroke in strokes_of.items():
         dash = {"-": "", "--": "6 3", ":": "2 2", "-.": "6 2 2 2"}.get(stroke)
         dash = " ".join(map(str, stroke[1])) if dash is None else dash
         strokes.append(
@@ -170,17 +169,19 @@ def tuning(study, runs, results, chosen) -> str:
     """What each learning rate scored on validation records, and which was taken."""
     tries = [run for run in runs if run.rate is not None]
     if not tries:
-        return html.none(f"One rate for all arms, {study['rates'][0]:g}: nothing was chosen.")
+        rate = study["rates"][0]
+        said = "of the config" if rate is None else f"{rate:g}"
+        return none(f"The learning rate {said} for all arms: nothing was chosen.")
     rows = []
     for run in tries:
         found = results.get(run.name)
         score = arithmetic.tuning_score(found, study) if found else None
-        words = "not finished" if score is None else html.number(score)
+        words = "not finished" if score is None else number(score)
         words = "diverged" if found and found["diverged"] else words
         mark = "chosen" if chosen.get(run.arm.batch) == run.rate else ""
-        rows.append(html.row(run.arm.name, [f"{run.arm.batch}", f"{run.rate:g}", words, mark]))
-    head = html.heading(["arm", "B", "rate", "score", ""])
-    note = html.none(
+        rows.append(style.row(run.arm.name, [f"{run.arm.batch}", f"{run.rate:g}", words, mark]))
+    head = heading(["arm", "B", "rate", "score", ""])
+    note = none(
         f"Score: the mean of {', '.join(study['metrics'])} on validation records at the end of a "
         f"run of seed {study['tuning_seed']}, which is none of the seeds of the study."
     )
@@ -189,6 +190,6 @@ def tuning(study, runs, results, chosen) -> str:
 
 def missing(left: dict) -> str:
     if not left:
-        return html.none("None: all have finished.")
-    rows = [html.row(name, [escape(why)]) for name, why in left.items()]
-    return f"<table>{html.heading(['run', 'why'])}{''.join(rows)}</table>"
+        return none("None: all have finished.")
+    rows = [style.row(name, [escape(why)]) for name, why in left.items()]
+    return f"<table>{heading(['run', 'why'])}{''.join(rows)}</table>"

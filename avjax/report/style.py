@@ -33,7 +33,8 @@ th, td { text-align: left; padding: .28rem 1rem .28rem 0; border-bottom: 1px sol
 .wide { overflow-x: auto } .wide td + td, .wide th + th { text-align: right; white-space: nowrap }
 .wide td:first-child { white-space: nowrap } th { color: var(--soft); font-weight: 500 }
 td small { color: var(--soft) } .wide th[colspan] { color: var(--ink); padding-top: 1rem }
-a { color: var(--query) } abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px; cursor: help }
+a { color: var(--query) }
+abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px; cursor: help }
 .lead { margin: .2rem 0 1rem } code { overflow-wrap: anywhere; font-size: .85em }
 .cards, .facts { display: grid; gap: .7rem; margin: .9rem 0;
   grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)) }
@@ -50,6 +51,7 @@ a { color: var(--query) } abbr { text-decoration: underline dotted var(--soft); 
 .findings li { margin: .35rem 0 } .findings { padding-left: 1.2rem; max-width: 60rem }
 .panels { display: grid; gap: .9rem; margin: .9rem 0;
   grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
+.panels.middle { grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)) }
 .panels.large { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)) }
 .panel { margin: 0; padding: .7rem .8rem .4rem; background: var(--card);
   border: 1px solid var(--line); border-radius: 8px }
@@ -102,6 +104,10 @@ def save(path: Path, title: str, parts: list[str]) -> Path:
 def tip(text: str, meaning: str) -> str:
     """Text with an explanation that shows when it is pointed at."""
     return f'<abbr title="{escape(meaning)}">{escape(text)}</abbr>' if meaning else escape(text)
+
+
+def listed(sentences: list[str]) -> str:
+    return f"<ul class=findings>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
 
 
 def folded(summary: str, content: str) -> str:

@@ -10,10 +10,10 @@ from avjax.atomic import replacing
 
 # name -> (title, which of a run's values: their mean).
 QUANTITIES = {
-    "r1": ("retrieval R@1, %", "eval/.*/retrieval/.2./r1"),
-    "r5": ("retrieval R@5, %", "eval/.*/retrieval/.2./r5"),
-    "r10": ("retrieval R@10, %", "eval/.*/retrieval/.2./r10"),
-    "probe": ("linear probe, both modalities, %", "eval/.*/linear/both/top1"),
+    "r1": ("recall@1, %", "eval/.*/retrieval/.2./r1"),
+    "r5": ("recall@5, %", "eval/.*/retrieval/.2./r5"),
+    "r10": ("recall@10, %", "eval/.*/retrieval/.2./r10"),
+    "probe": ("linear probe, video + audio, %", "eval/.*/linear/both/top1"),
     "peak": ("peak memory of a step, MB", "cost/peak"),
     "temporaries": ("temporaries of a step, MB", "cost/temporaries"),
     "flops": ("FLOPs of a step, 1e9", "cost/flops"),
@@ -29,6 +29,9 @@ QUANTITIES = {
     "final_loss": ("loss, last quarter", "loss"),
     "loss_below_uniform": ("loss less that of equal scores", "loss_below_uniform"),
 }
+# What a quantity cannot leave; nor does its interval.
+LIMITS = dict.fromkeys(("r1", "r5", "r10", "probe"), (0, 100))
+LIMITS |= dict.fromkeys(("above", "share_false"), (0, 1))
 SCALE = {"peak": 1e-6, "temporaries": 1e-6, "flops": 1e-9}
 
 
@@ -46,7 +49,7 @@ def row_of(arm, plan, tries, results) -> Row:
     found = [results[r.name] for r in tries if r.arm.name == arm.name and r.name in results]
     each = [quantities(result) for result in found]
     values = {
-        name: arithmetic.interval([e[name] for e in each])
+        name: arithmetic.interval([e[name] for e in each], *LIMITS.get(name, ()))
         for name in QUANTITIES
         if each and all(name in e for e in each)
     }
