@@ -329,6 +329,15 @@ def test_any_set_has_a_report(workdir, n, labels):
     assert ("class -1" in text) is False
 
 
+def test_agreement_of_many_records_waits_for_the_end_of_the_run(workdir, monkeypatch):
+    monkeypatch.setattr(html, "MANY", 39)
+    assert "Written when the run ends" not in html.write(workdir).read_text()
+    write_metrics(workdir / "metrics.csv", steps=range(10, 110, 10))
+    config = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps(config | dict(steps=400)))
+    assert "Written when the run ends" in html.write(workdir).read_text()
+
+
 def test_gallery_leaves_out_rows_without_embedding_and_needs_two_modalities():
     data = arrays()
     for name in ("test/video/embedding", "test/audio/embedding", "test/index", "test/label"):

@@ -19,6 +19,7 @@ import numpy as np
 from avjax.report import agreement, evaluation, gallery, headline, metrics, plots, style
 from avjax.report.style import folded, heading, none, number, row
 
+MANY = 5000  # Test records from which on agreement takes longer than the rest of the page.
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +43,7 @@ def write(workdir: str | os.PathLike) -> Path:
         "Evaluation": evaluation.part(evals, labels),
         "Training": training_part(training),
         "Retrieval gallery": gallery.part(workdir / "evals"),
-        "Agreement of picture and sound": agreement.part(workdir / "evals"),
+        "Agreement of picture and sound": agreement_part(workdir, config, training, labels),
         "What the metrics mean": metrics.glossary(curves),
         "Configuration": config_part(config),
     }
@@ -108,6 +109,15 @@ def read_metrics(path: Path) -> tuple[dict[str, plots.Curve], int]:
         steps = sorted(points)
         curves[name] = np.array(steps), np.array([points[step] for step in steps])
     return curves, torn
+
+
+def agreement_part(workdir: Path, config: dict, training: dict, labels: dict) -> str:
+    """Of many records only once the run has ended: a page is written at every evaluation."""
+    last = max((int(x[-1]) for x, _ in training.values()), default=0)
+    going = isinstance(config.get("steps"), int) and last < config["steps"]
+    if going and max(map(len, labels.values()), default=0) > MANY:
+        return none("Written when the run ends: the test set is large.")
+    return agreement.part(workdir / "evals")
 
 
 def training_part(training: dict) -> str:

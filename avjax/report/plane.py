@@ -16,7 +16,7 @@ from avjax.report import gallery, plots
 from avjax.report.style import heading, row
 
 HIGH = 0.9  # The quantile of pairs above which a similarity is high.
-PAIRS = 1_000_000  # Drawn at random where there are more.
+PAIRS = 300_000  # Drawn at random where there are more.
 CELLS, LEVELS = 56, 8  # Of the density: squares a side, and shades.
 QUADRANTS = {  # name: (video is high, audio is high)
     "video high, audio high": (True, True),
@@ -65,7 +65,7 @@ def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def pairs(video, audio, first, second) -> Plane:
     """The plane of pairs (first, second), rows of [N, D] and [N, D] of unit length."""
-    step = 2**16  # Pairs at a time: a million embeddings would not fit everywhere.
+    step = 2**16  # Pairs at a time: all these embeddings would not fit everywhere.
     cosines = [
         np.concatenate([
             np.einsum("pd,pd->p", z[first[at : at + step]], z[second[at : at + step]])
