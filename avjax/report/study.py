@@ -11,7 +11,7 @@ from avjax.report import findings, html, plots, style, table
 from avjax.report.style import heading, none, number
 from avjax.report.table import QUANTITIES
 
-APART = 0.07  # Octaves between lines at the same place of an axis.
+APART = 0.07  # Octaves, at most, between lines at the same place of an axis.
 LINES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 1, 1, 1, 1, 1)))
 
 
@@ -120,8 +120,9 @@ def draw(lines, name, x, label) -> str:
     with matplotlib.rc_context(plots.STYLE):
         figure, axes = plots.canvas(3.4)
         places = set()
+        apart = min(APART, 0.6 / len(lines))
         for i, (color, stroke, rows) in enumerate(lines):
-            shift = 2 ** (APART * (i - (len(lines) - 1) / 2))  # Intervals at one place stay apart.
+            shift = 2 ** (apart * (i - (len(lines) - 1) / 2))  # Intervals at one place stay apart.
             at = [x(r.arm) * shift for r in rows]
             mean, low, high = zip(*(r.values[name] for r in rows))
             bars = [[m - a for m, a in zip(mean, low)], [b - m for m, b in zip(mean, high)]]

@@ -79,7 +79,9 @@ svg * { stroke-linejoin: round } svg text { font-family: inherit }
 details { margin: 1rem 0 } summary { cursor: pointer; color: var(--soft) }
 @media (max-width: 40rem) {
   body { padding: 1.2rem .9rem 3rem }
-  th, td { padding-right: .6rem } .wide td:first-child { white-space: normal }
+  th, td { padding-right: .6rem } 
+  .wide td:first-child { white-space: normal; min-width: 8.2rem; position: sticky; left: 0;
+    background: var(--page) }
   .stack tr { display: flex; flex-wrap: wrap; gap: 0 .8rem; padding: .4rem 0;
     border-bottom: 1px solid var(--line) }
   .stack td { border: 0; padding: 0 } .stack td:last-child { flex-basis: 100% }
