@@ -141,12 +141,12 @@ def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
         label=np.array([0, 0, 0, 1, -1]),
     )
     assert cells(table) == [
-        ["recall@1, video → audio", "1.0 %", "20.0 %", "30.0 % step 100", "2.0 %"],
-        ["recall@5, video → audio", "5.0 %", "5.0 %", "–", "10.0 %"],
-        ["median rank, video → audio", "50", "9", "3 step 100", "25.5"],
-        ["kNN top-1, video", "–", "44.0 %", "–", "75.0 %"],
-        ["swapped sound found, AUROC", "50.0 %", "80.0 %", "90.0 % step 100", "50.0 %"],
-        ["mine/error", "3", "2", "1 step 100", "–"],
+        ["recall@1, video → audio", "1.0 %", "20.0 %", "2.0 %", "30.0 % step 100"],
+        ["recall@5, video → audio", "5.0 %", "5.0 %", "10.0 %", "–"],
+        ["median rank, video → audio", "50", "9", "25.5", "3 step 100"],
+        ["kNN top-1, video", "–", "44.0 %", "75.0 %", "–"],
+        ["swapped sound found, AUROC", "50.0 %", "80.0 %", "50.0 %", "90.0 % step 100"],
+        ["mine/error", "3", "2", "–", "1 step 100"],
     ]
 
 

@@ -46,12 +46,12 @@ def table(curves: dict, label=()) -> str:
         untrained = metrics.shown(y[0], metric) if x[0] == 0 else "–"
         late = "" if x[-1] == end else f" <small>step {x[-1]:,}</small>"
         cells = [untrained, metrics.shown(y[-1], metric) + late]
-        cells += [best(name, x, y, metric)] * many
         cells.append(metrics.shown(metrics.chance(name, curves, label), metric))
+        cells += [best(name, x, y, metric)] * many
         lines += row(metric.title, cells, metric.meaning)
     started = any(x[0] == 0 for x, _ in curves.values())
     note = "" if started else none("No evaluation at step 0: nothing to compare the net with.")
-    head = heading(["metric", "untrained", f"step {end:,}", *["best"] * many, "chance"])
+    head = heading(["metric", "untrained", f"step {end:,}", "chance", *["best"] * many])
     return f"{note}<div class=wide><table>{head}{lines}</table></div>"
 
 

@@ -111,7 +111,7 @@ def gathered(arm, runs, results, quantities) -> dict:
 
 def limits(title: str) -> tuple:
     """What a quantity cannot leave."""
-    return (0, 100) if "%" in title else ()
+    return (0, 100) if "%" in title else (0,) if "seconds" in title else ()
 
 
 def mean(values: dict, pattern: str) -> float:
@@ -150,7 +150,7 @@ def shown(rows, quantities) -> str:
         style.row(row["arm"].strategy, [f"{row['seeds']}", *(cell(*row[t]) for t in quantities)])
         for row in rows
     ]
-    head = style.heading(["method", "seeds", *quantities])
+    head = style.heading(["arm", "seeds", *quantities])
     return f"<div class=wide><table>{head}{''.join(body)}</table></div>"
 
 

@@ -31,7 +31,7 @@ QUANTITIES = {
 }
 # What a quantity cannot leave; nor does its interval.
 LIMITS = dict.fromkeys(("r1", "r5", "r10", "probe"), (0, 100))
-LIMITS |= dict.fromkeys(("above", "share_false"), (0, 1))
+LIMITS |= dict.fromkeys(("above", "share_false"), (0, 1)) | {"seconds_per_step": (0,)}
 SCALE = {"peak": 1e-6, "temporaries": 1e-6, "flops": 1e-9}
 
 
