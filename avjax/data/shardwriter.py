@@ -177,7 +177,8 @@ def _close(writer, part, path):
         writer.close()
     except RuntimeError as error:
         os.remove(part)
-        raise OSError(f"{path} cannot be written: {str(error).split(';')[0]}") from error
+        reason = str(error).split(";")[0]
+        raise OSError(f"{path} cannot be written: {reason}; the same command resumes") from error
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
