@@ -197,8 +197,8 @@ def export(run, file):
     print(f"{file}: {len(state)} arrays of step {step} of {run}")
     if sound:
         print(
-            f"{file}: also {' and '.join(sorted(sound))}, by which its spectrogram is standardized: take "
-            "them out before load_state_dict"
+            f"{file}: also {' and '.join(sorted(sound))}, by which its spectrogram is "
+            "standardized: take them out before load_state_dict"
         )
     elif spectrogram.width(model):
         print(f"{file}: the run has no statistics of its spectrogram to go with them")
