@@ -10,6 +10,7 @@ import numpy as np
 from avjax import cost, logs, stages, study as arithmetic, train
 from avjax.atomic import write_atomic
 from avjax.build import build
+from avjax.data.filenames import TEXT, printable
 
 # Of a config, what does not change the cost of a step.
 FREE = ("seed", "steps", "learning_rate", "evals", "optimizer", "log_every", "save_every", "keep")
@@ -24,7 +25,7 @@ def result(folder: Path, name: str) -> dict | None:
 def failure(folder: Path, name: str) -> str | None:
     """The last line of why a run failed, or None."""
     path = folder / "runs" / name / "failure.txt"
-    return path.read_text().strip().splitlines()[-1] if path.exists() else None
+    return path.read_text("utf-8").strip().splitlines()[-1] if path.exists() else None
 
 
 def check(arm, config: dict) -> None:
@@ -47,7 +48,7 @@ def do(folder: Path, run, config: dict) -> dict:
     (place / "failure.txt").unlink(missing_ok=True)
     diverged, spent = None, None
     try:
-        with (place / "log.txt").open("a") as file, contextlib.redirect_stdout(file):
+        with (place / "log.txt").open("a", **TEXT) as file, contextlib.redirect_stdout(file):
             if run.rate is None and not config.get("stages"):  # A chain has steps of several costs.
                 spent = costs(folder, run.arm, config)
             stages.run(stages.of(config, str(place)))
@@ -70,7 +71,7 @@ def fail(folder: Path, name: str) -> None:
     """Notes the exception being handled as that of a run."""
     place = folder / "runs" / name
     place.mkdir(parents=True, exist_ok=True)
-    (place / "failure.txt").write_text(traceback.format_exc())
+    (place / "failure.txt").write_text(printable(traceback.format_exc()), "utf-8")
 
 
 def costs(folder: Path, arm, config: dict) -> dict:
