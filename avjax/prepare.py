@@ -243,14 +243,12 @@ def say(args, need, rows, sources):
     print(f"{len(rows)} files, {left_out} of them left out: open {page}")
     if args.check:
         table = shlex.quote(os.path.join(args.out, "quarantine.csv"))
-        print(f"next: train with --config.data.quarantine={table}, or prepare without --check")
+        print(f"next: prepare without --check, or train with --config.data.quarantine={table}")
         return
     size = sum(entry.stat().st_size for entry in os.scandir(args.out)) / 1e6
+    config = "configs/avid_folder.py" if args.need == "both" else "CONFIG"
     print(f"{args.out} takes {size:,.0f} MB; next:")
-    print(
-        f"  python -m avjax.main --config {args.for_config or 'configs/avid_folder.py'} "
-        f"--config.data.root={shlex.quote(args.out)}"
-    )
+    print(f"  python -m avjax.main --config {config} --config.data.root={shlex.quote(args.out)}")
 
 
 if __name__ == "__main__":

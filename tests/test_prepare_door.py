@@ -203,5 +203,5 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_resumes(videos, tmp_path):
     assert "Traceback" not in said and "the same command resumes" in said.splitlines()[-1]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert json.loads((tmp_path / "out" / "prepared.json").read_text())["version"] == 2
-    next_command = "--config.data.source=avjax.data.shards --config.data.root="
-    assert f"{next_command}{tmp_path / 'out'}" in done.stdout.splitlines()[-1]
+    next_command = f"--config configs/avid_folder.py --config.data.root={tmp_path / 'out'}"
+    assert next_command in done.stdout.splitlines()[-1]

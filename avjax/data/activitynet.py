@@ -16,7 +16,7 @@ CALLED = {"training": "train", "validation": "val", "testing": "test"}
 
 
 @origin.of(WHERE)
-def make(root, split, annotations, quarantine=None):
+def make(root: str, split: str, annotations: str, quarantine: str | None = None):
     """Returns the Source of the segments of `split`; a group is a video.
 
     Args:

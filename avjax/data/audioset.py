@@ -22,7 +22,7 @@ LINE = re.compile(r'([^,"]++), *+([^,"]++), *+([^,"]++), *+"([^"]++)"')
 
 
 @origin.of(WHERE)
-def make(root, split, lists, trimmed=True, quarantine=None):
+def make(root: str, split: str, lists: str, trimmed: bool = True, quarantine: str | None = None):
     """Returns the Source of the segments of `split`: `labels` of each, and `label` the first.
 
     Args:

@@ -24,7 +24,7 @@ CLASSES = (
 
 
 @origin.of(WHERE)
-def make(root, split, quarantine=None):
+def make(root: str, split: str, quarantine: str | None = None):
     """Returns the Source of `split`: the development set is "train", the evaluation set "test".
 
     Args:

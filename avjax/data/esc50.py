@@ -18,7 +18,13 @@ FOLDS = ("1", "2", "3", "4", "5")
 
 
 @origin.of(WHERE)
-def make(root, split, fold=1, annotations=None, quarantine=None):
+def make(
+    root: str,
+    split: str,
+    fold: int = 1,
+    annotations: str | None = None,
+    quarantine: str | None = None,
+):
     """Returns the Source of the sounds of `split`; a group is what was cut from one recording.
 
     Args:
@@ -31,7 +37,13 @@ def make(root, split, fold=1, annotations=None, quarantine=None):
 
 
 @origin.of(WHERE)
-def esc10(root, split, fold=1, annotations=None, quarantine=None):
+def esc10(
+    root: str,
+    split: str,
+    fold: int = 1,
+    annotations: str | None = None,
+    quarantine: str | None = None,
+):
     """Returns the Source of the sounds of ESC-10, its ten classes numbered anew; as `make`."""
     rows = [row for row in _rows(root, annotations) if row.get("esc10") == "True"]
     return _source("esc10", rows, root, split, fold, quarantine)

@@ -20,7 +20,7 @@ MARKS = {"1": "train", "2": "test", "0": None}
 
 
 @origin.of(WHERE)
-def make(root, split, lists, fold=1, quarantine=None):
+def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None):
     """Returns the Source of the clips of `split`; a group is what was cut from one film.
 
     Args:

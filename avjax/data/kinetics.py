@@ -19,7 +19,7 @@ CALLED = {"train": "train", "val": "val", "validate": "val", "validation": "val"
 
 
 @origin.of(WHERE)
-def make(root, split, annotations=None, quarantine=None):
+def make(root: str, split: str, annotations: str | None = None, quarantine: str | None = None):
     """Returns the Source of the clips of `split`; label -1 where the list withholds it.
 
     Args:

@@ -127,7 +127,7 @@ def _check(root, told, view):
     if view.frames > 1 and not told["all_frames"] and abs(ratio - max(1, round(ratio))) > EDGE:
         wrong.append(
             f"{fps:g} frames per second and clips take {view.fps:g} (it can give {fps:g}, "
-            f"{fps / 2:g}, {fps / 3:g}, ...)"
+            f"{fps / 2:.4g}, {fps / 3:.4g}, ...)"
         )
         settings.append("--fps 0")
     if view.samples and view.channels > told["channels"]:
@@ -136,7 +136,7 @@ def _check(root, told, view):
     if wrong:
         raise ValueError(
             f"{root} holds {'; '.join(wrong)}: prepare into another folder with "
-            f"{' '.join(settings)}, or change the clips of the config"
+            f"{' '.join(settings)}, or with --for_config and the config file"
         )
     if view.samples and view.rate > told["rate"]:
         _report_upsampling(root, told["rate"], view.rate)

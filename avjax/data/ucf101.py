@@ -24,7 +24,7 @@ LINE = re.compile(r"([^/]+)/((v_[^/]+_g\d+)_c\d+)\.\w+(?: +\d+)?")
 
 
 @origin.of(WHERE)
-def make(root, split, lists, fold=1, quarantine=None):
+def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None):
     """Returns the Source of the clips of `split`; a group is what was cut from one video.
 
     Args:
@@ -54,7 +54,7 @@ def make(root, split, lists, fold=1, quarantine=None):
     return listing.source(name, tree, known, rows, classes, quarantine)
 
 
-def ucf51(root, split, lists, fold=1, quarantine=None):
+def ucf51(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None):
     """Returns the Source of the clips of `split` that have sound, classes numbered anew.
 
     A class is left where a clip of it, of train or of test, has a sound track.  To know that, all

@@ -15,7 +15,7 @@ SECONDS = 10
 
 
 @origin.of(WHERE)
-def make(root, split, annotations, quarantine=None):
+def make(root: str, split: str, annotations: str, quarantine: str | None = None):
     """Returns the Source of the clips of `split`.
 
     Args:
