@@ -164,6 +164,19 @@ def test_clips_from_memory_are_those_of_the_files(world, fps):
                 np.testing.assert_array_equal(one[name], other[name])
 
 
+def test_frames_that_would_repeat_are_refused(world):
+    source, root = world
+    kept = memory.make(source, fps=12, rate=8000, root=str(root / "kept"))
+    read = lambda frames, fps: kept.read(
+        0, clips.even(frames, fps, 0.5, 8000, 1), [np.random.default_rng(0)]
+    )
+    for fps in (12, 6, 4):
+        assert len(read(4, fps)[0]) == 1
+    assert len(read(1, 25)[0]) == 1
+    with pytest.raises(ValueError, match="kept at 12 per second and clips take 16"):
+        read(4, 16)
+
+
 def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path, monkeypatch):
     source, _ = world
     bad = tmp_path / "bad.mp4"

@@ -50,6 +50,12 @@ def silence(view):
     return np.zeros(shape, np.int16)
 
 
+def subsamples(kept: float, fps: float) -> bool:
+    """Whether a clip of `fps` frames per second takes every n-th of `kept` frames per second."""
+    ratio = kept / fps
+    return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6
+
+
 def random(frames, fps, seconds, rate, slack=0.5, short_side=None, count=1, channels=1):
     """`count` clips of a file: a random window of sound each, the frames random about it.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from avjax.atomic import write_atomic
 from avjax.data import decode
-from avjax.data.clips import cut, silence, within
+from avjax.data.clips import cut, silence, subsamples, within
 from avjax.data.progress import progress
 
 VERSION = 1  # In the names: raise it with any change to what is kept.
@@ -28,7 +28,8 @@ def make(source, fps, rate, root, short_side=None, workers=None):
     """`source` with its files kept under `root`: frames at `fps` a second, sound at `rate` Hz.
 
     Clips are those of the files themselves wherever `fps` is the files' own; else their
-    frames are up to 1 / fps seconds older.  Views must be of the same `rate`.
+    frames are up to 1 / fps seconds older, and views take `fps` or that divided by 2, 3, ...
+    Views must be of the same `rate`.
 
     short_side: kept pictures have that many pixels on their shorter side; None: all.
     workers: threads that decode; None for one a core.
@@ -107,6 +108,12 @@ def _read(names, records, fps, rate, row, view, rngs):
         raise decode.MediaError(record["path"], told["fault"])
     info = decode.Info(**told["info"])
     has_audio = info.audio_start is not None
+    own = info.fps and abs(info.fps / fps - 1) < 1e-3
+    if view.frames > 1 and not own and not subsamples(fps, view.fps):
+        raise ValueError(
+            f"frames are kept at {fps:g} per second and clips take {view.fps:g}: keep them at a "
+            "multiple of that"
+        )
 
     def frames(start):
         return _frames(name, told, record, info, start, view, fps)

@@ -25,12 +25,12 @@ import cv2
 import numpy as np
 
 from avjax.data import decode, example, listing, waveform
-from avjax.data.clips import cut, silence, within
+from avjax.data.clips import cut, silence, subsamples, within
 from avjax.data.source import NoRecords, Source
 from avjax.data.splits import from_csv
 
 OPEN = 256  # Shards that a process keeps open.
-EDGE = 1e-6  # Seconds and shares by which floating-point times and ratios may be off.
+EDGE = 1e-6  # Seconds by which times may be off, which are sums of floats.
 
 
 def make(root, split, splits=None, fold=1, quarantine=None, need=()):
@@ -123,8 +123,7 @@ def _check(root, told, view):
     if view.frames and side and (view.short_side or 0) > side:
         wrong.append(f"pictures of short side {side} and clips take {view.short_side}")
         settings.append(f"--short_side {view.short_side}")
-    ratio = fps / view.fps if view.fps else 0.0
-    if view.frames > 1 and not told["all_frames"] and abs(ratio - max(1, round(ratio))) > EDGE:
+    if view.frames > 1 and not told["all_frames"] and not subsamples(fps, view.fps):
         wrong.append(
             f"{fps:g} frames per second and clips take {view.fps:g} (it can give {fps:g}, "
             f"{fps / 2:.4g}, {fps / 3:.4g}, ...)"
