@@ -1,4 +1,4 @@
-"""Writes a data set for fast reading, and says what is the matter with its files.
+"""Converts media files to ArrayRecord shards, for fast reading, and reports unusable files.
 
     python -m avjax.prepare IN OUT                  a folder of videos; its sub-folders are classes
     python -m avjax.prepare list.csv OUT            a CSV of `path` and `split`, paths beside it

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -224,6 +225,21 @@ def test_a_barred_file_is_named_and_the_others_are_written(files, tmp_path):
         (["good"], ""),
     ]
     assert rows[1]["first"] == 0 and rows[1]["pieces"] > 1
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_written_shard(files, tmp_path):
+    source = source_of(files, GOOD[:2])
+    made = preparing.shards_of(str(tmp_path), "tiny", str(files), {"train": source})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # Bytes of a file, as a disk has.
+    try:
+        with pytest.raises(OSError, match="train.* cannot be written: .*the same command resumes"):
+            shardwriter.write(made, settings(), source.classes, 0, {}, lambda p: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    shardwriter.write(made, settings(), source.classes, 0, {}, lambda p: None)
+    assert shardwriter.finished(made[0], source.classes)
 
 
 def test_other_settings_are_refused(files, tmp_path):
