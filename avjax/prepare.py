@@ -129,6 +129,10 @@ def write(args, settings, root, sources):
     kept = None if args.check else classes
     one = functools.partial(shardwriter.write, shards, settings, kept)
     todo = [i for i, shard in enumerate(shards) if not shardwriter.finished(shard, kept)]
+    if len(todo) < len(shards):
+        print(f"resumed: {len(shards) - len(todo)} of {len(shards)} shards are complete")
+    if todo and not args.check:
+        preparing.unfinish(args.out)
     if args.beam_runner:
         from avjax.data import beam
 

@@ -141,6 +141,28 @@ def test_a_changed_file_is_examined_again_and_only_its_shard_is_written(copied, 
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
 
 
+def interrupted(shards):
+    raise KeyboardInterrupt
+
+
+def test_shards_that_are_half_rewritten_are_no_data_set(copied, monkeypatch):
+    root, out = copied
+    opened = shards.make(str(out), "train")
+    (root / "a" / "0.mp4").write_bytes(b"")
+    (root / "a" / "2.mp4").write_bytes(b"")
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "rows_of", interrupted)
+        assert run(root, out, *OPTIONS, "--set", "holdout=0.0") == 130
+    with pytest.raises(FileNotFoundError, match="no prepared data set"):
+        shards.make(str(out), "train")
+    shards._reader.cache_clear()
+    view = clips.random(2, 16, 0.5, 16000)
+    with pytest.raises(ValueError, match="was prepared again"):
+        opened.read(0, view, [np.random.default_rng(0)])
+    assert run(root, out, *OPTIONS, "--set", "holdout=0.0") == 0
+    assert len(shards.make(str(out), "train")) == 4
+
+
 def test_copies_lie_in_one_split_only(videos, tmp_path, capfd):
     root = tmp_path / "in"
     for name in ("1", "2", "3", "4", "5"):

@@ -78,10 +78,12 @@ def claim(out, settings, shards):
             old = json.load(file)
         other = sorted(key for key in begun.keys() | old.keys() if begun.get(key) != old.get(key))
         if other:
-            said = ", ".join(f"{key}: {old.get(key)} then, {begun.get(key)} now" for key in other)
+            said = [f"{key}: {old.get(key)} then, {begun.get(key)} now" for key in other]
+            if "files" in other:  # Of which only a hash is known.
+                said[other.index("files")] = "files were added, removed or put into other splits"
             raise ValueError(
                 f"{out} was begun with other {'settings' if other != ['files'] else 'files'} "
-                f"({said}): use another folder, or delete this one"
+                f"({', '.join(said)}): use another folder, or delete this one"
             )
     else:
         shardwriter.appear(path, json.dumps(begun, indent=2).encode())
@@ -101,12 +103,12 @@ def rows_of(shards):
     for shard in shards:
         with open(f"{shard.path}.jsonl", encoding="utf-8") as lines:
             rows += [json.loads(line) for line in lines]
-    rows_with_content = [row for row in rows if row.get("content")]
-    for row in reversed(rows_with_content):
+    hashed = [row for row in rows if row.get("content")]
+    for row in reversed(hashed):
         if "train" not in row["split"]:
             kept.setdefault(row["content"], row["split"])
-    files = {(row["content"], row["split"]): row["path"] for row in reversed(rows_with_content)}
-    for row in rows_with_content:
+    files = {(row["content"], row["split"]): row["path"] for row in reversed(hashed)}
+    for row in hashed:
         content, split = row["content"], kept.get(row["content"], row["split"])
         copy = files[content, split] if split != row["split"] else None
         if copy not in (None, row["path"]):  # Parts of one file are no copies.
@@ -141,6 +143,12 @@ def finish(out, name, root, sources, settings, shards, rows):
     told = dict(version=VERSION, name=name, root=root, classes=classes, splits=splits, notes=notes)
     told |= settings._asdict()
     shardwriter.appear(os.path.join(out, "prepared.json"), json.dumps(told, indent=2).encode())
+
+
+def unfinish(out: str) -> None:
+    """Makes `out` a data set that is not complete, before any of its shards is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(os.path.join(out, "prepared.json"))
 
 
 def _metadata(out, name, settings, classes, shards, rows):

@@ -105,6 +105,8 @@ def _read(root, told, rows, row, view, rngs):
             file = told["splits"][record["split"]]["template"].format(record["shard"])
             data = _reader(os.path.join(root, file)).read([record["first"] + number])[0]
             pieces[number] = example.features(data)
+            if pieces[number]["row"][0] != record["row"]:
+                raise ValueError(f"{root} was prepared again since it was opened: start again")
         return pieces[number]
 
     def frames(start):
