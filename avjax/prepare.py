@@ -84,8 +84,7 @@ def main(argv=None):
         sys.exit(run(args))
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise SystemExit(f"avjax: {error}") from error
-    except KeyboardInterrupt:
-        print("avjax: interrupted; the same command resumes", file=sys.stderr)
+    except KeyboardInterrupt:  # The second one.
         raise SystemExit(130) from None
 
 
@@ -109,10 +108,12 @@ def run(args):
     settings = settings_of(args)
     check_input(args.source)
     root, sources = sources_of(args)
-    for note in notes_of(sources.values()):  # Before hours of work, which they may make useless.
-        print(note, flush=True)
-    with preparing.opened(args.out, args.source):
-        rows = write(args, settings, root, sources)
+    try:
+        with preparing.opened(args.out, args.source):
+            rows = write(args, settings, root, sources)
+    except KeyboardInterrupt:
+        print("avjax: interrupted; the same command resumes", file=sys.stderr)
+        return 130
     say(args, settings.need, rows, sources)
     return 0
 
