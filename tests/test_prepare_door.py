@@ -1,4 +1,4 @@
-"""What befalls those who run avjax.prepare: odd names, changed files, copies, mistakes, Ctrl-C."""
+"""The prepare command: odd names, changed files, copies, mistakes, Ctrl-C."""
 
 import csv
 import json

@@ -65,7 +65,7 @@ def opened(out, source):
 def claim(out, settings, shards):
     """Notes what `out` is made of; raises if it was begun with something else.
 
-    The caller holds the lock of `out`: half-written files are deleted, as nobody's.
+    The caller holds the lock of `out`, so half-written files belong to no process and are deleted.
     """
     digest = hashlib.blake2b(digest_size=16)
     for shard in shards:
