@@ -120,7 +120,7 @@ def run(args):
 
 def write(args, settings, root, sources):
     """Writes all that OUT lacks; what is known of every file."""
-    from avjax.data import preparing, shardwriter
+    from avjax.data import preparing, processes, shardwriter
     from avjax.report import doctor as page
 
     name = preparing.name_of(args.name or os.path.basename(root))
@@ -139,7 +139,7 @@ def write(args, settings, root, sources):
 
         beam.run(one, todo, args.beam_runner, args.beam_options, args.deadline)
     else:
-        local(one, todo, shards, args)
+        processes.run(one, {i: len(shards[i].rows) for i in todo}, args.workers, args.deadline)
     rows = preparing.rows_of(shards)
     preparing.write_lists(args.out, rows, settings.need)
     if not args.check:
@@ -154,11 +154,7 @@ def settings_of(args):
     wrong = [
         f"--{name} {getattr(args, name)}: use {what}"
         for name, right, what in (
-            (
-                "short_side",
-                args.short_side == 0 or 16 <= args.short_side <= 4096,
-                "16 to 4096, or 0",
-            ),
+            ("short_side", args.short_side in (0, *range(16, 4097)), "16 to 4096, or 0"),
             ("fps", 0 <= args.fps <= 1000, "up to 1000, or 0 for all"),
             ("rate", 1000 <= args.rate <= 192_000, "1000 to 192000"),
             ("quality", 0 <= args.quality <= 100, "0 to 100"),
@@ -207,31 +203,6 @@ def sources_of(args):
     if "all" in (args.split or ()):
         raise ValueError(f"--split all: TFDS keeps that name to itself; use some of {splits}")
     return root, dataset_args.sources(make, splits, root, args.split, options)
-
-
-def local(write, todo, shards, args):
-    """Writes shards in processes of this machine."""
-    import concurrent.futures
-
-    from avjax.data import workers
-    from avjax.data.progress import progress
-
-    if not todo:
-        return
-    count = args.workers or workers.cores()
-    files = {i: len(shards[i].rows) for i in todo}
-    with concurrent.futures.ThreadPoolExecutor(count) as threads:
-        # Closed first, after an error or Ctrl-C: the threads then have nothing to wait for.
-        with workers.pool(write, count, deadline=args.deadline) as call:
-            jobs = {threads.submit(call, i): i for i in todo}
-            try:
-                done = (jobs[j] for j in concurrent.futures.as_completed(jobs) if not j.result())
-                counted = (None for i in done for _ in range(files[i]))
-                for _ in progress(counted, sum(files.values()), "preparing"):
-                    pass
-            finally:
-                for job in jobs:
-                    job.cancel()
 
 
 def say(args, need, rows, sources):
