@@ -105,10 +105,10 @@ def run(args):
     from avjax.data import preparing
     from avjax.data.source import notes_of
 
-    settings = settings_of(args)
-    check_input(args.source)
-    root, sources = sources_of(args)
     try:
+        settings = settings_of(args)
+        check_input(args.source)
+        root, sources = sources_of(args)
         with preparing.opened(args.out, args.source):
             rows = write(args, settings, root, sources)
     except KeyboardInterrupt:
