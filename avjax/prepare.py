@@ -109,6 +109,8 @@ def run(args):
         settings = settings_of(args)
         check_input(args.source)
         root, sources = sources_of(args)
+        for note in notes_of(sources.values()):  # Before hours of work, perhaps in vain.
+            print(note, flush=True)
         with preparing.opened(args.out, args.source):
             rows = write(args, settings, root, sources)
     except KeyboardInterrupt:
