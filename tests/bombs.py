@@ -188,9 +188,9 @@ def files(secret, File):
         "many_streams.mkv": File(lambda path: many_streams(path, 1000), **open_),
         "loud.wav": File(lambda path: wav(path, 64, 768_000, 9, 32), "bytes", **sound),
         "many_channels.wav": File(lambda path: wav(path, 512, 48_000, 5), "at most 64", **sound),
-        "more_channels.wav": File(lambda path: wav(path, 65535, 8000, 5), "Invalid", **sound),
-        "no_channels.wav": File(lambda path: wav(path, 0, 8000, 5), "Invalid", **sound),
-        "no_rate.wav": File(lambda path: wav(path, 1, 0, 5), "Invalid", **sound),
+        "more_channels.wav": File(lambda path: wav(path, 65535, 8000, 5), "neither", **sound),
+        "no_channels.wav": File(lambda path: wav(path, 0, 8000, 5), "neither", **sound),
+        "no_rate.wav": File(lambda path: wav(path, 1, 0, 5), "neither|Invalid", **sound),
         "fast.wav": File(lambda path: wav(path, 1, 2**32 - 1, 0.1), "Invalid|rate", **sound),
         "elsewhere.mov": File(lambda path: movie(path, 99, data=alias(secret)), "cut short"),
     }

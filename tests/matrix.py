@@ -120,6 +120,10 @@ GOOD = {
     "raw.avi": File(_plain(video="rawvideo", pixels="bgr24", **PCM)),
     "no_rate.avi": File(writing.without_rate, shown=None, click=None),
     "resized.ts": File(writing.resized, shown=None, click=None),
+    "joined.ts": File(writing.joined, refused="clock restarts"),
+    "joined.mpg": File(
+        lambda path: writing.joined(path, video="mpeg2video", audio="mp2"), refused="clock restarts"
+    ),
     "eight_k.mov": File(
         _plain(
             pictures=[np.full((4320, 7680, 3), 99, np.uint8)] * 2, video="mjpeg", pixels="yuvj420p", **PCM

@@ -110,7 +110,16 @@ def resized(path):
     media(path)
     with open(path, "rb") as file:
         first = file.read()
-    media(path, [image[:32, :32] for image in PICTURES])
+    media(path, [image[:32, :32] for image in PICTURES], starts=(LENGTH, LENGTH))
+    _rewrite(path, lambda data: first + data)
+
+
+def joined(path, start=0.0, **how):
+    """Two recordings in one file, the second of which has a clock that begins at `start` seconds."""
+    media(path, **how)
+    with open(path, "rb") as file:
+        first = file.read()
+    media(path, starts=(start, start), **how)
     _rewrite(path, lambda data: first + data)
 
 

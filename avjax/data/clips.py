@@ -7,6 +7,7 @@ import numpy as np
 
 from avjax.data.media import MediaError
 
+LEAST = 0.5  # Seconds of a stream that a segment of a file must hold.
 SOUNDS = ("audio", "shifted", "overlapping")  # Of a clip, in the order of a window's starts.
 
 
@@ -157,15 +158,31 @@ def shifted(
 
 
 def within(info, record):
-    """The streams' spans, cut to the record's part of the file."""
+    """The streams' spans, cut to the record's part of the file.
+
+    A stream of which less than half a second (or half of what there could be) lies in that part
+    is missing there: None.  A MediaError without a path says that this holds for all streams.
+    """
     low, high = record.get("start"), record.get("end")
+    low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
     spans = {}
-    for name in ("video_start", "video_end", "audio_start", "audio_end"):
-        time = getattr(info, name)
-        if time is not None:
-            time = max(time, low) if low is not None else time
-            spans[name] = min(time, high) if high is not None else time
-    return info._replace(**spans)
+    for kind in ("video", "audio"):
+        start, end = getattr(info, f"{kind}_start"), getattr(info, f"{kind}_end")
+        if start is not None:
+            first, last = max(start, low), min(end, high)
+            there = last - first >= min(LEAST, (end - start) / 2, (high - low) / 2)
+            spans |= {f"{kind}_start": first if there else None}
+            spans |= {f"{kind}_end": last if there else None}
+    cut = info._replace(**spans)
+    if spans and cut.video_start is None and cut.audio_start is None:
+        ends = [end for end in (info.video_end, info.audio_end) if end is not None]
+        raise MediaError(
+            "",
+            f"its segment, {low:g} to {high:g} s, lies outside the file, which ends at "
+            f"{max(ends):.3f} s: correct the list; of files that are already cut to their segments "
+            "leave start and end out (AudioSet: trimmed=True)",
+        )
+    return cut
 
 
 class _Span(NamedTuple):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avjax.data import whole
+from avjax.data import extent, whole
 from avjax.data.decode import Info
-from avjax.data.media import MediaError, demux, named, stamp_of
+from avjax.data.media import MAX_BYTES, MAX_PACKETS, demux, named
 
 FINDINGS = {
     "good": "nothing is the matter",
@@ -24,13 +24,38 @@ FINDINGS = {
     "variable frame rate": "pictures follow each other at uneven times; avjax goes by their times",
     "rotated": "the file asks to be shown turned or mirrored; avjax does so",
     "lengths differ": "sound and picture differ by more than half a second in length",
+    "several streams": "more than one picture or sound; avjax uses the default one, else the best",
+    "few key frames": "clips cannot be read from the file itself, since key frames are too far "
+    "apart: train on the shards that python -m avjax.prepare writes",
+    "clock restarts": "time stamps start again within the file: joined recordings, or a counter "
+    "that wrapped; write the file again, e.g. with ffmpeg",
+    "gap": "neither picture nor sound for more than ten seconds within the file: joined "
+    "recordings, or a clock that jumps; cut the file there",
+    "outside": "the segment that the list gives lies outside the file: correct the list, or "
+    "leave start and end out if the files are already cut to their segments",
+    "antiphase": "the channels cancel each other, so their mean is near silence; write the sound "
+    "again with one channel",
+    "still": "all frames are alike",
+    "speech only": "a hint, from the rhythm and pitch of the sound: only speech is heard",
+    "music only": "a hint, from the steady tones of the sound: only music is heard",
     "duplicate": "the same packets as another file's",
     "duplicate across splits": "the same packets as a file of another split, which is kept",
     "too short": "shorter than a clip",
     "unsupported": "no container or codec that is supported here",
 }
-UNUSABLE = {"unsupported", "corrupt", "truncated", "too short", "duplicate across splits"}
-NEEDS = {"video": {"no video"}, "audio": {"no audio", "silent"}}
+UNUSABLE = {
+    "unsupported", "corrupt", "truncated", "clock restarts", "gap", "outside", "too short",
+    "duplicate across splits",
+}  # fmt: skip
+NEEDS = {"video": {"no video"}, "audio": {"no audio", "silent", "antiphase"}}
+# What the reason of a MediaError says -> its finding.
+REASONS = {
+    "neither picture nor sound": "unsupported",
+    "holds no data": "corrupt",
+    "clock restarts": "clock restarts",
+    "outside": "outside",
+}
+GAP = 10.0  # Seconds.
 # How files of known containers begin: (bytes to pass over, what stands there).
 MAGIC = (
     (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"),
@@ -42,17 +67,25 @@ MAGIC = (
 class Survey(NamedTuple):
     """What the packets of a file tell.
 
-    info:       a decode.Info, as the header has it.
+    info:       a decode.Info, as media.open_media has it.
+    promised:   seconds at which the file ends as its header says; None where it does not say.
     video_end, audio_end:  where the data end, in seconds; None without the stream.
     uneven:     share of pictures that come sooner or later than the others do.
+    gap:        neither stream has data for more than GAP seconds, and both have some later.
+    sparse:     key frames are so far apart that some clips cannot be read.
+    unused:     how many further streams could be decoded.
     content:    a hash of all packets: copies in other containers have the same.
     slack:      seconds by which a picture may be late for its time (avjax.data.whole).
     """
 
     info: Info
+    promised: float | None
     video_end: float | None
     audio_end: float | None
     uneven: float
+    gap: bool
+    sparse: bool
+    unused: int
     content: str
     slack: float
 
@@ -60,26 +93,35 @@ class Survey(NamedTuple):
 def survey(media):
     """Reads a file's packets from beginning to end; returns a Survey."""
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
-    ends, stamps = {}, []
+    ends, stamps, groups = {}, {stream.index: [] for stream in streams}, [(0, 0)]
     hashes = {stream.index: hashlib.blake2b(digest_size=16) for stream in streams}
     with named(media.path):
-        for packet in demux(media.container, streams):
+        extent.rewind(media.container, streams[0])
+        for packet in demux(media.path, media.container, streams):
             if packet.size == 0:
                 continue
-            at = packet.stream.index
+            at = packet.stream_index
             hashes[at].update(bytes(packet))
-            stamp = stamp_of(media, packet)
+            picture = media.video is not None and at == media.video.index
+            if picture:  # Packets and bytes since the last key frame.
+                number, size = (0, 0) if packet.is_keyframe else groups.pop()
+                groups.append((number + 1, size + packet.size))
+            stamp = extent.stamp_of(media.container, packet)
             if stamp is not None:
                 end = (stamp + (packet.duration or 0)) * float(packet.time_base)
                 ends[at] = max(ends.get(at, end), end)
-                if media.video is not None and at == media.video.index and not packet.is_discard:
-                    stamps.append(stamp * float(packet.time_base))
+                if not packet.is_discard:
+                    stamps[at].append(stamp * float(packet.time_base))
     content = hashlib.blake2b(b"".join(h.digest() for h in hashes.values()), digest_size=16)
     video = None if media.video is None else ends.get(media.video.index, media.info.video_start)
     audio = None if media.audio is None else ends.get(media.audio.index, media.info.audio_start)
     slack = 0.0 if media.video is None else whole.slack(media)
-    uneven = _uneven(stamps, 2 * slack)
-    return Survey(media.info, video, audio, uneven, content.hexdigest(), slack)
+    uneven = 0.0 if media.video is None else _uneven(stamps[media.video.index], 2 * slack)
+    return Survey(
+        media.info, media.promised, video, audio, uneven, _gap(list(stamps.values())),
+        any(number > MAX_PACKETS or size > MAX_BYTES for number, size in groups),
+        media.unused, content.hexdigest(), slack,
+    )  # fmt: skip
 
 
 def findings(seen, info, shortest):
@@ -93,7 +135,9 @@ def findings(seen, info, shortest):
     if info.audio_start is None:
         out.append("no audio")
     ends = [(seen.video_end, seen.info.video_end), (seen.audio_end, seen.info.audio_end)]
-    if any(end is not None and end < promised - 0.5 for end, promised in ends):
+    there = max(end for end, _ in ends if end is not None)
+    lacking = seen.promised is not None and there < seen.promised - 0.5
+    if lacking or any(end is not None and end < promised - 0.5 for end, promised in ends):
         out.append("truncated")
     spans = (
         _length(info.video_start, info.video_end, seen.video_end),
@@ -105,6 +149,12 @@ def findings(seen, info, shortest):
         out.append("too short")
     if seen.uneven > 0.02:
         out.append("variable frame rate")
+    if seen.gap:
+        out.append("gap")
+    if seen.sparse:
+        out.append("few key frames")
+    if seen.unused:
+        out.append("several streams")
     return out
 
 
@@ -118,9 +168,10 @@ def turned(frame):
 
 
 def refused(path, error):
-    """The finding for a file that could not be opened: a MediaError -> its name."""
-    if not isinstance(error, MediaError) or "neither picture nor sound" in error.reason:
-        return "unsupported"
+    """The finding for a file that cannot be read at all: a MediaError -> its name."""
+    for words, finding in REASONS.items():
+        if words in error.reason:
+            return finding
     try:
         with open(path, "rb") as file:
             head = file.read(16)
@@ -137,6 +188,15 @@ def usable(found, need):
 
 def _length(start, promised, end):
     return None if start is None else max(0.0, min(promised, end) - start)
+
+
+def _gap(stamps):
+    """Whether all stamps leave out more than GAP seconds, before the last stamp of each stream."""
+    if len(stamps) < 2 or not all(stamps):
+        return False
+    every = np.unique(np.concatenate(stamps))
+    before = every[:-1][np.diff(every) > GAP]
+    return bool(np.any(before < min(map(max, stamps))))
 
 
 def _uneven(stamps, tick):

@@ -107,7 +107,8 @@ def _read(names, records, fps, rate, row, view, rngs):
     if "fault" in told:
         raise decode.MediaError(record["path"], told["fault"])
     info = decode.Info(**told["info"])
-    has_audio = info.audio_start is not None
+    part = within(info, record)
+    has_audio = part.audio_start is not None
     own = info.fps and abs(info.fps / fps - 1) < 1e-3
     if view.frames > 1 and not own and not subsamples(fps, view.fps):
         raise ValueError(
@@ -116,19 +117,19 @@ def _read(names, records, fps, rate, row, view, rngs):
         )
 
     def frames(start):
+        if part.video_start is None:
+            raise decode.MediaError(record["path"], "has no picture in its segment")
         return _frames(name, told, record, info, start, view, fps)
 
     def sound(start):
         return _sound(name, told, info, start, view) if has_audio else silence(view)
 
-    windows = view.windows(within(info, record), rngs[0])
+    windows = view.windows(part, rngs[0])
     return [cut(view, window, frames, sound) for window in windows], has_audio
 
 
 def _frames(name, told, record, info, start, view, fps):
     """As decode.frames: what is shown at each time; past the end, the clip from its start."""
-    if info.video_start is None:
-        raise decode.MediaError(record["path"], "has no picture")
     kept = np.memmap(f"{name}.video", np.uint8, "r", shape=tuple(told["video"]))
     times = np.maximum(start + np.arange(view.frames) / view.fps, info.video_start)
     inside = max(1, int(np.sum(times < info.video_end - EDGE)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from avjax.data import decode, doctor, whole
+from avjax.data import decode, doctor, hints, whole
 
 LONGEST = 48 * 3600  # Seconds; time stamps may say anything.
 RING = 0.01  # Seconds that a resampled sound goes on after its end.
@@ -35,8 +35,10 @@ def ends_of(record, info, seen):
     heard = None if seen.audio_end is None else seen.audio_end + RING
     ends = []
     for promised, there in ((info.video_end, seen.video_end), (info.audio_end, heard)):
-        whole_file = there is None or record.get("end") is None
-        ends.append(there if whole_file else min(there, promised))
+        if promised is None:  # None in the file, or in the record's part of it.
+            ends.append(None)
+        else:
+            ends.append(there if record.get("end") is None else min(there, promised))
     return tuple(ends)
 
 
@@ -58,15 +60,18 @@ def pieces(path, info, ends, cuts, settings, notes):
     settings.fps leaves out.
     """
     # Opened twice, since picture and sound are read side by side, each at its own place.
+    contents = hints.Contents()
     with decode.open_media(path) as seen, decode.open_media(path) as heard:
         groups = itertools.repeat([])
         if info.video_start is not None:
-            shots = _shots(seen, info.video_start, ends[0], settings, notes)
+            shots = _shots(seen, info.video_start, ends[0], settings, notes, contents)
             groups = _grouped(shots, cuts, whole.slack(seen))
         for (low, high), shots in zip(itertools.pairwise(cuts), groups):
             times = [time for time, _ in shots]
             picture = {"video": [jpeg for _, jpeg in shots], "video_times": times}
-            yield picture | _heard(heard, (info.audio_start, ends[1]), low, high, settings, notes)
+            span = info.audio_start, ends[1]
+            yield picture | _heard(heard, span, low, high, settings, notes, contents)
+    notes["found"] += hints.findings(contents)
 
 
 def _grouped(shots, cuts, late):
@@ -83,7 +88,7 @@ def _grouped(shots, cuts, late):
         yield group
 
 
-def _shots(media, low, high, settings, notes):
+def _shots(media, low, high, settings, notes, contents):
     """Yields (time, picture as JPEG or PNG) of a record."""
     shape = None
     for time, frame, dropped in whole.pictures(media, low, high, settings.fps):
@@ -95,12 +100,13 @@ def _shots(media, low, high, settings, notes):
             notes["found"] += ["rotated"] if doctor.turned(frame) else []
         if image.shape != shape:  # Some files change size on the way.
             image = cv2.resize(image, shape[1::-1], interpolation=cv2.INTER_AREA)
+        hints.see(contents, image)
         if frame.is_corrupt and "corrupt" not in notes["found"]:
             notes["found"].append("corrupt")
         yield time, _packed(image, settings.quality)
 
 
-def _heard(media, span, low, high, settings, notes):
+def _heard(media, span, low, high, settings, notes, contents):
     """The samples from `low` to `high` seconds, and the number of the first on the file's clock."""
     rate, channels = settings.rate, settings.channels
     first = round(low * rate)
@@ -113,6 +119,11 @@ def _heard(media, span, low, high, settings, notes):
         return {"audio": empty, "audio_first": first}
     wave = decode.sound(media, begin / rate, end - begin, rate, channels)
     notes["peak"] = max(notes["peak"], int(np.abs(wave.astype(np.int32)).max(initial=0)))
+    hints.hear(contents, wave, rate)
+    if media.audio.channels > 1:
+        seconds = (end - begin) / rate
+        both = decode.sound(media, begin / rate, round(seconds * hints.COMPARED), hints.COMPARED, 2)
+        hints.compare(contents, both)
     return {"audio": wave, "audio_first": begin}
 
 

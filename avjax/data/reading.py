@@ -50,9 +50,13 @@ def _clips(source, row, view, transforms, rngs, strict):
 def decoded(record, view, rngs, strict):
     """The clips of a record, from its file, and whether that has sound."""
     with decode.open_media(record["path"]) as media:
-        has_audio = media.audio is not None
+        info = within(media.info, record)
+        has_audio = info.audio_start is not None
         if strict and not has_audio:  # Known before anything is decoded.
             raise decode.MediaError(media.path, NO_AUDIO)
+        if view.frames and info.video_start is None:
+            where = "" if media.video is None else " in its segment"
+            raise decode.MediaError(media.path, f"has no picture{where}")
 
         def frames(start):
             return decode.frames(media, start, view.frames, view.fps, view.short_side)
@@ -62,7 +66,7 @@ def decoded(record, view, rngs, strict):
                 return silence(view)
             return decode.sound(media, start, view.samples, view.rate, view.channels)
 
-        windows = view.windows(within(media.info, record), rngs[0])
+        windows = view.windows(info, rngs[0])
         return [cut(view, window, frames, sound) for window in windows], has_audio
 
 

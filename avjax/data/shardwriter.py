@@ -128,9 +128,9 @@ def _examined(root, record, row, settings, features, writer, announce):
     try:
         with decode.open_media(path) as media:
             seen = doctor.survey(media)
+        info = within(seen.info, record)
     except decode.MediaError as error:
         return dict(found=[doctor.refused(path, error)], reason=error.reason)
-    info = within(seen.info, record)
     ends = ends_of(record, info, seen)
     told = dict(info=info._asdict(), content=seen.content, sha256=_sha256(path), video_end=ends[0])
     notes = dict(found=doctor.findings(seen, info, settings.shortest), peak=0, dropped=0)

@@ -2,6 +2,7 @@
 
 import av
 
+from avjax.data import extent
 from avjax.data.media import MediaError, demux, named, seek_points
 
 
@@ -82,10 +83,11 @@ def _packets(media, point):
         other.discard = av.stream.Discard.default if other is stream else av.stream.Discard.all
     stream.codec_context.flush_buffers()
     stream.codec_context.skip_frame = "DEFAULT"
-    base, first = float(stream.time_base), stream.start_time or 0
-    at = first - int(10 / base) if point is None else int(point / base)
-    try:
-        media.container.seek(at, stream=stream)
-    except av.FFmpegError:
-        media.container.seek(first, stream=stream)
-    yield from demux(media.container, stream)
+    if point is None:
+        extent.rewind(media.container, stream)
+    else:
+        try:
+            media.container.seek(int(point / float(stream.time_base)), stream=stream)
+        except av.FFmpegError:
+            media.container.seek(stream.start_time or 0, stream=stream)
+    yield from demux(media.path, media.container, stream)

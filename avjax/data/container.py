@@ -1,0 +1,89 @@
+"""Opens the container of a media file safely: a plain file, no network, no playlist, bounded.
+
+A file is an input nobody here has made: FFmpeg may read nothing but this file, what a decoder
+may allocate is bounded, and whatever goes wrong is a MediaError.
+"""
+
+import contextlib
+import os
+import stat
+
+import av
+
+# Containers that hold their own data.  An allow-list, since FFmpeg looks at the bytes,
+# not at the name: a playlist called x.mp4 would make it open the files it lists.
+CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,flac,mp3,aac"
+MAX_PIXELS = 4096 * 4096
+MAX_STREAMS = 100
+BACKWARD = 1.0  # Seconds by which decoding times may fall back; more is a clock that restarts.
+# Titles are not always UTF-8, which from version 19 on PyAV takes as they are.
+LENIENT = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+class MediaError(Exception):
+    """A file that cannot give the clip asked of it: `path` and `reason`."""
+
+    def __init__(self, path, reason):
+        super().__init__(path, reason)  # Both, so that it can be pickled.
+        self.path, self.reason = path, reason
+
+    def __str__(self):
+        return f"{self.path}: {self.reason}"
+
+
+@contextlib.contextmanager
+def named(path):
+    """Gives the file's name to what FFmpeg and the file system complain about."""
+    try:
+        yield
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(path, f"{type(error).__name__}: {reason}") from error
+
+
+def opened(path: str):
+    """A PyAV container of an absolute path, whatever characters that has; close it after use."""
+    with named(path):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise MediaError(path, "is not a regular file")
+        options = {
+            "protocol_whitelist": "file",
+            "format_whitelist": CONTAINERS,
+            "max_pixels": str(MAX_PIXELS),
+            "max_streams": str(MAX_STREAMS),
+            # FFmpeg decodes a few frames to learn how they are stored: their pixels don't matter.
+            "skip_loop_filter": "all",
+            "skip_idct": "all",
+        }
+        return av.open(path, options=options, **LENIENT)
+
+
+def demux(path, container, streams):
+    """Yields the packets of streams, without a last one that is cut off.
+
+    A MediaError where a clock restarts, or a stream appears that the header does not declare.
+    """
+    held, clocks = None, {}
+    bases = {stream.index: float(stream.time_base) for stream in container.streams}
+    try:
+        for packet in container.demux(streams):
+            if held is not None and packet.size:  # Not the end of the file.
+                yield held
+            held = None
+            if packet.dts is not None:  # Times of showing are not in order.
+                at = packet.stream_index
+                now, before = packet.dts * bases[at], clocks.get(at)
+                if before is not None and now < before - BACKWARD:
+                    raise MediaError(
+                        path,
+                        f"its clock restarts: {before:.3f} s is followed by {now:.3f} s in stream "
+                        f"{at} (joined recordings, or a counter that wrapped); write it again, "
+                        "e.g. with ffmpeg, or cut it there",
+                    )
+                clocks[at] = now
+            if packet.is_corrupt and packet.size:  # The last one is incomplete if it was cut off.
+                held = packet
+            else:
+                yield packet
+    except (IndexError, KeyError) as error:  # PyAV meets a stream that it has not listed.
+        raise MediaError(path, "has a stream that its header does not declare") from error
