@@ -42,6 +42,8 @@ def main(argv):
     file, *size = config_flags.get_config_filename(FLAGS["config"]).split(":", 1)
     config = FLAGS.config
     folder = Path(FLAGS.workdir or "runs/" + "-".join([Path(file).stem, *size]))
+    if missing := [key for key in ("batch_size", "steps", "seed") if key not in config]:
+        raise SystemExit(f"avjax: {file} is not the config of a run: it has no {missing}")
     given = config.study.to_dict() if "study" in config else {}
     given |= {"budget": FLAGS.budget} if FLAGS.budget else {}
     try:
@@ -49,7 +51,7 @@ def main(argv):
         study = sweep.study_of(given, config, arms)
         runs = arithmetic.runs_of(arms, study)
         sys.exit(act(folder, config, study, arms, runs))
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise SystemExit(f"avjax: {error}") from error
 
 
@@ -60,6 +62,7 @@ def act(folder, config, study, arms, runs) -> int:
 
     for arm in arms:  # Whatever the flags ask for: a wrong sweep is refused at once.
         trial.check(arm, bound(arithmetic.Run(arm.name, arm, 0, None), 100, study["rates"][0]))
+    write = build(study.get("report") or report(arms))
     if FLAGS.commands:
         return commands(runs)
     prepare(folder)
@@ -78,7 +81,6 @@ def act(folder, config, study, arms, runs) -> int:
     if not FLAGS.run:
         found = present(trial.result, folder, runs)
         why = present(trial.failure, folder, runs)
-        write = build(study.get("report") or report(arms))
         page = write(folder, base, arms, runs, planned, found, why)
         print(f"the study is in {folder}: open {page}")
     return failed

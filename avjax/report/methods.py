@@ -33,6 +33,12 @@ def make(quantities: dict = QUANTITIES):
     its title lies between 0 and 100, and so does its interval.  One that no run has is left out.
     """
 
+    for title, pattern in quantities.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"quantity {title!r} of a report: {pattern!r}: {error}") from error
+
     def write(folder, config, arms, runs, planned, results, failures) -> Path:
         folder = Path(folder)
         rows = [gathered(arm, runs, results, quantities) for arm in arms]
