@@ -39,7 +39,8 @@ abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px
 .cards, .facts { display: grid; gap: .7rem; margin: .9rem 0;
   grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)) }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  padding: .7rem .8rem; max-width: 17rem } .card p { margin: 0; font-size: .8rem; color: var(--soft) }
+  padding: .7rem .8rem; max-width: 17rem }
+.card p { margin: 0; font-size: .8rem; color: var(--soft) }
 .card p.value { font-size: 1.55rem; line-height: 1.4; color: var(--ink) }
 .bar { position: relative; height: 6px; margin: .3rem 0 .5rem; border-radius: 3px;
   background: var(--line) } .bar i, .bar u { position: absolute; top: 0; height: 6px }
