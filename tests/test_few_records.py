@@ -87,8 +87,16 @@ def test_recall_that_any_net_has_is_left_out(caplog):
     x = np.random.default_rng(11).normal(size=(5, 8))
     found = retrieval.make()(None, features(x, x))
     assert {name for name in found if "/r" in name} == {"v2a/r1", "a2v/r1"}
-    assert "R@5, R@10 left out, which any net has 100 % of among 5 test records" in caplog.text
+    said = "retrieval among 5 test records of 0 classes: R@5, R@10 left out, 100 % for any net"
+    assert caplog.messages == [said]
     assert found["v2a/chance"] == 20
+
+
+def test_precision_of_a_single_class_is_left_out(caplog):
+    x = np.random.default_rng(12).normal(size=(20, 8))
+    found = retrieval.make()(None, features(x, x, label=np.zeros(20, int)))
+    assert "v2a/r10" in found and not any("class" in name for name in found)
+    assert "20 test records of 1 classes: class_p1 left out" in caplog.text
 
 
 def test_records_that_turn_out_unreadable_may_leave_too_few(monkeypatch, caplog):

@@ -142,7 +142,10 @@ def fake(size, silent):
     """A source of which the rows in `silent` have no sound."""
 
     def read(row, view, rngs):
-        clip = {"video": np.full((4, 8, 8, 3), row, np.uint8), "audio": np.ones(8000, np.int16)}
+        clip = {
+            "video": np.full((4, 8, 8, 3), row % 256, np.uint8),
+            "audio": np.ones(8000, np.int16),
+        }
         return [dict(clip) for _ in rngs], row not in silent
 
     return Source("half", tuple(dict(path=f"/{i}.mp4") for i in range(size)), read=read)
@@ -192,18 +195,27 @@ def test_records_without_sound_stop_the_run_with_both_remedies():
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_source_without_any_sound_is_refused_in_one_line(skip):
-    with pytest.raises(RuntimeError, match="half has 12 files, and none has sound") as stopped:
+    with pytest.raises(RuntimeError, match="half has 12 files, and none has sound.*--check"):
         next(
             pipeline.train(
                 fake(12, set(range(12))), VIEW, (), 4, 0, skip_no_audio=skip, on_fault=no_fault
             )
         )
-    assert ("skip_no_audio" in str(stopped.value)) == (not skip)
+
+
+def test_a_long_row_of_files_without_sound_stops_with_the_flag_as_remedy():
+    silent = set(range(999))
+    with pytest.raises(RuntimeError, match="not one of the [0-9]+ read first") as stopped:
+        next(pipeline.train(fake(1000, silent), VIEW, (), 2, 0, on_fault=no_fault))
+    assert "--config.data.train.skip_no_audio=True" in str(stopped.value)
 
 
 def test_what_cannot_work_is_refused_before_the_first_step(folder):
     for options, says in (
-        (dict(batch_size=25), r"batch_size=25 is more than test has.*--config.batch_size=24"),
+        (
+            dict(batch_size=25),
+            r"batch_size=25 is more than the 24 clips of test.*--config.batch_size=24",
+        ),
         (dict(batch_size=0), "batch_size=0"),
         (dict(batch_size=8, max_broken=1.5), "max_broken=1.5"),
         (dict(batch_size=8, max_broken=-0.1), "max_broken=-0.1"),

@@ -80,10 +80,11 @@ def silent(left, broken) -> int:
 
 def no_audio(source, count, skipping) -> str:
     """Why a run stops where all files that it has read lack sound, and what to do."""
-    which = "none" if count == len(source) else f"not one of the {count} read first"
+    every = count == len(source)
+    which = "none" if every else f"not one of the {count} read first"
     return (
         f"{source.name} has {len(source)} files, and {which} has sound, which this run learns "
-        f"from: use videos with sound; {'' if skipping else SKIP}{CHECK}"
+        f"from: use videos with sound; {'' if skipping or every else SKIP}{CHECK}"
     )
 
 

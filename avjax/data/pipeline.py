@@ -72,8 +72,8 @@ def train(
     if records > len(source):
         most = len(source) // shard[1] * shard[1] * view.count
         raise ValueError(
-            f"batch_size={batch_size} is more than {source.name} has, {len(source)} records of "
-            f"{view.count} clips: "
+            f"batch_size={batch_size} is more than the {len(source) * view.count} clips of "
+            f"{source.name}, {len(source)} records x {view.count}: "
             + (f"use --config.batch_size={most} or less, or more data" if most else "use more data")
         )
     slots = shard[0] * each, each

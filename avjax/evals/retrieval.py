@@ -16,8 +16,8 @@ def make(at: tuple[int, ...] = (1, 5, 10)):
     For each query the keys are the other modality of every test record, ordered by cosine of
     embeddings; right is the record itself.  Ties count at what they are worth in a random order,
     so a net that maps everything to one point scores `chance`, not 100.  `class_p1` is how often
-    the nearest key is of the query's class, the record itself included.  Recall at k among k
-    records or fewer is 100 for any net, and is left out.
+    the nearest key is of the query's class, the record itself included.  What is 100 for any net
+    is left out: recall at k among k records or fewer, and `class_p1` among records of one class.
     """
     if not all(isinstance(k, int) and k > 0 for k in at):
         raise ValueError(f"at={at!r}: use whole numbers of 1 or more, e.g. (1, 5, 10)")
@@ -27,11 +27,13 @@ def make(at: tuple[int, ...] = (1, 5, 10)):
         if size < 2:
             raise NotApplicable(f"needs two test records, and there are {size}")
         fit = tuple(k for k in at if k < size)
-        if spare := [f"R@{k}" for k in at if k >= size]:
+        classes = _classes(test.label)
+        if spare := [f"R@{k}" for k in at if k >= size] + ["class_p1"] * (classes == 1):
             logging.getLogger(__name__).warning(
-                "retrieval: %s left out, which any net has 100 %% of among %d test records",
-                ", ".join(spare),
+                "retrieval among %d test records of %d classes: %s left out, 100 %% for any net",
                 size,
+                classes,
+                ", ".join(spare),
             )
         out = {}
         for query, q in test.modalities.items():
@@ -51,11 +53,15 @@ def retrieve(query, key, label, at) -> dict[str, float]:
     # Of 1 + equal places a tie shares, k - greater lie within the first k.
     out = {f"r{k}": 100 * float(np.clip((k - greater) / (1 + equal), 0, 1).mean()) for k in at}
     out |= {"median_rank": float(np.median(1 + greater + equal / 2)), "chance": 100 / n}
-    if (label >= 0).any():
+    if _classes(label) > 1:
         count = np.bincount(label[label >= 0])
         out["class_p1"] = 100 * float(same[label >= 0].mean())
         out["class_chance"] = 100 * float((count / n) @ (count / count.sum()))
     return out
+
+
+def _classes(label) -> int:
+    return len(np.unique(label[label >= 0]))
 
 
 def ranks(query, key, label, cells: int = 2**25):
