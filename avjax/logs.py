@@ -1,16 +1,18 @@
-"""What a run says: metrics.csv, TensorBoard when installed, a progress bar or plain lines."""
+"""What a run writes down: metrics.csv, TensorBoard when installed, arrays, unreadable files."""
 
 import csv
 import importlib.util
 import math
 import sys
-import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
 
+from avjax.atomic import replacing
 from avjax.data.filenames import TEXT, printable
+
+HEADER = ("step", "name", "value")
 
 
 class Log(NamedTuple):
@@ -20,25 +22,32 @@ class Log(NamedTuple):
     has: Callable
 
 
-def metrics(workdir, step: int) -> Log:
-    """The log of a run that goes on from `step`: rows of step, name, value in metrics.csv.
+def metrics(workdir, step: int, write: bool = True) -> Log:
+    """The log of a run that resumes from `step`: rows of step, name, value in metrics.csv.
 
-    Rows after `step`, which the run is about to write again, are dropped.
+    Rows after `step`, which the run is about to write again, are dropped, and damaged lines too.
+
+    Args:
+      write: whether this process writes; of a run on many hosts one does.
     """
     path = Path(workdir) / "metrics.csv"
-    rows = [row for row in read(workdir) if row[0] <= step]
-    whole = path.with_suffix(".new")
-    with whole.open("w", newline="") as f:
-        csv.writer(f).writerows([("step", "name", "value"), *rows])
-    whole.replace(path)
+    rows, damaged = _parsed(path)
+    rows = [row for row in rows if row[0] <= step]
     seen = {(s, name) for s, name, _ in rows}
-    board = _tensorboard(workdir)
+    board = _tensorboard(workdir) if write else None
+    if write:
+        if damaged:
+            print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} left out", flush=True)
+        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([HEADER, *rows])
 
-    def write(step, scalars):
+    def add(step, scalars):
         new = [(step, name, float(value)) for name, value in scalars.items()]
         seen.update((s, name) for s, name, _ in new)
-        with path.open("a", newline="") as f:  # One write: a kill leaves all rows or few.
-            csv.writer(f).writerows(new)
+        if not write:
+            return
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(new)  # One write: a kill leaves all rows or few.
         if board:
             for _, name, value in new:
                 board.add_scalar(name, value, step)
@@ -47,30 +56,44 @@ def metrics(workdir, step: int) -> Log:
     def has(step, prefix):
         return any(s == step and name.startswith(prefix) for s, name in seen)
 
-    return Log(write, has)
+    return Log(add, has)
 
 
 def read(workdir) -> list[tuple[int, str, float]]:
-    """The rows of a run's metrics.csv; a last line that a kill cut short is left out."""
-    path = Path(workdir) / "metrics.csv"
+    """The rows of a run's metrics.csv; damaged lines are left out."""
+    return _parsed(Path(workdir) / "metrics.csv")[0]
+
+
+def _parsed(path: Path) -> tuple[list[tuple[int, str, float]], int]:
+    """(rows, number of damaged lines); a last line that a kill cut short is not one of them."""
     if not path.exists():
-        return []
-    *lines, rest = path.read_text().split("\n")
-    rows = list(csv.reader(lines))[1:]
-    return [(int(step), name, float(value)) for step, name, value in rows]
+        return [], 0
+    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    rows, damaged = [], 0
+    for line in lines:
+        try:
+            ((step, name, value),) = csv.reader([line])
+            if (step, name, value) != HEADER:
+                rows.append((int(step), name, float(value)))
+        except (ValueError, csv.Error):
+            damaged += 1
+    return rows, damaged
 
 
 def arrays(workdir, name: str, values: dict) -> None:
     """Writes an evaluator's arrays to `workdir/evals/<name>.npz`."""
     path = Path(workdir) / "evals" / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".new").open("wb") as f:
-        np.savez(f, **values)
-    path.with_suffix(".new").replace(path)
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez(file, **values)
 
 
-def fault(workdir) -> Callable[[str, str], None]:
-    """A function (path, reason) that names each unreadable file once and lists it in faults.csv."""
+def fault(workdir, process: int = 0) -> Callable[[str, str], None]:
+    """A function (path, reason) that names each unreadable file once and lists it in faults.csv.
+
+    Every host reads other files: process n > 0 lists those of its own in faults-n.csv.
+    """
+    table = Path(workdir) / (f"faults-{process}.csv" if process else "faults.csv")
     seen = set()
 
     def note(path, reason):
@@ -78,7 +101,7 @@ def fault(workdir) -> Callable[[str, str], None]:
             return
         seen.add(path)
         print(f"skipped {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
-        with (Path(workdir) / "faults.csv").open("a", **TEXT) as f:
+        with table.open("a", **TEXT) as f:
             csv.writer(f).writerow((path, reason))
 
     return note
@@ -91,53 +114,6 @@ def check_finite(step: int, scalars: dict) -> None:
             f"step {step}: {', '.join(bad)} not finite; lower the learning rate; the same command "
             "goes on from the newest checkpoint, which is from before"
         )
-
-
-class Progress(NamedTuple):
-    """advance: (step, {name: scalar} or None); close: ()."""
-
-    advance: Callable
-    close: Callable
-
-
-def progress(total: int, start: int) -> Progress:
-    """A bar with the time left on a terminal, plain lines elsewhere."""
-    if not sys.stdout.isatty():
-        return _lines(total, start)
-    from rich import progress as rich
-
-    line = rich.Progress(
-        rich.TextColumn("step"),
-        rich.MofNCompleteColumn(),
-        rich.BarColumn(),
-        rich.TimeRemainingColumn(),
-        rich.TextColumn("left  {task.fields[said]}"),
-    )
-    task = line.add_task("", total=total, completed=start, said="")
-    line.start()
-
-    def advance(step, scalars=None):
-        said = {} if scalars is None else {"said": say(scalars)}
-        line.update(task, completed=step, **said)
-
-    return Progress(advance, line.stop)
-
-
-def _lines(total, start):
-    began = time.perf_counter()
-
-    def advance(step, scalars=None):
-        if scalars is not None:
-            left = (time.perf_counter() - began) / max(1, step - start) * (total - step)
-            print(f"step {step}/{total}  {say(scalars)}  {clock(left)} left", flush=True)
-
-    return Progress(advance, lambda: None)
-
-
-def say(scalars: dict) -> str:
-    """The few metrics that one follows, in one line."""
-    held = bound(scalars["wait_share"], scalars["transfer_share"])
-    return f"loss {scalars['loss']:.4f}  {scalars['clips_per_second']:.1f} clips/s  {held}"
 
 
 def bound(decode: float, transfer: float) -> str:

@@ -19,6 +19,7 @@ FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "The run's config: a Python file, see configs/.")
 flags.DEFINE_string("workdir", None, "The run's folder; without it, runs/<name of the config>.")
 flags.DEFINE_enum("mode", "train", ["train", "eval"], "eval: judge the newest checkpoint only.")
+flags.DEFINE_bool("allow_changed_data", False, "Resume though files were added, removed, changed.")
 flags.DEFINE_bool("dry_run", False, "Print config, batch shapes, parameter counts, mesh; stop.")
 
 
@@ -29,12 +30,15 @@ def main(argv):
     workdir = FLAGS.workdir or f"runs/{name()}"
     import jax
 
-    from avjax import build, plan, stages
+    from avjax import build, plan, sharding, stages
     from avjax.report import chain as report, html
 
     try:
         chain = stages.of(build.filled(FLAGS.config.to_dict(), workdir), workdir)
-        batches = [plan.check(config) for _, config in chain]
+        at_steps = stages.at_steps(FLAGS.config, workdir)
+        stages.check(chain, at_steps)
+        with sharding.process_zero_first("check"):  # What it renders, the others find.
+            batches = [plan.check(config) for _, config in chain]
     except (ValueError, OSError, TypeError) as error:
         raise SystemExit(f"avjax: {error}") from error
     if FLAGS.dry_run:
@@ -42,7 +46,7 @@ def main(argv):
             print(f"{folder}:\n{plan.describe(config, batch)}\n")
         return
     del batches
-    stages.run(chain, report=html.renew, learn=FLAGS.mode == "train")
+    stages.run(chain, html.renew, FLAGS.mode == "train", at_steps, FLAGS.allow_changed_data)
     if len(chain) > 1 and jax.process_index() == 0:
         report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
+from avjax import preemption
 from avjax.data.filenames import any_name_on_screen
 
 
@@ -15,7 +16,7 @@ def run(main):
     # A config is built when it is checked and when it runs, and data sets occur in it repeatedly.
     logging.get_absl_handler().addFilter(once())
     try:
-        app.run(main)
+        app.run(preemption.in_one_line(main, "the same command starts it again"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if flags.FLAGS.is_parsed():
             raise

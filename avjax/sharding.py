@@ -1,8 +1,10 @@
 """Where arrays live: batches are split over the devices, the rest follows rules."""
 
+import contextlib
 import re
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 
@@ -40,3 +42,23 @@ def put(batch, mesh):
     """A host's slice of a batch as global arrays, split over the devices."""
     split = NamedSharding(mesh, P("data"))
     return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
+
+
+@contextlib.contextmanager
+def process_zero_first(name: str):
+    """A block that process 0 ends before the others begin it: they find the files it has made."""
+    others = jax.process_index() > 0
+    if others:
+        multihost_utils.sync_global_devices(name)
+    try:
+        yield
+    finally:  # After an error too, which the others then meet themselves.
+        if not others and jax.process_count() > 1:
+            multihost_utils.sync_global_devices(name)
+
+
+def of_process_zero(flag: bool) -> bool:
+    """`flag` as it is in process 0: what all must decide alike."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.broadcast_one_to_all(flag))

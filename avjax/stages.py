@@ -1,8 +1,11 @@
 """A chain of runs: each stage of a config begins with what earlier ones have learned."""
 
 import copy
+import functools
+from collections.abc import Callable
 
-from avjax import train
+from avjax import train, workdirs
+from avjax.build import filled
 
 
 def of(config: dict, workdir: str) -> list[tuple[str, dict]]:
@@ -48,13 +51,51 @@ def order(stages: dict) -> list[str]:
     return done
 
 
-def run(chain, report=None, learn: bool = True):
-    """Trains the stages one after the other, or goes on where they were stopped.
+def at_steps(config, workdir: str) -> Callable[[str, int], dict]:
+    """A function (folder, steps) -> the config of the stage in `folder` with that many steps.
 
-    Returns the last one's state.  report: called with the folder of each stage that ends.
+    Args:
+      config: the ConfigDict of the run, whose references follow its steps.
+    """
+
+    def stage_at(folder, steps):
+        other = copy.deepcopy(config)
+        name = folder.removeprefix(f"{workdir}/")
+        own = other.stages[name] if other.get("stages") and name in other.stages else {}
+        (own if "steps" in own else other)["steps"] = steps
+        return dict(of(filled(other.to_dict(), workdir), workdir))[folder]
+
+    return stage_at
+
+
+def check(chain, at_steps: Callable[[str, int], dict]) -> None:
+    """Raises ValueError where a stage cannot be run in its folder, see workdirs.check."""
+    for folder, config in chain:
+        workdirs.check(folder, config, functools.partial(at_steps, folder))
+
+
+def run(
+    chain,
+    report: Callable | None = None,
+    learn: bool = True,
+    at_steps: Callable[[str, int], dict] | None = None,
+    allow_changed_data: bool = False,
+):
+    """Trains the stages one after the other, or resumes where they were stopped.
+
+    Args:
+      chain: as `of` returns it.
+      report: called with the folder of each stage that ends, or is interrupted.
+      learn: False evaluates the newest checkpoints only.
+      at_steps: as the function of that name returns it, for runs that are lengthened.
+      allow_changed_data: see train.run.
+
+    Returns:
+      The last stage's state.
     """
     for number, (folder, config) in enumerate(chain, 1):
         if len(chain) > 1:
             print(f"stage {number} of {len(chain)}: {folder}", flush=True)
-        ts = train.run(config, folder, report=report, train=learn)
+        before = at_steps and functools.partial(at_steps, folder)
+        ts = train.run(config, folder, report, learn, before, allow_changed_data)
     return ts

@@ -1,114 +1,130 @@
 """A training run, from the first batch to the last evaluation."""
 
+import functools
 import logging
-import time
+import os
+import signal
+from collections.abc import Callable
 
 import jax
-import numpy as np
 import optax
 
-from avjax import calibration, checkpoint, logs, provenance, sharding, state, survey, workdirs
+from avjax import (
+    calibration,
+    checkpoint,
+    logs,
+    preemption,
+    provenance,
+    sharding,
+    sources,
+    state,
+    survey,
+    workdirs,
+)
 from avjax.build import build
-from avjax.data import faults, pipeline
-from avjax.data.source import NoRecords, found
+from avjax.data import faults, fingerprint, pipeline
+from avjax.data.source import NoRecords, found as coverage
+from avjax.evaluation import make_evaluate
+from avjax.loop import Run, loop, say
 from avjax.nets import probe
 from avjax.types import Method, TrainState
 
 
-def run(config: dict, workdir, report=None, train: bool = True) -> TrainState:
-    """Trains as `config` says, or goes on where the newest checkpoint in `workdir` ends.
+def run(
+    config: dict,
+    workdir: str | os.PathLike,
+    report: Callable | None = None,
+    train: bool = True,
+    at_steps: Callable[[int], dict] | None = None,
+    allow_changed_data: bool = False,
+) -> TrainState:
+    """Trains as `config` says, or resumes from the newest checkpoint in `workdir`.
 
-    config: a plain dict, as in `configs/`.  report: called with the workdir after each evaluation
-    and at the end.
-    train: False evaluates the newest checkpoint and trains no further.
+    Ctrl-C and SIGTERM save a checkpoint, write the report, and raise preemption.Interrupted.
+
+    Args:
+      config: a plain dict, as in `configs/`.
+      report: called with the workdir after each evaluation and at the end.
+      train: False evaluates the newest checkpoint and trains no further.
+      at_steps: steps -> `config` with that many, for a run that is lengthened; see workdirs.check.
+      allow_changed_data: resume although the files are not those that the run began with.
     """
-    workdir = workdirs.claim(workdir, config)
-    mesh = sharding.mesh()
-    with jax.set_mesh(mesh), checkpoint.manager(workdir, config["keep"]) as checkpoints:
-        fault = logs.fault(workdir)
-        method, evals = made(config), evaluators(config)
-        data = build(config["data"]["train"])
-        data |= dict(batch_size=config["batch_size"], seed=config["seed"], on_fault=fault)
-        print(f"{data['source'].name}: {found(data['source'])}", flush=True)
-        method, ts, places = start(config, method, data, mesh, checkpoints)
-        if not train and int(ts.step) == 0:
-            raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
-        log, embed = logs.metrics(workdir, int(ts.step)), make_embed(method, mesh)
-        note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
-
-        def judge(ts, step, always):
-            due = [n for n, (every, _) in evals.items() if always or every and step % every == 0]
-            due = [n for n in due if not (train and log.has(step, f"eval/{n}/"))]
-            for name in due:
-                log.write(step, judged(workdir, name, evals[name][1](embed, ts)))
-            if due:
-                note(step)
-            if due and report and jax.process_index() == 0 and step < config["steps"]:
-                report(workdir)
-
-        if train:
-            ts = loop(config, method, data, mesh, ts, places, checkpoints, log, judge)
+    workdir = workdirs.check(workdir, config, at_steps)
+    # JAX itself watches for SIGTERM in runs of many processes, which must stop at the same step.
+    numbers = tuple(preemption.SIGNALS) if jax.process_count() == 1 else (signal.SIGINT,)
+    with (
+        preemption.watch(numbers) as signals,
+        jax.set_mesh(sharding.mesh()),
+        checkpoint.manager(workdir, config["keep"]) as checkpoints,
+    ):
+        try:
+            ts = go(
+                config, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals
+            )
+        except preemption.Interrupted as stop:
             checkpoints.wait_until_finished()
-        judge(ts, int(ts.step), always=True)
-        note(int(ts.step))
+            if report and jax.process_index() == 0 and workdirs.begun(workdir):
+                report(workdir)
+            stop.report(workdirs.saved(workdir, checkpoints.latest_step()))
+            raise
     if report and jax.process_index() == 0:
         report(workdir)
     return ts
 
 
-def loop(config, method, data, mesh, ts, places, checkpoints, log, judge) -> TrainState:
-    """Steps from where `ts` is to the end of the run."""
-    first, last = int(ts.step), config["steps"]
-    if first == 0:
-        judge(ts, 0, always=True)  # Untrained: what the trained nets are compared with.
-    step = make_step(method, build(config["optimizer"]), places, mesh)
-    renew = survey.renewal(config, method, data, mesh, places)
-    progress, window, previous = logs.progress(last, first), [], None
-    batches = pipeline.train(
-        **data, **shard(), start=first, stop=last, on_skipped=faults.report_skipped
-    )
-    since, waited, shares = time.perf_counter(), np.zeros(2), []
-    for n in range(first + 1, last + 1):
-        if renew and survey.due(n - 1, config["refresh_every"]):
-            ts = renew(ts)
-        batch, *times = fetch(batches, mesh)
-        if previous is None or previous["loss"].is_ready():
-            waited += times  # In the end the device had nothing to do.
-        ts, metrics = step(ts, batch)
-        window.append(metrics)
-        jax.block_until_ready(previous)  # One step ahead of the device is enough.
-        previous = metrics
-        scalars = None
-        if n % config["log_every"] == 0 or n == last:
-            scalars = average(window)
-            logs.check_finite(n, scalars)
-            seconds = time.perf_counter() - since
-            scalars["clips_per_second"] = len(window) * config["batch_size"] / seconds
-            shares.append(waited / seconds)
-            scalars |= dict(zip(("wait_share", "transfer_share"), shares[-1]))
-            log.write(n, scalars)
-        progress.advance(n, scalars)
-        if n % config["save_every"] == 0 or n == last:
-            logs.check_finite(n, average([metrics]))  # What is saved must be sound.
-            checkpoint.save(checkpoints, ts)
-        if n < last:
-            judge(ts, n, always=False)
-        if scalars:  # Saving and judging are not training time.
-            window, since, waited = [], time.perf_counter(), np.zeros(2)
-    progress.close()
-    if shares:
-        print(logs.bound(*np.median(shares, axis=0)), flush=True)
+def go(
+    config, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals
+) -> TrainState:
+    """The run itself, see `run`."""
+    mesh = sharding.mesh()
+    with sharding.process_zero_first("sources"):  # What it renders or decodes, the others find.
+        built, found = sources.built(config)
+        prints, changes = sources.check(workdir, found, allow_changed_data)
+        method, evals = made(config), evaluators(built)
+    data = build(built["data"]["train"])
+    data |= dict(batch_size=config["batch_size"], seed=config["seed"])
+    data |= dict(on_fault=logs.fault(workdir, jax.process_index()))
+    say(f"{data['source'].name}: {coverage(data['source'])}")
+    say("reading the first batches and compiling the initialization")
+    method, ts, places = start(config, method, data, mesh, checkpoints)
+    if not train and int(ts.step) == 0:
+        raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
+    log = opened(config, workdir, at_steps, prints, changes, int(ts.step))
+    note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
+
+    def renew_report(step):
+        note(step)
+        if report and jax.process_index() == 0 and step < config["steps"]:
+            report(workdir)
+
+    embed = make_embed(method, mesh)
+    evaluate = make_evaluate(workdir, log, evals, embed, skip=train, then=renew_report)
+    if train:
+        step = make_step(method, build(config["optimizer"]), places, mesh)
+        renew = survey.renewal(built, method, data, mesh, places)
+        batches = functools.partial(
+            pipeline.train, **data, **shard(), on_skipped=faults.report_skipped
+        )
+        ts = loop(Run(config, mesh, batches, step, renew, evaluate, checkpoints, log, signals), ts)
+        checkpoints.wait_until_finished()
+    evaluate(ts, int(ts.step), always=True)
+    note(int(ts.step))
     return ts
 
 
-def fetch(batches, mesh):
-    """(the next batch, on the devices; seconds it took to be decoded; to be transferred)."""
-    asked = time.perf_counter()
-    batch = next(batches)
-    decoded = time.perf_counter()
-    # Nothing is lost by waiting: the next step cannot begin earlier.
-    batch = jax.block_until_ready(sharding.put(batch, mesh))
-    return batch, decoded - asked, time.perf_counter() - decoded
+def opened(config, workdir, at_steps, prints, changes, step: int) -> logs.Log:
+    """Claims the folder of a run that begins or resumes at `step`, and says what it resumes."""
+    for change in changes:
+        say(f"the data have changed, as allowed: {change}")
+    if workdirs.begun(workdir):
+        say(workdirs.lengthened(workdir, config))
+    if step:
+        say(f"resuming from step {step} of {config['steps']}: {workdir}/checkpoints/{step}")
+    writes = jax.process_index() == 0
+    workdirs.claim(workdir, config, at_steps, write=writes)
+    if writes:
+        fingerprint.write(workdir, prints, changes, step)
+    return logs.metrics(workdir, step, write=writes)
 
 
 def made(config) -> Method:
@@ -211,19 +227,3 @@ def evaluators(config) -> dict:
 def shard() -> dict:
     """This host's share of every batch."""
     return {"shard": (jax.process_index(), jax.process_count())}
-
-
-def average(window) -> dict:
-    """The mean of each metric over the steps in `window`."""
-    window = jax.device_get(window)
-    return {name: float(np.mean([m[name] for m in window])) for name in window[0]}
-
-
-def judged(workdir, name, values) -> dict:
-    """Saves an evaluator's arrays and returns its scalars, named for the log."""
-    if tables := {k: v for k, v in values.items() if np.ndim(v)}:
-        logs.arrays(workdir, name, tables)
-    scalars = {f"eval/{name}/{k}": float(v) for k, v in values.items() if not np.ndim(v)}
-    for k, v in scalars.items():
-        print(f"{k}  {v:.2f}", flush=True)
-    return scalars

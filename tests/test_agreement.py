@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from avjax import agreement, train
+from avjax import agreement, evaluation
 from avjax.build import build
 from avjax.data import swapped
 from avjax.data.source import Source
@@ -215,7 +215,7 @@ def test_a_suite_of_swapped_sounds_gives_auroc_and_saves_who(world, tmp_path):
 
     values = evaluate(embed, None)
     assert 0 <= values["agreement/auroc"] <= 1
-    train.judged(tmp_path, "dubbed", values)
+    evaluation.judged(tmp_path, "dubbed", values)
     with np.load(tmp_path / "evals" / "dubbed.npz") as found:
         assert found["test/swapped"].sum() == 6
         assert found["test/path"][0].endswith(b".mp4")

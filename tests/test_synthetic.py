@@ -179,7 +179,7 @@ def test_an_interrupted_rendering_is_completed(tmp_path, monkeypatch):
 
     def killed(path, seed, split, i, *rest):
         if i == 4:  # What a kill leaves: half a file, under a name that is not yet the video's.
-            with open(synthetic.unfinished(path), "wb") as file:
+            with open(f"{path}.0123abcd.part", "wb") as file:
                 file.write(b"half")
             raise KeyboardInterrupt
         render(path, seed, split, i, *rest)

@@ -65,7 +65,11 @@ def make(root, split, splits=None, fold=1, quarantine=None, need=()):
     listed = None if splits else told["splits"][split]["listed"]
     notes = () if splits else tuple(told.get("notes", ()))
     name, left_out = f"{told['name']}/{split}", there - len(rows)
-    return Source(name, records, tuple(told["classes"]), read, listed, left_out, notes)
+    settings = {
+        k: v for k, v in told.items() if k not in ("name", "root", "classes", "splits", "notes")
+    }
+    classes = tuple(told["classes"])
+    return Source(name, records, classes, read, listed, left_out, notes, settings)
 
 
 def _rows(root, told, split, splits, fold):

@@ -22,6 +22,7 @@ class Source:
     quarantined: how many of them are there and are left out, since a quarantine names them.
     notes: lines on the data set as a whole, the same in each of its splits: files passed over,
     groups that are divided between splits, copies.  A command prints them once, see `notes_of`.
+    settings: what the data were prepared with, where they are read from prepared files.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Source:
     listed: int | None = None
     quarantined: int = 0
     notes: tuple[str, ...] = ()
+    settings: dict | None = None
 
     def __len__(self):
         return len(self.records)
