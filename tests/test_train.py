@@ -298,8 +298,13 @@ def test_data_that_changed_are_refused_or_allowed_and_recorded(
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 1: ")
 
 
-def test_a_process_that_is_not_the_first_writes_checkpoints_alone(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.jax, "process_index", lambda: 1)
-    monkeypatch.setattr(train, "shard", lambda: {})
-    train.run(tiny.config(world, steps=1, evals={}), tmp_path, report=html.write)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+def test_a_process_that_is_not_the_first_writes_none_of_the_common_files(tmp_path, monkeypatch):
+    def files(process):
+        monkeypatch.setattr(train.jax, "process_index", lambda: process)
+        train.opened(dict(steps=2), tmp_path, None, {}, [], 0).write(1, {"loss": 0.5})
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    assert files(1) == []
+    assert files(0) == ["config.json", "data.json.gz", "metrics.csv"]
+    assert files(1) == ["config.json", "data.json.gz", "metrics.csv"]
+    assert list(table(tmp_path)) == [(1, "loss")]
