@@ -11,6 +11,7 @@ from avjax.data import decode, doctor, hints, whole
 
 LONGEST = 48 * 3600  # Seconds; time stamps may say anything.
 RING = 0.01  # Seconds that a resampled sound goes on after its end.
+AT_END = 0.5  # Seconds before the end in which damaged frames are no finding.
 THUMB = 96  # Pixels of the longer side of the picture that the report shows.
 
 
@@ -101,7 +102,9 @@ def _shots(media, low, high, settings, notes, contents):
         if image.shape != shape:  # Some files change size on the way.
             image = cv2.resize(image, shape[1::-1], interpolation=cv2.INTER_AREA)
         hints.see(contents, image)
-        if frame.is_corrupt and "corrupt" not in notes["found"]:
+        # A recording that was cut off may end amid a frame.
+        inside = time < high - AT_END
+        if frame.is_corrupt and inside and "corrupt" not in notes["found"]:
             notes["found"].append("corrupt")
         yield time, _packed(image, settings.quality)
 
