@@ -175,7 +175,6 @@ def work(folder, bound, runs, wanted, planned, study) -> int:
         print(f"{len(wanted) - len(todo)} of {len(wanted)} runs were done before")
     began, bad, before = time.monotonic(), 0, len(wanted) - len(todo)
     for n, run in enumerate(todo, 1):
-        print(f"{run.name}: log in {folder}/runs/{run.name}/log.txt", flush=True)
         said = one(folder, bound, run, runs, planned, results, study)
         bad += said.startswith(("failed", "refused"))
         each = (time.monotonic() - began) / n
@@ -201,6 +200,7 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
     its, rate = planned[run.arm.name], run.rate
     if its["refused"]:
         return f"refused: {its['refused']}"
+    print(f"{run.name}: log in {folder}/runs/{run.name}/log.txt", flush=True)
     try:
         if rate is None:
             rates = arithmetic.rates_of(results, runs, study)

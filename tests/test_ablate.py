@@ -273,7 +273,7 @@ def test_the_same_command_again_gives_the_same_table(done):
     before = [(folder / name).read_bytes() for name in names]
     # As a kill in the midst of a run leaves it: trained, and its result not written.
     (folder / "out/runs/bank-infonce-b8-k7-seed0/result.json").unlink()
-    assert "[8/10] bank-infonce-b8-k7-seed0: rate" in ablate(folder).stdout
+    assert "[8/10] bank-infonce-b8-k7-seed0: learning rate" in ablate(folder).stdout
     assert [(folder / name).read_bytes() for name in names] == before
 
 
@@ -291,7 +291,8 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     folder, _, _ = done
     (folder / "broken").mkdir()
     text = CONFIG.replace(
-        'fn="avjax.negatives.bank", draws=7), tune=True', 'fn="avjax.negatives.nothing"), tune=True'
+        'fn="avjax.negatives.bank", draws=7), tune=True',
+        'fn="avjax.negatives.bank", draws=99), tune=True',
     )
     text = text.replace('"bank", 36', '"bank", 24').replace(
         "seeds=(0, 1), rates=(0.05, 0.1)", "seeds=(0,), rates=(0.1,)"
@@ -306,7 +307,7 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     )
     assert "1 of 3 runs failed" in told.stderr
     page = (folder / "broken/out/report.html").read_text()
-    assert "names nothing" in page.split("<h2>Runs without")[1] and "2 of 3" in page
+    assert "draws=99 of 60 examples" in page.split("<h2>Runs without")[1] and "2 of 3" in page
 
 
 def test_commands_are_one_a_run_and_keep_the_flags(done):
