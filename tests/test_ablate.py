@@ -292,7 +292,7 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     (folder / "broken").mkdir()
     text = CONFIG.replace(
         'fn="avjax.negatives.bank", draws=7), tune=True',
-        'fn="avjax.negatives.bank", draws=99), tune=True',
+        'fn="avjax.negatives.queue", length=8, draws=7), tune=True',  # Shorter than the batch.
     )
     text = text.replace('"bank", 36', '"bank", 24').replace(
         "seeds=(0, 1), rates=(0.05, 0.1)", "seeds=(0,), rates=(0.1,)"
@@ -307,7 +307,10 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     )
     assert "1 of 3 runs failed" in told.stderr
     page = (folder / "broken/out/report.html").read_text()
-    assert "draws=99 of 60 examples" in page.split("<h2>Runs without")[1] and "2 of 3" in page
+    assert (
+        "a queue of 8 is shorter than the batch of 24" in page.split("<h2>Runs without")[1]
+        and "2 of 3" in page
+    )
 
 
 def test_commands_are_one_a_run_and_keep_the_flags(done):
