@@ -13,49 +13,54 @@ Keys of the config are set as in avjax.main, e.g. `--config.study.seeds="(0, 1, 
 `--budget=steps` is short for `--config.study.budget=steps`.
 """
 
+import argparse
 import functools
 import shlex
 import sys
 import time
 from pathlib import Path
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from avjax import program, study as arithmetic, sweep
+from avjax import preemption, program, study as arithmetic, sweep
 from avjax.build import build, filled
 
-FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "A config of a run with a sweep(), see above.")
-flags.DEFINE_string("workdir", None, "The study's folder; without it, runs/<name of the config>.")
-flags.DEFINE_enum("budget", None, arithmetic.BUDGETS, "What all arms get the same of.")
-flags.DEFINE_bool("list", False, "List the runs; stop.")
-flags.DEFINE_bool("commands", False, "Print a command for each run; stop.")
-flags.DEFINE_integer("run", None, "Do the run of this number only.", lower_bound=1)
-flags.DEFINE_bool("report", False, "Write the report of what has finished; stop.")
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command; keys of the config come beside them."""
+    p = program.parser("ablate", __doc__, program.KEYS, program.CACHE)
+    add = p.add_argument
+    add(
+        "--config", required=True, metavar="FILE[:NAME]", help="a config with a study and a sweep()"
+    )
+    add("--workdir", metavar="DIR", help="folder of the study (runs/<name of the config>)")
+    add("--budget", choices=arithmetic.BUDGETS, help="what all arms get the same of")
+    add("--list", action="store_true", help="list the runs; stop")
+    add("--commands", action="store_true", help="print a command for each run; stop")
+    add("--run", type=int, metavar="N", help="do the run of this number only")
+    add("--report", action="store_true", help="write the report of what has finished; stop")
+    return p
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"no such argument: {argv[1]!r}; flags begin with --")
-    logging.set_verbosity(logging.WARNING)
-    file, *size = config_flags.get_config_filename(FLAGS["config"]).split(":", 1)
-    config = FLAGS.config
-    folder = Path(FLAGS.workdir or "runs/" + "-".join([Path(file).stem, *size]))
+def main(argv: list[str] | None = None) -> None:
+    action = preemption.in_one_line(run, "the same command starts it again")
+    program.run(parser(), action, argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Does what the arguments ask for; the program's exit status."""
+    file, *size = args.config.split(":", 1)
+    _, config = program.loaded(args)
+    folder = Path(args.workdir or "runs/" + "-".join([Path(file).stem, *size]))
     if missing := [key for key in ("batch_size", "steps", "seed") if key not in config]:
-        raise SystemExit(f"avjax: {file} is not the config of a run: it has no {missing}")
+        raise ValueError(f"{file} is not the config of a run: it has no {missing}")
     given = config.study.to_dict() if "study" in config else {}
-    given |= {"budget": FLAGS.budget} if FLAGS.budget else {}
-    try:
-        arms = sweep.arms_of(sweep.load(file)(*size), config.batch_size)
-        study = sweep.study_of(given, config, arms)
-        runs = arithmetic.runs_of(arms, study)
-        sys.exit(act(folder, config, study, arms, runs))
-    except (ValueError, TypeError, OSError) as error:
-        raise SystemExit(f"avjax: {error}") from error
+    given |= {"budget": args.budget} if args.budget else {}
+    arms = sweep.arms_of(sweep.load(file)(*size), config.batch_size)
+    study = sweep.study_of(given, config, arms)
+    runs = arithmetic.runs_of(arms, study)
+    return act(args, folder, config, study, arms, runs)
 
 
-def act(folder, config, study, arms, runs) -> int:
+def act(args, folder, config, study, arms, runs) -> int:
     """Does what the flags ask for; the program's exit status."""
     bound = functools.partial(configured, folder, config, study)
     from avjax import trial, workdirs
@@ -63,22 +68,22 @@ def act(folder, config, study, arms, runs) -> int:
     for arm in arms:  # Whatever the flags ask for: a wrong sweep is refused at once.
         trial.check(arm, bound(arithmetic.Run(arm.name, arm, 0, None), 100, study["rates"][0]))
     write = build(study.get("report") or report(arms))
-    if FLAGS.commands:
+    if args.commands:
         return commands(runs)
-    prepare(folder)
+    program.start_jax()
     base = filled(config.to_dict() | {"study": study}, "{workdir}")
-    if not FLAGS.list:
+    if not args.list:
         # Seeds may be added to a study that is there.
         fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
         workdirs.claim(folder, base | {"study": fixed})
-    planned = {arm.name: plan(folder, bound, arm, study, FLAGS.report) for arm in arms}
-    if FLAGS.list:
+    planned = {arm.name: plan(folder, bound, arm, study, args.report) for arm in arms}
+    if args.list:
         return print_list(runs, planned, study)
-    if FLAGS.run is not None and FLAGS.run > len(runs):
-        raise ValueError(f"--run {FLAGS.run}: there are {len(runs)} runs")
-    wanted = [runs[FLAGS.run - 1]] if FLAGS.run else () if FLAGS.report else runs
+    if args.run is not None and not 1 <= args.run <= len(runs):
+        raise ValueError(f"--run {args.run}: there are {len(runs)} runs, from 1 on")
+    wanted = [runs[args.run - 1]] if args.run else () if args.report else runs
     failed = work(folder, bound, runs, wanted, planned, study)
-    if not FLAGS.run:
+    if not args.run:
         found = present(trial.result, folder, runs)
         why = present(trial.failure, folder, runs)
         page = write(folder, base, arms, runs, planned, found, why)
@@ -91,15 +96,6 @@ def report(arms) -> dict:
     if all(arm.negatives for arm in arms):
         return dict(fn="pkgutil.resolve_name", args=("avjax.report.study.write",))
     return dict(fn="avjax.report.methods.make")
-
-
-def prepare(folder):
-    """Keeps compiled programs, which the seeds of an arm share."""
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str((folder / "compiled").resolve()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def configured(folder, config, study, run, steps, rate) -> dict:
@@ -218,4 +214,4 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

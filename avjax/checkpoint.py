@@ -63,10 +63,11 @@ def config_of(folder) -> dict:
     return config
 
 
-def newest(folder) -> dict:
+def newest(folder, shapes: bool = False) -> dict:
     """The newest TrainState of a run as plain dicts: {"step", "rng", "params", "opt", "state"}.
 
-    Every device holds all of it, whatever the devices of that run were.
+    Every device holds all of it, whatever the devices of that run were.  shapes: only the shapes
+    are read, as jax.ShapeDtypeStruct.
     """
     if not (Path(folder) / "checkpoints").is_dir():
         raise FileNotFoundError(f"{folder} is not a run directory (no checkpoints/)")
@@ -79,7 +80,21 @@ def newest(folder) -> dict:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             checkpoints.item_metadata(step).tree,
         )
+        if shapes:
+            return target
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
+
+
+def check(ts, init_from, later=()) -> None:
+    """Raises what `begun` would, from shapes alone.
+
+    ts: as `jax.eval_shape` gives it.  later: folders of runs that need not be there yet.
+    """
+    for folder, paths in _parts(init_from):
+        if folder in later and not (Path(folder) / "checkpoints").is_dir():
+            continue
+        for here, there in _paths(paths, other := newest(folder, shapes=True)).items():
+            ts = _grafted(ts, other, here, there, folder)
 
 
 def begun(ts, init_from):
@@ -89,27 +104,35 @@ def begun(ts, init_from):
     dict(folder=, paths=), paths as ("params/encoders_video", ...) or {path here: path there};
     or a list of these, taken in order.
     """
+    for folder, paths in _parts(init_from):
+        for here, there in _paths(paths, other := newest(folder)).items():
+            ts = _grafted(ts, other, here, there, folder)
+    return ts
+
+
+def _parts(init_from) -> list:
+    """[(folder, paths)] of config.init_from."""
     if isinstance(init_from, list | tuple):
-        for one in init_from:
-            ts = begun(ts, one)
-        return ts
+        return [part for one in init_from for part in _parts(one)]
     if isinstance(init_from, str):
-        init_from = dict(folder=init_from, paths=None)
-    folder, paths = init_from["folder"], init_from["paths"]
-    other = newest(folder)
+        return [(init_from, None)]
+    if not isinstance(init_from, dict) or not isinstance(init_from.get("folder"), str):
+        raise ValueError(f"{init_from!r}: use the folder of a run, or dict(folder=, paths=)")
+    return [(init_from["folder"], init_from.get("paths"))]
+
+
+def _paths(paths, other) -> dict:
+    """{path here: path there} of what is taken of the run `other`; None: all of its nets."""
     if paths is None:
         paths = ("params", *(f"state/stats/{kind}" for kind in other["state"]["stats"]))
-    paths = paths if isinstance(paths, dict) else dict(zip(paths, paths))
-    for here, there in paths.items():
-        ts = _grafted(ts, other, here, there, folder)
-    return ts
+    return paths if isinstance(paths, dict) else dict(zip(paths, paths))
 
 
 def graft(tree, source, path: str):
     """`tree` with the subtree at `path` ("params/encoders_video") taken from another run.
 
-    source: that run's workdir.  Raises KeyError when the run has no such path and
-    ValueError when shapes differ.
+    source: that run's workdir.  Raises ValueError when the run has no such path, or
+    shapes differ.
     """
     return _grafted(tree, newest(source), path, path, source)
 
@@ -118,7 +141,7 @@ def _grafted(tree, other, here, there, source):
     name = f"{source}: {there}"
     for key in there.split("/"):
         if not isinstance(other, dict) or key not in other:
-            raise KeyError(f"{name}: no {key!r}; there are {_keys(other)}")
+            raise ValueError(f"{name}: no {key!r}; there are {_keys(other)}")
         other = other[key]
     return _replace(tree, other, here.split("/"), name)
 
@@ -129,7 +152,7 @@ def _replace(tree, other, keys, name):
     head, *rest = keys
     fields = dict(tree.__dict__) if hasattr(tree, "replace") else tree
     if not isinstance(fields, dict) or head not in fields:
-        raise KeyError(f"{name}: here is no {head!r} for it, only {_keys(fields)}")
+        raise ValueError(f"{name}: the model has no {head!r}; it has {_keys(fields)}")
     fields = {**fields, head: _replace(fields[head], other, rest, name)}
     return tree.replace(**fields) if hasattr(tree, "replace") else fields
 
@@ -151,4 +174,6 @@ def _keys(tree):
 def _fit(mine, theirs, name):
     if mine.shape != theirs.shape:
         raise ValueError(f"{name}: shape {theirs.shape} there, {mine.shape} here")
+    if isinstance(mine, jax.ShapeDtypeStruct):
+        return mine
     return jax.device_put(theirs.astype(mine.dtype), mine.sharding)

@@ -6,6 +6,7 @@ from typing import Callable, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from avjax import ranges
 from avjax.types import Contrast
 
 
@@ -59,6 +60,9 @@ def nce(draws: int, dim: int, temperature: float) -> Contrast:
     Gutmann and Hyvarinen, AISTATS 2010; Morgado et al., CVPR 2021,
     https://arxiv.org/abs/2004.12943.
     """
+    ranges.whole("draws", draws, 1)
+    ranges.whole("dim", dim, 1)
+    ranges.number("temperature", temperature, above=0)
     return logistic(nce_bias(draws, dim, temperature))
 
 
@@ -119,8 +123,7 @@ class Scale(NamedTuple):
 
 def fixed(temperature: float) -> Scale:
     """One temperature for the whole run, and the bias of the loss as it is."""
-    if temperature <= 0:
-        raise ValueError(f"temperature {temperature}: it must be above 0")
+    ranges.number("temperature", temperature, above=0)
     return Scale(dict, lambda params, contrast: (temperature, contrast))
 
 
@@ -131,8 +134,8 @@ def learned(temperature: float, least: float = 0.01, bias: float | None = None) 
     (Radford et al., ICML 2021, https://arxiv.org/abs/2103.00020: 0.07 and 0.01).  SigLIP begins
     with 0.1 and a bias of -10.
     """
-    if not 0 < least <= temperature:
-        raise ValueError(f"temperature {temperature}: it must be at least {least}, above 0")
+    ranges.number("least", least, above=0)
+    ranges.number("temperature", temperature, least=least)
 
     def init():
         params = {"log_scale": jnp.full((), -math.log(temperature))}

@@ -16,14 +16,16 @@ import csv
 import functools
 import json
 
+from avjax import program
 from avjax.atomic import replacing
-from avjax.data.filenames import TEXT, any_name_on_screen, printable
+from avjax.data.filenames import TEXT, printable
 
 
 def parser():
     p = argparse.ArgumentParser(
         prog="python -m avjax.embed",
         description=__doc__,
+        epilog=program.CACHE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("places", metavar="IN", nargs="+", help="files, and folders of files")
@@ -39,12 +41,7 @@ def parser():
 
 
 def main(argv=None):
-    args = parser().parse_args(argv)
-    any_name_on_screen()
-    try:
-        run(args)
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"avjax: {error}") from error
+    program.run(parser(), run, argv)
 
 
 def run(args):
@@ -56,6 +53,7 @@ def run(args):
     config = checkpoint.config_of(args.run)
     source, named, only = inputs.source(args.places, args.only)
     print("".join(f"{note}\n" for note in source.notes), end="")
+    program.start_jax()
     changes = {"count": args.clips, "frames": args.frames}
     data = dict(looking(config, only, changes), source=source, workers=args.workers)
     clips, faults = embedded(config, args.run, data, args.batch_size)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from avjax import partners, tiles
+from avjax import partners, ranges, tiles
 from avjax.types import Contrast, Negatives
 
 
@@ -18,6 +18,7 @@ def in_batch(draws: int | None = None) -> Negatives:
     their gradients come back with the right scale.
     draws: exactly so many of the others, each as likely; None for all.
     """
+    _check(draws)
 
     def pair(query, key, index, rng, contrast: Contrast):
         slots = jnp.arange(len(query))
@@ -36,11 +37,13 @@ def tiled(draws: int | None = None, tile: int = 1024) -> Negatives:
 
     On several devices `ring` is the same and shares the work.
     """
+    _check(draws, tile)
     return _by_tiles(draws=draws, tile=tile)
 
 
 def ring(draws: int | None = None, tile: int = 1024, axis: str = "data") -> Negatives:
     """`tiled`, and split over the devices: keys, not scores, travel from each to the next."""
+    _check(draws, tile)
     return _by_tiles(draws=draws, tile=tile, axis=axis)
 
 
@@ -51,6 +54,12 @@ def _by_tiles(**how) -> Negatives:
         return tuple(contrast.finish(positive, total) for total in totals)
 
     return _of_the_batch(pair)
+
+
+def _check(draws, tile=1):
+    if draws is not None:
+        ranges.whole("draws", draws, 1)
+    ranges.whole("tile", tile, 1)
 
 
 def _of_the_batch(pair) -> Negatives:
@@ -75,6 +84,8 @@ def bank(draws: int, momentum: float = 0.5, draw: Callable | None = None) -> Neg
     Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
     """
     draw = draw or draw_outside
+    _check(draws)
+    ranges.number("momentum", momentum, least=0, below=1)
 
     def reduce(memory, query, key, index, rng, contrast: Contrast):
         del key  # The keys are memories.
@@ -89,6 +100,8 @@ def shared(draws: int, momentum: float = 0.5) -> Negatives:
 
     Of draws + 1 rows each query leaves its own out, or the last where its own was not drawn.
     """
+    _check(draws)
+    ranges.number("momentum", momentum, least=0, below=1)
 
     def reduce(memory, query, key, index, rng, contrast: Contrast):
         del key
@@ -115,6 +128,7 @@ def queue(length: int, draws: int | None = None) -> Negatives:
     He et al., CVPR 2020, https://arxiv.org/abs/1911.05722.  draws: only so many of them, each
     as likely, the same for all queries of a batch.
     """
+    ranges.whole("length", length, 1)
     if draws is not None and not 0 < draws <= length:
         raise ValueError(f"draws={draws} of a queue of {length}: draw at least 1, at most all")
 

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from avjax import ranges
+
 TERMS = {  # Name -> query, key.
     "v2a": ("video", "audio"),
     "a2v": ("audio", "video"),
@@ -21,6 +23,36 @@ def check_others(size: int, clips: int = 1) -> None:
             "(--config.method.negatives.fn=avjax.negatives.bank "
             "--config.method.negatives.draws=1024)"
         )
+
+
+def weighted(terms: dict[str, float], known=tuple(TERMS), method: str = "AVID") -> dict:
+    """`terms` without those of weight 0.
+
+    Raises ValueError for an unknown term, a weight below 0, or if no term is left.
+    """
+    if unknown := sorted(set(terms) - set(known)):
+        raise ValueError(f"terms {unknown}: {method} knows {sorted(known)}")
+    for name, weight in terms.items():
+        ranges.number(f"terms.{name}", weight, least=0)
+    if not any(terms.values()):
+        raise ValueError("terms are all zero: give one of them a weight")
+    return {name: weight for name, weight in terms.items() if weight}
+
+
+def embeddings(out: dict, modalities) -> dict:
+    """{modality: embedding [B, D]} of towers' outputs, for all of `modalities`.
+
+    Raises ValueError where one is missing, or where they differ in width.
+    """
+    if missing := sorted({*modalities} - out.keys()):
+        raise ValueError(
+            f"no {missing[0]}: give the model an encoder of it, and the view of config.data.train "
+            f"{'frames' if missing[0] == 'video' else 'seconds of sound'}"
+        )
+    z = {m: out[m]["embedding"] for m in out}
+    if len(widths := {m: x.shape[-1] for m, x in z.items()}) > 1 and len({*widths.values()}) > 1:
+        raise ValueError(f"embeddings of widths {widths}: let all heads end in the same width")
+    return z
 
 
 def following(z, index, clips: int):

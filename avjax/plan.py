@@ -1,60 +1,157 @@
-"""What a run is going to do: its datasets tried, its parameters counted, before the first step."""
+"""Checks a config as a whole before the first step, and summarizes what a run will do.
 
+Everything is built; one batch of every data set is read; initialization, one training step and
+the embedding of each evaluation's batch are traced for their shapes.  Nothing is compiled.
+"""
+
+import contextlib
 import functools
 import json
 import math
 
 import jax
 
-from avjax import partners, sharding, state, train
+from avjax import checkpoint, partners, program, ranges, settings, sharding, state, survey, train
 from avjax.build import build
-from avjax.data import pipeline
-from avjax.data.source import NoRecords, found, notes_of
+from avjax.data import clips, pipeline
+from avjax.data.source import NoRecords, Source, found, notes_of
 from avjax.nets.macs import gmacs
+from avjax.types import Method
 
 
-def check(config: dict) -> dict:
-    """One batch of every dataset in `config`, by its key; NumPy, this host's slice.
+def check(config: dict, later=()) -> dict:
+    """One batch of every data set in `config`, by its key; NumPy, this host's slice.
 
-    Raises what the dataset raises, with the config key in front.  An evaluation whose split has
-    no records has no batch.
+    An evaluation whose split has no records has no batch.
+
+    Args:
+      later: folders of runs that come before this one in a chain, and may not be there yet.
+
+    Raises:
+      ValueError: whatever of the config does not work, in one line, with its key.
     """
-    devices = jax.device_count()
-    if config["batch_size"] % devices:
-        raise ValueError(
-            f"config.batch_size={config['batch_size']} is no multiple of the {devices} devices"
-        )
-    train.made(config)
-    batches, sources = {}, []
-    for key, spec in datasets(config):
-        try:
-            data = build(spec)
-            sources.append(data["source"])
-            if key == "data.train":
-                check_negatives(config, data["view"].count)
-                stream = pipeline.train(
-                    **data, batch_size=config["batch_size"], seed=config["seed"], stop=1
-                )
-            else:
-                stream = pipeline.evaluate(**data, batch_size=devices * data["view"].count)
-            batches[key] = next(stream)
-            stream.close()
-        except NoRecords as error:
-            if not key.startswith("evals."):  # train.evaluators leaves such an evaluation out.
-                raise NoRecords(f"config.{key}: {error}") from error
-        except (ValueError, OSError, TypeError) as error:
-            raise type(error)(f"config.{key}: {error}") from error
-    if jax.process_index() == 0:
-        for note in notes_of(sources):
-            print(note, flush=True)
+    settings.check(config)
+    mesh = sharding.mesh()
+    with jax.set_mesh(mesh):
+        with named("method"):
+            method = train.made(config)
+            if not isinstance(method, Method):
+                raise ValueError(f"{config['method'].get('fn')} makes no types.Method")
+        with named("optimizer"):
+            settings.rates(config["optimizer"], config["steps"])
+            optimizer = build(config["optimizer"], "config.optimizer")
+            if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+                raise ValueError(f"{config['optimizer'].get('fn')} makes no optax optimizer")
+        sources = []
+        found = ((key, batch(config, key, spec, sources)) for key, spec in datasets(config))
+        batches = {key: one for key, one in found if one is not None}
+        if jax.process_index() == 0:
+            print("".join(f"{note}\n" for note in notes_of(sources)), end="", flush=True)
+        with named("evals"):
+            evaluators = train.evaluators(config)
+        for name, (every, evaluator) in evaluators.items():
+            with named(f"evals.{name}"):
+                ranges.whole("every", every, 0)
+                if not callable(evaluator):
+                    raise ValueError(f"{config['evals'][name].get('fn')} makes no evaluator")
+        trace(config, method, optimizer, batches, mesh, later)
     return batches
+
+
+def batch(config: dict, key: str, spec: dict, sources: list) -> dict | None:
+    """One batch of the data set `spec`, whose source joins `sources`; None if without records."""
+    with named(key):
+        try:
+            data = build(spec, f"config.{key}")
+        except NoRecords:
+            if key.startswith("evals."):  # train.evaluators leaves such an evaluation out.
+                return None
+            raise
+        if not isinstance(data["source"], Source) or not isinstance(data["view"], clips.View):
+            raise ValueError(
+                "source must make a Source of avjax.data, view one of avjax.data.clips"
+            )
+        sources.append(data["source"])
+        settings.lengths(data["source"], data["view"])
+        if key == "data.train":
+            count, asked = data["view"].count, config["method"].get("clips", 1)
+            if asked not in (1, count):
+                raise ValueError(f"config.method.clips={asked}, but the view has count={count}")
+            check_negatives(config, count)
+            data |= dict(batch_size=config["batch_size"], seed=config["seed"], stop=1)
+            stream = pipeline.train(**data)
+        else:
+            data = {name: value for name, value in data.items() if name != "max_broken"}
+            size = jax.device_count() * data["view"].count
+            stream = pipeline.evaluate(**data, batch_size=size)
+        with contextlib.closing(stream):
+            return next(stream)
 
 
 def check_negatives(config: dict, clips: int) -> None:
     """Raises where negatives come from the batch, and `clips` of one record fill it."""
-    negatives = build(config["method"].get("negatives"))
+    negatives = build(config["method"].get("negatives"), "config.method.negatives")
     if getattr(negatives, "pair", None):
         partners.check_others(config["batch_size"], clips)
+
+
+def trace(config, method, optimizer, batches, mesh, later) -> None:
+    """Traces initialization, a step, a refresh and the embedding of each evaluation's batch."""
+    shapes = {key: shapes_of(one) for key, one in batches.items()}
+    size = len(build(config["data"]["train"]["source"]))
+    rng, first = jax.random.key(config["seed"]), shapes["data.train"]
+    for key, one in shapes.items():
+        with named(key, one):
+            change = build(config.get("on_device"), "config.on_device")
+            seen = jax.eval_shape(change, one) if change else one
+            if "augment" in seen:
+                raise ValueError(
+                    "crops and colors are drawn but not applied: end transforms in "
+                    "avjax.data.video.applied, or set config.on_device"
+                )
+    with named("method", first):
+        init = state.initializer(method, optimizer, size)
+        ts = jax.eval_shape(init, rng, first)
+    with named("sharding"):
+        _, places = state.abstract(init, rng, first, mesh, config["sharding"])
+    with named("method", first):
+        jax.eval_shape(train.make_step(method, optimizer, places, mesh), ts, first)
+    with named("data.survey"):
+        survey.renewal(config, method, build(config["data"]["train"]), mesh, places)
+    for key, one in shapes.items():
+        if key.startswith("evals."):
+            with named(key, one):
+                jax.eval_shape(train.embedding(method), ts.params, ts.state, one)
+    if config.get("init_from"):
+        with named("init_from"):
+            checkpoint.check(ts, config["init_from"], later)
+
+
+@contextlib.contextmanager
+def named(key: str, shapes: dict | None = None):
+    """Errors come out as ValueError with the config's key in front; `shapes`: those at work."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        if not program.expected(error):
+            on = f"on a batch of {arrays(shapes)}; " if shapes else ""
+            text = f"{type(error).__name__}: {text} ({on}--debug shows where)"
+        text = text if text.startswith("config.") else f"config.{key}: {text}"
+        raise ValueError(text) from error
+
+
+def shapes_of(batch: dict) -> dict:
+    """Shapes of the global batch of which `batch` is this host's slice."""
+    hosts = jax.process_count()
+    return {
+        k: jax.ShapeDtypeStruct((hosts * v.shape[0], *v.shape[1:]), v.dtype)
+        for k, v in batch.items()
+    }
+
+
+def arrays(batch: dict) -> str:
+    return ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
 
 
 def datasets(spec, key=""):
@@ -62,6 +159,8 @@ def datasets(spec, key=""):
     if isinstance(spec, dict):
         if {"source", "view"} <= spec.keys():
             yield key, spec
+        elif isinstance(spec.get("source"), dict) and "fn" not in spec:
+            raise ValueError(f"config.{key} has a source and no view: see avjax.data.clips")
         else:
             for name, part in spec.items():
                 yield from datasets(part, f"{key}.{name}" if key else name)
@@ -71,20 +170,15 @@ def describe(config: dict, batches: dict) -> str:
     """The plan of a run, for a person: config, batches, parameters, devices."""
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
-        method = train.made(config)
         source = build(config["data"]["train"]["source"])
-        size = len(source)
-        shapes = {
-            k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in batches["data.train"].items()
-        }
-        init = state.initializer(method, build(config["optimizer"]), size)
+        shapes = shapes_of(batches["data.train"])
+        optimizer = build(config["optimizer"])
+        init = state.initializer(train.made(config), optimizer, len(source))
         ts, _ = state.abstract(init, jax.random.key(0), shapes, mesh, config["sharding"])
     lines = ["config:", json.dumps(config, indent=2), "", "batches (of this host):"]
-    for key, batch in batches.items():
-        arrays = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
-        lines.append(f"  {key}: {arrays}")
-    lines += ["", f"training examples: {size} ({source.name}: {found(source)})", "parameters:"]
-    lines += [f"  {name}: {count(part):,}" for name, part in ts.params.items()]
+    lines += [f"  {key}: {arrays(batch)}" for key, batch in batches.items()]
+    lines += ["", f"training examples: {len(source)} ({source.name}: {found(source)})"]
+    lines += ["parameters:", *(f"  {name}: {count(part):,}" for name, part in ts.params.items())]
     lines += [f"  all: {count(ts.params):,}", f"state, not trained: {count(ts.state):,}", ""]
     for name, macs in encoders(config, shapes):
         lines.append(f"encoder of {name}: {macs:.3f} GMACs an example")
@@ -96,7 +190,7 @@ def describe(config: dict, batches: dict) -> str:
 def encoders(config: dict, batch: dict):
     """Yields (modality, GMACs of an example) for the encoders of a method that has towers."""
     model = build(config["method"].get("model", {}))
-    if "on_device" in config:
+    if config.get("on_device"):
         batch = jax.eval_shape(build(config["on_device"]), batch)
     for name, net in getattr(model, "encoders", {}).items():
         x = jax.ShapeDtypeStruct((1, *batch[name].shape[1:]), batch[name].dtype)

@@ -22,6 +22,7 @@ import math
 import re
 from pathlib import Path
 
+from avjax import program
 from avjax.ported import published
 
 
@@ -43,11 +44,7 @@ def parser():
 
 
 def main(argv=None):
-    args = parser().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, OSError, KeyError) as error:
-        raise SystemExit(f"avjax: {error.args[0] if len(error.args) == 1 else error}") from error
+    program.run(parser(), run, argv)
 
 
 def run(args):

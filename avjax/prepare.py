@@ -23,7 +23,7 @@ import os
 import shlex
 import sys
 
-from avjax.data.filenames import any_name_on_screen
+from avjax import program
 
 
 def parser():
@@ -77,15 +77,7 @@ def parser():
 
 
 def main(argv=None):
-    args = parser().parse_args(argv)
-    any_name_on_screen()
-    try:
-        args = suited(args, argv)
-        sys.exit(run(args))
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise SystemExit(f"avjax: {error}") from error
-    except KeyboardInterrupt:  # The second one.
-        raise SystemExit(130) from None
+    sys.exit(program.run(parser(), lambda args: run(suited(args, argv)), argv) or 0)
 
 
 def suited(args, argv):
@@ -97,7 +89,7 @@ def suited(args, argv):
     settings, p = needs.of(args.for_config), parser()
     print(f"{args.for_config} asks for {needs.flags(settings)}", flush=True)
     p.set_defaults(**settings)
-    return p.parse_args(argv)
+    return p.parse_known_args(argv)[0]
 
 
 def run(args):

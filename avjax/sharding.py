@@ -27,10 +27,31 @@ def place(tree, mesh, rules):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         for pattern, axes in rules:
             if re.search(pattern, name):
-                return NamedSharding(mesh, P(*axes))
+                return _fitting(name, leaf, mesh, axes)
         raise ValueError(f"no sharding rule for {name}: end config.sharding with ('.*', ())")
 
+    for pattern, _ in rules:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def _fitting(name, leaf, mesh, axes):
+    """The sharding of a leaf over `axes`; ValueError where its shape cannot be split so."""
+    if odd := [axis for axis in jax.tree.leaves(axes) if axis not in mesh.axis_names]:
+        raise ValueError(f"{name}: no mesh axis {odd[0]!r}; there is {', '.join(mesh.axis_names)}")
+    place = NamedSharding(mesh, P(*axes))
+    try:
+        if len(axes) > len(leaf.shape):
+            raise ValueError("more axes than dimensions")
+        place.shard_shape(leaf.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} of shape {leaf.shape} cannot be split as {axes}: {error}"
+        ) from error
+    return place
 
 
 def replicated(mesh):

@@ -50,6 +50,8 @@ def run(
       allow_changed_data: resume although the files are not those that the run began with.
     """
     workdir = workdirs.check(workdir, config, at_steps)
+    if not train and not (workdir / "checkpoints").is_dir():
+        raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
     # JAX itself watches for SIGTERM in runs of many processes, which must stop at the same step.
     numbers = tuple(preemption.SIGNALS) if jax.process_count() == 1 else (signal.SIGINT,)
     with (
@@ -129,10 +131,10 @@ def opened(config, workdir, at_steps, prints, changes, step: int) -> logs.Log:
 
 def made(config) -> Method:
     """The config's method; what is to be done with a batch on the device, it does first."""
-    method = build(config["method"])
-    if "on_device" not in config:
+    method = build(config["method"], "config.method")
+    if not config.get("on_device"):
         return method
-    change, ask = build(config["on_device"]), method.survey
+    change, ask = build(config["on_device"], "config.on_device"), method.survey
     return method._replace(
         init=lambda rng, batch, size: method.init(rng, change(batch), size),
         loss=lambda params, state, batch, rng: method.loss(params, state, change(batch), rng),
@@ -195,8 +197,8 @@ def make_step(method: Method, tx, places, mesh):
     return jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
 
 
-def make_embed(method: Method, mesh):
-    """(state, a host's batch) -> NumPy arrays of the global batch, as types.Evaluator says."""
+def embedding(method: Method):
+    """(params, state, batch) -> what an evaluator gets of a batch, as types.Evaluator says."""
 
     def embed(params, state, batch):
         known = {k: batch[k] for k in ("index", "label", "mask")}
@@ -204,7 +206,12 @@ def make_embed(method: Method, mesh):
             known["mask"] &= batch["has_audio"]
         return {**method.embed(params, state, batch), **known}
 
-    embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
+    return embed
+
+
+def make_embed(method: Method, mesh):
+    """(state, a host's batch) -> NumPy arrays of the global batch."""
+    embed = jax.jit(embedding(method), out_shardings=sharding.replicated(mesh))
     return lambda ts, batch: jax.device_get(embed(ts.params, ts.state, sharding.put(batch, mesh)))
 
 
@@ -218,7 +225,7 @@ def evaluators(config) -> dict:
         spec = dict(spec)
         every = spec.pop("every", 0)
         try:
-            made[name] = every, build(spec)
+            made[name] = every, build(spec, f"config.evals.{name}")
         except NoRecords as error:
             logging.getLogger(__name__).warning("evaluation %s left out: %s", name, error)
     return made

@@ -19,8 +19,20 @@ def test_a_module_stands_for_its_make():
 
 
 def test_a_wrong_argument_names_the_part_that_refused_it():
-    with pytest.raises(TypeError, match="avjax.negatives.bank with .*drawz"):
-        build(dict(fn="avjax.negatives.bank", drawz=3))
+    says = "^config.method.negatives: avjax.negatives.bank takes no argument drawz.*'draw'"
+    with pytest.raises(ValueError, match=says):
+        build({"negatives": dict(fn="avjax.negatives.bank", drawz=3)}, "config.method")
+
+
+def test_a_missing_argument_and_a_callable_that_raises_are_named_by_their_key():
+    with pytest.raises(
+        ValueError, match="avjax.negatives.bank needs draws: set config.negatives.draws"
+    ):
+        build(dict(fn="avjax.negatives.bank"), "config.negatives")
+    with pytest.raises(ValueError, match="^config.x: fractions.Fraction: ZeroDivisionError"):
+        build(dict(fn="fractions.Fraction", args=(1, 0)), "config.x")
+    with pytest.raises(ValueError, match="'avjax.contrast' is a module"):
+        build(dict(fn="avjax.contrast"))
 
 
 @pytest.mark.parametrize("name", ["avjax.nothing.here", "avjax.negatives.nothing"])

@@ -143,5 +143,5 @@ def test_a_learned_bias_takes_the_place_of_the_fixed_one():
 
 @pytest.mark.parametrize("make", [contrast.fixed, contrast.learned])
 def test_a_temperature_of_nothing_is_refused(make):
-    with pytest.raises(ValueError, match="temperature 0"):
+    with pytest.raises(ValueError, match="temperature=0"):
         make(0.0)

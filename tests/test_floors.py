@@ -5,7 +5,17 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 FLOORS = [
-    {"types", "build", "study", "sweep", "atomic"},
+    {
+        "types",
+        "build",
+        "study",
+        "signatures",
+        "ranges",
+        "config_tree",
+        "overrides",
+        "sweep",
+        "atomic",
+    },
     {"tiles"},
     {
         "contrast",
@@ -28,7 +38,7 @@ FLOORS = [
         "positives",
         "partners",
     },
-    {"methods", "evals", "survey", "state", "calibration", "loop"},
+    {"methods", "evals", "survey", "state", "settings", "calibration", "loop"},
     {"train", "report", "evaluation"},
     {"stages"},
     {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed", "needs"},

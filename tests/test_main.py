@@ -27,8 +27,8 @@ def avjax(*args):
 @pytest.mark.parametrize(
     "flag,told",
     [
-        ("--config.batchsize=64", 'Did you mean "batch_size"'),
-        ("--config.method.scale.temperatur=1", 'Did you mean "temperature"'),
+        ("--config.batchsize=64", "config.batchsize: no such key; did you mean 'batch_size'?"),
+        ("--config.method.scale.temperatur=1", "did you mean 'temperature'?"),
         ("--config.batch_size=many", "batch_size"),
         ("--wordkir=x", "wordkir"),
     ],
@@ -73,7 +73,7 @@ def clips_folder(tmp_path_factory):
     from avjax.data import synthetic
 
     root = tmp_path_factory.mktemp("clips")
-    source = synthetic.make(str(root / "world"), "train", videos=24, seconds=2.5, size=32)
+    source = synthetic.make(str(root / "world"), "train", videos=60, seconds=2.5, size=32)
     for record in source:
         place = root / "videos" / source.classes[record["label"]]
         place.mkdir(parents=True, exist_ok=True)

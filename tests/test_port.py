@@ -360,7 +360,7 @@ def test_weights_of_another_net_are_named(ported):
     ts = TrainState(0, 0, {"encoders_video": {"conv1": {"kernel": jnp.zeros(3)}}}, (), {})
     for paths, told in (
         (("params/encoders_video",), "'conv2x_0' is only there"),
-        (("params/encoders_audio",), "here is no 'encoders_audio'"),
+        (("params/encoders_audio",), "the model has no 'encoders_audio'"),
         (("params/encoders_other",), "there are"),
         ({"params/encoders_video/conv1/kernel": "params/encoders_video/conv1/norm/bias"}, "shape"),
     ):

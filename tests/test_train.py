@@ -118,7 +118,9 @@ def test_the_plan_names_batches_parameters_and_devices(world):
 
 
 def test_a_batch_that_devices_do_not_divide_is_refused(world):
-    with pytest.raises(ValueError, match="batch_size=6 is no multiple of the 4 devices"):
+    with pytest.raises(
+        ValueError, match=r"batch_size=6 must be divisible by the number of devices \(4\)"
+    ):
         plan.check(tiny.config(world, batch_size=6))
 
 
@@ -134,7 +136,7 @@ def test_a_graft_takes_a_subtree_of_another_run(unbroken, world, tmp_path):
     ts = train.run(config | dict(steps=1, seed=1, evals={}), tmp_path)
     ts = checkpoint.graft(ts, workdir, "params/encoders_video")
     same(want["encoders_video"], jax.device_get(ts.params["encoders_video"]))
-    with pytest.raises(KeyError, match="nothing"):
+    with pytest.raises(ValueError, match="nothing"):
         checkpoint.graft(ts, workdir, "params/nothing")
 
 

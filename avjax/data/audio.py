@@ -2,14 +2,17 @@
 
 import numpy as np
 
+from avjax import ranges
 from avjax.data.clips import SOUNDS
 
 
-def gain(low=0.9, high=1.1):
+def gain(low: float = 0.9, high: float = 1.1):
     """Multiplies the sound by U(low, high), one factor a clip; loud samples are clipped.
 
     Sound at another time of the file has a factor of its own, lest loudness give it away.
     """
+    ranges.number("low", low, least=0)
+    ranges.number("high", high, least=low)
 
     def transform(example, rng):
         example = dict(example)

@@ -5,6 +5,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
+from avjax import ranges
 from avjax.data.media import MediaError
 
 LEAST = 0.5  # Seconds of a stream that a segment of a file must hold.
@@ -57,7 +58,10 @@ def subsamples(kept: float, fps: float) -> bool:
     return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6
 
 
-def random(frames, fps, seconds, rate, slack=0.5, short_side=None, count=1, channels=1):
+def random(
+    frames: int, fps: float, seconds: float, rate: int, slack: float = 0.5,
+    short_side: int | None = None, count: int = 1, channels: int = 1,
+) -> View:  # fmt: skip
     """`count` clips of a file: a random window of sound each, the frames random about it.
 
     The frames may begin up to `slack` seconds before the sound and end as much after
@@ -65,6 +69,8 @@ def random(frames, fps, seconds, rate, slack=0.5, short_side=None, count=1, chan
     sound, in step with it if they last as long.  Clips of one file are independent draws.
     Audio-Visual Instance Discrimination, https://arxiv.org/abs/2004.12943.
     """
+    _check(frames, fps, seconds, rate, short_side, count, channels)
+    ranges.number("slack", slack, least=0)
     length = frames / fps
 
     def window(span, rng):
@@ -82,11 +88,15 @@ def random(frames, fps, seconds, rate, slack=0.5, short_side=None, count=1, chan
     return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
 
 
-def even(frames, fps, seconds, rate, count, short_side=None, channels=1):
+def even(
+    frames: int, fps: float, seconds: float, rate: int, count: int,
+    short_side: int | None = None, channels: int = 1,
+) -> View:  # fmt: skip
     """`count` clips evenly spaced over what sound and picture share, frames amid the sound.
 
     A file too short for one window gives the same clip `count` times.
     """
+    _check(frames, fps, seconds, rate, short_side, count, channels)
     longest, video, audio = _amid(frames / fps, seconds)
 
     def windows(info, rng):
@@ -100,16 +110,10 @@ def even(frames, fps, seconds, rate, count, short_side=None, channels=1):
 
 
 def shifted(
-    frames,
-    fps,
-    seconds,
-    rate,
-    offset,
-    overlapping=None,
-    short_side=None,
-    count=1,
-    channels=1,
-):
+    frames: int, fps: float, seconds: float, rate: int,
+    offset: tuple[float, float | None], overlapping: float | None = None,
+    short_side: int | None = None, count: int = 1, channels: int = 1,
+) -> View:  # fmt: skip
     """`count` clips with frames amid the sound, in step, and the sound of other times of the file.
 
     offset: (low, high) seconds between the starts of the two sounds, either way; high None
@@ -124,6 +128,7 @@ def shifted(
     Cooperative Learning of Audio and Video Models from Self-Supervised Synchronization,
     https://arxiv.org/abs/1807.00230.
     """
+    _check(frames, fps, seconds, rate, short_side, count, channels)
     low, high = offset[0], math.inf if offset[1] is None else offset[1]
     if not 0 < low <= high:
         raise ValueError(
@@ -155,6 +160,19 @@ def shifted(
         return [(span.low + video + t[0], *(begin + x for x in t)) for t in sets]
 
     return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
+
+
+def _check(frames, fps, seconds, rate, short_side, count, channels):
+    ranges.whole("frames", frames, 0)
+    ranges.number("fps", fps, above=0)
+    ranges.number("seconds", seconds, least=0)
+    ranges.whole("rate", rate, 1)
+    ranges.whole("count", count, 1)
+    ranges.whole("channels", channels, 1, 2)
+    if short_side is not None:
+        ranges.whole("short_side", short_side, 1)
+    if not frames and round(seconds * rate) < 1:
+        raise ValueError(f"frames={frames}, seconds={seconds}: a clip needs one of them above 0")
 
 
 def within(info, record):

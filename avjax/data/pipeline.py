@@ -12,10 +12,12 @@ import logging
 
 import numpy as np
 
+from avjax import ranges
 from avjax.data import faults, reading, workers as processes
 
 ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
 SILENT_ATTEMPTS = 1000  # The same where records without sound are skipped, which is cheap.
+LEAST = 2**26  # Bytes that a worker may be held to: with fewer it cannot decode anything.
 
 
 def train(
@@ -27,11 +29,11 @@ def train(
     start=0,
     stop=None,
     shard=(0, 1),
-    workers=None,
-    deadline=processes.DEADLINE,
-    memory=processes.MEMORY,
-    max_broken=0.01,
-    skip_no_audio=False,
+    workers: int | None = None,
+    deadline: float = processes.DEADLINE,
+    memory: int = processes.MEMORY,
+    max_broken: float = 0.01,
+    skip_no_audio: bool = False,
     on_fault=faults.report,
     on_skipped=None,
 ):
@@ -55,13 +57,11 @@ def train(
         end of the first epoch or, of fewer steps, of the iteration; not if none was skipped.
     """
     share = _share(batch_size, shard)
-    _check(workers, deadline, memory)
-    if not 0 <= max_broken <= 1:
-        raise ValueError(f"max_broken={max_broken!r}: use a share from 0 to 1, e.g. 0.01")
+    ranges.whole("seed", seed, 0)
+    ranges.number("max_broken", max_broken, least=0, most=1)
+    _limits(workers, deadline, memory)
     if not isinstance(skip_no_audio, bool):
         raise ValueError(f"skip_no_audio={skip_no_audio!r}: use True or False")
-    if seed < 0:
-        raise ValueError(f"seed {seed}: use 0 or more")
     if share % view.count:
         raise ValueError(
             f"{view.count} clips a record do not fit a host's batch of {share}: use a batch_size "
@@ -96,9 +96,9 @@ def evaluate(
     transforms,
     batch_size,
     shard=(0, 1),
-    workers=None,
-    deadline=processes.DEADLINE,
-    memory=processes.MEMORY,
+    workers: int | None = None,
+    deadline: float = processes.DEADLINE,
+    memory: int = processes.MEMORY,
     on_fault=faults.report,
 ):
     """Iterates once over the clips of all records, in batches of a fixed shape.
@@ -108,7 +108,7 @@ def evaluate(
     mask False.  All hosts get the same number of batches.
     """
     share = _share(batch_size, shard)
-    _check(workers, deadline, memory)
+    _limits(workers, deadline, memory)
     records = share // view.count  # A batch.
     if records == 0:
         raise ValueError(
@@ -128,22 +128,19 @@ def evaluate(
     return _reported(batches, on_fault)
 
 
+def _limits(workers, deadline, memory):
+    if workers is not None:
+        ranges.whole("workers", workers, 0)
+    ranges.number("deadline", deadline, above=0)
+    ranges.whole("memory", memory, LEAST)
+
+
 def _share(batch_size, shard):
     host, hosts = shard
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r}: use 1 or more")
+    ranges.whole("batch_size", batch_size, 1)
     if batch_size % hosts or not 0 <= host < hosts:
         raise ValueError(f"batch of {batch_size} cannot be shared out to host {host} of {hosts}")
     return batch_size // hosts
-
-
-def _check(workers, deadline, memory):
-    """Raises where these arguments can be no more than a slip."""
-    if workers is not None and workers < 0:
-        raise ValueError(f"workers={workers!r}: use 1 or more processes, or 0 for threads")
-    for name, value, unit in (("deadline", deadline, "seconds"), ("memory", memory, "bytes")):
-        if not value > 0:
-            raise ValueError(f"{name}={value!r}: use a number of {unit} above 0")
 
 
 def _processes(workers, source, view, transforms):

@@ -41,7 +41,17 @@ SCENES = (
 CLASSES = tuple(scene.__name__ for scene in SCENES)
 
 
-def make(root, split, videos=600, seed=0, seconds=4.0, size=96, fps=16, rate=24_000, workers=None):
+def make(
+    root: str,
+    split: str,
+    videos: int = 600,
+    seed: int = 0,
+    seconds: float = 4.0,
+    size: int = 96,
+    fps: float = 16,
+    rate: int = 24_000,
+    workers: int | None = None,
+) -> Source:
     """The source of `videos` videos below the folder `root`, rendered if they are not there yet.
 
     Record `i` is of class `i % 12` and has `path`, `label` and `events`, a tuple of

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from avjax import ranges
+
 GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as PIL and torchvision weigh R, G and B.
 SMALL = 64 * 64  # Pixels up to which frames are scaled in two calls for all, not one by one.
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # Counted from 0 in a Draw's order.
@@ -52,14 +54,14 @@ UNCHANGED = Draw(*[0.0] * 8)
 
 
 def augment(
-    canvas=(128, 228),
-    area=(0.08, 1.0),
-    aspect=(3 / 4, 4 / 3),
-    flip=0.5,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.4,
-    hue=0.2,
+    canvas: tuple[int, int] = (128, 228),
+    area: tuple[float, float] = (0.08, 1.0),
+    aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    flip: float = 0.5,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.2,
 ):
     """Draws a random part of the picture, its mirroring and its colors.
 
@@ -69,9 +71,15 @@ def augment(
     order and with torchvision's meaning; the contrast is about the mean gray of the clip.
     """
     _check(canvas)
+    ranges.rising("area", area, 0, 1)
+    ranges.rising("aspect", aspect, 0, 100)
+    ranges.number("flip", flip, least=0, most=1)
+    for name, amount in zip(CHANGES, (brightness, contrast, saturation)):
+        ranges.number(name, amount, least=0, most=10)
+    ranges.number("hue", hue, least=0, most=0.5)  # Half of the circle, either way, is all of it.
 
     def transform(example, rng):
-        video, rows, columns, transposed = _laid(example["video"], canvas)
+        video, rows, columns, transposed = _laid(_frames(example), canvas)
         upright = (columns, rows) if transposed else (rows, columns)
         top, left, height, width = _draw_crop(rng, *upright, area, aspect)
         box = (left, top, width, height) if transposed else (top, left, height, width)
@@ -84,13 +92,14 @@ def augment(
     return transform
 
 
-def center(canvas=(128, 228), share=0.875):
+def center(canvas: tuple[int, int] = (128, 228), share: float = 0.875):
     """Draws nothing: the square in the middle, of a share of the picture's shorter side."""
     _check(canvas)
+    ranges.number("share", share, above=0, most=1)
 
     def transform(example, rng):
         del rng
-        video, rows, columns, transposed = _laid(example["video"], canvas)
+        video, rows, columns, transposed = _laid(_frames(example), canvas)
         side = rows * share  # Rows are the shorter side.
         box = (rows - side) / 2, (columns - side) / 2, side, side
         draw = Draw(*box, rows, columns, transposed, False)
@@ -99,13 +108,14 @@ def center(canvas=(128, 228), share=0.875):
     return transform
 
 
-def applied(size):
+def applied(size: int):
     """Does what was drawn: "video" becomes uint8 [T, size, size, 3], and "augment" goes.
 
     The box is scaled by PIL's antialiased bilinear filter, which sees what lies beyond the box
     but not beyond the picture.  All is float32 and clipped to 0 ... 255 after each change;
     it is rounded once, at the end.
     """
+    ranges.whole("size", size, 1)
 
     def transform(example, rng):
         del rng
@@ -120,8 +130,21 @@ def applied(size):
 
 
 def _check(canvas):
+    if len(canvas) != 2:
+        raise ValueError(f"canvas={canvas}: give two numbers of pixels, the shorter side first")
+    for pixels in canvas:
+        ranges.whole("canvas", pixels, 1)
     if not 0 < canvas[0] <= canvas[1]:
         raise ValueError(f"canvas={canvas}: give the shorter side first, in pixels")
+
+
+def _frames(example):
+    if "video" not in example:
+        raise ValueError(
+            "no frames to transform: set frames of the view above 0, or leave out the transforms "
+            "of avjax.data.video"
+        )
+    return example["video"]
 
 
 def _laid(video, canvas):

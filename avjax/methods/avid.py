@@ -6,7 +6,7 @@ finds its own sound among those of other clips, and each sound its clip.
 
 import jax
 
-from avjax import partners
+from avjax import partners, ranges
 from avjax.contrast import Scale, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method, Negatives
@@ -27,19 +27,18 @@ def make(
       its record's past, which `avjax.negatives.bank` keeps, or else with the record's next clip.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
-    if unknown := set(terms) - set(partners.TERMS):
-        raise ValueError(f"terms {sorted(unknown)}: AVID knows {sorted(partners.TERMS)}")
-    terms = {t: w for t, w in terms.items() if w}
-    if not terms:
-        raise ValueError("terms are all zero: give one of them a weight")
+    terms = partners.weighted(terms)
+    ranges.whole("clips", clips)
+    ranges.whole("chunks", chunks)
+    needed = {m for t in terms for m in partners.TERMS[t]}
     cross = [t for t in ("v2a", "a2v") if t in terms]
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
-        params = stats.pop("params")
+        params, z = stats.pop("params"), partners.embeddings(out, needed)
         memory = {
-            m: negatives.init(r, size, out[m]["embedding"].shape[1])
+            m: negatives.init(r, size, z[m].shape[1])
             for m, r in zip(("video", "audio"), rngs)
             if m in out
         }

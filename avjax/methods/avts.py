@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from avjax import partners
+from avjax import partners, ranges
 from avjax.contrast import tally
 from avjax.negatives import in_batch
 from avjax.nets.forward import forward
@@ -30,6 +30,8 @@ def make(model, margin: float, curriculum, power: int = 2, chunks: int = 1) -> M
     margin, power: as in `loss_of`.  What length embeddings have, the model says: towers.raw, unit.
     """
     firsts, shares = checked(curriculum)
+    ranges.number("margin", margin, above=0)
+    ranges.whole("chunks", chunks)
     if power not in (1, 2):
         raise ValueError(f"power={power} of the distance of matched pairs: use 2 or 1")
     negatives = [kind for kind, used in zip((*KINDS,)[1:], shares.any(0)) if used]
@@ -37,6 +39,7 @@ def make(model, margin: float, curriculum, power: int = 2, chunks: int = 1) -> M
     def init(rng, batch, size):
         demand(batch, negatives)
         out, stats = model.init_with_output(rng, batch, train=False)
+        partners.embeddings(out, ("video", "audio"))
         params = stats.pop("params")
         return params, {"stats": stats, "step": jnp.zeros((), jnp.int32)}
 

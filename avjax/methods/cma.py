@@ -8,7 +8,7 @@ memories of a run of AVID.
 import jax
 import jax.numpy as jnp
 
-from avjax import negatives, positives
+from avjax import negatives, partners, positives, ranges
 from avjax.contrast import logistic, multi_positive, nce_bias, tally
 from avjax.nets.forward import forward
 from avjax.types import Method
@@ -43,13 +43,11 @@ def make(
     """
     if agreement not in positives.AGREEMENTS:
         raise ValueError(f"agreement {agreement!r}: CMA knows {sorted(positives.AGREEMENTS)}")
-    if unknown := set(terms) - set(TERMS):
-        raise ValueError(f"terms {sorted(unknown)}: CMA knows {sorted(TERMS)}")
+    terms = partners.weighted(terms, TERMS, "CMA")
+    ranges.number("temperature", temperature, above=0)
+    ranges.whole("chunks", chunks)
     if not 0 < within <= draws:
         raise ValueError(f"within={within} of draws={draws}: take at least 1 and at most all")
-    terms = {t: w for t, w in terms.items() if w}
-    if not terms:
-        raise ValueError("terms are all zero: give one of them a weight")
     bank = negatives.bank(draws, momentum)
 
     def init(rng, batch, size):
@@ -57,13 +55,14 @@ def make(
             raise ValueError(f"near={near} of {size} records: take at least 1, at most {size - 2}")
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
-        params, dim = stats.pop("params"), out["video"]["embedding"].shape[1]
+        z = partners.embeddings(out, ("video", "audio"))
+        params, dim = stats.pop("params"), z["video"].shape[1]
         memory = {m: bank.init(r, size, dim) for m, r in zip(("video", "audio"), rngs)}
         # Any sets will do until the first refresh.
         sets = jnp.tile(jnp.arange(near, dtype=jnp.int32), (len(memory["video"]["rows"]), 1))
         # Paper: Z is what AVID measured on its first batch, "state/z" of a ported run.
-        z = jnp.float32(jnp.exp(-nce_bias(1, dim, temperature)))
-        return params, {"stats": stats, "memory": memory, "near": sets, "z": z}
+        spread = jnp.float32(jnp.exp(-nce_bias(1, dim, temperature)))
+        return params, {"stats": stats, "memory": memory, "near": sets, "z": spread}
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)

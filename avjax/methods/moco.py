@@ -6,7 +6,7 @@ Keys come from towers that follow the trained ones slowly, and are kept in a que
 
 import jax
 
-from avjax import negatives, partners
+from avjax import negatives, partners, ranges
 from avjax.contrast import tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method
@@ -29,11 +29,11 @@ def make(
     momentum: how much of themselves the slow towers keep in a step.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
-    if unknown := set(terms) - set(partners.TERMS):
-        raise ValueError(f"terms {sorted(unknown)}: MoCo knows {sorted(partners.TERMS)}")
-    terms = {t: w for t, w in terms.items() if w}
-    if not terms:
-        raise ValueError("terms are all zero: give one of them a weight")
+    terms = partners.weighted(terms, method="MoCo")
+    ranges.number("temperature", temperature, above=0)
+    ranges.number("momentum", momentum, least=0, most=1)
+    ranges.whole("clips", clips)
+    ranges.whole("chunks", chunks)
     if clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
         raise ValueError(
             f"terms {within} would compare a clip with itself: use two clips of a record (count=2 "
@@ -41,14 +41,13 @@ def make(
         )
     queue = negatives.queue(length)
     queued = sorted({partners.TERMS[t][1] for t in terms})
+    needed = {m for t in terms for m in partners.TERMS[t]}
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
-        params = stats.pop("params")
-        memory = {
-            m: queue.init(r, size, out[m]["embedding"].shape[1]) for m, r in zip(queued, rngs)
-        }
+        params, z = stats.pop("params"), partners.embeddings(out, needed)
+        memory = {m: queue.init(r, size, z[m].shape[1]) for m, r in zip(queued, rngs)}
         slow = {"params": params, "stats": stats}
         return params, {"stats": stats, "slow": slow, "memory": memory}
 

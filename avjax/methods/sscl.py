@@ -16,7 +16,7 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
-from avjax import negatives
+from avjax import negatives, partners, ranges
 from avjax.contrast import tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method
@@ -42,6 +42,8 @@ def taught(
     """
     if student not in OTHER:
         raise ValueError(f"student={student!r}: use one of {sorted(OTHER)}")
+    ranges.number("temperature", temperature, above=0)
+    ranges.whole("chunks", chunks)
     teacher, bank = OTHER[student], negatives.bank(draws, momentum)
 
     def init(rng, batch, size):
@@ -89,6 +91,9 @@ def mutual(
       best with their own memory, e.g. optax.linear_schedule(0.5, 1.0, 10_000); None for all.
     """
     bank = negatives.bank(draws, momentum)
+    ranges.number("temperature", temperature, above=0)
+    ranges.number("structure", structure, least=0)
+    ranges.whole("chunks", chunks)
 
     def init(rng, batch, size):
         return _begun(model, bank, rng, batch, size)
@@ -173,8 +178,8 @@ def _begun(model, bank, rng, batch, size):
     out, stats = model.init_with_output(rng_model, batch, train=False)
     if missing := OTHER.keys() - out.keys():
         raise ValueError(f"SSCL wants video and sound: the net or the batch has no {missing}")
-    params = stats.pop("params")
-    memory = {m: bank.init(r, size, out[m]["embedding"].shape[1]) for m, r in zip(OTHER, rngs)}
+    params, z = stats.pop("params"), partners.embeddings(out, OTHER)
+    memory = {m: bank.init(r, size, z[m].shape[1]) for m, r in zip(OTHER, rngs)}
     return params, {"stats": stats, "memory": memory, "step": jnp.zeros((), jnp.int32)}
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from avjax import kmeans
+from avjax import kmeans, ranges
 from avjax.nets.forward import forward
 from avjax.nets.heads import Linear
 from avjax.types import Method
@@ -39,6 +39,9 @@ def make(
         raise ValueError(f"targets name {sorted(odd)}: XDC knows {MODALITIES}, joined by +")
     if not spaces:
         raise ValueError("targets are empty: name whose clusters a modality learns")
+    ranges.whole("clusters", clusters, 2)
+    ranges.number("balance", balance, least=0)
+    ranges.whole("chunks", chunks)
     classifier = Linear(clusters)
 
     def heads(rng, widths):

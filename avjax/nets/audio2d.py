@@ -8,6 +8,7 @@ from typing import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
+from avjax import ranges
 from avjax.nets import conv
 from avjax.nets.norm import BatchNorm
 
@@ -48,6 +49,7 @@ class Conv2D(nn.Module):
     def __call__(self, x, train: bool):
         if self.depth != 10:
             raise ValueError(f"Conv2D of depth {self.depth}: there is only 10")
+        ranges.whole("width", self.width, 1)
         x = x[..., None] if x.ndim == 3 else x
         x = conv.Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, name="conv1")(x)
         x = nn.relu(self.norm(name="conv1_norm")(x, train))

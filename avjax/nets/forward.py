@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from avjax import ranges
+
 
 def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
     """(outputs, stats) of `model` on `batch`, `chunks` parts of it in turn.
@@ -19,6 +21,7 @@ def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
         )
         return {**stats, **new}, out
 
+    ranges.whole("chunks", chunks, 1)
     if chunks == 1:
         stats, out = one(stats, batch)
         return out, stats

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from avjax import ranges
 from avjax.nets.conv import uniform
 
 
@@ -15,6 +16,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
+        ranges.whole("width", self.width, 1)
         bound = x.shape[-1] ** -0.5
 
         def within(key, shape, dtype=jnp.float32):

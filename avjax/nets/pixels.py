@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from avjax import ranges
 from avjax.data.video import CHANGES, GRAY, Draw
 
 HUE = CHANGES.index("hue")
@@ -24,13 +25,14 @@ class Normalize(nn.Module):
         return (x.astype(jnp.float32) * a + b).astype(self.dtype)
 
 
-def augmented(size):
+def augmented(size: int):
     """A function batch -> batch, for use under jit, that does what avjax.data.video drew.
 
     "video" uint8 [B, T, short, long, 3] and "augment" float32 [B, 16] become "video" uint8
     [B, T, size, size, 3], equal to avjax.data.video.applied within one gray level.  Each
     example is for itself, so a batch that is split over devices moves nothing between them.
     """
+    ranges.whole("size", size, 1)
 
     def change(batch):
         batch = dict(batch)

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from avjax import ranges
+
 
 class Spectrogram(nn.Module):
     """AVID's standardized decibel spectrogram: [B, N] -> [B, N // hop, 1 + window // 4].
@@ -74,6 +76,8 @@ class Standardize(nn.Module):
 
 def decibels(x, window: int, hop: int):
     """[B, N] -> [B, N // hop, 1 + window // 4], relative to a power of 1."""
+    ranges.whole("hop", hop, 1)
+    ranges.whole("window", window, 4)
     count = x.shape[1] // hop
     p = power(frames(reflect(waveform(x), window // 2), count, window, hop), hann(window), window)
     pairs = p[..., 1:].reshape(*p.shape[:-1], -1, 2).mean(-1)
@@ -99,6 +103,8 @@ def reflect(x, half: int):
 
 def fitting(samples: int, window: int, hop: int) -> int:
     """How many frames fit into `samples`, which must hold one."""
+    ranges.whole("hop", hop, 1)
+    ranges.whole("window", window, 1)
     if samples < window:
         raise ValueError(f"{samples} samples are less than a window of {window}")
     return 1 + (samples - window) // hop

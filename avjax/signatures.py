@@ -1,0 +1,181 @@
+"""Which arguments a dotted name takes, read from its source: nothing is imported for it.
+
+Importing a method imports JAX, which takes seconds; a misspelt key is to be refused at once.
+"""
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import pkgutil
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+PLAIN = ("int", "float", "str", "bool", "tuple", "list", "dict", "None")
+# Annotations that stand for plain types.
+ALIASES = {"Mapping": "dict", "Sequence": "tuple"}
+
+
+class Argument(NamedTuple):
+    """One argument.
+
+    required: whether there is no default.
+    types:    names out of PLAIN that its values may have; empty where anything may be given.
+    """
+
+    required: bool
+    types: tuple[str, ...]
+
+
+ANY = Argument(False, ())
+
+
+def arguments(name: str) -> dict[str, Argument]:
+    """{argument: Argument} of a callable or of a module's `make`; "**" where any other is taken.
+
+    Raises ValueError, with the nearest name, where `name` cannot be imported.
+    """
+    node = _definition(name)
+    if node is None:
+        return _inspected(name)
+    if isinstance(node, ast.FunctionDef):
+        return _of_function(node.args, skip=0)
+    made = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+    if "__init__" in made:
+        return _of_function(made["__init__"].args, skip=1)
+    if "__new__" in made or any(
+        ast.unparse(base).split(".")[-1] not in ("Module", "NamedTuple") for base in node.bases
+    ):
+        return _inspected(name)  # What the class inherits may be arguments too.
+    fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+    return {f.target.id: _argument(f.annotation, f.value) for f in fields}
+
+
+def nearest(name: str, known) -> str:
+    """ "; did you mean 'x'?" for the most similar of `known`, or ""."""
+    found = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def resolve(name: str):
+    """The object that a dotted name stands for; ValueError, with the nearest name, if none."""
+    if not isinstance(name, str):
+        raise ValueError(f"fn={name!r}: give a dotted name, e.g. 'optax.adamw'")
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"fn={name!r} cannot be imported: {error}{_hint(name)}") from error
+
+
+def _hint(name):
+    """The nearest name in the deepest package or module that is there."""
+    path, rest = _file(name)
+    if path is None or not rest:
+        return ""
+    known = [node.name for node in _tree(path).body if hasattr(node, "name")]
+    if path.name == "__init__.py":
+        known += [other.stem for other in path.parent.glob("*.py") if other != path]
+        imports = (node for node in _tree(path).body if isinstance(node, ast.ImportFrom))
+        known += [alias.asname or alias.name for node in imports for alias in node.names]
+    return nearest(rest[0], known)
+
+
+def _file(name):
+    """(the Python file that a dotted name leads into, the rest of the name)."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)  # A top-level name: found without importing it.
+    except ValueError:
+        spec = None
+    if spec is None or not (spec.origin or "").endswith(".py"):
+        return None, rest
+    path = Path(spec.origin)
+    while rest and path.name == "__init__.py":
+        inner = path.parent / rest[0]
+        if inner.with_suffix(".py").is_file():
+            path = inner.with_suffix(".py")
+        elif inner.is_dir():
+            path = inner / "__init__.py"  # It may be missing: a namespace.
+        else:
+            break
+        rest = rest[1:]
+    return path, rest
+
+
+def _tree(path):
+    return ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+
+
+def _definition(name):
+    """The `def` or `class` of a dotted name, through imports from elsewhere; None if not found."""
+    path, rest = _file(name)
+    if path is None or len(rest) > 1:
+        return None
+    wanted = rest[0] if rest else "make"
+    for node in _tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == wanted:
+            return node
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                if (alias.asname or alias.name) == wanted:
+                    return _definition(f"{node.module}.{alias.name}")
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == wanted:
+            # E.g. `sgdr_schedule = schedules.sgdr_schedule` in optax/__init__.py.
+            inner = ast.unparse(node.value)
+            package = name.removesuffix(f".{wanted}") if path.name == "__init__.py" else ""
+            if package and "." in inner and inner.replace(".", "").isidentifier():
+                return _definition(f"{package}.{inner}")
+    return None
+
+
+def _of_function(args, skip):
+    named = [*args.posonlyargs, *args.args]
+    defaults = [None] * (len(named) - len(args.defaults)) + args.defaults
+    pairs = [*zip(named, defaults)][max(skip, len(args.posonlyargs)) :]
+    pairs += zip(args.kwonlyargs, args.kw_defaults)
+    found = {arg.arg: _argument(arg.annotation, default) for arg, default in pairs}
+    return found | ({"**": ANY} if args.kwarg else {})
+
+
+def _argument(annotation, default):
+    """The Argument of two nodes, either of which may be None."""
+    try:
+        value = () if default is None else (ast.literal_eval(default),)
+    except ValueError:  # An expression: its type is not known here.
+        return Argument(False, _types(annotation))
+    found = _types(annotation)
+    if annotation is None and value and value[0] is not None:
+        found = (type(value[0]).__name__,)
+    if found and value == (None,):
+        found = (*found, "None")
+    return Argument(default is None, found)
+
+
+def _types(annotation) -> tuple[str, ...]:
+    """The plain types of an annotation, e.g. of `int | None`; () if it says anything else."""
+    if annotation is None:
+        return ()
+    if isinstance(annotation, ast.BinOp):
+        sides = _types(annotation.left), _types(annotation.right)
+        return sides[0] + sides[1] if all(sides) else ()
+    if isinstance(annotation, ast.Subscript):
+        return _types(annotation.value)
+    name = ast.unparse(annotation).split(".")[-1]
+    name = ALIASES.get(name, name)
+    return (name,) if name in PLAIN else ()
+
+
+def _inspected(name):
+    """As `arguments`, of what cannot be read: it is imported."""
+    fn = resolve(name)
+    fn = fn.make if isinstance(fn, types.ModuleType) and hasattr(fn, "make") else fn
+    if not callable(fn):
+        raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
+    try:
+        given = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):  # Some functions written in C do not say.
+        return {"**": ANY}
+    by_name = (p for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    found = {p.name: Argument(p.default is p.empty, ()) for p in by_name}
+    return found | ({"**": ANY} if any(p.kind is p.VAR_KEYWORD for p in given) else {})
