@@ -1,0 +1,3 @@
+"""Audio-visual representation learning in JAX and Flax."""
+
+__version__ = "0.1.0"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 
+import avjax
 from avjax.atomic import write_atomic
 
 
@@ -21,21 +22,21 @@ def record(workdir, source, params, step: int) -> Callable[[int], None]:
     """Adds a session to run.json, which has one for each start of the run.
 
     Args:
-        source: the training data, an avjax.data.source.Source.
-        params: the parameters, to be counted.
-        step: the step from which this session trains.
+      source: the training data, an avjax.data.source.Source.
+      params: the parameters, to be counted.
+      step: the step from which this session trains.
 
     Returns:
-        A function of the step reached, which saves that and the seconds since the start.  On all
-        hosts but the first neither writes anything.
+      A function of the step reached, which saves that and the seconds since the start.  On all
+      hosts but the first neither writes anything.
     """
     path, began = Path(workdir) / "run.json", time.monotonic()
     session = {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "first_step": step,
-        "versions": {name: version(name) for name in ("avjax", "jax", "jaxlib", "flax")}
-        | {"python": platform.python_version()},
+        "versions": {"avjax": avjax.__version__, "python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")},
         "device": device(),
     }
     known = {
@@ -73,10 +74,3 @@ def device() -> str:
         kind = f"CPU ({os.cpu_count()} cores)"
     hosts = f" on {jax.process_count()} hosts" if jax.process_count() > 1 else ""
     return (f"{jax.device_count()} x {kind}" if jax.device_count() > 1 else kind) + hosts
-
-
-def version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "source tree"  # Not installed, e.g. run from a clone.
