@@ -16,7 +16,7 @@ import csv
 import functools
 import json
 
-from avjax import program
+from avjax import preemption, program
 from avjax.atomic import replacing
 from avjax.data.filenames import TEXT, printable
 
@@ -41,7 +41,7 @@ def parser():
 
 
 def main(argv=None):
-    program.run(parser(), run, argv)
+    program.run(parser(), preemption.in_one_line(run, "nothing was written"), argv)
 
 
 def run(args):

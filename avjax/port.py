@@ -22,7 +22,7 @@ import math
 import re
 from pathlib import Path
 
-from avjax import program
+from avjax import preemption, program
 from avjax.ported import published
 
 
@@ -44,7 +44,7 @@ def parser():
 
 
 def main(argv=None):
-    program.run(parser(), run, argv)
+    program.run(parser(), preemption.in_one_line(run, "the same command starts it again"), argv)
 
 
 def run(args):

@@ -23,7 +23,7 @@ import os
 import shlex
 import sys
 
-from avjax import program
+from avjax import preemption, program
 
 
 def parser():
@@ -77,7 +77,10 @@ def parser():
 
 
 def main(argv=None):
-    sys.exit(program.run(parser(), lambda args: run(suited(args, argv)), argv) or 0)
+    action = preemption.in_one_line(
+        lambda args: run(suited(args, argv)), "the same command resumes"
+    )
+    sys.exit(program.run(parser(), action, argv) or 0)
 
 
 def suited(args, argv):
@@ -97,17 +100,13 @@ def run(args):
     from avjax.data import preparing
     from avjax.data.source import notes_of
 
-    try:
-        settings = settings_of(args)
-        check_input(args.source)
-        root, sources = sources_of(args)
-        for note in notes_of(sources.values()):  # Before hours of work, perhaps in vain.
-            print(note, flush=True)
-        with preparing.opened(args.out, args.source):
-            rows = write(args, settings, root, sources)
-    except KeyboardInterrupt:
-        print("avjax: interrupted; the same command resumes", file=sys.stderr)
-        return 130
+    settings = settings_of(args)
+    check_input(args.source)
+    root, sources = sources_of(args)
+    for note in notes_of(sources.values()):  # Before hours of work, perhaps in vain.
+        print(note, flush=True)
+    with preparing.opened(args.out, args.source):
+        rows = write(args, settings, root, sources)
     say(args, settings.need, rows, sources)
     return 0
 
@@ -216,7 +215,7 @@ def say(args, need, rows, sources):
         print(f"next: prepare without --check, or train with --config.data.quarantine={table}")
         return
     size = sum(entry.stat().st_size for entry in os.scandir(args.out)) / 1e6
-    config = "configs/avid_folder.py" if args.need == "both" else "CONFIG"
+    config = args.for_config or ("configs/avid_folder.py" if args.need == "both" else "CONFIG")
     print(f"{args.out} takes {size:,.0f} MB; next:")
     print(f"  python -m avjax.main --config {config} --config.data.root={shlex.quote(args.out)}")
 

@@ -330,7 +330,7 @@ def test_the_list_has_the_budget_of_each_run(done):
 @pytest.mark.parametrize(
     "flag,told",
     [
-        ("--config.study.sedes=1", 'Did you mean "seeds"'),
+        ("--config.study.sedes=1", "did you mean 'seeds'?"),
         ("--budget=time", "time"),
         ("--lits", "lits"),
         ("--run=99", "there are 10 runs"),
