@@ -1,9 +1,6 @@
 """What a config asks of prepared data: the settings of `python -m avjax.prepare` that suit it."""
 
-import importlib.util
-import os
-
-from avjax import plan
+from avjax import plan, program
 from avjax.build import build, filled
 
 
@@ -20,7 +17,7 @@ def of(name: str) -> dict[str, int | float]:
     Raises:
       ValueError: there is no such config, it fails, or it has no data.
     """
-    config = loaded(name)
+    config = program.made("--for_config", name)[1].to_dict()
     views = [build(filled(spec["view"], "")) for _, spec in plan.datasets(config)]
     if not views:
         raise ValueError(f"--for_config {name}: it has no data set, so nothing to prepare")
@@ -41,25 +38,6 @@ def common(rates: list[float]) -> float:
     highest = max(rates)
     ratios = [highest / rate for rate in rates]
     return highest if all(abs(ratio - round(ratio)) < 1e-6 for ratio in ratios) else 0.0
-
-
-def loaded(name: str) -> dict:
-    """The config that a file makes, as a plain dict, its references resolved."""
-    file, *argument = name.rsplit(".py:", 1)
-    file += ".py" * bool(argument)
-    if not os.path.isfile(file):
-        raise ValueError(f"--for_config {name}: no file {file}")
-    spec = importlib.util.spec_from_file_location("prepared_for", file)
-    if spec is None:
-        raise ValueError(f"--for_config {name}: {file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config(*argument)
-    except Exception as error:  # Whatever a config does wrong, it is named.
-        said = " ".join(str(error).split())
-        raise ValueError(f"--for_config {name}: {type(error).__name__}: {said}") from error
-    return config.to_dict()
 
 
 def flags(settings: dict) -> str:

@@ -130,14 +130,7 @@ def line(error: BaseException) -> str:
 
 def loaded(args: argparse.Namespace):
     """(module of --config, its ConfigDict with all --config.KEY=VALUE set)."""
-    file, _, name = args.config.partition(":")
-    module = imported(file)
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"{file} has no function get_config(): see configs/smoke.py")
-    try:
-        config = config_tree.own(module.get_config(*([name] if name else [])))
-    except Exception as error:
-        raise ValueError(f"--config {args.config}: {told_by(file, error)}") from error
+    module, config = made("--config", args.config)
     for dropped in overrides.apply(config, args.settings):
         print(dropped, file=sys.stderr)
     if key := config_tree.unset(config):
@@ -146,22 +139,34 @@ def loaded(args: argparse.Namespace):
     return module, config
 
 
-def imported(file: str):
+def made(flag: str, text: str):
+    """(module, ConfigDict) of a config file, given as FILE[:NAME] to a flag."""
+    file, _, name = text.partition(":")
+    module = imported(flag, file)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{flag} {file} has no function get_config(): see configs/smoke.py")
+    try:
+        return module, config_tree.own(module.get_config(*([name] if name else [])))
+    except Exception as error:
+        raise ValueError(f"{flag} {text}: {told_by(file, error)}") from error
+
+
+def imported(flag: str, file: str):
     """The module of a config file; ValueError names the file and the line of what is wrong."""
     import importlib.util
 
     if not Path(file).is_file():
         beside = Path(file).parent
         there = ", ".join(sorted(p.name for p in beside.glob("*.py") if p.stem not in SHARED))
-        raise ValueError(f"--config {file}: no such file; {beside} has {there or 'no config'}")
+        raise ValueError(f"{flag} {file}: no such file; {beside} has {there or 'no config'}")
     spec = importlib.util.spec_from_file_location("config_file", file)
     if spec is None:
-        raise ValueError(f"--config {file}: a config is a Python file, its name ends in .py")
+        raise ValueError(f"{flag} {file}: a config is a Python file, its name ends in .py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"--config {file}: {told_by(file, error)}") from error
+        raise ValueError(f"{flag} {file}: {told_by(file, error)}") from error
     return module
 
 

@@ -42,11 +42,11 @@ WRONG = "def get_config():\n    raise KeyError('x')\n"
 @pytest.mark.parametrize(
     "text,says",
     [
-        (None, "no file"),
-        ("def get_config(:\n", "SyntaxError: "),
-        ("import nothing_of_this_name\n", "ModuleNotFoundError: No module named"),
-        ("x = 1\n", "AttributeError: .*get_config"),
-        (WRONG, "KeyError: 'x'"),
+        (None, "no such file"),
+        ("def get_config(:\n", "line 1: invalid"),
+        ("import nothing_of_this_name\n", "line 1: No module named"),
+        ("x = 1\n", "no function get_config"),
+        (WRONG, "line 2: KeyError: x"),
         ("import ml_collections\nget_config = ml_collections.ConfigDict\n", "has no data set"),
     ],
 )
@@ -54,7 +54,7 @@ def test_a_config_that_fails_is_one_line(tmp_path, capsys, text, says):
     file = tmp_path / "mine.py"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(ValueError, match=f"--for_config .*mine.py: .*{says}"):
+    with pytest.raises(ValueError, match=f"--for_config .*mine.py.*{says}"):
         needs.of(str(file))
     with pytest.raises(SystemExit, match="avjax: --for_config"):
         prepare.main([str(tmp_path), str(tmp_path / "out"), "--for_config", str(file)])
