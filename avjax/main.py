@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> None:
     """Trains, evaluates or plans, as the arguments say."""
     _, config = program.loaded(args)
     workdir = args.workdir or f"runs/{name(args.config)}"
+    program.start_jax()  # First: what is imported next may set up logging.
     import jax
 
     from avjax import build, plan, sharding, stages
     from avjax.report import chain as report, html
 
-    program.start_jax()
     chain = stages.of(build.filled(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     stages.check(chain, at_steps)

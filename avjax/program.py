@@ -194,10 +194,9 @@ def start_jax() -> None:
         raise ValueError(f"JAX_NUM_CPU_DEVICES={devices}: use a whole number of at least 1")
     flags.FLAGS.mark_as_parsed()  # Libraries read theirs.
     # A config is built when it is checked and when it runs, and data sets occur in it repeatedly.
-    if not python_logging.getLogger().handlers:
-        handler = python_logging.StreamHandler()
+    python_logging.basicConfig(format="%(levelname)s: %(message)s")
+    for handler in python_logging.getLogger().handlers:
         handler.addFilter(once())
-        python_logging.getLogger().addHandler(handler)
     logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there.
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
