@@ -15,7 +15,7 @@ from avjax.data.decode import Info
 from avjax.data.media import MAX_BYTES, MAX_PACKETS, demux, named
 
 FINDINGS = {
-    "good": "nothing is the matter",
+    "good": "no problem found",
     "no audio": "no sound that can be decoded",
     "silent": "there is sound, and it is digital silence",
     "no video": "no picture that can be decoded",
