@@ -27,10 +27,13 @@ def write(folder, name, rows, sources, need) -> Path:
 def _facts(rows, sources, need):
     seconds = sum(preparing.seconds(row.get("info", {})) for row in rows)
     bad = sum(not doctor.usable(row["found"], need) for row in rows)
+    where = (
+        "They are listed in quarantine.csv; training directly from the files leaves them out with "
+        "--config.data.quarantine=FILE. "
+    ) * bool(bad)
     lines = [
-        f"{len(rows):,} files, {duration(seconds)}; {bad:,} are not used. They are listed in "
-        "quarantine.csv; training directly from the files leaves them out with "
-        f"--config.data.quarantine=FILE. A usable file has {' and '.join(need)}."
+        f"{len(rows):,} files, {duration(seconds)}; {bad:,} are not used. {where}"
+        f"A usable file has {' and '.join(need)}."
     ]
     lines += [f"{split}: {found(source)}." for split, source in sources.items()]
     return "".join(f'<p class="note">{escape(line)}</p>' for line in lines)
