@@ -86,7 +86,7 @@ def test_a_run_of_another_config_is_refused(unbroken):
     config, workdir, _ = unbroken
     other = copy.deepcopy(config)
     other["method"]["scale"]["temperature"] = 0.3
-    with pytest.raises(ValueError, match="method.scale.temperature was 0.1, is 0.3"):
+    with pytest.raises(ValueError, match="method.scale.temperature was 0.07, is 0.3"):
         train.run(other, workdir)
 
 
