@@ -12,7 +12,8 @@ from avjax.data import pipeline
 def clips(data: dict, least: int) -> dict[str, np.ndarray]:
     """This host's part of the first batches of training, joined: as few as hold `least` clips.
 
-    Not more than an epoch, so no record twice.  Warns where all of their sound is digital silence.
+    No record comes twice, whatever `repeats` training has: not more than one pass over the
+    records, in the order of repeats=1.  Warns where all of their sound is digital silence.
 
     Args:
       data: arguments of `pipeline.train`, without `shard`, `start` and `stop`.
@@ -20,7 +21,8 @@ def clips(data: dict, least: int) -> dict[str, np.ndarray]:
     epoch = len(data["source"]) * data["view"].count // data["batch_size"]
     count = max(1, min(epoch, -(-least // data["batch_size"])))
     shard = jax.process_index(), jax.process_count()
-    batches = pipeline.train(**data, shard=shard, start=0, stop=count)
+    once = data | {"repeats": 1}
+    batches = pipeline.train(**once, shard=shard, start=0, stop=count)
     parts = list(itertools.islice(batches, count))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if "audio" in found and not found["audio"].any():

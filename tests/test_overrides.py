@@ -26,6 +26,7 @@ def applied(config, *settings):
         ("data.train.workers=1", 1),
         ("data.train.max_broken=0.5", 0.5),
         ("data.train.deadline=9", 9.0),
+        ("data.train.repeats=10", 10),
         ("evals.folder.every=50", 50),
         ("evals.folder.batch_size=8", 8),
         ("evals.folder.test.workers=2", 2),

@@ -40,6 +40,7 @@ def asking(**parts):
 def config(world):
     config = tiny.config(world, steps=5, refresh_every=2, evals={})
     config["method"]["fn"] = "tests.test_survey.asking"
+    config["data"] = config["data"] | dict(train=config["data"]["train"] | dict(repeats=2))
     return config
 
 
