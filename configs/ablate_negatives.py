@@ -43,7 +43,8 @@ def get_config(size="smoke"):
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
     learned = parts.training_clips(data["train"], **clip, **mild)
-    c.data = dict(train=parts.on_host(learned, s["pixels"]))
+    # Paper: AVID shuffles ten copies of the list together, repeats=10, which a bank depends on.
+    c.data = dict(train=parts.on_host(learned, s["pixels"]) | dict(repeats=1))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=s["width"]),

@@ -14,7 +14,7 @@ from configs import avid_kinetics, parts
 def get_config():
     c = avid_kinetics.get_config()
     # Paper: which of the two lists for training is not known; here it is unbalanced_train.
-    c.data.source = "audioset"
+    c.data.source, c.data.train.repeats = "audioset", 5
     c.batch_size = 2560
     c.steps = 139_400  # 40 epochs of 5 clips of 1,784,108 videos.
     c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=5e-4))

@@ -28,7 +28,7 @@ def get_config():
     train, test = parts.own(c.data)
     clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
-    c.data.train = parts.training_clips(train, **clip)
+    c.data.train = parts.training_clips(train, **clip) | dict(repeats=10)
     c.method = dict(
         fn="avjax.methods.avid",
         # Paper: float32, and batch statistics of the 32 clips of a GPU (norm.batch(32)).

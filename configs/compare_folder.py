@@ -30,6 +30,7 @@ def get_config():
     learned = parts.training_clips(train, **CLIP, area=0.2)
     c.data.train = parts.on_host(parts.shifted(learned, APART), PIXELS)
     c.data.train.max_broken = 0.02  # What is shorter than two clips is left out, and named.
+    c.data.train.repeats = 1  # Paper: 10 for CMA, see configs/world.py.
     c.data.survey = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
     judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), PIXELS)
     dubbed = dict(fn="avjax.data.swapped.across_classes", source=test, share=0.3)

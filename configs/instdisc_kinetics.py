@@ -19,6 +19,7 @@ def get_config():
     clip = dict(frames=8, fps=16.0, seconds=0.0, rate=24_000, canvas=(256, 456))
     # Paper: one picture in five is gray, too, which is left out.
     c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
+    c.data.train.repeats = 1  # Its program shuffles the list itself, unlike AVID's.
     c.method = discriminating(c.method.model, head=(128,), draws=4096, temperature=0.07)
     c.optimizer = sgd(fallen(0.03, c.get_ref("steps")))
     c.evals.kinetics.test.view.seconds = 0.0

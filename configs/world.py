@@ -59,7 +59,8 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     c.sharding = ((".*", ()),)
 
     train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
-    c.data = dict(train=learned(train), survey=judged(train, count=1))
+    # Paper: AVID shuffles ten copies of the list together, repeats=10, which a bank depends on.
+    c.data = dict(train=learned(train) | dict(repeats=1), survey=judged(train, count=1))
     c.method = avid(TOWERS, CROSS, IN_BATCH)
     c.stages = None
     rate = (c.get_ref("batch_size") / BATCH) ** 0.5 * c.get_ref("learning_rate")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from avjax import plan, stages
+from avjax import plan, stages, study
 from avjax.build import build, filled
 from configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
 from tests.test_dataset import layout, prepared
@@ -102,6 +102,25 @@ def test_a_stage_of_a_length_of_its_own_refreshes_in_proportion():
     assert [config["steps"] for _, config in stages.of(filled(c.to_dict(), "run"), "run")] == [
         139_400, 40,
     ]  # fmt: skip
+
+
+def test_the_order_of_records_is_that_of_the_paper():
+    """How many copies of the list are shuffled together, in all stages of a recipe."""
+    copies = dict(avid_kinetics=10, cma_kinetics=10, l3_star_kinetics=10, sscl_kinetics=10)
+    copies |= dict(avid_audioset=5, cma_audioset=5, instdisc_kinetics=1)
+    for name in RECIPES:
+        for _, config in made(name, None):
+            assert config["data"]["train"].get("repeats", 1) == copies.get(name, 1), name
+    for _, config in made("cma_kinetics", "ported"):
+        assert config["data"]["train"]["repeats"] == 10
+
+
+def test_an_arm_of_a_study_may_have_an_order_of_its_own():
+    for name in ("ablate_negatives", "world", "compare_folder"):
+        c = importlib.import_module(f"configs.{name}").get_config()
+        assert c.data.train.repeats == 1
+        study.override(c, "data.train.repeats", 10)
+        assert c.data.train.repeats == 10
 
 
 def sources(config):
