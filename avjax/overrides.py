@@ -129,7 +129,8 @@ def _taken(config, node, done):
         kinds = {key: Argument(False, _kind(value)) for key, value in config.items()}
         return {**kinds, **OPTIONAL, "after": ANY}
     if {"source", "view"} <= {*node.keys()}:
-        kind = "train" if done == ("data", "train") else "evaluate"
+        within = done[2:] if done[0] == "stages" else done
+        kind = "train" if within == ("data", "train") else "evaluate"
         takes = signatures.arguments(f"avjax.data.pipeline.{kind}")
         takes = {key: value for key, value in takes.items() if key not in GIVEN}
         return takes | {"max_broken": Argument(False, ("float",))}

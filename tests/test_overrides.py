@@ -116,6 +116,8 @@ def test_a_stage_takes_keys_of_the_config():
     )  # fmt: skip
     assert config.stages.avid.steps == 5 and config.stages.cma.method.near == 4
     assert config.stages.avid.method.chunks == 2 and "chunks" not in config.method
+    config, _ = applied(cma_kinetics.get_config(), "stages.cma.data.train.repeats=5")
+    assert (config.data.train.repeats, config.stages.cma.data.train.repeats) == (10, 5)
     for wrong in ("stages.avdi.steps=5", "stages.cma.stepz=5"):
         with pytest.raises(ValueError, match="did you mean"):
             applied(cma_kinetics.get_config(), wrong)

@@ -57,8 +57,8 @@ def train(
         AVID (https://arxiv.org/abs/2004.12943) has 10 on Kinetics and 5 on AudioSet.  It matters
         to methods with a memory bank: with 1, the row of a record is about the oldest of the bank
         when the record comes.  With more, a batch may hold a record more than once.  An order
-        takes 4 bytes a place, and each process keeps two: 80 MB for 2 million records x 5, each
-        shuffled in about a second.
+        takes 4 bytes a place, and each process keeps two, out of its `memory`: 80 MB for 2 million
+        records x 5, each shuffled in about a second.
       on_fault: called with (path, reason) once for each broken file.
       on_skipped: called with (name of the source, records skipped, records read) once, after
         the batches of len(source) records or, of fewer steps, at the end of the iteration; not
