@@ -79,11 +79,15 @@ def test_the_same_seed_gives_the_same_batches_and_another_does_not(folder):
     assert not np.array_equal(train(folder, stop=1, seed=3)[0]["video"], train(folder, stop=1)[0]["video"])  # fmt: skip
 
 
-def test_processes_and_threads_make_the_same_batches(folder):
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_processes_and_threads_make_the_same_batches(folder, repeats):
     extra = "empty.mp4", "mute.mp4"
     faults = [], []
     options = [dict(on_fault=lambda *fault, told=told: told.append(fault)) for told in faults]
-    made = [train(folder, *extra, workers=count, **o) for count, o in zip((0, 2), options)]
+    made = [
+        train(folder, *extra, workers=count, repeats=repeats, **o)
+        for count, o in zip((0, 2), options)
+    ]
     assert_same(*made)
     assert faults[0] == faults[1] and len(faults[0]) == 2
 
