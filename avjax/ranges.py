@@ -3,6 +3,8 @@
 import math
 from numbers import Integral, Real
 
+import numpy as np
+
 
 def whole(name: str, value, least: int = 1, most: int | None = None) -> None:
     """Raises ValueError unless `value` is a whole number from `least` to `most`."""
@@ -34,3 +36,14 @@ def rising(name: str, pair, least: float, most: float) -> None:
         raise ValueError(f"{name}={pair!r}: use two numbers (low, high)")
     if not least < pair[0] <= pair[1] <= most:
         raise ValueError(f"{name}={pair!r}: use (low, high), {least:g} < low <= high <= {most:g}")
+
+
+def finite(name: str, rows: np.ndarray) -> None:
+    """Raises ValueError, with the first row, where numbers [N, D] are NaN or infinite."""
+    broken = np.flatnonzero(~np.isfinite(rows).all(-1))
+    if len(broken):
+        where = f"{len(broken)} of {len(rows)} rows, first in row {broken[0]}"
+        raise ValueError(
+            f"{name} are not finite in {where}: evaluate an earlier checkpoint, or "
+            "train with a lower learning rate"
+        )

@@ -127,6 +127,39 @@ def test_knn_in_blocks_is_knn_at_once():
     np.testing.assert_allclose(knn.vote(unit(y), unit(x), label, 3, 7, 0.07, cells=120), whole)
 
 
+def test_a_class_without_a_vote_is_not_among_the_five():
+    label = np.array([0, 0, 1, 2, 3, 4, 5, 6])
+    # Three neighbors: two votes for class 0 and one for class 1; six classes have none.
+    votes = np.zeros((8, 8))
+    votes[:, 0], votes[:, 1] = 2.0, 1.0
+    assert knn.accuracy(votes, label) == {"top1": 25, "top5": 37.5}
+    # Class 7 is not in train.
+    x = np.eye(8, 4, dtype=np.float32) + 1
+    assert knn.make(k=1)(features(x[:7], label=label[1:]), features(x[:1], label=[7])) == {
+        "video/top1": 0,
+        "video/top5": 0,
+    }
+
+
+def test_a_vote_from_afar_is_a_vote_at_any_temperature():
+    x = unit(np.array([[1.0, 0], [1, 0], [-1, 0], [-1, 0.1]])).astype(np.float32)
+    votes = knn.vote(x[:1], x, np.array([0, 1, 2, 3]), classes=7, k=4, temperature=1e-4)
+    assert (votes[0, :4] > 0).all() and not votes[0, 4:].any()
+    assert knn.accuracy(votes, np.array([2])) == {"top1": 0, "top5": 100}
+    assert knn.accuracy(votes, np.array([4])) == {"top1": 0, "top5": 0}
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("side", ["query", "key"])
+def test_rows_that_are_not_finite_are_no_hits_but_refused(side, broken):
+    rows = {name: unit(np.random.default_rng(5).normal(size=(9, 4))) for name in ("query", "key")}
+    rows[side][[3, 7], 1] = broken
+    with pytest.raises(ValueError, match=f"{side} .*not finite in 2 of 9 rows, first in row 3"):
+        retrieval.retrieve(**rows, label=np.arange(9), at=(1,))
+    with pytest.raises(ValueError, match="not finite in 2 of 9 rows, first in row 3"):
+        knn.vote(**rows, label=np.arange(9), classes=9, k=2, temperature=0.07)
+
+
 def test_collapsed_features_score_chance_in_knn_and_probe():
     label = np.arange(60) % 6
     data = features(np.full((60, 4), 0.1), label=label)

@@ -8,6 +8,7 @@ import logging
 
 import numpy as np
 
+from avjax import ranges
 from avjax.types import NotApplicable
 
 
@@ -81,8 +82,11 @@ def unit(x: np.ndarray) -> np.ndarray:
 def vote(query, key, label, classes: int, k: int, temperature: float, cells: int = 2**24):
     """Votes [N, classes] on `query` [N, H] by the k nearest of `key` [M, H] with `label` [M].
 
-    The votes of a row are right up to a factor.
+    The votes of a row are right up to a factor; 0 is that of a class without a neighbor.  Raises
+    ValueError where a row is not finite.
     """
+    ranges.finite("test features of kNN", query)
+    ranges.finite("train features of kNN", key)
     votes = np.zeros((len(query), classes))
     rows = max(1, cells // len(key))
     for start in range(0, len(query), rows):
@@ -91,6 +95,7 @@ def vote(query, key, label, classes: int, k: int, temperature: float, cells: int
         cosine = np.take_along_axis(cosine, near, axis=1)
         # Relative to the nearest: the same winner, and no overflow at a low temperature.
         weight = np.exp((cosine - cosine.max(1, keepdims=True)) / temperature)
+        weight = np.maximum(weight, np.finfo(weight.dtype).tiny)  # However far, it is a vote.
         here = np.arange(start, start + len(cosine))
         np.add.at(votes, (here[:, None], label[near]), weight)
     return votes
@@ -99,9 +104,12 @@ def vote(query, key, label, classes: int, k: int, temperature: float, cells: int
 def accuracy(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """Top-1 and, of more than five classes, top-5 in percent, of votes [N, C].
 
-    Classes with equal votes count at what they are worth in a random order.
+    Classes with equal votes count at what they are worth in a random order, those without a vote
+    not at all.
     """
     own = scores[np.arange(len(label)), label][:, None]
     greater, equal = (scores > own).sum(1), (scores == own).sum(1) - 1
     at = (1, 5) if scores.shape[1] > 5 else (1,)
-    return {f"top{k}": 100 * float(np.clip((k - greater) / (1 + equal), 0, 1).mean()) for k in at}
+    voted = own[:, 0] > 0
+    hit = {k: np.where(voted, np.clip((k - greater) / (1 + equal), 0, 1), 0) for k in at}
+    return {f"top{k}": 100 * float(hit[k].mean()) for k in at}

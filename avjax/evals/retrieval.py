@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 
+from avjax import ranges
 from avjax.types import NotApplicable
 
 # Cosines of equal rows differ by float32 rounding, according to where in a block they fall.
@@ -47,7 +48,12 @@ def make(at: tuple[int, ...] = (1, 5, 10)):
 
 
 def retrieve(query, key, label, at) -> dict[str, float]:
-    """Scores of finding key[i] by query[i], both [N, D] of unit length; label [N]."""
+    """Scores of finding key[i] by query[i], both [N, D] of unit length; label [N].
+
+    Raises ValueError where a row is not finite: no key would rank above that of a NaN.
+    """
+    ranges.finite("query embeddings of retrieval", query)
+    ranges.finite("key embeddings of retrieval", key)
     greater, equal, same = ranks(query, key, label)
     n = len(query)
     # Of 1 + equal places a tie shares, k - greater lie within the first k.
