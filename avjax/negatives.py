@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from avjax import partners, ranges, tiles
+from avjax.normalize import l2_normalize
 from avjax.types import Contrast, Negatives
 
 
@@ -133,7 +134,7 @@ def queue(length: int, draws: int | None = None) -> Negatives:
         raise ValueError(f"draws={draws} of a queue of {length}: draw at least 1, at most all")
 
     def init(rng, size, dim):
-        keys = _unit(jax.random.normal(rng, (length, dim)))
+        keys = l2_normalize(jax.random.normal(rng, (length, dim)))
         return {"keys": keys, "head": jnp.zeros((), jnp.int32)}
 
     def reduce(memory, query, key, index, rng, contrast: Contrast):
@@ -199,17 +200,13 @@ def _remember(rng, size, dim):
     if size < 2:
         raise ValueError(f"a memory bank wants 2 examples or more, not {size}")
     rows = jax.random.normal(rng, (-(-size // SHARES) * SHARES, dim))
-    return {"rows": _unit(rows), "size": jnp.full((), size, jnp.int32)}
+    return {"rows": l2_normalize(rows), "size": jnp.full((), size, jnp.int32)}
 
 
 def _move(momentum, memory, key, index):
     """A row that a batch holds twice takes its last example, on every device alike."""
     later = jnp.triu(index[:, None] == index[None], k=1).any(axis=1)
     rows = memory["rows"]
-    moved = _unit(momentum * rows[index] + (1 - momentum) * lax.stop_gradient(key))
+    moved = l2_normalize(momentum * rows[index] + (1 - momentum) * lax.stop_gradient(key))
     places = jnp.where(later, len(rows), index)
     return memory | {"rows": rows.at[places].set(moved, mode="drop")}
-
-
-def _unit(x):
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

@@ -16,7 +16,7 @@ FLOORS = [
         "sweep",
         "atomic",
     },
-    {"tiles"},
+    {"tiles", "normalize"},
     {
         "contrast",
         "negatives",

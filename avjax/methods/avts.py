@@ -13,7 +13,7 @@ from avjax import partners, ranges
 from avjax.contrast import tally
 from avjax.negatives import in_batch
 from avjax.nets.forward import forward
-from avjax.nets.towers import unit
+from avjax.normalize import l2_normalize
 from avjax.types import Method
 
 # What a pair of the batch is, and where its sound comes from.
@@ -63,7 +63,7 @@ def make(model, margin: float, curriculum, power: int = 2, chunks: int = 1) -> M
         }
         for name in negatives:
             metrics[f"negatives/{name}"] = mean_of(kind == (*KINDS,).index(name), ~matched)
-        still = (jax.lax.stop_gradient(unit(z)) for z in (video, sound))
+        still = (jax.lax.stop_gradient(l2_normalize(z)) for z in (video, sound))
         scores = in_batch().reduce((), *still, index, rng, tally())
         means = (mean_of(score, matched) for score in scores.T)
         metrics |= dict(zip(("score/positive", "score/negative", "score/above"), means))

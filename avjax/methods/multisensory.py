@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.nets.forward import forward
-from avjax.nets.towers import unit
+from avjax.normalize import l2_normalize
 from avjax.types import Method
 
 
@@ -37,7 +37,7 @@ def make(model, chunks: int = 1) -> Method:
     def embed(params, state, batch):
         out = forward(model, params, state["stats"], _heard(batch, ("audio",)), train=False)[0]
         features = out["features"][:, 0]
-        fused = {"features": features, "embedding": unit(features)}
+        fused = {"features": features, "embedding": l2_normalize(features)}
         return {"fused": fused, "match": out["logit"][:, 0]}
 
     return Method(init, loss, embed)

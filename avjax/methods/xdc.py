@@ -14,6 +14,7 @@ import optax
 from avjax import kmeans, ranges
 from avjax.nets.forward import forward
 from avjax.nets.heads import Linear
+from avjax.normalize import l2_normalize
 from avjax.types import Method
 
 MODALITIES = ("video", "audio")
@@ -91,7 +92,7 @@ def make(
         for s, r in zip(spaces, rngs):
             # Paper: not told what is done to features first.  At unit length, a loud clip is
             # not far from a quiet one, and two modalities side by side count alike.
-            rows = jnp.concatenate([_unit(survey[m]) for m in s.split("+")], 1)
+            rows = jnp.concatenate([l2_normalize(survey[m]) for m in s.split("+")], 1)
             # Silence by absence is no cluster to be learned.
             mask = survey["mask"] & ((survey["heard"] > 0) | ("audio" not in s.split("+")))
             found = kmeans.fit(r, rows, mask, clusters)
@@ -126,10 +127,6 @@ def make(
         return forward(model, params, state["stats"], batch, train=False)[0]
 
     return Method(init, loss, embed, refresh, survey)
-
-
-def _unit(x):
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _mean(x, weight):

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 import flax.linen as nn
 import jax.numpy as jnp
 
+from avjax.normalize import l2_normalize
+
 
 def unit(z):
     """z [B, D], each at length 1."""
-    return z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
+    return l2_normalize(z)
 
 
 def raw(z):
