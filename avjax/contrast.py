@@ -54,16 +54,51 @@ def logistic(bias: float) -> Contrast:
     return Contrast(fold, jnp.add, finish, lambda scores, total: jax.nn.sigmoid(scores), bias)
 
 
-def nce(draws: int, dim: int, temperature: float) -> Contrast:
+def nce(
+    draws: int | None = None, dim: int | None = None, temperature: float | None = None
+) -> Contrast:
     """The binary noise-contrastive estimation of AVID, as `logistic` with bias -log(K Z).
 
     Gutmann and Hyvarinen, AISTATS 2010; Morgado et al., CVPR 2021,
     https://arxiv.org/abs/2004.12943.
+
+    Args:
+      draws, dim, temperature: number of negatives, width of embeddings and what scores are divided
+        by.  None, the default, is what the method uses; any other value must equal it.
+
+    Returns:
+      A Contrast whose bias `resolve` computes.
     """
-    ranges.whole("draws", draws, 1)
-    ranges.whole("dim", dim, 1)
-    ranges.number("temperature", temperature, above=0)
-    return logistic(nce_bias(draws, dim, temperature))
+    expected = {"draws": draws, "dim": dim, "temperature": temperature}
+    for name in ("draws", "dim"):
+        if expected[name] is not None:
+            ranges.whole(name, expected[name], 1)
+    if temperature is not None:
+        ranges.number("temperature", temperature, above=0)
+
+    def bias(used: dict) -> float:
+        for name, (key, value) in used.items():
+            given = expected[name]
+            if given is not None and not math.isclose(given, value):
+                raise ValueError(
+                    f"config.method.contrast: {name}={given} contradicts {key}: {name}={value}; "
+                    f"with --config.method.contrast.{name}=None it follows"
+                )
+        return nce_bias(**{name: value for name, (_, value) in used.items()})
+
+    return logistic(0.0)._replace(bias=bias)
+
+
+def resolve(contrast: Contrast, **used: tuple[str, float]) -> Contrast:
+    """The contrast that a method computes with: one whose bias is a number.
+
+    Args:
+      used: draws, dim and temperature of the method, each as (config key for messages, value).
+
+    Raises:
+      ValueError: an argument of `nce` contradicts one of them.
+    """
+    return contrast._replace(bias=contrast.bias(used)) if callable(contrast.bias) else contrast
 
 
 def nce_bias(draws: int, dim: int, temperature: float) -> float:
@@ -113,18 +148,20 @@ def tally() -> Contrast:
 class Scale(NamedTuple):
     """What scores are divided by and shifted by.
 
-    init:  () -> params, {} where nothing is learned.
-    apply: (params, contrast) -> (temperature, contrast).
+    init:        () -> params, {} where nothing is learned.
+    apply:       (params, contrast) -> (temperature, contrast).
+    temperature: before training, for which `nce` computes its Z.
     """
 
     init: Callable
     apply: Callable
+    temperature: float
 
 
 def fixed(temperature: float) -> Scale:
     """One temperature for the whole run, and the bias of the loss as it is."""
     ranges.number("temperature", temperature, above=0)
-    return Scale(dict, lambda params, contrast: (temperature, contrast))
+    return Scale(dict, lambda params, contrast: (temperature, contrast), temperature)
 
 
 def learned(temperature: float, least: float = 0.01, bias: float | None = None) -> Scale:
@@ -132,7 +169,7 @@ def learned(temperature: float, least: float = 0.01, bias: float | None = None) 
 
     The logarithm is what is learned.  The temperature never falls below `least`, as in CLIP
     (Radford et al., ICML 2021, https://arxiv.org/abs/2103.00020: 0.07 and 0.01).  SigLIP begins
-    with 0.1 and a bias of -10.
+    with 0.1 and a bias of -10, which must also be that of the loss.
     """
     ranges.number("least", least, above=0)
     ranges.number("temperature", temperature, least=least)
@@ -142,10 +179,15 @@ def learned(temperature: float, least: float = 0.01, bias: float | None = None) 
         return params if bias is None else params | {"bias": jnp.full((), float(bias))}
 
     def apply(params, contrast):
+        if bias is not None and not math.isclose(bias, contrast.bias):
+            raise ValueError(
+                f"config.method.contrast: bias={contrast.bias} contradicts config.method.scale: "
+                f"bias={bias}; use the same in both, or --config.method.scale.bias=None"
+            )
         log_scale = at_most(params["log_scale"], -math.log(least))
         return jnp.exp(-log_scale), contrast._replace(bias=params.get("bias", contrast.bias))
 
-    return Scale(init, apply)
+    return Scale(init, apply, temperature)
 
 
 @jax.custom_vjp

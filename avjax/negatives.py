@@ -30,7 +30,7 @@ def in_batch(draws: int | None = None) -> Negatives:
         sides = (scores, mask), (scores.T, mask.T)
         return tuple(contrast.finish(positive, contrast.fold(*s, positive)) for s in sides)
 
-    return _of_the_batch(pair)
+    return _of_the_batch(pair, draws)
 
 
 def tiled(draws: int | None = None, tile: int = 1024) -> Negatives:
@@ -54,7 +54,7 @@ def _by_tiles(**how) -> Negatives:
         totals = tiles.totals(query, key, index, rng, contrast, **how)
         return tuple(contrast.finish(positive, total) for total in totals)
 
-    return _of_the_batch(pair)
+    return _of_the_batch(pair, how["draws"])
 
 
 def _check(draws, tile=1):
@@ -63,7 +63,7 @@ def _check(draws, tile=1):
     ranges.whole("tile", tile, 1)
 
 
-def _of_the_batch(pair) -> Negatives:
+def _of_the_batch(pair, draws) -> Negatives:
     """Negatives without a memory."""
 
     def both(query, key, index, rng, contrast):
@@ -73,7 +73,8 @@ def _of_the_batch(pair) -> Negatives:
     def reduce(memory, query, key, index, rng, contrast):
         return both(query, key, index, rng, contrast)[0]
 
-    return Negatives(lambda rng, size, dim: (), reduce, lambda memory, key, index: memory, both)
+    keep = lambda memory, key, index: memory
+    return Negatives(lambda rng, size, dim: (), reduce, keep, both, draws)
 
 
 def bank(draws: int, momentum: float = 0.5, draw: Callable | None = None) -> Negatives:
@@ -93,7 +94,7 @@ def bank(draws: int, momentum: float = 0.5, draw: Callable | None = None) -> Neg
         rows = draw(rng, index[:, None], memory["size"], draws)
         return against(memory["rows"], query, index, rows, contrast)
 
-    return Negatives(_remember, reduce, functools.partial(_move, momentum))
+    return Negatives(_remember, reduce, functools.partial(_move, momentum), draws=draws)
 
 
 def shared(draws: int, momentum: float = 0.5) -> Negatives:
@@ -120,7 +121,7 @@ def shared(draws: int, momentum: float = 0.5) -> Negatives:
             raise ValueError(f"draws={draws} of {size} examples: draw at most {size - 1}")
         return _remember(rng, size, dim)
 
-    return Negatives(init, reduce, functools.partial(_move, momentum))
+    return Negatives(init, reduce, functools.partial(_move, momentum), draws=draws)
 
 
 def queue(length: int, draws: int | None = None) -> Negatives:
@@ -153,7 +154,7 @@ def queue(length: int, draws: int | None = None) -> Negatives:
         keys = memory["keys"].at[places].set(lax.stop_gradient(key), unique_indices=True)
         return {"keys": keys, "head": (memory["head"] + len(key)) % length}
 
-    return Negatives(init, reduce, update)
+    return Negatives(init, reduce, update, draws=draws or length)
 
 
 def against(memory, query, index, rows, contrast: Contrast):

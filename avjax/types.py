@@ -71,14 +71,15 @@ class Contrast(NamedTuple):
     finish: (positive [B], total [B]) -> loss [B].
     slope:  (score, total) -> d total / d score, element by element: what autodiff finds for
             `fold`, for those who make the scores anew rather than keep them.
-    bias:   added to every score by the source of negatives; a number or a learned scalar.
+    bias:   added to every score by the source of negatives; a number or a learned scalar.  Where
+            it depends on the method's other values, a function that `contrast.resolve` calls.
     """
 
     fold: Callable[[Array, Array, Array], Array]
     merge: Callable[[Array, Array], Array]
     finish: Callable[[Array, Array], Array]
     slope: Callable[[Array, Array], Array]
-    bias: Array | float
+    bias: Array | float | Callable[[dict], float]
 
 
 class Negatives(NamedTuple):
@@ -91,12 +92,14 @@ class Negatives(NamedTuple):
     pair:   (query [B, D], key [B, D], index [B], rng, contrast) -> (loss [B], loss [B]), of
             the queries and of the keys as queries, from the same scores; None where a memory
             stands between the two.
+    draws:  number of negatives of a query; None for all other records of the batch.
     """
 
     init: Callable[[Array, int, int], Tree]
     reduce: Callable[[Tree, Array, Array, Array, Array, Contrast], Array]
     update: Callable[[Tree, Array, Array], Tree]
     pair: Callable[[Array, Array, Array, Array, Contrast], tuple[Array, Array]] | None = None
+    draws: int | None = None
 
 
 @flax.struct.dataclass

@@ -37,7 +37,7 @@ def get_config():
             audio=dict(fn="avjax.nets.audio2d.Conv2D", dtype="bfloat16"),
         ),
         negatives=dict(fn="avjax.negatives.bank", draws=1024, momentum=0.5),
-        contrast=dict(fn="avjax.contrast.nce", draws=1024, dim=128, temperature=0.07),
+        contrast=dict(fn="avjax.contrast.nce"),
         terms=dict(v2a=1.0, a2v=1.0),
         scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
     )

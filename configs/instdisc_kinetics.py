@@ -43,7 +43,7 @@ def discriminating(model, head, draws, temperature) -> dict:
             draw=dict(fn="pkgutil.resolve_name", args=("avjax.negatives.draw_any",)),
         ),
         # Paper: Z is measured on the first batch; here it is known, see avjax.contrast.
-        contrast=dict(fn="avjax.contrast.nce", draws=draws, dim=head[-1], temperature=temperature),
+        contrast=dict(fn="avjax.contrast.nce"),
         terms=dict(v2v=1.0),
         scale=dict(fn="avjax.contrast.fixed", temperature=temperature),
     )  # fmt: skip

@@ -135,7 +135,7 @@ def agreeing(steps, towers):
         terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
         draws=128, within=32, temperature=0.1,
     )  # fmt: skip
-    nce = dict(fn="avjax.contrast.nce", draws=128, dim=32, temperature=0.1)
+    nce = dict(fn="avjax.contrast.nce")
     taken = ("params", "state/stats", "state/memory")
     stages = dict(
         batch=stage(first, avid(towers, CROSS, IN_BATCH)),

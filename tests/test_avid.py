@@ -77,7 +77,7 @@ def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
     config = tiny.config(world, steps=30, save_every=30, evals={})
     config["method"] |= dict(
         negatives=dict(fn="avjax.negatives.bank", draws=16),
-        contrast=dict(fn="avjax.contrast.nce", draws=16, dim=8, temperature=0.1),
+        contrast=dict(fn="avjax.contrast.nce"),
         terms=dict(v2a=1.0, a2v=1.0, v2v=1.0, a2a=1.0),
         chunks=chunks,
     )

@@ -151,7 +151,7 @@ def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
     c["sharding"] = ((r"rows$|near$", ("data",)), (".*", ()))
     c["method"] |= dict(
         negatives=dict(fn="avjax.negatives.bank", draws=16),
-        contrast=dict(fn="avjax.contrast.nce", draws=16, dim=8, temperature=0.07),
+        contrast=dict(fn="avjax.contrast.nce"),
     )
     c["stages"] = dict(
         avid={},

@@ -7,7 +7,7 @@ finds its own sound among those of other clips, and each sound its clip.
 import jax
 
 from avjax import partners, ranges
-from avjax.contrast import Scale, tally
+from avjax.contrast import Scale, resolve, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method, Negatives
 
@@ -23,6 +23,7 @@ def make(
 ) -> Method:
     """Cross-AVID has terms v2a and a2v, Self-AVID v2v and a2a, Joint-AVID all four.
 
+    contrast: `avjax.contrast.nce` takes K from `negatives` and the temperature from `scale`.
     terms: the weight of each; they are divided by their sum.  v2v and a2a compare a clip with
       its record's past, which `avjax.negatives.bank` keeps, or else with the record's next clip.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
@@ -72,7 +73,15 @@ def make(
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
         z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
-        temperature, biased = scale.apply(params.get("scale", {}), contrast)
+        if negatives.pair:
+            partners.check_others(len(index), clips)
+        own = resolve(
+            contrast,
+            draws=_number(negatives, len(index), clips),
+            dim=("config.method.model", next(iter(z.values())).shape[1]),
+            temperature=("config.method.scale", scale.temperature),
+        )
+        temperature, biased = scale.apply(params.get("scale", {}), own)
         each = losses(z, state["memory"], index, rng, biased, temperature, terms)
         metrics = {f"loss/{t}": x.mean() for t, x in each.items()}
         total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
@@ -89,3 +98,10 @@ def make(
         return forward(model, params, state["stats"], batch, train=False)[0]
 
     return Method(init, loss, embed)
+
+
+def _number(negatives, size, clips):
+    """(config key for messages, negatives of a query) in a batch of `size`."""
+    if negatives.draws:
+        return "config.method.negatives", negatives.draws
+    return f"config.batch_size={size}", size - clips

@@ -7,7 +7,7 @@ Keys come from towers that follow the trained ones slowly, and are kept in a que
 import jax
 
 from avjax import negatives, partners, ranges
-from avjax.contrast import tally
+from avjax.contrast import resolve, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method
 
@@ -76,8 +76,14 @@ def make(
                 own = partners.following(key[k], index, clips) if q == k else key[k]
                 yield t, queue.reduce(memory[k], query[q], own, index, rng, contrast)
 
+        own = resolve(
+            contrast,
+            draws=(f"config.method.length={length}", length),
+            dim=("config.method.model", next(iter(query.values())).shape[1]),
+            temperature=("config.method", temperature),
+        )
         hot = {m: z / temperature for m, z in query.items()}
-        metrics = {f"loss/{t}": x.mean() for t, x in losses(hot, contrast)}
+        metrics = {f"loss/{t}": x.mean() for t, x in losses(hot, own)}
         total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
         scores = dict(losses(jax.lax.stop_gradient(query), tally()))
         means = sum(x.mean(0) for x in scores.values()) / len(scores)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax import negatives, partners, ranges
-from avjax.contrast import tally
+from avjax.contrast import resolve, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Method
 
@@ -158,6 +158,12 @@ def _easiest(share, step, memory, z, index):
 def _found(memory, z, queries, index, rng, draws, contrast, temperature):
     """({"v2a": loss [B]}, means of scores), for each of `queries` against the other's memory."""
     each, scores = {}, 0.0
+    contrast = resolve(
+        contrast,
+        draws=("config.method", draws),
+        dim=("config.method.model", next(iter(z.values())).shape[1]),
+        temperature=("config.method", temperature),
+    )
     for m in queries:
         other = memory[OTHER[m]]
         rows = _drawn(other, index, rng, draws)
