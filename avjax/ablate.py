@@ -210,7 +210,7 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
         return f"failed: {type(error).__name__}: {error}"
     finally:
         jax.clear_caches()  # Programs of other arms are of no more use.
-    return arithmetic.told(results[run.name])
+    return arithmetic.summary_line(results[run.name])
 
 
 if __name__ == "__main__":

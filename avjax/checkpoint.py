@@ -86,7 +86,7 @@ def newest(folder, shapes: bool = False) -> dict:
 
 
 def check(ts, init_from, later=()) -> None:
-    """Raises what `begun` would, from shapes alone.
+    """Raises the errors of `begun`, from shapes alone.
 
     ts: as `jax.eval_shape` gives it.  later: folders of runs that need not be there yet.
     """

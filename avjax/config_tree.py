@@ -53,15 +53,18 @@ def walk(node, path=()):
             yield from walk(value, (*path, str(i)))
 
 
-def items(node):
+def items(node: ConfigDict | dict):
+    """(key, value) of a mapping, references as they are."""
     if isinstance(node, ConfigDict):
         return node.items(preserve_field_references=True)
     return node.items()
 
 
 def plain(value):
+    """`value`, or what it refers to."""
     return value.get() if isinstance(value, FieldReference) else value
 
 
-def is_part(node):
+def is_part(node) -> bool:
+    """Whether a node of a config is a mapping."""
     return isinstance(node, ConfigDict | dict)

@@ -213,7 +213,7 @@ def digest(config: dict) -> str:
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def told(result: dict) -> str:
+def summary_line(result: dict) -> str:
     """What a finished run reached, in a few words; of its evaluations, those after training."""
     rate = "" if result["rate"] is None else f"learning rate {result['rate']:g}, "
     if result["diverged"]:

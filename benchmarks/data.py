@@ -6,7 +6,7 @@ decode the sound of the window and resample it.  Bare decoding is avjax.data.dec
 else.  The pipeline also draws what the device is to do (crop, flip, color), lays frames on the
 canvas and makes batches, with Grain or in a plain loop.  All sides run on one core, take turns and
 are measured by the processor time that they use, so a busy machine slows them alike; ratios are of
-medians.  Shards are as python -m avjax.prepare writes them by default.
+medians.  Shards are as python -m avjax.prepare writes them with --fps 16 --rate 24000.
 
     PYTHONPATH=. python benchmarks/data.py                   # 340 x 256, H.264 and AAC, rendered
     PYTHONPATH=. python benchmarks/data.py --root ~/videos   # or a folder of videos
@@ -125,6 +125,7 @@ def prepared(place, records):
     whole = Source("benchmark", tuple(dict(path=path) for path in paths))
     made = preparing.shards_of(str(place), "benchmark", "/", {"train": whole})
     kept = pieces.Settings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
+    os.makedirs(place)
     preparing.claim(str(place), kept, made)
     for number in range(len(made)):
         shardwriter.write(made, kept, (), number, {}, lambda path: None)

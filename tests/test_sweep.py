@@ -174,11 +174,14 @@ def test_what_a_finished_run_says_is_of_the_trained_net():
         "eval/world/retrieval/v2a/r1": 3.3, "eval/world/retrieval/v2a/r10": 20.8,
         "eval/world/retrieval/a2v/r1": 7.0,
     }  # fmt: skip
-    said = study.told(dict(values=values, rate=0.1, diverged=None))
+    said = study.summary_line(dict(values=values, rate=0.1, diverged=None))
     assert said == (
         "learning rate 0.1, loss 1.250, world v2a recall@1 3.3 %, world v2a recall@10 20.8 %"
     )
-    assert study.told(dict(values={}, rate=0.1, diverged="inf")) == "learning rate 0.1, diverged"
+    assert (
+        study.summary_line(dict(values={}, rate=0.1, diverged="inf"))
+        == "learning rate 0.1, diverged"
+    )
 
 
 def test_intervals_stay_within_what_a_quantity_can_be():

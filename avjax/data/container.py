@@ -1,7 +1,7 @@
 """Opens the container of a media file safely: a plain file, no network, no playlist, bounded.
 
-A file is an input nobody here has made: FFmpeg may read nothing but this file, what a decoder
-may allocate is bounded, and whatever goes wrong is a MediaError.
+Files are untrusted input: FFmpeg may read nothing but this file, what a decoder may allocate
+is bounded, and whatever goes wrong is a MediaError.
 """
 
 import contextlib

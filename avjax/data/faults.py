@@ -53,16 +53,16 @@ def watched(batches, source, max_broken, ignored, on_fault):
 
 def counted(watched, source, epoch, on_skipped):
     """Yields the batches; calls `on_skipped` after `epoch` of them, or at the end."""
-    asked, left, told = (), (), on_skipped is None
+    asked, left, reported = (), (), on_skipped is None
     try:
         with contextlib.closing(watched):
             for number, (batch, asked, left) in enumerate(watched):
-                if number == epoch and left and not told:
-                    told = True
+                if number == epoch and left and not reported:
+                    reported = True
                     on_skipped(source.name, len(left), int(np.sum(asked)))
                 yield batch
     finally:
-        if left and not told:
+        if left and not reported:
             on_skipped(source.name, len(left), int(np.sum(asked)))
 
 
