@@ -5,8 +5,8 @@ would write: seek to the key frame, decode, turn the wanted frames into arrays a
 decode the sound of the window and resample it.  Bare decoding is avjax.data.decode and nothing
 else.  The pipeline also draws what the device is to do (crop, flip, color), lays frames on the
 canvas and makes batches, with Grain or in a plain loop.  All sides run on one core, take turns and
-are measured by the processor time that they use, so a busy machine slows them alike; ratios are of
-medians.  Shards are as python -m avjax.prepare writes them with --fps 16 --rate 24000.
+are measured by processor time, so a busy machine slows them alike; ratios are of medians.  Shards
+are as python -m avjax.prepare writes them with --fps 16 --rate 24000.
 
     PYTHONPATH=. python benchmarks/data.py                   # 340 x 256, H.264 and AAC, rendered
     PYTHONPATH=. python benchmarks/data.py --root ~/videos   # or a folder of videos
@@ -121,16 +121,15 @@ def windows(paths, clip_count, seed):
 
 def prepared(place, records):
     """The shards of the files of `records`; a source with the same windows."""
-    paths = sorted({record["path"] for record in records})
-    whole = Source("benchmark", tuple(dict(path=path) for path in paths))
-    made = preparing.shards_of(str(place), "benchmark", "/", {"train": whole})
-    kept = pieces.Settings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
     os.makedirs(place)
+    paths = sorted({r["path"] for r in records})
+    whole = {"train": Source("benchmark", tuple(dict(path=path) for path in paths))}
+    made = preparing.shards_of(str(place), "benchmark", "/", whole)
+    kept = pieces.Settings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
     preparing.claim(str(place), kept, made)
     for number in range(len(made)):
         shardwriter.write(made, kept, (), number, {}, lambda path: None)
-    rows = preparing.rows_of(made)
-    preparing.finish(str(place), "benchmark", "/", {"train": whole}, kept, made, rows)
+    preparing.finish(str(place), "benchmark", "/", whole, kept, made, preparing.rows_of(made))
     source = shards.make(str(place), "train")
     row = {record["path"]: i for i, record in enumerate(source.records)}
 
