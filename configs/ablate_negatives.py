@@ -6,6 +6,11 @@ Cross-AVID on the synthetic world, with each source of negatives at crossed size
 numbers K of negatives, and DCL as a control.  Half an hour on two cores of a CPU; for more,
 `--config configs/ablate_negatives.py:world`.  `--budget steps` and `--budget flops` compare the
 arms at equal steps or equal floating-point operations; without, at equal examples.
+
+The sources are the batch (`in_batch`); a memory bank with AVID's order of records, ten copies of
+the list shuffled together (`bank`), and with one copy an epoch (`bank-repeats1`); a queue of keys
+of momentum encoders, which is MoCo (`moco`), and of keys of the trained encoders themselves
+(`queue-no-momentum`).
 """
 
 import ml_collections
@@ -43,17 +48,8 @@ def get_config(size="smoke"):
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
     learned = parts.training_clips(data["train"], **clip, **mild)
-    # Paper: AVID shuffles ten copies of the list together, repeats=10, which a bank depends on.
     c.data = dict(train=parts.on_host(learned, s["pixels"]) | dict(repeats=1))
-    c.method = parts.cross_avid_in_batch(
-        parts.towers(
-            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=s["width"]),
-            audio=dict(fn="avjax.nets.audio2d.Conv2D", width=s["width"]),
-            head=s["head"],
-            window=256,
-            hop=160,
-        )
-    )
+    c.method = parts.cross_avid_in_batch(model(s))
     c.optimizer = parts.adamw_cosine(
         c.get_ref("learning_rate"), c.get_ref("steps") // 10, c.get_ref("steps"), weight_decay=1e-4
     )
@@ -73,6 +69,16 @@ def get_config(size="smoke"):
     return c
 
 
+def model(sizes):
+    return parts.towers(
+        video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=sizes["width"]),
+        audio=dict(fn="avjax.nets.audio2d.Conv2D", width=sizes["width"]),
+        head=sizes["head"],
+        window=256,
+        hop=160,
+    )
+
+
 def sweep(size="smoke"):
     """Sources of negatives at crossed B and K, then DCL where B is smallest and largest."""
     s = parts.one_of(SIZES, size)
@@ -83,23 +89,40 @@ def sweep(size="smoke"):
             yield arm("in_batch", batch, k, fn, tune=draws is None)
     for batch, counts in s["stored"].items():
         for k in counts:
-            yield arm("bank", batch, k, dict(fn="avjax.negatives.bank", draws=k))
+            bank = dict(fn="avjax.negatives.bank", draws=k)
+            yield arm("bank", batch, k, bank, repeats=10)
+            yield arm("bank-repeats1", batch, k, bank)
             # A queue takes in whole batches, so it is one longer than what is drawn of it.
-            length = -(-k // batch) * batch
-            yield arm("queue", batch, k, dict(fn="avjax.negatives.queue", length=length, draws=k))
+            queue = dict(length=-(-k // batch) * batch, draws=k)
+            yield moco("moco", batch, k, queue, s)
+            yield arm("queue-no-momentum", batch, k, dict(fn="avjax.negatives.queue", **queue))
     for batch in s["controls"]:
         yield arm("in_batch", batch, batch - 1, dict(fn="avjax.negatives.in_batch"), "dcl")
 
 
-def arm(strategy, batch, k, negatives, loss="info_nce", tune=False):
-    name = f"{strategy}-{loss.replace('_', '')}-b{batch}-k{k}"
+def arm(strategy, batch, k, negatives, loss="info_nce", tune=False, repeats=1):
+    """repeats: 10 is the order of AVID's records, which only a bank depends on."""
     changes = {
         "method.negatives": negatives,
         "method.contrast": dict(fn=f"avjax.contrast.{loss}"),
+        "data.train.repeats": repeats,
     }
+    return named(strategy, batch, k, changes, loss, tune)
+
+
+def moco(strategy, batch, k, queue, sizes):
+    """Keys of momentum encoders; their momentum is for runs of a hundred to a thousand steps."""
+    method = dict(
+        fn="avjax.methods.moco", model=model(sizes), terms=dict(v2a=1.0, a2v=1.0), temperature=0.1,
+        contrast=dict(fn="avjax.contrast.info_nce"), momentum=0.9, **queue,
+    )  # fmt: skip
+    return named(strategy, batch, k, {"method": method})
+
+
+def named(strategy, batch, k, changes, loss="info_nce", tune=False):
     return dict(
-        name=name, strategy=strategy, loss=loss, batch=batch, negatives=k, overrides=changes,
-        tune=tune,
+        name=f"{strategy}-{loss.replace('_', '')}-b{batch}-k{k}",
+        strategy=strategy, loss=loss, batch=batch, negatives=k, overrides=changes, tune=tune,
     )  # fmt: skip
 
 

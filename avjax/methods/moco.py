@@ -21,6 +21,7 @@ def make(
     momentum: float,
     clips: int = 1,
     chunks: int = 1,
+    draws: int | None = None,
 ) -> Method:
     """A queue of `length` keys, a multiple of the batch, for each modality that keys are of.
 
@@ -28,6 +29,7 @@ def make(
       published: the key is of the record's next clip.
     momentum: how much of themselves the slow towers keep in a step.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
+    draws: only so many of the queue's keys, each as likely, the same for all queries of a batch.
     """
     terms = partners.weighted(terms, method="MoCo")
     ranges.number("temperature", temperature, above=0)
@@ -39,7 +41,7 @@ def make(
             f"terms {within} would compare a clip with itself: use two clips of a record (count=2 "
             "in the view of config.data.train and config.method.clips=2), or the terms v2a and a2v"
         )
-    queue = negatives.queue(length)
+    queue = negatives.queue(length, draws)
     queued = sorted({partners.TERMS[t][1] for t in terms})
     needed = {m for t in terms for m in partners.TERMS[t]}
 
@@ -78,7 +80,7 @@ def make(
 
         own = resolve(
             contrast,
-            draws=(f"config.method.length={length}", length),
+            draws=(f"config.method.{'draws' if draws else 'length'}={queue.draws}", queue.draws),
             dim=("config.method.model", next(iter(query.values())).shape[1]),
             temperature=("config.method", temperature),
         )

@@ -95,7 +95,7 @@ def whole(rows, loss="info_nce"):
 
 def from_which_batch(rows, name) -> str:
     """The smallest B from which on the batch alone does as well as the best bank of any size."""
-    banks = [r for r in rows if r.arm.strategy == "bank" and r.arm.loss == "info_nce"]
+    banks = [r for r in rows if r.arm.strategy.startswith("bank") and r.arm.loss == "info_nce"]
     arms = whole(rows)
     if not banks or not arms:
         return ""
