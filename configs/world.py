@@ -7,6 +7,8 @@ same nets (but Multisensory, which is one net), see as many of the same clips, a
 rate, which goes with the root of the batch.  `configs/compare_methods.py` trains all.
 """
 
+import functools
+
 import ml_collections
 
 from avjax.study import override
@@ -21,6 +23,7 @@ PIXELS = 16
 EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AVTS's negatives.
 
 CROSS, WITHIN = dict(v2a=1.0, a2v=1.0), dict(v2v=1.0, a2a=1.0)
+ORDER = "data.train.repeats"  # AVID and CMA shuffle ten copies of the list of records together.
 IN_BATCH = dict(fn="avjax.negatives.in_batch")
 BANK = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
 
@@ -59,7 +62,6 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     c.sharding = ((".*", ()),)
 
     train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
-    # Paper: AVID shuffles ten copies of the list together, repeats=10, which a bank depends on.
     c.data = dict(train=learned(train) | dict(repeats=1), survey=judged(train, count=1))
     c.method = avid(TOWERS, CROSS, IN_BATCH)
     c.stages = None
@@ -121,7 +123,7 @@ def of_two_clips(towers, terms):
     return {"method": avid(towers, terms, IN_BATCH) | dict(clips=2), "data.train.view": view}
 
 
-def agreeing(steps, towers):
+def agreeing(steps, towers, positives=1.0, repeats=10):
     """CMA after AVID: its nets and its memories.
 
     A bank teaches little in so few epochs, so the nets first learn from their batches; a short
@@ -132,7 +134,7 @@ def agreeing(steps, towers):
     third = steps - first - second
     cma = dict(
         fn="avjax.methods.cma", model=towers, agreement="consensus", near=8,
-        terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
+        terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": positives, "pos-a2a": positives},
         draws=128, within=32, temperature=0.1,
     )  # fmt: skip
     nce = dict(fn="avjax.contrast.nce")
@@ -144,7 +146,7 @@ def agreeing(steps, towers):
     )
     stages["avid"] |= dict(after=dict(batch=None))
     stages["cma"] |= dict(after=dict(avid=taken), refresh_every=third // 2)
-    return {"stages": stages}
+    return {"stages": stages, ORDER: repeats}
 
 
 def stage(steps, method, rate=RATE):
@@ -164,32 +166,37 @@ def l3(towers, pairs, outputs):
         fn="avjax.methods.l3",
         model=headless(towers),
         classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, outputs)),
-        pairs=dict(fn="pkgutil.resolve_name", args=(f"avjax.methods.l3.{pairs}",)),
+        pairs=function(f"avjax.methods.l3.{pairs}"),
     )
     return {"method": method}
 
 
-def avts(*curriculum):
+def avts(*curriculum, finish="unit", pairs="twice"):
     """curriculum: what kinds of negatives there are from which ninetieth of the steps on."""
 
     def at(steps, towers):
-        # Embeddings of any length: the function itself.
-        raw = dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",))
+        finished = towers | dict(finish=function(f"avjax.nets.towers.{finish}"))
         shares = tuple((steps * begin // 90, share) for begin, share in curriculum)
         method = dict(
-            fn="avjax.methods.avts", model=towers | dict(finish=raw), margin=0.99, curriculum=shares
-        )
+            fn="avjax.methods.avts", model=finished, margin=0.99, curriculum=shares,
+            pairs=function(f"avjax.methods.avts.{pairs}"),
+        )  # fmt: skip
         return {"method": method}
 
     return at
 
 
-def sscl(steps, towers):
+def function(name):
+    """The function itself, not what it returns."""
+    return dict(fn="pkgutil.resolve_name", args=(name,))
+
+
+def sscl(steps, towers, repeats=10):
     methods = sscl_kinetics.steps_of(towers, draws=128, structure=1.0, share=None)
     stages = sscl_kinetics.chain(1, methods)
     each = (steps + len(stages) - 1) // len(stages)
     own = dict(steps=each, optimizer=rising_and_falling(each))
-    return {"stages": {name: stage | own for name, stage in stages.items()}}
+    return {"stages": {name: stage | own for name, stage in stages.items()}, ORDER: repeats}
 
 
 def xdc(variant):
@@ -217,7 +224,8 @@ def multisensory(steps, towers):
 # Name -> (steps of the run, towers) -> what of the `base` is another, by its path.
 METHODS = {
     "cross-avid": lambda steps, towers: {"method": avid(towers, CROSS, IN_BATCH)},
-    "cross-avid-bank": lambda steps, towers: {"method": avid(towers, CROSS, BANK)},
+    "cross-avid-bank": lambda steps, towers: {"method": avid(towers, CROSS, BANK), ORDER: 10},
+    "cross-avid-bank-repeats1": lambda steps, towers: {"method": avid(towers, CROSS, BANK)},
     "self-avid": lambda steps, towers: of_two_clips(towers, WITHIN),
     "joint-avid": lambda steps, towers: of_two_clips(towers, CROSS | WITHIN),
     "instdisc": lambda steps, towers: {"method": avid(towers, WITHIN, BANK)},
@@ -228,8 +236,12 @@ METHODS = {
     "avts-mixed": avts((0, MIXED)),
     "avts-hard": avts((0, HARD)),
     "avts": avts((0, EASY), (50, MIXED)),
+    "avts-raw-once": avts((0, EASY), (50, MIXED), finish="raw", pairs="once"),
     "cma": agreeing,
+    "cma-no-positives": functools.partial(agreeing, positives=0.0),
+    "cma-repeats1": functools.partial(agreeing, repeats=1),
     "sscl": sscl,
+    "sscl-repeats1": functools.partial(sscl, repeats=1),
     "xdc": xdc("xdc"),
     "sdc": xdc("sdc"),
     "mdc": xdc("mdc"),
@@ -238,5 +250,5 @@ METHODS = {
 }
 # Name -> its batch, where that is another: those that tell pairs in time begin sooner, in clips
 # seen, with small ones.
-TIMED = ("avts-easy", "avts-mixed", "avts-hard", "avts", "multisensory")
+TIMED = ("avts-easy", "avts-mixed", "avts-hard", "avts", "avts-raw-once", "multisensory")
 BATCHES = dict.fromkeys(TIMED, 16)

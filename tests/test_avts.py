@@ -43,9 +43,9 @@ def test_equal_embeddings_have_a_finite_gradient(matched):
      (10, MIXED, (5, 4, 1, 0)), (9, (0.0, 1.0, 0.0), (5, 0, 4, 0)), (8, (0, 0, 1), (4, 0, 0, 4))],
 )  # fmt: skip
 def test_a_batch_has_exact_numbers_of_each_kind_at_random_places(size, shares, want):
-    starts = avts.places(np.array([shares], float), size)[0]
-    assigned = jax.jit(jax.vmap(avts.assigned, (0, None, None)), static_argnums=1)
-    kinds = assigned(jax.random.split(jax.random.key(0), 20), size, jnp.array(starts))
+    starts = avts.places(np.array([shares], float), size, size // 2)[0]
+    places = [jax.random.permutation(jax.random.key(n), size) for n in range(20)]
+    kinds = [avts.kinds(place, jnp.array(starts)) for place in places]
     for kind in kinds:
         np.testing.assert_array_equal(np.bincount(kind, minlength=4), want)
     seen = np.array(kinds)  # Every place is matched at times, and not at others.
@@ -109,6 +109,43 @@ def test_loss_of_a_batch_is_that_of_its_pairs():
     assert metrics["accuracy"] == 0.5  # Both are nearer than half the margin.
 
 
+@pytest.mark.parametrize(
+    "stage, want", [(0, (16, 16, 0, 0)), (1, (16, 12, 4, 0)), (2, (16, 8, 4, 4))]
+)
+def test_twice_has_each_clip_with_its_own_sound_and_with_one_that_is_not(stage, want):
+    batch, shares = told(), np.array([EASY, MIXED, ALL])
+    pairs = jax.jit(lambda rng: avts.twice(rng, batch, shares, stage))
+    for seed in range(5):
+        found = jax.tree.map(np.asarray, pairs(jax.random.key(seed)))
+        np.testing.assert_array_equal(np.bincount(found.kind, minlength=4), want)
+        np.testing.assert_array_equal(np.sort(found.picture), np.repeat(np.arange(16), 2))
+        # The most negatives that are not easy are eight; sounds of other times say whose they are.
+        assert found.audio.shape == (16 + 8, 1)
+        sound, off = found.audio[found.sound][:, 0], (0, None, 100, 1000)
+        for kind in (0, 2, 3):
+            of = found.kind == kind
+            np.testing.assert_array_equal(sound[of], found.picture[of] + off[kind])
+        easy = found.kind == 1
+        assert (sound[easy] != found.picture[easy]).all() and (sound[easy] < 16).all()
+
+
+def test_loss_of_pairs_twice_is_the_mean_over_matched_and_hard_ones():
+    made = method((0, (0, 1, 0)), pairs=avts.twice)
+    params, state = made.init(jax.random.key(0), told(), 16)
+    small = {"scale": params["scale"] * 0.004}
+    total, (_, metrics) = jax.jit(made.loss)(small, state, told(), jax.random.key(0))
+    np.testing.assert_allclose(total, (0.99 - 0.4) ** 2 / 2, rtol=1e-5)
+    np.testing.assert_allclose(metrics["distance/negative"], 0.4, rtol=1e-5)
+    np.testing.assert_allclose(metrics["distance/positive"], 0, atol=1e-5)
+
+
+def test_pairs_twice_that_do_not_split_into_chunks_are_refused():
+    made = method((0, MIXED), pairs=avts.twice, chunks=2)
+    params, state = made.init(jax.random.key(0), told(), 16)
+    with pytest.raises(ValueError, match="chunks=2 with pairs of 20 sounds for 16 clips"):
+        jax.eval_shape(made.loss, params, state, told(), jax.random.key(0))
+
+
 def test_only_sounds_that_the_curriculum_wants_are_needed():
     batch = {k: v for k, v in told().items() if k not in ("shifted", "overlapping")}
     made = method((0, EASY))
@@ -168,12 +205,13 @@ def test_avts_learns_and_is_judged(world, tmp_path):
     train_clips, test_clips = c["data"]["train"], c["evals"]["world"]["test"]
     hard = dict(offset=(0.75, None), overlapping=0.25)
     c["data"] = dict(train=parts.shifted(train_clips, **hard))
-    finish = dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",))
+    finish = dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.unit",))
     c["method"] = dict(
         fn="avjax.methods.avts",
         model={**c["method"]["model"], "finish": finish},
         margin=0.99,
         curriculum=((0, EASY), (20, ALL)),
+        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.avts.twice",)),
     )
     c["evals"] = dict(
         sync=dict(fn="avjax.evals.sync", data=parts.shifted(test_clips, **hard), batch_size=16)
