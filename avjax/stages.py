@@ -7,6 +7,9 @@ from collections.abc import Callable
 from avjax import train, workdirs
 from avjax.build import filled
 
+# A study names the evaluations of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
+METRICS = ("eval", "untrained")
+
 
 def of(config: dict, workdir: str) -> list[tuple[str, dict]]:
     """[(folder, config)] of a config's stages, in order; of one without, [(workdir, config)].
@@ -36,6 +39,11 @@ def of(config: dict, workdir: str) -> list[tuple[str, dict]]:
 
 def order(stages: dict) -> list[str]:
     """The names of the stages, each after those that it starts from."""
+    if taken := [name for name in stages if name.split("/")[0] in METRICS]:
+        raise ValueError(
+            f"config.stages: a stage cannot be named {taken[0]!r}, as names of metrics begin with "
+            f"{' and '.join(METRICS)}; rename it"
+        )
     done, left = [], sorted(stages)
     while left:
         ready = [n for n in left if set(stages[n].get("after") or {}) <= set(done)]

@@ -14,6 +14,8 @@ from avjax.data.filenames import TEXT, printable
 
 # Of a config, what does not change the cost of a step.
 FREE = ("seed", "steps", "learning_rate", "evals", "optimizer", "log_every", "save_every", "keep")
+# Of a run's metrics, what is the machine's and not the method's.
+MACHINE = ("clips_per_second", "wait_share", "transfer_share")
 
 
 def result(folder: Path, name: str) -> dict | None:
@@ -93,25 +95,23 @@ def known_cost(folder: Path, arm) -> dict | None:
 def values(place: Path, arm, config: dict) -> dict[str, float]:
     """{name: value}: evaluations at the end, training metrics over the last quarter.
 
-    Evaluations of the untrained nets are there too, as "untrained/eval/...".  Of a chain of runs,
-    these are of the first, and all else of the last.
+    Evaluations of the untrained nets are there too, as "untrained/eval/...".  Of a chain of
+    stages, these are of the first stage, and all else of the last; evaluations at the end of an
+    earlier stage are there as "STAGE/eval/...".
     """
     chain = stages.of(config, str(place))
-    (folder, config), found = chain[-1], {}
+    first, (folder, config), found = chain[0][0], chain[-1], {}
     last = config["steps"]
     for step, name, value in logs.read(folder):
         found.setdefault(name, []).append((step, value))
-    out = {
-        f"untrained/{name}": value
-        for step, name, value in logs.read(chain[0][0])
-        if step == 0 and name.startswith("eval/")
-    }
+    out = {f"untrained/{name}": value for name, value in evaluated(first, 0).items()}
+    for earlier, its in chain[:-1]:
+        stage = Path(earlier).relative_to(place).as_posix()
+        ended = evaluated(earlier, its["steps"])
+        out |= {f"{stage}/{name}": value for name, value in ended.items()}
+    out |= evaluated(folder, last)
     for name, points in found.items():
-        if name.startswith("eval/"):
-            step, value = points[-1]
-            if step == last:
-                out[name] = value
-        elif name not in ("clips_per_second", "wait_share", "transfer_share"):
+        if not name.startswith("eval/") and name not in MACHINE:
             out[name] = float(np.mean([v for step, v in points if step > 0.75 * last]))
     rates = [v for _, v in found["clips_per_second"]]
     # The first of them has waited for the compiler.
@@ -125,6 +125,12 @@ def values(place: Path, arm, config: dict) -> dict[str, float]:
         out["false_negatives/share"] = share
         out["false_negatives/expected"] = share * arm.negatives
     return out
+
+
+def evaluated(folder, step: int) -> dict[str, float]:
+    """{name: value} of the evaluations of the run in `folder` after `step` steps."""
+    rows = logs.read(folder)
+    return {name: value for at, name, value in rows if at == step and name.startswith("eval/")}
 
 
 def write(path: Path, found: dict) -> None:

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from avjax import checkpoint, stages
-from avjax.report import chain
+from avjax import checkpoint, stages, study, sweep, trial
+from avjax.report import chain, methods, table
+from configs import compare_methods
 from tests import tiny
 
 
@@ -24,6 +25,40 @@ def test_a_stage_is_the_config_with_some_keys_replaced():
     assert stages.of({"steps": 5}, "run") == [("run", {"steps": 5})]
     with pytest.raises(ValueError, match=r"stages.one replaces \['stepz'\]"):
         stages.of({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
+
+
+def test_a_stage_is_not_named_like_a_metric():
+    for name in ("eval", "untrained", "eval/one"):
+        with pytest.raises(ValueError, match=f"config.stages: a stage cannot be named '{name}'"):
+            stages.of({"steps": 5, "stages": {"one": {}, name: {}}}, "run")
+
+
+def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
+    """avid after 2 steps, cma after 4: neither what avid had before, nor its training metrics."""
+    r10 = "eval/world/retrieval/v2a/r10"
+    rows = {
+        "avid": [(0, r10, 1), (1, r10, 7), (2, r10, 24), (2, "loss", 9)],
+        "cma": [(0, r10, 23), (2, r10, 22), (4, r10, 21), (4, "loss", 3), (4, "clips_per_second", 8)],
+    }  # fmt: skip
+    for stage, its in rows.items():
+        (tmp_path / stage).mkdir()
+        lines = [f"{step},{name},{value}\n" for step, name, value in its]
+        (tmp_path / stage / "metrics.csv").write_text("".join(lines))
+    records = dict(fn="types.SimpleNamespace", records=[dict(label=0), dict(label=1)])
+    config = dict(
+        steps=2, batch_size=4, data=dict(train=dict(source=records)),
+        stages=dict(avid={}, cma=dict(steps=4, after=dict(avid=None))),
+    )  # fmt: skip
+    (arm,) = sweep.arms_of([{}], 4)
+    values = trial.values(tmp_path, arm, config)
+    found = {name: value for name, value in values.items() if name.endswith("r10")}
+    assert found == {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21} and values["loss"] == 3
+    # A table shows the last stage: no pattern of its columns takes an earlier one beside it.
+    assert table.quantities(dict(values=values, cost=None))["r10"] == 21
+    for quantities in (methods.QUANTITIES, compare_methods.QUANTITIES):
+        (pattern,) = (p for title, p in quantities.items() if "@10" in title)
+        assert methods.mean(values, pattern) == 21
+    assert "recall@10 21.0 %" in study.summary_line(dict(values=values, rate=None, diverged=None))
 
 
 def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
