@@ -1,4 +1,4 @@
-"""Five pre-training methods on the same videos of your own, with the same nets.
+"""Pre-training methods on the same videos of your own, with the same nets.
 
 python -m avjax.ablate --config configs/compare_folder.py --config.data.root=DIR \\
     --config.data.splits=FILE --workdir runs/folder
@@ -12,7 +12,10 @@ four to six minutes a run on two cores.
 from configs import compare_methods, parts, world
 
 DRAWS = 46_080
-METHODS = ("cross-avid", "cma", "avts", "moco", "xdc")
+METHODS = (
+    "cross-avid", "cross-avid-bank", "cross-avid-bank-repeats1", "cma", "cma-no-positives",
+    "cma-repeats1", "avts-easy", "avts-mixed", "avts", "avts-raw-once", "moco", "xdc",
+)  # fmt: skip
 PIXELS = 40
 CLIP = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 85))
 TOWERS = world.towers(hop=80)  # A clip of a second has as many windows as one of two there.
@@ -30,7 +33,7 @@ def get_config():
     learned = parts.training_clips(train, **CLIP, area=0.2)
     c.data.train = parts.on_host(parts.shifted(learned, APART), PIXELS)
     c.data.train.max_broken = 0.02  # What is shorter than two clips is left out, and named.
-    c.data.train.repeats = 1  # Paper: 10 for CMA, see configs/world.py.
+    c.data.train.repeats = 1  # Methods with a memory bank have 10, see configs/world.py.
     c.data.survey = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
     judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), PIXELS)
     dubbed = dict(fn="avjax.data.swapped.across_classes", source=test, share=0.3)

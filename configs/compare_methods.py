@@ -8,7 +8,10 @@ Self and Joint see two clips of each draw, AVTS also other sounds of it).  Nothi
 differs, and the batches of AVTS and Multisensory are smaller, so rates, temperatures and sizes are
 not each method's best, nor its paper's.  AVTS is there with its curriculum (easy negatives, then
 mixed) and with three other orders: Korbar et al. (https://arxiv.org/abs/1807.00230) find it better
-than easy ones only, these better than mixed from the start, and hard ones only the worst.
+than easy ones only, these better than mixed from the start, and hard ones only the worst;
+`avts-raw-once` has embeddings of any length and each clip in one role per batch.  Methods with a
+memory bank have AVID's order of records, ten copies of the list shuffled together, and beside it
+(`-repeats1`) one copy an epoch; CMA is there without its positive terms too.
 `configs/compare_methods.py:smoke` is two short runs of a few methods, to see that all works.
 """
 
@@ -28,6 +31,8 @@ QUANTITIES = {
     "sync, easy, %": "eval/sync/easy/accuracy",
     "sync, hard, %": "eval/sync/hard/accuracy",
     "sync, super-hard, %": "eval/sync/super/accuracy",
+    "R@10 after CMA's stage batch, %": "batch/eval/world/retrieval/.2./r10",
+    "R@10 after CMA's stage AVID, %": "avid/eval/world/retrieval/.2./r10",
 }
 
 
