@@ -55,9 +55,13 @@ def get_config(pick="mc3"):
             ),
             encoders=dict(video=net, audio=dict(fn="avjax.nets.vggm.VGGM9", dtype="bfloat16")),
             heads=dict(video=head, audio=head),
-            # The function itself; avjax.nets.towers.unit gives embeddings of length 1.
-            finish=dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.raw",)),
+            # Paper: whether embeddings are normalized is not said; avjax.nets.towers.raw leaves
+            # them as they are.
+            finish=function("avjax.nets.towers.unit"),
         ),
+        # Paper: whether a batch has a clip as a positive and as a negative is not said;
+        # avjax.methods.avts.once has it as either.
+        pairs=function("avjax.methods.avts.twice"),
         margin=0.99,
         curriculum=((0, EASY), (harder, MIXED)),
     )
@@ -94,7 +98,9 @@ def sgd(rate, epoch, second) -> dict:
                     fn="optax.conditionally_transform",
                     inner=plateau,
                     # second > step, second <= step.
-                    should_transform_fn=dict(fn="functools.partial", args=(operator(name), second)),
+                    should_transform_fn=dict(
+                        fn="functools.partial", args=(function(f"operator.{name}"), second)
+                    ),
                 )
                 for name in ("gt", "le")
             ),
@@ -102,5 +108,6 @@ def sgd(rate, epoch, second) -> dict:
     )
 
 
-def operator(name) -> dict:
-    return dict(fn="pkgutil.resolve_name", args=(f"operator.{name}",))
+def function(name) -> dict:
+    """The function itself, not what it returns."""
+    return dict(fn="pkgutil.resolve_name", args=(name,))
