@@ -39,7 +39,11 @@ OURS = {theirs: (path, layout) for path, (theirs, layout) in NAMES.items()}
 WEIGHTS = normal(16, 4, 128)  # The training loss is their product with both embeddings.
 # A rectifier whose float32 input is rounded across zero passes a gradient that it blocks in
 # float64, or the reverse: below many of them float32 is off by up to 2 %, in any program.
-ROUNDED = ("video_model.conv1.0.weight", "video_model.conv3x.0.res_conv.weight")
+ROUNDED = (
+    "audio_model.conv1.0.weight",
+    "video_model.conv1.0.weight",
+    "video_model.conv3x.0.res_conv.weight",
+)
 
 
 class Model(nn.Module):

@@ -1,9 +1,11 @@
-"""The order in which training visits the records.  NumPy alone: nothing is decoded."""
+"""The order in which training visits the records, without any file to decode."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax import calibration
+from avjax import calibration, contrast, negatives
 from avjax.data import clips, pipeline
 from avjax.data.source import Source
 
@@ -140,3 +142,21 @@ def test_a_row_of_a_bank_is_the_oldest_without_repeats_and_like_the_others_with_
     assert own == pytest.approx(1.0, abs=0.05)
     assert others == pytest.approx(10 / 11 * (1 - 1 / 12 + 1 / 11), abs=0.05)
     assert younger == pytest.approx(0.525, abs=0.03)
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+def test_a_bank_is_read_and_then_written_at_the_rows_of_the_order(repeats):
+    """Its keys are angles that grow with the steps, so that every row says when it was written."""
+    size, angle, bank = 32, 0.1, negatives.bank(4, momentum=0.0)
+    east = jnp.array([[1.0, 0.0]] * 8)
+    memory = bank.init(jax.random.key(0), size, 2)
+    memory["rows"] = memory["rows"].at[:size].set(east[0])
+    written, tally = np.zeros(size, int), contrast.tally()
+    for step, batch in enumerate(rows(size, 8, stop=12, repeats=repeats), 1):
+        key = jnp.array([[np.cos(angle * step), np.sin(angle * step)]] * 8)
+        positive = bank.reduce(memory, east, key, batch, jax.random.key(step), tally)[:, 0]
+        steps = np.arccos(np.clip(positive, -1, 1)) / angle
+        np.testing.assert_allclose(steps, written[batch], atol=0.05)
+        memory, written[batch] = bank.update(memory, key, batch), step
+        x, y = np.asarray(memory["rows"][:size]).T
+        np.testing.assert_allclose(np.arctan2(y, x) / angle, written, atol=0.05)
