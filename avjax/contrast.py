@@ -28,7 +28,12 @@ def dcl() -> Contrast:
 
     Small batches then lose less.  Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848.
     """
-    return _softmax(lambda positive, total: total - positive)
+
+    def finish(positive, total):
+        # A record that fills a batch has no negatives: 0, as of InfoNCE, and not -inf.
+        return jnp.where(jnp.isneginf(total), 0.0, total - positive)
+
+    return _softmax(finish)
 
 
 def _softmax(finish) -> Contrast:

@@ -90,8 +90,10 @@ def batch(config: dict, key: str, spec: dict, sources: list) -> dict | None:
 
 def check_negatives(config: dict, clips: int) -> None:
     """Raises where negatives come from the batch, and `clips` of one record fill it."""
-    negatives = build(config["method"].get("negatives"), "config.method.negatives")
-    if getattr(negatives, "pair", None):
+    method = config["method"]
+    negatives = build(method.get("negatives"), "config.method.negatives")
+    # L3 has pairs and AVTS a curriculum: both compare clips with those of other records.
+    if getattr(negatives, "pair", None) or {"pairs", "curriculum"} & method.keys():
         partners.check_others(config["batch_size"], clips)
 
 

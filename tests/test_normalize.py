@@ -1,5 +1,8 @@
 """Unit length, and its gradient where there is none to have."""
 
+import ast
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,7 @@ from avjax import contrast, negatives
 from avjax.nets.towers import Towers
 from avjax.normalize import l2_normalize
 
+ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 RNG = np.random.default_rng(0)
 ROWS = RNG.standard_normal((6, 8)).astype(np.float32)
 
@@ -62,17 +66,39 @@ def identity(x, train):
     return x
 
 
-def test_one_dead_embedding_does_not_spoil_the_gradients_of_its_batch():
+SOURCES = {
+    "in_batch": negatives.in_batch(), "tiled": negatives.tiled(tile=4), "bank": negatives.bank(5),
+    "shared": negatives.shared(5), "queue": negatives.queue(8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_one_dead_embedding_does_not_spoil_the_gradients_of_its_batch(source):
     parts = dict.fromkeys(("video", "audio"), identity)
-    towers = Towers(parts, parts, parts)
-    source, c = negatives.in_batch(), contrast.info_nce()
+    towers, fn = Towers(parts, parts, parts), SOURCES[source]
+    memory = fn.init(jax.random.key(0), 20, 8)
 
     def loss(batch):
         z = {m: towers.apply({}, batch, train=True)[m]["embedding"] for m in parts}
-        return source.reduce((), z["video"] / 0.1, z["audio"], jnp.arange(6), None, c).mean()
+        rng, index, c = jax.random.key(1), jnp.arange(6), contrast.info_nce()
+        each = fn.reduce(memory, z["video"] / 0.1, z["audio"], index, rng, c)
+        return each.mean(), fn.update(memory, z["video"], index)
 
     batch = {"video": jnp.asarray(ROWS).at[3].set(0.0), "audio": jnp.asarray(ROWS[::-1])}
-    value, grads = jax.value_and_grad(loss)(batch)
+    (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(batch)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in grads.values())
     assert not grads["video"][3].any() and all(grads["video"][i].any() for i in (0, 1, 2, 4, 5))
-    assert grads["audio"].any(1).all()
+    assert grads["audio"].any(1).all() == (fn.pair is not None)  # A memory's keys have none.
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(moved))
+
+
+def test_nothing_else_scales_to_unit_length():
+    """Batch norms add an epsilon to a variance and AVTS to a square; train.py logs a norm."""
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ("sqrt", "rsqrt", "norm"):
+                if ast.unparse(node.value).split(".")[0] in ("jax", "jnp", "lax", "optax", "nn"):
+                    found.add(path.relative_to(ROOT).as_posix())
+    roots = {"normalize.py", "nets/norm.py", "nets/unbatched.py", "methods/avts.py"}
+    assert found == roots | {"train.py"}
