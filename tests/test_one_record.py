@@ -19,7 +19,8 @@ OF_THE_BATCH = {
 }  # fmt: skip
 REMEMBERED = {
     "bank": negatives.bank(4), "shared": negatives.shared(4), "queue": negatives.queue(8),
-    "queue of 2": negatives.queue(8, draws=2), "bank of any": negatives.bank(4, draw=negatives.draw_any),
+    "queue of 2": negatives.queue(8, draws=2),
+    "bank of any": negatives.bank(4, draw=negatives.draw_any),
 }  # fmt: skip
 
 
