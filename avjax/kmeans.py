@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from avjax.tiles import product
+
 
 class Clusters(NamedTuple):
     """labels int32 [N], -1 for a row that does not count; centers [k, H]; the mean squared
@@ -135,7 +137,7 @@ def totals(x, labels, k: int, block: int = 256):
 
     def visit(_, part):
         own = labels[:, None] == part[None]
-        return None, (own.sum(0), _product(own.T.astype(x.dtype), x))
+        return None, (own.sum(0), product(own.T.astype(x.dtype), x))
 
     sizes, sums = lax.scan(visit, None, _blocks(k, block))[1]
     return sizes.reshape(-1)[:k], sums.reshape(-1, x.shape[1])[:k]
@@ -168,9 +170,4 @@ def _blocks(k, block):
 def _squares(x, centers):
     """Squared distances [N, k] of x [N, H] from centers [k, H]."""
     lengths = (x * x).sum(1)[:, None] + (centers * centers).sum(1)[None]
-    return jnp.maximum(lengths - 2 * _product(x, centers.T), 0)
-
-
-def _product(a, b):
-    """A matrix unit's default would round to 8 bits."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    return jnp.maximum(lengths - 2 * product(x, centers.T), 0)

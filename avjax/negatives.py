@@ -113,7 +113,7 @@ def shared(draws: int, momentum: float = 0.5) -> Negatives:
         mask = ~jnp.where(own.any(1, keepdims=True), own, last)
         rows = memory["rows"]
         positive = tiles.scores(query, rows[index], contrast.bias)
-        scores = query @ rows[drawn].T + contrast.bias
+        scores = tiles.product(query, rows[drawn].T) + contrast.bias
         return contrast.finish(positive, contrast.fold(scores, mask, positive))
 
     def init(rng, size, dim):
@@ -143,7 +143,7 @@ def queue(length: int, draws: int | None = None) -> Negatives:
         keys = memory["keys"]
         if draws is not None:
             keys = keys[(jax.random.randint(rng, (), 0, length) + jnp.arange(draws)) % length]
-        scores = query @ keys.T + contrast.bias
+        scores = tiles.product(query, keys.T) + contrast.bias
         total = contrast.fold(scores, jnp.ones_like(scores, bool), positive)
         return contrast.finish(positive, total)
 
@@ -162,8 +162,9 @@ def against(memory, query, index, rows, contrast: Contrast):
 
     With several positives, `contrast.multi_positive`, index is [B, P].
     """
-    score = functools.partial(jnp.einsum, "bd,b...d->b...", query)
-    positive, scores = (score(memory[x]) + contrast.bias for x in (index, rows))
+    positive, scores = (
+        tiles.product(query, memory[x], "bd,b...d->b...") + contrast.bias for x in (index, rows)
+    )
     return contrast.finish(positive, contrast.fold(scores, jnp.ones_like(rows, bool), positive))
 
 

@@ -219,9 +219,15 @@ def _tile(plan, row, column, bias, first):
     return product(row.z, column.z.T) + bias, mask
 
 
-def product(a, b):
-    """Summed in float32 at least, and of float32 without a device's shorter formats."""
-    return jnp.dot(a, b, precision=lax.Precision.HIGHEST, preferred_element_type=_wide(a))
+def product(a, b, subscripts="ij,jk->ik"):
+    """`jnp.einsum` of a and b for scores: all sources of negatives have the same precision.
+
+    Sums are in float32 at least.  float32 is never rounded to TF32 on a GPU or to bfloat16 on a
+    TPU, which is their default; the gradients are computed alike.
+    """
+    return jnp.einsum(
+        subscripts, a, b, precision=lax.Precision.HIGHEST, preferred_element_type=_wide(a)
+    )
 
 
 def _side(plan, z, index, slot, positive):

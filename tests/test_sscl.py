@@ -89,8 +89,8 @@ def test_two_nets_learn_from_each_other(batch):
 
 def test_divergence_is_that_of_the_places_of_pictures_and_sounds():
     rng = np.random.default_rng(1)
-    z = {m: rng.standard_normal((B, 3)) for m in sscl.OTHER}
-    memory = {m: {"rows": rng.standard_normal((SIZE, 3))} for m in sscl.OTHER}
+    z = {m: rng.standard_normal((B, 3), np.float32) for m in sscl.OTHER}
+    memory = {m: {"rows": rng.standard_normal((SIZE, 3), np.float32)} for m in sscl.OTHER}
     rows = rng.integers(SIZE, size=(B, K))
     p, q = (
         np.exp(s) / np.exp(s).sum(1, keepdims=True)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from avjax import negatives, partners, ranges
 from avjax.contrast import resolve, tally
 from avjax.nets.forward import forward
+from avjax.tiles import product
 from avjax.types import Contrast, Method
 
 OTHER = {"video": "audio", "audio": "video"}
@@ -127,7 +128,7 @@ def divergence(z, memory, rows, temperature):
     """
 
     def place(m):
-        scores = jnp.einsum("bd,bkd->bk", z[m], memory[m]["rows"][rows]) / temperature
+        scores = product(z[m], memory[m]["rows"][rows], "bd,bkd->bk") / temperature
         return jax.nn.log_softmax(scores)
 
     video, audio = place("video"), place("audio")
