@@ -22,10 +22,8 @@ def v1():
     c.batch_size, c.calibration = 256, 256
     c.steps = 181_200  # 200 epochs of a clip of 232,067 videos.
     c.sharding = (("memory/(video|audio)/keys$", ("data",)), (".*", ()))
-    train, _ = parts.own(c.data)
-    clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
     # Paper: one picture in five is gray, too, which is left out.
-    c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
+    c.data.train = clips(c, hue=0.4)
     c.method = contrasted(
         c.method.model, head=(128,), length=65_536, temperature=0.07, momentum=0.999
     )
@@ -35,12 +33,20 @@ def v1():
 
 def v2():
     c = v1()
-    # Paper: blurs, too, which is left out.
+    # Paper: one picture in five is gray and every second one blurred, too, which is left out.
+    c.data.train = clips(c, hue=0.1, jitter_p=0.8)
     c.method = contrasted(
         c.method.model, head=(512, 128), length=65_536, temperature=0.2, momentum=0.999
     )
     c.optimizer = sgd(parts.cosine(0.03, 0, c.get_ref("steps")))
     return c
+
+
+def clips(c, **colors) -> dict:
+    """The training data: crops of at least a fifth of the picture, and these colors."""
+    train, _ = parts.own(c.data)
+    clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
+    return parts.training_clips(train, **clip, area=0.2, **colors)
 
 
 def contrasted(model, head, **sizes) -> dict:

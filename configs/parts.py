@@ -145,12 +145,14 @@ def training_clips(
     area=0.08,
     jitter=0.4,
     hue=0.2,
+    **more,
 ) -> dict:
     """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
 
     canvas: the shorter and the longer side of what frames are laid on, see avjax.data.video;
       `on_host`, or config.on_device, makes of it what the net sees.
     area: the least share of the picture that a crop keeps.
+    more: other arguments of avjax.data.video.augment.
     """
     return dict(
         source=source,
@@ -162,7 +164,7 @@ def training_clips(
             dict(
                 fn="avjax.data.video.augment",
                 canvas=canvas, area=(area, 1.0),
-                brightness=jitter, contrast=jitter, saturation=jitter, hue=hue,
+                brightness=jitter, contrast=jitter, saturation=jitter, hue=hue, **more,
             ),
             dict(fn="avjax.data.audio.gain"),
         ),

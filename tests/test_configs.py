@@ -115,6 +115,14 @@ def test_the_order_of_records_is_that_of_the_paper():
         assert config["data"]["train"]["repeats"] == 10
 
 
+def test_moco_has_the_color_changes_of_each_version():
+    for version, want in (("v1", (0.4, 0.4, 1.0)), ("v2", (0.4, 0.1, 0.8))):
+        crop = made("moco_kinetics", version)[0][1]["data"]["train"]["transforms"][0]
+        assert crop["brightness"] == crop["contrast"] == crop["saturation"]
+        assert (crop["saturation"], crop["hue"], crop.get("jitter_p", 1.0)) == want
+        assert crop["area"] == (0.2, 1.0)
+
+
 def test_an_arm_of_a_study_may_have_an_order_of_its_own():
     for name in ("ablate_negatives", "world", "compare_folder"):
         c = importlib.import_module(f"configs.{name}").get_config()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from avjax.nets import audio2d, ccl, heads, i3d, l3, r2plus1d, resnet2d, vggmc3, vmz
+from avjax.nets import audio2d, ccl, conv, heads, i3d, l3, r2plus1d, resnet2d, vggmc3, vmz
 from avjax.nets.macs import gmacs
 from avjax.nets.names import torch_names
 from avjax.nets.norm import BatchNorm, batch
@@ -275,7 +275,7 @@ def test_l3s_second_vision_layer_rectifies_first(early):
     ],
 )
 def test_same_pads_as_tensorflow(sizes, window, strides, pads):
-    assert i3d.same(sizes, window, strides) == pads
+    assert conv.same(sizes, window, strides) == pads
 
 
 def test_i3ds_ends_count_half():

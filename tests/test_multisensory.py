@@ -10,8 +10,9 @@ import pytest
 from avjax import checkpoint, logs, stages
 from avjax.methods import multisensory
 from avjax.nets import unbatched
+from avjax.nets.conv import CLIPS
 from avjax.nets.heads import Linear
-from avjax.nets.multisensory import Fused, equal
+from avjax.nets.multisensory import Block, Fused, Unit, equal
 from avjax.nets.norm import BatchNorm
 from avjax.nets.sound import waveform
 from configs import multisensory_audioset, parts
@@ -88,6 +89,45 @@ def test_the_net_is_that_of_the_paper():
     assert params["sound"]["conv1"]["conv"]["kernel"].shape == (65, 1, 1, 2, 64)
     assert params["merge"]["conv1"]["conv"]["kernel"].shape == (1, 1, 1, 192, 512)
     assert params["conv5x_1"]["conv2"]["kernel"].shape == (3, 3, 3, 512, 512)
+
+
+class Unchanged(nn.Module):
+    """Stands for a normalization."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        return x
+
+
+@pytest.mark.parametrize(
+    "kernel, strides, shape",
+    [
+        ((65, 1, 1), (4, 1, 1), (200, 1, 1)),
+        ((65, 1, 1), (4, 1, 1), (203, 1, 1)),
+        ((15, 1, 1), (4, 1, 1), (50, 1, 1)),
+        ((3, 3, 3), (2, 2, 2), (6, 8, 7)),
+        ((3, 3, 3), (1, 2, 2), (5, 8, 8)),
+    ],
+)
+def test_padding_is_that_of_the_program_the_weights_are_of(kernel, strides, shape):
+    """Its convolutions have TensorFlow's "SAME", as XLA has it too."""
+    x = np.random.default_rng(0).standard_normal((1, *shape, 3), np.float32)
+
+    def plain(x, part, strides=(1, 1, 1)):
+        how = dict(window_strides=strides, padding="SAME", dimension_numbers=CLIPS)
+        return jax.lax.conv_general_dilated(x, part["kernel"], **how)
+
+    unit = Unit(4, kernel, strides, jnp.float32, Unchanged)
+    got, seen = jax.jit(lambda x: unit.init_with_output(jax.random.key(0), x, False))(x)
+    want = nn.relu(plain(x, seen["params"]["conv"], strides))
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+    block = Block(4, kernel, strides, jnp.float32, Unchanged)
+    got, seen = jax.jit(lambda x: block.init_with_output(jax.random.key(0), x, False))(x)
+    params = seen["params"]
+    short = plain(x, params["shortcut"], strides)
+    want = nn.relu(plain(nn.relu(plain(x, params["conv1"], strides)), params["conv2"]) + short)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("samples, length", [(86, 32), (86, 8), (31, 8), (3, 8), (7, 7)])

@@ -46,7 +46,8 @@ def drawn():
     strong = video.augment(CANVAS, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5)
     tiny = video.augment(CANVAS, area=(0.0005, 0.003))
     whole = video.augment(CANVAS, area=(1, 1), aspect=(71 / 40, 71 / 40))
-    makers = (video.augment(CANVAS), strong, tiny, whole, video.center(CANVAS))
+    calm = video.augment(CANVAS, jitter_p=0.5)
+    makers = (video.augment(CANVAS), strong, tiny, whole, calm, video.center(CANVAS))
     for i, kind in enumerate(kinds):
         for j, shape in enumerate((CANVAS, (71, 40), (40, 52), (90, 60), (20, 100))):
             for k, draw in enumerate(makers):

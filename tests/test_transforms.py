@@ -129,6 +129,22 @@ def test_draws_are_spread_as_they_should():
         assert low <= values.min() < low + 0.02 and high - 0.02 < values.max() <= high
 
 
+def test_colors_change_with_the_probability_asked_for_and_all_at_once():
+    maker = video.augment(CANVAS, jitter_p=0.8)
+    draws = [drawn(maker(clip(), rng(i))) for i in range(400)]
+    always = [drawn(video.augment(CANVAS)(clip(), rng(i))) for i in range(400)]
+    left = [d for d in draws if d[8:] == video.UNCHANGED[8:]]
+    assert 55 < len(left) < 105
+    for draw, same in zip(draws, always):
+        assert draw[:8] == same[:8]  # Where the crop lies does not depend on the colors.
+        assert draw[8:] in (same[8:], video.UNCHANGED[8:])
+    never = both(video.augment(CANVAS, jitter_p=0.0), video.applied(32))(clip(), rng())["video"]
+    plain = video.augment(CANVAS, brightness=0, contrast=0, saturation=0, hue=0)
+    np.testing.assert_array_equal(never, both(plain, video.applied(32))(clip(), rng())["video"])
+    with pytest.raises(ValueError, match="jitter_p=1.2"):
+        video.augment(CANVAS, jitter_p=1.2)
+
+
 @pytest.mark.parametrize("box", [(0, 0, 60, 80), (10.5, 3.25, 31.7, 42.1), (20, 30, 2, 1.5)])
 def test_a_box_is_scaled_as_pil_does(box):
     frames = clip()["video"]

@@ -62,6 +62,7 @@ def augment(
     contrast: float = 0.4,
     saturation: float = 0.4,
     hue: float = 0.2,
+    jitter_p: float = 1.0,
 ):
     """Draws a random part of the picture, its mirroring and its colors.
 
@@ -69,7 +70,12 @@ def augment(
     logarithm (Going Deeper with Convolutions, https://arxiv.org/abs/1409.4842, section 6).
     Factors of the colors are U(1 - x, 1 + x), the turn of the hue U(-hue, hue), all in random
     order and with torchvision's meaning; the contrast is about the mean gray of the clip.
+
+    Args:
+      jitter_p: probability that a clip's colors change at all.
     """
+    # Paper: torchvision's contrast is about each frame's own mean gray; here it is the clip's,
+    # so that all frames change alike.
     _check(canvas)
     ranges.rising("area", area, 0, 1)
     ranges.rising("aspect", aspect, 0, 100)
@@ -77,6 +83,7 @@ def augment(
     for name, amount in zip(CHANGES, (brightness, contrast, saturation)):
         ranges.number(name, amount, least=0, most=10)
     ranges.number("hue", hue, least=0, most=0.5)  # Half of the circle, either way, is all of it.
+    ranges.number("jitter_p", jitter_p, least=0, most=1)
 
     def transform(example, rng):
         video, rows, columns, transposed = _laid(_frames(example), canvas)
@@ -86,7 +93,10 @@ def augment(
         mirrored = rng.random() < flip
         factors = [rng.uniform(max(0.0, 1 - x), 1 + x) for x in (brightness, contrast, saturation)]
         turn, order = rng.uniform(-hue, hue), rng.permutation(len(CHANGES))
-        draw = Draw(*box, rows, columns, transposed, mirrored, *factors, turn, *order)
+        placed = *box, rows, columns, transposed, mirrored
+        # Drawn last, and only where it matters: the other numbers do not depend on jitter_p.
+        jittered = jitter_p == 1 or rng.random() < jitter_p
+        draw = Draw(*placed, *factors, turn, *order) if jittered else Draw(*placed)
         return {**example, "video": video, "augment": np.array(draw, np.float32)}
 
     return transform
@@ -153,6 +163,7 @@ def _laid(video, canvas):
     They are scaled to the short side, unless decoding has; what then is longer than the
     canvas is cut from both ends, and what is shorter filled up with zeros.
     """
+    # Paper: random crops are of the whole picture as it is stored; here they are of this canvas.
     transposed = video.shape[1] > video.shape[2]
     video = video.swapaxes(1, 2) if transposed else video
     (short, long), (height, width) = canvas, video.shape[1:3]

@@ -2,8 +2,9 @@
 
 The nets say what they compute, [N, T, H, W, C] with a kernel [kt, kh, kw, Cin, Cout]; this file
 and conv2d.py alone know how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D convolution after
-a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is explicit and
-symmetric, as in PyTorch: XLA's "SAME" pads strided ones on one side only.
+a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is explicit: half
+of the kernel on each side, as in PyTorch, or `same` for nets of TensorFlow, which pads strided ones
+less, and less before than after.
 
 `benchmarks/step.py` compares a training step with PyTorch's; the README has the numbers.
 """
@@ -101,6 +102,12 @@ def conv3d(x, w, strides=(1, 1, 1), pads=None):
 
 def _half(kernel):
     return tuple((k // 2, k // 2) for k in kernel)
+
+
+def same(sizes, window, strides):
+    """TensorFlow's pads (before, after): as many outputs as strides begin, the odd one after."""
+    totals = (max(k - (n % s or s), 0) for n, k, s in zip(sizes, window, strides))
+    return tuple((total // 2, total - total // 2) for total in totals)
 
 
 class Conv3D(nn.Module):

@@ -9,7 +9,7 @@ from typing import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets.conv import Conv3D
+from avjax.nets.conv import Conv3D, same
 from avjax.nets.norm import batch
 from avjax.nets.pool import max_pool
 
@@ -107,9 +107,3 @@ def pool(x, window, strides):
     """`max_pool` with padding as in TensorFlow."""
     # Reference: pads with zeros; what is pooled is never negative, so it is the same.
     return max_pool(x, window, strides, same(x.shape[1:-1], window, strides))
-
-
-def same(sizes, window, strides):
-    """TensorFlow's pads (before, after): as many outputs as strides begin, the odd one after."""
-    totals = (max(k - (n % s or s), 0) for n, k, s in zip(sizes, window, strides))
-    return tuple((total // 2, total - total // 2) for total in totals)

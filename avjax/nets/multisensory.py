@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from avjax.nets.conv import Conv3D
+from avjax.nets.conv import Conv3D, same
 from avjax.nets.heads import Linear
 from avjax.nets.norm import batch
 from avjax.nets.pixels import Normalize
@@ -44,6 +44,7 @@ class Fused(nn.Module):
     dtype: str | jnp.dtype = jnp.float32
     # Reference: its running means move 1/30 as fast, and the pictures' are renormalized
     # (https://arxiv.org/abs/1702.03275).
+    # Paper: normalization has no scale, which the next convolution could undo; here it has one.
     norm: Callable = batch(epsilon=1e-3, momentum=0.99)
 
     @nn.compact
@@ -53,7 +54,7 @@ class Fused(nn.Module):
         half = (0.5,) * 3
         v = Normalize(half, half, self.dtype)(batch["video"], train)
         v = Unit(w, (5, 7, 7), (2, 2, 2), *how, name="conv1")(v, train)
-        v = max_pool(v, (1, 3, 3), (1, 2, 2))
+        v = max_pool(v, (1, 3, 3), (1, 2, 2), same(v.shape[1:-1], (1, 3, 3), (1, 2, 2)))
         v = Block(w, THREE, ONE, *how, name="conv2x_0")(v, train)
         v = Block(w, THREE, (2, 2, 2), *how, name="conv2x_1")(v, train)
         a = Companded()(sounds.reshape(b * s, *sounds.shape[2:]), train)
@@ -129,8 +130,8 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = Conv3D(self.features, self.kernel, self.strides, dtype=self.dtype, kernel_init=he,
-                   name="conv")(x)  # fmt: skip
+        pads = same(x.shape[1:-1], self.kernel, self.strides)
+        x = Conv3D(self.features, self.kernel, self.strides, pads, self.dtype, he, name="conv")(x)
         return nn.relu(self.norm(name="norm")(x, train))
 
 
@@ -146,8 +147,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         def conv(name, x, kernel, strides):
-            return Conv3D(self.features, kernel, strides, dtype=self.dtype, kernel_init=he,
-                          name=name)(x)  # fmt: skip
+            pads = same(x.shape[1:-1], kernel, strides)
+            return Conv3D(self.features, kernel, strides, pads, self.dtype, he, name=name)(x)
 
         st, sh, sw = self.strides
         shortcut = x[:, ::st, ::sh, ::sw]
