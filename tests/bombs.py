@@ -172,7 +172,9 @@ def files(secret, File):
     black = png(HUGE)
     return {
         "million.mov": File(lambda path: movie(path, 10**6), size=(2, 2), **good),
-        "million_one_key.mov": File(lambda path: movie(path, 10**6, keys=[1]), size=(2, 2), **good),
+        "million_one_key.mov": File(
+            lambda path: movie(path, 10**6, keys=[1]), "20000 packets", size=(2, 2), **good
+        ),
         "claims.mov": File(lambda path: movie(path, 99, claim=2**31 - 1), "no data"),
         "large.mov": File(lambda path: movie(path, 99, HUGE), "at most|allocate|GiB|Invalid"),
         "large_png.mov": File(lambda path: pictures(path, "png", black, 64), "Invalid|at most"),

@@ -52,6 +52,20 @@ def test_even_windows_span_what_both_streams_share():
     np.testing.assert_allclose(video - audio, 0.75)  # The middle half second of two.
 
 
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_the_middle_window_is_that_of_a_single_clip(count):
+    windows = clips.even(8, 16, 2.0, 24000, count).windows(info((1, 10), (0, 9)), None)
+    # What is shared, 1 ... 9 s, has its middle at 5 s.
+    assert len(windows) == count and windows[count // 2] == (4.75, 4.0)
+
+
+def test_a_single_clip_of_one_stream_is_its_middle():
+    assert clips.even(8, 16, 0.0, 24000, 1).windows(info((1, 9), None), None)[0][0] == 4.75
+    assert clips.even(0, 16, 2.0, 24000, 1).windows(info(None, (1, 9)), None)[0][1] == 4.0
+    short = info((0.0, 1.0), (0.0, 1.0))
+    assert clips.even(8, 16, 2.0, 24000, 1).windows(short, None) == [(0.75, 0.0)]
+
+
 def test_even_windows_put_short_sound_amid_long_pictures():
     video, audio = np.array(clips.even(32, 16, 1.0, 24000, count=2).windows(info(), None)).T
     np.testing.assert_allclose(video, [0.0, 8.0])

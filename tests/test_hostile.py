@@ -135,7 +135,11 @@ def test_sound_alone_is_heard_and_has_no_picture(world, seen, heard):
         assert seen[1][name] == "has no picture", name
         click = world.files[name].click
         if click is not None:
-            assert abs(peak(heard[0][name]["audio"]) - click) < 0.003, name
+            with decode.open_media(world.root / name) as media:
+                _, start = HEARD.windows(media.info, None)[0]
+                # Some formats of sound alone have a clock of their own.
+                start -= media.info.audio_start
+            assert abs(start + peak(heard[0][name]["audio"]) - click) < 0.003, name
     assert not heard[0]["not_a_number.wav"]["audio"].any()
 
 
@@ -162,7 +166,7 @@ def test_training_goes_on_past_all_of_them(world):
     )
     broken = {os.path.basename(path) for path in named}
     good = {name for name, f in world.files.items() if f.size and not f.refused and not f.either}
-    assert broken & good == {"no_audio.mp4", "million.mov", "million_one_key.mov"}  # All silent.
+    assert broken & good == {"no_audio.mp4", "million.mov"}  # Both silent.
 
 
 def test_a_picture_far_from_any_key_frame_is_refused(world):

@@ -74,8 +74,8 @@ def random(
     length = frames / fps
 
     def window(span, rng):
-        # Reference: each window fits within its own stream; the sound of AVID may begin
-        # where the picture has already ended if the picture is the shorter stream.
+        # Reference: AVID draws the sound alike, but its frames may begin up to the end of the
+        # picture; here their whole window lies within it.
         audio = _uniform(rng, span.low, min(span.audio_end - seconds, span.video_end - length))
         first = max(audio - slack, span.video_start)
         last = min(audio + seconds + slack, span.video_end) - length
@@ -94,17 +94,19 @@ def even(
 ) -> View:  # fmt: skip
     """`count` clips evenly spaced over what sound and picture share, frames amid the sound.
 
-    A file too short for one window gives the same clip `count` times.
+    The first clip starts where both have begun and the last ends where one of them ends; a single
+    clip is the middle one.  A file too short for one window gives the same clip `count` times.
     """
+    # Reference: AVID spaces frames and sound each for itself, from start to end of its stream.
     _check(frames, fps, seconds, rate, short_side, count, channels)
     longest, video, audio = _amid(frames / fps, seconds)
 
     def windows(info, rng):
         del rng
         span = _shared(info, frames, seconds)
-        last = min(span.audio_end, span.video_end) - longest
-        starts = np.linspace(span.low, max(span.low, last), count).tolist()
-        return [(s + video, s + audio) for s in starts]
+        last = max(span.low, min(span.audio_end, span.video_end) - longest)
+        starts = np.linspace(span.low, last, count) if count > 1 else [(span.low + last) / 2]
+        return [(float(s) + video, float(s) + audio) for s in starts]
 
     return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
 
