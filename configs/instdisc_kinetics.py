@@ -24,7 +24,7 @@ def get_config():
     c.optimizer = sgd(fallen(0.03, c.get_ref("steps")))
     c.evals.kinetics.test.view.seconds = 0.0
     c.evals.kinetics.train = parts.judging_clips(train, **clip, count=1)
-    c.evals.kinetics.scores = dict(knn=dict(fn="avjax.evals.knn", k=200))
+    c.evals.kinetics.scores = dict(knn=dict(fn="avjax.evals.knn", k=200, of="embedding"))
     return c
 
 
@@ -42,7 +42,8 @@ def discriminating(model, head, draws, temperature) -> dict:
             fn="avjax.negatives.bank", draws=draws, momentum=0.5,
             draw=dict(fn="pkgutil.resolve_name", args=("avjax.negatives.draw_any",)),
         ),
-        # Paper: Z is measured on the first batch; here it is known, see avjax.contrast.
+        # Paper: Z is measured on the first batch; here it is known, see avjax.contrast.  Its
+        # proximal term (equation 10) is left out, as in its authors' program.
         contrast=dict(fn="avjax.contrast.nce"),
         terms=dict(v2v=1.0),
         scale=dict(fn="avjax.contrast.fixed", temperature=temperature),

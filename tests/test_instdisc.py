@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from avjax import contrast, logs, negatives, train
+from avjax.evals import knn
 from configs import instdisc_kinetics
 from tests import tiny
+from tests.test_evals import features
 
 
 def reference(z, draws, size, epsilon=1e-7):
@@ -85,6 +87,19 @@ def test_wu_draws_all_rows_and_the_records_own_among_them():
     query, index = jnp.eye(2, 8), jnp.arange(2)
     own = bank.reduce(memory, query, query, index, jax.random.key(1), contrast.tally())[:, 1]
     np.testing.assert_allclose(own, 0.5, atol=0.06)
+
+
+def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
+    """Features say one class and embeddings the other."""
+    c = instdisc_kinetics.get_config()
+    assert c.evals.kinetics.scores.knn.of == "embedding"
+    eye = np.eye(2, dtype=np.float32)
+    train = features(eye, label=[0, 1])
+    test = train._replace(modalities={"video": {"features": eye[::-1], "embedding": eye}})
+    for of, right in (("embedding", 100), ("features", 0)):
+        assert knn.make(k=1, of=of)(train, test) == {"video/top1": right}
+    with pytest.raises(ValueError, match="of='head' of kNN: use features or embedding"):
+        knn.make(k=1, of="head")
 
 
 def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):

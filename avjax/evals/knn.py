@@ -12,15 +12,21 @@ from avjax import ranges
 from avjax.types import NotApplicable
 
 
-def make(k: int, temperature: float = 0.07):
+def make(k: int, temperature: float = 0.07, of: str = "features"):
     """A score: top-1 and top-5 in percent, for each modality and, of two or more, for "both".
 
     A neighbor votes for its class with weight exp(cosine / temperature).  The paper takes
     k = 200 on ImageNet; 20 suits a few thousand records.  Of fewer than k labeled train records
     all vote.
+
+    Args:
+      of: what cosines are of: "features", those of the encoder, or "embedding", those of the
+        head, which is the paper's.
     """
     if not (isinstance(k, int) and k > 0):
         raise ValueError(f"k={k!r} neighbors: use 1 or more, e.g. 20")
+    if of not in ("features", "embedding"):
+        raise ValueError(f"of={of!r} of kNN: use features or embedding")
     if not temperature > 0:
         raise ValueError(f"temperature={temperature!r}: it must be above 0, e.g. 0.07")
 
@@ -28,7 +34,7 @@ def make(k: int, temperature: float = 0.07):
         near = neighbors(train, test, k)
         there, here = train.label >= 0, test.label >= 0
         classes = 1 + max(train.label.max(), test.label.max())
-        space, query = spaces(train), spaces(test)
+        space, query = spaces(train, of), spaces(test, of)
         out = {}
         for name in query:
             votes = vote(
@@ -67,9 +73,9 @@ def neighbors(train, test, k: int) -> int:
     return min(k, len(labeled))
 
 
-def spaces(features) -> dict[str, np.ndarray]:
-    """Features of unit length, by modality and, side by side at equal weight, "both"."""
-    out = {name: unit(m["features"]) for name, m in features.modalities.items()}
+def spaces(features, of: str) -> dict[str, np.ndarray]:
+    """Features or embeddings at unit length, by modality and, side by side at equal weight, "both"."""
+    out = {name: unit(m[of]) for name, m in features.modalities.items()}
     if len(out) > 1:
         out["both"] = unit(np.concatenate(list(out.values()), axis=-1))
     return out
