@@ -6,6 +6,10 @@ DIR holds one folder a class, with the videos in it, or is what avjax.prepare wr
 `--config.data.splits=FILE` is a CSV of the columns `path` and `split`.  Of a published data set:
 `--config.data.source=kinetics` (audioset, vggsound, ...; see avjax/data/dataset.py).
 
+Where more than 1 % of the files have no sound, as in Kinetics as it is published, the run stops:
+`--config.data.train.skip_no_audio=True` trains on the others, and `--config.data.quarantine=FILE`
+leaves out what a list names, such as the one that avjax.prepare writes.
+
 The paper: 232,067 videos, 30 epochs of 10 clips a video on 32 GPUs; after fine-tuning UCF101 86.9
 and HMDB51 59.9 (32 frames).  Not yet run here.
 """

@@ -4,8 +4,8 @@ https://doi.org/10.1609/aaai.v35i4.16447.
 python -m avjax.main --config configs/sscl_kinetics.py --config.data.root=DIR --workdir runs/sscl
 
 DIR as in configs/avid_kinetics.py.  One command trains the whole chain: `instance`, a net of video
-that tells instances apart; `audio_1`, a net of sound that it teaches; `video_1`, a net of video
-that this one teaches; `mutual_1`, both from each other.  ROUNDS=2 adds `audio_2` and so on.
+that tells instances apart; `audio_1`, a net of sound that it teaches; `video_1`, the net of video
+again, which this one teaches; `mutual_1`, both from each other.  ROUNDS=2 adds `audio_2` and so on.
 
 The paper, with clips of 16 x 112 x 112, after stage I and stage II: UCF101 81.4 and 82.6, HMDB51
 47.7 and 49.9, ESC-50 85.8 and 88.3, DCASE2014 91.0 and 93.0.  Losses, optimization and lengths
@@ -84,6 +84,7 @@ def chain(rounds, methods) -> dict:
     A student of video begins as the net that taught its teacher; both nets of a stage II as those
     of stage I.
     """
+    # Paper: whether a student of video starts from random weights is not known; here it does not.
     kept = {path: path for path in ("state/stats", "state/memory")}
     video, audio = (("encoders_video", "heads_video"), ("encoders_audio", "heads_audio"))
     first = {"state/teacher": "params"}

@@ -1,13 +1,14 @@
 """SSCL: self-supervised curriculum learning, in which one modality teaches the other.
 
 Zhang, Xu, Shen, Lu, Liu and Shen, AAAI 2021, https://doi.org/10.1609/aaai.v35i4.16447.  A net of
-video that tells instances apart teaches one of sound, that one a new net of video, and then both
-learn from each other.
+video that tells instances apart teaches one of sound, that one teaches the net of video, and then
+both learn from each other.
 
 This is our reading: only the paper's abstract was at hand and no code is public.  The losses, the
 numbers and how the stages follow one another are ours.  A run is a chain, `configs/sscl_kinetics`:
 a teacher (`avjax.methods.avid` with the term v2v); `taught` with sound as student, then with
-video; `mutual`; and `taught` again, as often as one likes.
+video, which starts from that teacher's weights; `mutual`; and `taught` again, as often as one
+likes.
 """
 
 import functools
