@@ -56,8 +56,9 @@ def get_config():
         evals = dict(audioset=parts.suite(**judged), sync=dict(fn="avjax.evals.sync", data=sync))
         return dict(data=dict(train=train), evals=evals, **more)
 
-    # Batches are 15 and 5 a GPU, here of 8; lengths are those of the net that is published: it has
-    # 650,000 steps at the full rate, from 30,000 at a quarter of it.
+    # Paper: batches are 15 and 5 a GPU, of how many is not known; here there are 8.  Lengths are
+    # those of the net that is published: it has 650,000 steps at the full rate, from 30,000 at a
+    # quarter of it.
     c.batch_size, c.steps = 40, 650_000
     # At least one step, however few there are in all.
     fewer = (c.get_ref("steps") * 3 + 64) // 65

@@ -172,7 +172,7 @@ def training_clips(
 
 
 def judging_clips(source: dict, frames, fps, seconds, rate, canvas, count) -> dict:
-    """A dataset of `count` evenly spaced clips a record, the middle of each picture."""
+    """A dataset of `count` evenly spaced clips a record, or the middle one, cropped centrally."""
     return dict(
         source=source,
         view=dict(
