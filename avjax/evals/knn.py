@@ -74,7 +74,7 @@ def neighbors(train, test, k: int) -> int:
 
 
 def spaces(features, of: str) -> dict[str, np.ndarray]:
-    """Features or embeddings at unit length, by modality and, side by side at equal weight, "both"."""
+    """Rows of unit length, by modality and, side by side at equal weight, "both"."""
     out = {name: unit(m[of]) for name, m in features.modalities.items()}
     if len(out) > 1:
         out["both"] = unit(np.concatenate(list(out.values()), axis=-1))
