@@ -209,7 +209,7 @@ def get_config():
     spec = c.evals.world.to_dict()
     spec["scores"]["geometry"] = dict(fn="avjax.evals.alignment")
     c.evals = dict(world=spec)
-    c.log_every = 1
+    c.log_every, c.data.train.repeats = 1, 1
     c.optimizer = dict(fn="optax.sgd", learning_rate=c.get_ref("learning_rate"))
     c.study = dict(
         budget="examples", amount=dict(examples=48, steps=6, flops=1e6), tolerance=0.02,
