@@ -7,7 +7,7 @@ import numpy as np
 
 from avjax import logs, sharding
 from avjax.loop import say
-from avjax.report import metrics
+from avjax.report import metrics, records
 
 
 def make_evaluate(workdir, log: logs.Log, evals: dict, embed, skip: bool, then) -> Callable:
@@ -44,7 +44,7 @@ def judged(workdir, name, values, write: bool = True) -> dict:
 
 
 def block(name: str, step: int, values: dict) -> str:
-    """The scores of evaluator `name` after `step` steps, a line each; counts in a last line.
+    """The scores of evaluator `name` after `step` steps, a line each; counts in the last ones.
 
     Args:
       values: what the evaluator gives: {"retrieval/v2a/r1": 12.5, "test/label": int [N], ...}.
@@ -52,23 +52,22 @@ def block(name: str, step: int, values: dict) -> str:
     scalars = {path: float(value) for path, value in values.items() if not np.ndim(value)}
     nets = "untrained" if step == 0 else f"trained (step {step})"
     curves = {f"eval/{name}/{path}": ((step,), (value,)) for path, value in scalars.items()}
-    rows = []
+    rows, label = [], records.labels(values)
     for path, (_, (value,)) in curves.items():
         metric = metrics.describe(path)
         if metric.counts:
             continue
-        chance = metrics.chance(path, curves, values.get("test/label", ()))
+        chance = metrics.chance(path, curves, label)
         beside = "" if chance is None else f"chance {metrics.shown(chance, metric)}"
         rows.append((metric.title, metrics.shown(value, metric), beside))
     wide, long = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
     lines = [
         f"  {title:<{wide}}  {value:>{long}}  {chance}".rstrip() for title, value, chance in rows
     ]
-    records = [
-        _records(part, scalars) for part in ("train", "test") if f"{part}/records" in scalars
-    ]
-    if records:
-        lines.append(f"  records: {', '.join(records)}")
+    read = [_records(part, scalars) for part in ("train", "test") if f"{part}/records" in scalars]
+    if read:
+        lines.append(f"  records: {', '.join(read)}")
+    lines += [f"  {line}" for line in records.fewer(scalars)]
     return "\n".join([f"{name}, {nets} nets:", *lines]).replace("\N{NO-BREAK SPACE}", " ")
 
 

@@ -198,13 +198,18 @@ def make_step(method: Method, tx, places, mesh):
 
 
 def embedding(method: Method):
-    """(params, state, batch) -> what an evaluator gets of a batch, as types.Evaluator says."""
+    """(params, state, batch) -> what an evaluator gets of a batch, as types.Evaluator says.
+
+    Silence that stands for missing sound is masked in all modalities but "video".
+    """
 
     def embed(params, state, batch):
         known = {k: batch[k] for k in ("index", "label", "mask")}
-        if "audio" in batch and "video" in batch:  # Silence by absence says nothing of a picture.
-            known["mask"] &= batch["has_audio"]
-        return {**method.embed(params, state, batch), **known}
+        sounding = known["mask"] & (batch["has_audio"] if "audio" in batch else True)
+        out = dict(method.embed(params, state, batch))
+        for name in (name for name, value in out.items() if isinstance(value, dict)):
+            out[name] = out[name] | {"mask": known["mask"] if name == "video" else sounding}
+        return out | known
 
     return embed
 

@@ -115,6 +115,7 @@ class TrainState:
 
 # (embed, train_state) -> {name: value}.  Scalars are logged; arrays are saved beside
 # the run.  `embed(train_state, batch)` takes a host's NumPy batch and returns NumPy
-# arrays of the global batch: {modality: {"features": [B, H], "embedding": [B, D]},
-# "index": [B], "label": [B], "mask": [B]}.
+# arrays of the global batch: {modality: {"features": [B, H], "embedding": [B, D], "mask": [B]},
+# "index": [B], "label": [B], "mask": [B]}.  "mask" is False on padding and on files that could
+# not be read; a modality's own one, which may be left out, also where a record lacks it.
 Evaluator = Callable[[Callable, TrainState], dict]

@@ -98,7 +98,8 @@ def test_suite_knows_who_is_swapped_and_where_it_is():
     of = swapped.across_classes(Source("s", records, ("x", "y")), share=0.6)
     known = suite.known(of)
     assert known.path[3] == "/a/3.mp4" and known.swapped.sum() == 6
-    kept = suite.mean({("video", "embedding"): np.ones((10, 2))}, np.arange(10) % 2, of, "test")
+    clips = {"": np.arange(10) % 2, "video": np.arange(10) % 2}
+    kept = suite.mean({("video", "embedding"): np.ones((10, 2))}, clips, of, "test")
     assert kept.path == known.path[1::2]
     np.testing.assert_array_equal(kept.swapped, known.swapped[1::2])
     assert suite.known(Source("s", records)).swapped is None

@@ -138,7 +138,7 @@ def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
             "eval/s/r/v2a/chance": (x, np.full(3, 2.0)),
             "eval/s/test/listed": (x, np.full(3, 50.0)),
         },
-        label=np.array([0, 0, 0, 1, -1]),
+        label={"": np.array([0, 0, 0, 1, -1])},
     )
     assert cells(table) == [
         ["recall@1, video → audio", "1.0 %", "20.0 %", "2.0 %", "30.0 % step 100"],

@@ -5,11 +5,12 @@ import logging
 import numpy as np
 
 from avjax import agreement
+from avjax.evals.features import having
 from avjax.types import NotApplicable
 
 
 def make():
-    """A score: `mean`, over test records, of avjax.agreement.clips.
+    """A score: `mean`, over test records that have all modalities, of avjax.agreement.clips.
 
     Where the source says which records have the sound of another (see avjax.data.swapped), also
     `auroc`: how often a swapped record, drawn at random, agrees less than one that is not; 0.5
@@ -17,6 +18,7 @@ def make():
     """
 
     def score(train, test):
+        test = having(test, test.modalities)
         if len(test.label) < 3:
             raise NotApplicable(f"needs three test records, and there are {len(test.label)}")
         swapped = test.swapped

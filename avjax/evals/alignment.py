@@ -3,10 +3,12 @@
 Wang and Isola, ICML 2020, https://arxiv.org/abs/2005.10242.
 """
 
+import itertools
 import math
 
 import numpy as np
 
+from avjax.evals.features import by_space
 from avjax.types import NotApplicable
 
 
@@ -16,23 +18,33 @@ def make(power: float = 2.0, spread: float = 2.0):
     Alignment is the mean of |x - y|^power over records, 0 at best; two independent points of
     a sphere are at sqrt(2).  Uniformity is the log of the mean of exp(-spread * |x - y|^2) over
     pairs of different records; lower is more even, 0 is a single point.  Paper: both powers 2.
+    Uniformity is of the records that have the modality, alignment of those that have all.
     """
     for name, value in (("power", power), ("spread", spread)):
         if not value > 0:
             raise ValueError(f"{name}={value!r}: it must be above 0, e.g. 2.0")
 
     def score(train, test):
-        if len(test.label) < 2:
-            raise NotApplicable(f"needs two test records, and there are {len(test.label)}")
-        z = {name: m["embedding"] for name, m in test.modalities.items()}
-        names, out = list(z), {}
-        for i, one in enumerate(names):
-            for other in names[i + 1 :]:
-                out[f"{one[0]}2{other[0]}/alignment"] = alignment(z[one], z[other], power)
-            out[f"{one}/uniformity"] = uniformity(z[one], spread)
-        return out
+        check(test)
+        return by_space("alignment", None, test, of_space)
+
+    def of_space(name, train, test):
+        check(test)
+        z = {m: found["embedding"] for m, found in test.modalities.items()}
+        if len(z) == 1:
+            return {f"{name}/uniformity": uniformity(z[name], spread)}
+        return {
+            f"{one[0]}2{other[0]}/alignment": alignment(z[one], z[other], power)
+            for one, other in itertools.combinations(z, 2)
+        }
 
     return score
+
+
+def check(test) -> None:
+    """Raises NotApplicable for fewer than two records."""
+    if len(test.label) < 2:
+        raise NotApplicable(f"needs two test records, and there are {len(test.label)}")
 
 
 def alignment(x, y, power: float = 2.0) -> float:

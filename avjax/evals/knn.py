@@ -9,6 +9,7 @@ import logging
 import numpy as np
 
 from avjax import ranges
+from avjax.evals.features import by_space
 from avjax.types import NotApplicable
 
 
@@ -17,7 +18,7 @@ def make(k: int, temperature: float = 0.07, of: str = "features"):
 
     A neighbor votes for its class with weight exp(cosine / temperature).  The paper takes
     k = 200 on ImageNet; 20 suits a few thousand records.  Of fewer than k labeled train records
-    all vote.
+    all vote.  Each modality's votes are of the records that have it, "both"'s of those with all.
 
     Args:
       of: what cosines are of: "features", those of the encoder, or "embedding", those of the
@@ -31,23 +32,18 @@ def make(k: int, temperature: float = 0.07, of: str = "features"):
         raise ValueError(f"temperature={temperature!r}: it must be above 0, e.g. 0.07")
 
     def score(train, test):
-        near = neighbors(train, test, k)
-        there, here = train.label >= 0, test.label >= 0
+        neighbors(train, test, k)
         classes = 1 + max(train.label.max(), test.label.max())
-        space, query = spaces(train, of), spaces(test, of)
-        out = {}
-        for name in query:
-            votes = vote(
-                query[name][here],
-                space[name][there],
-                train.label[there],
-                classes,
-                near,
-                temperature,
-            )
+
+        def of_space(name, train, test):
+            near = neighbors(train, test, k)
+            there, here = train.label >= 0, test.label >= 0
+            query, key = joined(test, of)[here], joined(train, of)[there]
+            votes = vote(query, key, train.label[there], classes, near, temperature)
             top = accuracy(votes, test.label[here])
-            out |= {f"{name}/{metric}": value for metric, value in top.items()}
-        return out
+            return {f"{name}/{metric}": value for metric, value in top.items()}
+
+        return by_space("kNN", train, test, of_space)
 
     return score
 
@@ -73,12 +69,10 @@ def neighbors(train, test, k: int) -> int:
     return min(k, len(labeled))
 
 
-def spaces(features, of: str) -> dict[str, np.ndarray]:
-    """Rows of unit length, by modality and, side by side at equal weight, "both"."""
-    out = {name: unit(m[of]) for name, m in features.modalities.items()}
-    if len(out) > 1:
-        out["both"] = unit(np.concatenate(list(out.values()), axis=-1))
-    return out
+def joined(features, of: str) -> np.ndarray:
+    """Rows of unit length [N, H], of several modalities side by side at equal weight."""
+    out = [unit(m[of]) for m in features.modalities.values()]
+    return unit(np.concatenate(out, axis=-1)) if len(out) > 1 else out[0]
 
 
 def unit(x: np.ndarray) -> np.ndarray:

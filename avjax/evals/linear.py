@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from avjax.evals.features import by_space
 from avjax.types import NotApplicable
 
 
@@ -21,7 +22,7 @@ def make(
     Features are standardized with train's mean and deviation.  The objective is the mean
     cross-entropy plus strength / 2 * |weights|^2, so a strength means the same for a part of
     train as for the whole of it, on which the chosen one is fitted again, for at most `steps`
-    steps of L-BFGS.
+    steps of L-BFGS.  A modality's probe is of the records that have it, "both"'s of those with all.
     """
     if not strengths or min(strengths) <= 0:
         raise ValueError(f"strengths={strengths!r}: use one or more, each above 0, e.g. (1e-3,)")
@@ -32,19 +33,27 @@ def make(
 
     def score(train, test):
         check(train, test)
-        rows = np.flatnonzero(train.label >= 0)
-        label = train.label[rows]
-        group = None if train.group is None else [train.group[i] for i in rows]
-        held = part(label, group, validation, seed) if len(strengths) > 1 else None
-        here = test.label >= 0
-        out = {}
-        for name, (x, y) in spaces(train, test, rows).items():
-            chosen = choose(name, x, label, held, strengths, steps)
+        held_out(train)
+        classes = 1 + max(train.label.max(), test.label.max())
+
+        def of_space(name, train, test):
+            check(train, test)
+            rows, here = np.flatnonzero(train.label >= 0), test.label >= 0
+            label = train.label[rows]
+            x, y = standardized(train, test, rows)
+            chosen = choose(name, x, label, held_out(train), strengths, steps)
             model = fit(name, x, label, chosen, steps)
-            scores = decide(model, y[here], 1 + max(label.max(), test.label.max()))
+            scores = decide(model, y[here], classes)
             found = accuracy(scores, test.label[here]) | {"strength": chosen}
-            out |= {f"{name}/{metric}": value for metric, value in found.items()}
-        return out
+            return {f"{name}/{metric}": value for metric, value in found.items()}
+
+        return by_space("linear probe", train, test, of_space)
+
+    def held_out(train):
+        """`part` of the labeled train records; None where there is nothing to choose."""
+        rows = np.flatnonzero(train.label >= 0)
+        group = None if train.group is None else [train.group[i] for i in rows]
+        return part(train.label[rows], group, validation, seed) if len(strengths) > 1 else None
 
     return score
 
@@ -60,16 +69,16 @@ def check(train, test) -> None:
         raise NotApplicable("needs labels in test, which has none")
 
 
-def spaces(train, test, rows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Standardized features (train[rows], test), by modality and, side by side, "both"."""
-    out = {}
+def standardized(train, test, rows) -> tuple[np.ndarray, np.ndarray]:
+    """Standardized features ([M, H] of train's `rows`, [N, H] of test), modalities side by side."""
+    sides = []
     for name in test.modalities:
         x, y = train.modalities[name]["features"][rows], test.modalities[name]["features"]
         mean, deviation = x.mean(0), x.std(0) + 1e-5
-        out[name] = (x - mean) / deviation, (y - mean) / deviation
-    if len(out) > 1:
-        out["both"] = tuple(np.concatenate(side, axis=-1) for side in zip(*out.values()))
-    return out
+        sides.append(((x - mean) / deviation, (y - mean) / deviation))
+    if len(sides) == 1:
+        return sides[0]
+    return tuple(np.concatenate(side, axis=-1) for side in zip(*sides))
 
 
 def part(label, group, validation: float, seed: int) -> np.ndarray:

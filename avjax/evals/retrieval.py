@@ -5,6 +5,7 @@ import logging
 import numpy as np
 
 from avjax import ranges
+from avjax.evals.features import having
 from avjax.types import NotApplicable
 
 # Cosines of equal rows differ by float32 rounding, according to where in a block they fall.
@@ -14,16 +15,18 @@ TIE = 1e-6
 def make(at: tuple[int, ...] = (1, 5, 10)):
     """A score: recall at `at` in percent, median rank, and precision at 1 by class.
 
-    For each query the keys are the other modality of every test record, ordered by cosine of
-    embeddings; right is the record itself.  Ties count at what they are worth in a random order,
-    so a net that maps everything to one point scores `chance`, not 100.  `class_p1` is how often
-    the nearest key is of the query's class, the record itself included.  What is 100 for any net
-    is left out: recall at k among k records or fewer, and `class_p1` among records of one class.
+    For each query the keys are the other modality of every test record that has all modalities,
+    ordered by cosine of embeddings; right is the record itself.  Ties count at what they are worth
+    in a random order, so a net that maps everything to one point scores `chance`, not 100.
+    `class_p1` is how often the nearest key is of the query's class, the record itself included.
+    What is 100 for any net is left out: recall at k among k records or fewer, and `class_p1` among
+    records of one class.
     """
     if not all(isinstance(k, int) and k > 0 for k in at):
         raise ValueError(f"at={at!r}: use whole numbers of 1 or more, e.g. (1, 5, 10)")
 
     def score(train, test):
+        test = having(test, test.modalities)
         size = len(test.label)
         if size < 2:
             raise NotApplicable(f"needs two test records, and there are {size}")

@@ -8,29 +8,18 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from avjax.data import pipeline
 from avjax.data.source import NoRecords
+from avjax.evals import features
+from avjax.evals.features import Features
 from avjax.evals.thumbnails import picture, stack
 from avjax.types import Evaluator, NotApplicable, TrainState
 
 log = logging.getLogger(__name__)
-
-
-class Features(NamedTuple):
-    """What a net makes of the N records of a data set that could be read."""
-
-    modalities: dict[str, dict[str, Any]]  # {"video": {"features": [N, H], "embedding": [N, D]}}
-    label: np.ndarray  # int32 [N], -1 where the source has none
-    index: np.ndarray  # int32 [N], row in the source
-    group: tuple | None  # N names, or None where no record has one
-    classes: tuple[str, ...]
-    path: tuple[str, ...] = ()  # N files
-    swapped: np.ndarray | None = None  # bool [N], see data.swapped; None where that is not known
 
 
 # (train or None, test) -> {"v2a/r1": 12.5}.  A suite first calls its scores, before it
@@ -50,11 +39,14 @@ def make(
 
     A data set is dict(source=, view=, transforms=, [workers=, max_broken=]).  A score that the
     records do not allow is left out, and the log says why in one line.  Beside scalars
-    named "<score>/<metric>", an evaluation returns the arrays a report is drawn from:
+    named "<score>/<metric>", and the numbers of records, "<part>/records" and, of those with a
+    modality, "<part>/<modality>/records", an evaluation returns the arrays a report is drawn from:
 
         test/<modality>/embedding  float32 [N, D]       gallery/row    int32 [M], rows of the source
-        test/index                 int32 [N]            gallery/frame  uint8 [M, 64, 64, 3]
-        test/label                 int32 [N]            gallery/sound  uint8 [M, 64, 64]
+        test/<modality>/mask       bool [N], see        gallery/frame  uint8 [M, 64, 64, 3]
+                                   features.Features    gallery/sound  uint8 [M, 64, 64]
+        test/index                 int32 [N]
+        test/label                 int32 [N]
         test/classes               str [C], if known
         test/path                  bytes [N], as os.fsencode makes them
         test/swapped               bool [N], if known: has the sound of another record
@@ -78,7 +70,7 @@ def make(
                 continue
             wanted = thumbnails if part == "test" else 0
             parts[part], gallery = look(embed, ts, data, batch_size, wanted, part)
-            out |= counts(part, data, len(parts[part].label))
+            out |= counts(part, data, len(parts[part].label), features.counts(parts[part]))
         if not len(parts["test"].label):
             log.warning("evaluation of %s left out: no record could be used", where)
             return out
@@ -104,8 +96,12 @@ def scored(where: str, name: str, score: Score, train, test) -> dict[str, float]
         raise ValueError(f"score {name!r} of a suite: {error}") from error
 
 
-def counts(part: str, data: dict, read: int) -> dict[str, int]:
-    """How many records were read and not; raises where more are broken than `max_broken`."""
+def counts(part: str, data: dict, read: int, having: dict[str, int]) -> dict[str, int]:
+    """How many records were read and not; raises where more are broken than `max_broken`.
+
+    Args:
+      having: {modality, or "both" for all: how many records have it}.
+    """
     source = data["source"]
     dropped = len(source) - read
     if dropped > data.get("max_broken", 1.0) * len(source):
@@ -114,7 +110,8 @@ def counts(part: str, data: dict, read: int) -> dict[str, int]:
             f"than max_broken = {data['max_broken']:.1%}: the log names them"
         )
     listed = {} if source.listed is None else {f"{part}/listed": source.listed}
-    return {f"{part}/records": read, f"{part}/dropped": dropped, **listed}
+    each = {f"{part}/{name}/records": count for name, count in having.items()}
+    return {f"{part}/records": read, f"{part}/dropped": dropped, **each, **listed}
 
 
 def known(source) -> Features:
@@ -136,7 +133,7 @@ def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
     size, hosts = len(source), jax.process_count()
     # A host sees the pixels of its own share only, so the gallery of many hosts is thinner.
     chosen = set(np.linspace(0, size - 1, min(size, wanted)).astype(int).tolist())
-    pictures, sums, clips = {}, {}, np.zeros(size, np.int64)
+    pictures, sums, clips = {}, {}, {"": np.zeros(size, np.int64)}
 
     def on_fault(path, reason):
         log.warning("%s record of %s left out: %s: %s", part, source.name, path, reason)
@@ -155,46 +152,50 @@ def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
     return mean(sums, clips, source, part), stack(pictures)
 
 
-def add(out: dict, sums: dict, clips: np.ndarray) -> None:
-    """Adds the clips that `embed` gave to the `sums` and counts [N] of their records."""
-    mask = np.asarray(out["mask"], bool)
-    row = np.asarray(out["index"])[mask]
-    np.add.at(clips, row, 1)
-    for name in (name for name, value in out.items() if isinstance(value, dict)):
+def add(out: dict, sums: dict, clips: dict) -> None:
+    """Adds the clips that `embed` gave to the sums and the counts of clips of their records.
+
+    Args:
+      sums: {(modality, kind): float32 [N, D]}.  clips: {"" for readable ones or modality: [N]}.
+    """
+    index, readable = np.asarray(out["index"]), np.asarray(out["mask"], bool)
+    np.add.at(clips[""], index[readable], 1)
+    for name, found in out.items():
+        if not isinstance(found, dict):
+            continue
+        mask = readable & np.asarray(found.get("mask", True))
+        np.add.at(clips.setdefault(name, np.zeros_like(clips[""])), index[mask], 1)
         for kind in ("features", "embedding"):
-            value = np.asarray(out[name][kind], np.float32)[mask]
+            value = np.asarray(found[kind], np.float32)[mask]
             if (name, kind) not in sums:
-                sums[name, kind] = np.zeros((len(clips), value.shape[-1]), np.float32)
-            np.add.at(sums[name, kind], row, value)
+                sums[name, kind] = np.zeros((len(clips[""]), value.shape[-1]), np.float32)
+            np.add.at(sums[name, kind], index[mask], value)
 
 
-def mean(sums: dict, clips: np.ndarray, source, part: str) -> Features:
+def mean(sums: dict, clips: dict, source, part: str) -> Features:
     """The mean over clips of each record that has any; of embeddings, at unit length."""
-    kept = np.flatnonzero(clips)
+    kept = np.flatnonzero(clips[""])
     modalities = {}
     for (name, kind), value in sums.items() if len(kept) else ():
-        value = value[kept] / clips[kept, None].astype(np.float32)
+        count = clips[name][kept, None]
+        value = value[kept] / np.maximum(count, 1).astype(np.float32)
         # A comparison with NaN is false, so a broken net would win every ranking.
         if not np.isfinite(value).all():
             broken = int((~np.isfinite(value).all(-1)).sum())
             raise ValueError(f"{kind} of {name} are not finite for {broken} {part} records")
         if kind == "embedding":
             value /= np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-12)
-        modalities.setdefault(name, {})[kind] = value
-    all_of = known(source)
-    return all_of._replace(
-        modalities=modalities,
-        label=all_of.label[kept],
-        index=all_of.index[kept],
-        group=all_of.group and tuple(all_of.group[i] for i in kept),
-        path=tuple(all_of.path[i] for i in kept),
-        swapped=None if all_of.swapped is None else all_of.swapped[kept],
-    )
+        modalities.setdefault(name, {"mask": count[:, 0] > 0})[kind] = value
+    return features.taken(known(source), kept)._replace(modalities=modalities)
 
 
 def arrays(test: Features) -> dict[str, np.ndarray]:
     """The embeddings of a test set and whose they are."""
-    out = {f"test/{name}/embedding": m["embedding"] for name, m in test.modalities.items()}
+    out = {
+        f"test/{name}/{kind}": m[kind]
+        for name, m in test.modalities.items()
+        for kind in ("embedding", "mask")
+    }
     out |= {"test/index": test.index, "test/label": test.label}
     if test.path:  # Bytes take a quarter of what NumPy's text would.
         out["test/path"] = np.array([os.fsencode(path) for path in test.path])

@@ -36,7 +36,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
     A net that does not both see and hear, as in the first stage of a chain, is not judged.
     The score of a pair is the distance of its embeddings, near is high; for nets that judge
     pairs themselves, and whose embed gives "match" [B], it is that number.  A kind of which fewer
-    than two records have a pair is left out.
+    than two records have a pair is left out, and so are records without sound, which are counted.
     """
     if batch_size // jax.process_count() < 2 * data["view"].count:
         raise ValueError(
@@ -47,7 +47,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
         raise ValueError(f"seed={seed}: use 0 or more")
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
-        found, read = {}, set()
+        found, read, sounding = {}, set(), set()
         for batch in batches(data, batch_size, seed):
             own, owned = judged(embed(ts, batch))
             if own is None:
@@ -55,12 +55,13 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
                 return {}
             for kind, other in others(batch, data["view"].count).items():
                 score, usable = judged(embed(ts, other))
-                # Padding and unreadable records are in neither.
-                row = np.flatnonzero(owned["mask"] & usable["mask"])
+                # Padding, unreadable records and those without sound are in neither.
+                row = np.flatnonzero(paired(owned) & paired(usable))
                 told = owned["index"][row], own[row], score[row]
                 found.setdefault(kind, []).append(told)
             read |= set(owned["index"][owned["mask"]].tolist())
-        out = counts("test", data, len(read))
+            sounding |= set(owned["index"][paired(owned)].tolist())
+        out = counts("test", data, len(read), dict.fromkeys(("audio", "both"), len(sounding)))
         for kind, told in found.items():
             try:
                 scores = rated(*(np.concatenate(part) for part in zip(*told)), kind)
@@ -120,6 +121,12 @@ def judged(out: dict):
         return None, out
     video, sound = (np.asarray(out[m]["embedding"], np.float64) for m in ("video", "audio"))
     return -np.linalg.norm(video - sound, axis=1), out
+
+
+def paired(out: dict) -> np.ndarray:
+    """bool [B]: where all modalities of what `embed` made of a batch are there."""
+    found = (value for value in out.values() if isinstance(value, dict) and "mask" in value)
+    return np.logical_and.reduce([out["mask"], *(value["mask"] for value in found)])
 
 
 def rated(index, own, other, kind) -> dict[str, float]:

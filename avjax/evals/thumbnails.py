@@ -9,11 +9,12 @@ SIZE = 64  # Height and width of a picture.
 
 
 def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
-    """Adds to `into` (middle frame, sound) of the first good clip of each chosen record."""
+    """Adds to `into` (middle frame, sound) of the first clip of each chosen record with both."""
     if "video" not in batch or "audio" not in batch:
         return
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
-        if batch["mask"][i] and row in chosen and row not in into:
+        good = batch["mask"][i] and batch["has_audio"][i]
+        if good and row in chosen and row not in into:
             video = np.asarray(batch["video"][i])
             video = video[len(video) // 2 :][:1]
             if "augment" in batch:  # The net's own crop of it is made on the device.

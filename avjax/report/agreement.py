@@ -1,7 +1,7 @@
 """Agreement of picture and sound: pairs of records on a plane, and the clips of lowest agreement.
 
 Reads the arrays of each suite of a run (see avjax.evals.suite), and writes the agreement of
-every clip into agreement.csv beside them.
+every clip that has both into agreement.csv beside them.
 """
 
 import csv
@@ -14,7 +14,7 @@ import numpy as np
 
 from avjax import agreement
 from avjax.atomic import replacing
-from avjax.report import gallery, plane
+from avjax.report import gallery, plane, records
 from avjax.report.style import folded, heading, none, row
 
 SHOWN, LISTED = 16, 100  # Clips of lowest agreement: with pictures, and by name.
@@ -27,7 +27,7 @@ def part(folder: Path) -> str:
     for path in files:
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = gallery.with_names(dict(file))
+                arrays = gallery.with_names(records.paired(dict(file)))
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             sections.append(none(f"{path.name} cannot be read: {error}"))
             continue
@@ -53,7 +53,7 @@ def unfit(arrays: dict) -> str:
     if missing:
         return f"it has no embeddings of {' and '.join(missing)}"
     few = len(arrays["test/index"]) < 3
-    return "it has fewer than three records" if few else ""
+    return "it has fewer than three records with both" if few else ""
 
 
 def lines(arrays: dict, score) -> list[tuple[int, list]]:

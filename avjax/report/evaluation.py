@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from avjax.report import metrics, plots
+from avjax.report import metrics, plots, records
 from avjax.report.style import folded, heading, none, number, row
 
 LOWER = ("rank", "loss", "error")  # Words of unknown metrics that are better when lower.
@@ -13,7 +13,7 @@ LOWER = ("rank", "loss", "error")  # Words of unknown metrics that are better wh
 def part(evals: dict, labels: dict) -> str:
     """For each suite its table and its curves, as HTML.
 
-    evals: {name: (steps, values)}.  labels: {suite: [N], of its test records}.
+    evals: {name: (steps, values)}.  labels: {suite: its labels, see `records.labels`}.
     """
     if not evals:
         return none("No evaluation has been logged yet.")
@@ -21,18 +21,22 @@ def part(evals: dict, labels: dict) -> str:
     for name, curve in evals.items():
         suites.setdefault(name.split("/")[1], {})[name] = curve
     return "".join(
-        f"<h3>{escape(suite)}</h3>{table(curves, labels.get(suite, ()))}"
-        f"{plots.evaluation(curves, labels.get(suite, ()))}"
+        f"<h3>{escape(suite)}</h3>{table(curves, labels.get(suite))}"
+        f"{plots.evaluation(curves, labels.get(suite))}"
         f"{folded('All values by their names in metrics.csv', raw(curves))}"
         for suite, curves in suites.items()
     )
 
 
-def table(curves: dict, label=()) -> str:
-    """A line for each metric but counts: untrained (step 0), last, chance; best, if of three."""
+def table(curves: dict, label: dict | None = None) -> str:
+    """A line for each metric but counts: untrained (step 0), last, chance; best, if of three.
+
+    Where some test records lack a modality, also on how many each metric rests.
+    """
     end = max(int(x[-1]) for x, _ in curves.values())
     many = any(len(x) >= plots.FEWEST for x, _ in curves.values())
     order, lines = list(metrics.RESULTS), ""
+    notes = records.fewer({n.split("/", 2)[-1]: y[-1] for n, (_, y) in curves.items()})
     found = {name: metrics.match(name) for name in curves}
 
     def place(name):
@@ -48,11 +52,20 @@ def table(curves: dict, label=()) -> str:
         cells = [untrained, metrics.shown(y[-1], metric) + late]
         cells.append(metrics.shown(metrics.chance(name, curves, label), metric))
         cells += [best(name, x, y, metric)] * many
+        cells += [count(name, curves)] * bool(notes)
         lines += row(metric.title, cells, metric.meaning)
     started = any(x[0] == 0 for x, _ in curves.values())
     note = "" if started else none("No evaluation at step 0: nothing to compare the net with.")
-    head = heading(["metric", "untrained", f"step {end:,}", "chance", *["best"] * many])
+    note += "".join(none(f"{line[0].upper()}{line[1:]}.") for line in notes)
+    last = ["best"] * many + ["test records"] * bool(notes)
+    head = heading(["metric", "untrained", f"step {end:,}", "chance", *last])
     return f"{note}<div class=wide><table>{head}{lines}</table></div>"
+
+
+def count(name: str, curves: dict) -> str:
+    """The number of test records that a metric rests on; a dash where that is not known."""
+    found = records.count(name, curves)
+    return "–" if found is None else f"{found:,}"
 
 
 def best(name: str, x, y, metric) -> str:

@@ -1,7 +1,8 @@
 """What a net retrieves, to be looked at: queries with their nearest matches, as HTML.
 
-Reads the arrays of a suite (see avjax.evals.suite): embeddings of all N test records and
-pictures of M of them.  Matches are sought among those M, as only they can be shown.
+Reads the arrays of a suite (see avjax.evals.suite): embeddings of all N test records that
+have all modalities, and pictures of M of them.  Matches are sought among those M, as only they can
+be shown.
 """
 
 import base64
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from avjax.report import records
 from avjax.report.style import none
 
 MARKS = {"right": "✓", "same": "≈", "wrong": "✗"}
@@ -47,7 +49,7 @@ def part(folder: Path) -> str:
 
 def section(arrays: dict, count: int = 12, top: int = 5) -> str:
     """The gallery of one suite as HTML, or a sentence on why there is none."""
-    arrays = with_names(arrays)
+    arrays = with_names(records.paired(arrays))
     names = [n.split("/")[1] for n in arrays if n.startswith("test/") and n.endswith("/embedding")]
     width = {name: arrays[f"test/{name}/embedding"].shape[1] for name in names}
     pairs = [(q, k) for q in names for k in names if q != k and width[q] == width[k]]
@@ -67,9 +69,9 @@ def section(arrays: dict, count: int = 12, top: int = 5) -> str:
             f"<h4>{escape(q)} → {escape(k)}</h4><p class=note>Half of these {len(picked)} queries "
             f"were picked where the nearest match is right, half where it is wrong, if there are "
             f"so many; of all {len(found)}, {right} are right. Matches are searched among the "
-            f"{len(found)} records that have pictures, of {total}. Under a match: its rank, its "
-            f"cosine, and <b>✓</b> if it is the query's own record, <b>≈</b> if it is another of "
-            f"the same class, <b>✗</b> if neither.</p>{lines}"
+            f"{len(found)} records that have pictures, of {total} with both. Under a match: its "
+            f"rank, its cosine, and <b>✓</b> if it is the query's own record, <b>≈</b> if it is "
+            f"another of the same class, <b>✗</b> if neither.</p>{lines}"
         )
     return "".join(parts)
 

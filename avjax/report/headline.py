@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from avjax.report import metrics
+from avjax.report import metrics, records
 from avjax.report.style import none, number, percent, tip
 
 # The numbers of note, as many as there are first: title -> the names that are averaged.
@@ -28,7 +28,7 @@ COUNT = 5
 def cards(curves: dict, labels: dict) -> str:
     """The numbers of note beside those of the untrained net and of chance, as HTML.
 
-    curves: {name: (steps, values)}.  labels: {suite: [N], of its test records}.
+    curves: {name: (steps, values)}.  labels: {suite: its labels, see `records.labels`}.
     """
     parts = []
     suites = {name.split("/")[1] for name in curves if name.startswith("eval/")}
@@ -37,13 +37,13 @@ def cards(curves: dict, labels: dict) -> str:
         names = [n for n in names if n.split("/")[1] == names[0].split("/")[1]]
         if names and len(parts) < COUNT:
             suite = names[0].split("/")[1]
-            parts.append(card(title, names, curves, labels.get(suite, ()), len(suites) > 1))
+            parts.append(card(title, names, curves, labels.get(suite), len(suites) > 1))
     return f"<div class=cards>{''.join(parts)}</div>" if parts else ""
 
 
 def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
     """One number: the mean of the last values of `names`, in percent."""
-    metric = metrics.describe(names[0])
+    metric, suite = metrics.describe(names[0]), names[0].split("/")[1]
     last = metric.scale * float(np.mean([curves[n][1][-1] for n in names]))
     beside = {}
     if all(curves[n][0][0] == 0 for n in names):
@@ -56,9 +56,13 @@ def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
         title += ", untrained"
     ticks = "".join(f'<u style="left:{at:.1f}%"></u>' for at in beside.values() if at < 99)
     meaning = metric.meaning + (" The mean of both directions." if len(names) > 1 else "")
-    where = f"<p>{escape(names[0].split('/')[1])}</p>" if named else ""
+    where = f"<p>{escape(suite)}</p>" if named else ""
     width = min(100.0, max(0.0, last)) if np.isfinite(last) else 0.0
-    said = "<br>".join(f"{name} {percent(value)}" for name, value in beside.items())
+    lines = [f"{name} {percent(value)}" for name, value in beside.items()]
+    used, read = (records.count(name, curves) for name in (names[0], f"eval/{suite}"))
+    if read and used < read:
+        lines.append(f"of {used:,} of {read:,} records")
+    said = "<br>".join(lines)
     return (
         f"<div class=card><p>{tip(title, meaning)}</p>{where}<p class=value>{percent(last)}</p>"
         f'<div class=bar><i style="width:{width:.1f}%"></i>{ticks}</div><p>{said}</p></div>'

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avjax.report import agreement, evaluation, gallery, headline, metrics, plots, style
+from avjax.report import agreement, evaluation, gallery, headline, metrics, plots, records, style
 from avjax.report.style import folded, heading, none, number, row
 
 MANY = 5000  # Test records from which on agreement takes longer than the rest of the page.
@@ -76,14 +76,14 @@ def read_json(path: Path) -> tuple[dict, list[str]]:
     return (found, []) if isinstance(found, dict) else ({}, [f"{path.name} is not a mapping."])
 
 
-def read_labels(folder: Path) -> dict[str, np.ndarray]:
-    """{suite: the labels [N] of its test records}, of those whose arrays can be read."""
+def read_labels(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """{suite: `records.labels` of its test records}, of those whose arrays can be read."""
     labels = {}
     for path in sorted(folder.glob("*.npz")):
         try:
             with np.load(path, allow_pickle=False) as file:
-                labels[path.stem] = file["test/label"]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+                labels[path.stem] = records.labels(file)
+        except (OSError, ValueError, zipfile.BadZipFile):
             continue  # The gallery says on the page what is wrong with it.
     return labels
 
@@ -115,7 +115,7 @@ def agreement_part(workdir: Path, config: dict, training: dict, labels: dict) ->
     """Of many records only once the run has ended: a page is written at every evaluation."""
     last = max((int(x[-1]) for x, _ in training.values()), default=0)
     going = isinstance(config.get("steps"), int) and last < config["steps"]
-    if going and max(map(len, labels.values()), default=0) > MANY:
+    if going and max((len(own.get("", ())) for own in labels.values()), default=0) > MANY:
         return none("Written when the run ends: the test set is large.")
     return agreement.part(workdir / "evals")
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from avjax.report import records
 from avjax.report.style import number, percent
 
 WORDS = {"v": "video", "a": "audio", "both": "video + audio", "fused": "fused"}
@@ -32,7 +33,7 @@ RESULTS = {
     r".*?(\w)2(\w)/r(\d+)": Metric(
         "recall@{2}, {0} → {1}",
         "How many of the test records have their own {1} among the {2} nearest to their {0}, by "
-        "cosine of the embeddings, among all test records.",
+        "cosine of the embeddings, among all test records that have both.",
         1, 1,
     ),
     r".*?(\w)2(\w)/median_rank": Metric(
@@ -94,6 +95,7 @@ RESULTS = {
         0, -1,
     ),
     r"(train|test)/records": Metric("records read, {0}", counts=True),
+    r"(train|test)/(\w+)/records": Metric("records with {1}, {0}", counts=True),
     r"(train|test)/dropped": Metric("records that could not be read, {0}", counts=True),
     r"(train|test)/listed": Metric("records in the official list, {0}", counts=True),
     r"(?:.*/)?(\w+)/strength": Metric("L2, {0}", "L2 penalty of the linear probe.", counts=True),
@@ -145,10 +147,10 @@ def match(name: str) -> tuple[str, Metric]:
     return own, Metric(own)
 
 
-def chance(name: str, curves: dict, label=()) -> float | None:
+def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) -> float | None:
     """What guessing gives of an evaluation's metric; None where that is not known.
 
-    curves: {name: (steps, values)} of the run.  label: [N], those of the suite's test records.
+    curves: {name: (steps, values)} of the run.  label: the suite's, as `records.labels` gives them.
     """
     path, _, leaf = name.rpartition("/")
 
@@ -160,7 +162,7 @@ def chance(name: str, curves: dict, label=()) -> float | None:
     if leaf == "class_p1":
         return last("class_chance")
     if top := re.fullmatch(r"top(\d+)", leaf):
-        label = np.asarray(label)
+        label = (label or {}).get(records.space(name), (label or {}).get("", np.zeros(0, int)))
         label = label[label >= 0]
         count = np.sort(np.bincount(label))[::-1] if len(label) else np.zeros(0)
         return 100 * float(count[: int(top[1])].sum() / len(label)) if len(label) else None
@@ -188,7 +190,7 @@ def glossary(names) -> str:
             found.setdefault(pattern, (metric.title.split(",")[0], metric.meaning))
     found["chance"] = (
         "chance",
-        "What guessing gives: for retrieval, one of all test records; for classes, always the most "
+        "What guessing gives: for retrieval, one of its test records; for classes, always the most "
         "frequent ones of the test records; for pairs, 50 %.",
     )
     lines = "".join(

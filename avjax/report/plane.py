@@ -42,8 +42,9 @@ def part(arrays: dict) -> str:
     cuts = [float(np.quantile(side, HIGH)) for side in (plane.video, plane.audio)]
     every = len(video) * (len(video) - 1) // 2
     note = (
-        f"{len(plane.video):,} of the {every:,} pairs of test records, by the cosine of their "
-        f"pictures and that of their sounds. High is above the {HIGH:.0%} quantile of these "
+        f"{len(plane.video):,} of the {every:,} pairs of test records that have both, by the "
+        "cosine of their pictures and that of their sounds. High is above the "
+        f"{HIGH:.0%} quantile of these "
         f"pairs (dashed): {cuts[0]:.2f} for video, {cuts[1]:.2f} for audio. A pair's agreement is "
         "the lesser of its two cosines, as CMA has it."
     )

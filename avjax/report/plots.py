@@ -47,10 +47,10 @@ def training(curves: dict[str, Curve]) -> str:
     return f'<div class="panels large">{large}</div><div class=panels>{small}</div>'
 
 
-def evaluation(curves: dict[str, Curve], label=()) -> str:
+def evaluation(curves: dict[str, Curve], label: dict | None = None) -> str:
     """Panels as HTML, one a kind of metric, a line for each modality; "" without any curve.
 
-    label: [N], those of the suite's test records, for what chance gives.
+    label: the suite's, as `records.labels` gives them, for what chance gives.
     """
     panels = {}
     for name, curve in curves.items():
