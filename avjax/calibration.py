@@ -25,7 +25,8 @@ def clips(data: dict, least: int) -> dict[str, np.ndarray]:
     batches = pipeline.train(**once, shard=shard, start=0, stop=count)
     parts = list(itertools.islice(batches, count))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if "audio" in found and not found["audio"].any():
+    used = data.get("needs_audio", True)
+    if used and "audio" in found and not found["audio"].any():
         logging.getLogger(__name__).warning(
             "the sound of all %d first clips of %s is digital silence, from which nothing can be "
             "learned: check the files with `python -m avjax.prepare DIR OUT --check`",

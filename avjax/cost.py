@@ -36,7 +36,7 @@ def arguments(config: dict, mesh):
     method, tx = train.made(config), build(config["optimizer"])
     data = build(config["data"]["train"])
     size = len(data["source"])
-    stream = pipeline.train(**data, batch_size=config["batch_size"], seed=config["seed"], stop=1)
+    stream = pipeline.train(**data, **train.learning(config, method), stop=1)
     batch = sharding.put(next(stream), mesh)
     stream.close()
     init, rng = state.initializer(method, tx, size), jax.random.key(config["seed"])

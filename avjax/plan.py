@@ -43,7 +43,7 @@ def check(config: dict, later=()) -> dict:
             if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
                 raise ValueError(f"{config['optimizer'].get('fn')} makes no optax optimizer")
         sources = []
-        found = ((key, batch(config, key, spec, sources)) for key, spec in datasets(config))
+        found = ((key, batch(config, key, spec, method, sources)) for key, spec in datasets(config))
         batches = {key: one for key, one in found if one is not None}
         if jax.process_index() == 0:
             print("".join(f"{note}\n" for note in notes_of(sources)), end="", flush=True)
@@ -58,7 +58,7 @@ def check(config: dict, later=()) -> dict:
     return batches
 
 
-def batch(config: dict, key: str, spec: dict, sources: list) -> dict | None:
+def batch(config: dict, key: str, spec: dict, method: Method, sources: list) -> dict | None:
     """One batch of the data set `spec`, whose source joins `sources`; None if without records."""
     with named(key):
         try:
@@ -78,8 +78,7 @@ def batch(config: dict, key: str, spec: dict, sources: list) -> dict | None:
             if asked not in (1, count):
                 raise ValueError(f"config.method.clips={asked}, but the view has count={count}")
             check_negatives(config, count)
-            data |= dict(batch_size=config["batch_size"], seed=config["seed"], stop=1)
-            stream = pipeline.train(**data)
+            stream = pipeline.train(**data, **train.learning(config, method), stop=1)
         else:
             data = {name: value for name, value in data.items() if name != "max_broken"}
             size = jax.device_count() * data["view"].count

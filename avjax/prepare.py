@@ -207,9 +207,14 @@ def say(args, need, rows, sources):
         print(f"{split}: {found(source)}")
     for name, count in preparing.counts(rows).items():
         print(f"{count:8d}  {name}")
-    left_out = sum(not doctor.usable(row["found"], need) for row in rows)
+    left_out = [row["found"] for row in rows if not doctor.usable(row["found"], need)]
+    pictures = sum(doctor.usable(found, ("video",)) for found in left_out)
     page = os.path.join(args.out, "doctor.html")
-    print(f"{len(rows)} files, {left_out} of them left out: open {page}")
+    print(f"{len(rows)} files, {len(left_out)} of them left out: open {page}")
+    if pictures and "video" in need:
+        print(
+            f"{pictures} of these lack only sound: --need video keeps them for scores of pictures"
+        )
     if args.check:
         table = shlex.quote(os.path.join(args.out, "quarantine.csv"))
         print(f"next: prepare without --check, or train with --config.data.quarantine={table}")

@@ -28,7 +28,7 @@ def renewal(config, method, data, mesh, places):
     if method.refresh is None:
         return None
     refresh = jax.jit(method.refresh, out_shardings=(places.params, places.state))
-    training = ("batch_size", "seed", "max_broken", "skip_no_audio", "repeats")
+    training = ("batch_size", "seed", "max_broken", "skip_no_audio", "needs_audio", "repeats")
     asked = {k: v for k, v in data.items() if k not in training}
     if "survey" in config["data"]:
         asked |= {"transforms": (), **build(config["data"]["survey"])}

@@ -84,7 +84,7 @@ def go(
         prints, changes = sources.check(workdir, found, allow_changed_data)
         method, evals = made(config), evaluators(built)
     data = build(built["data"]["train"])
-    data |= dict(batch_size=config["batch_size"], seed=config["seed"])
+    data |= learning(config, method)
     data |= dict(on_fault=logs.fault(workdir, jax.process_index()))
     say(f"{data['source'].name}: {coverage(data['source'])}")
     say("reading the first batches and compiling the initialization")
@@ -112,6 +112,13 @@ def go(
     evaluate(ts, int(ts.step), always=True)
     note(int(ts.step))
     return ts
+
+
+def learning(config: dict, method: Method) -> dict:
+    """What `pipeline.train` takes that is not the data set's: of the run, and of its method."""
+    return dict(
+        batch_size=config["batch_size"], seed=config["seed"], needs_audio=method.needs_audio
+    )
 
 
 def opened(config, workdir, at_steps, prints, changes, step: int) -> logs.Log:

@@ -51,6 +51,9 @@ class Method(NamedTuple):
              asked of every record of config.data.survey, or else of the training
              source; `refresh` gets the answers by row, [N, ...], padded to a multiple
              of the devices, beside "mask" [N], False where there is none.
+    needs_audio: whether the loss uses the sound of every clip.  If so, training replaces records
+             without sound and counts them as broken, unless data.train.skip_no_audio is set.  If
+             not, their clips reach the loss with has_audio False and silence for audio.
     """
 
     init: Callable[[Array, Batch, int], tuple[Tree, Tree]]
@@ -58,6 +61,7 @@ class Method(NamedTuple):
     embed: Callable[[Tree, Tree, Batch], dict[str, dict[str, Array]]]
     refresh: Callable[[Tree, Tree, Array, Tree], tuple[Tree, Tree]] | None = None
     survey: Callable[[Tree, Tree, Batch], dict[str, Tree]] | None = None
+    needs_audio: bool = True
 
 
 class Contrast(NamedTuple):

@@ -157,7 +157,7 @@ def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
     """A run of the same nets fits; a part that it lacks, or of another shape, is named."""
     config = mistaken(world, ("evals", {}))
     method, optimizer = train.made(config), build(config["optimizer"])
-    shapes = plan.shapes_of(plan.batch(config, "data.train", config["data"]["train"], []))
+    shapes = plan.shapes_of(plan.batch(config, "data.train", config["data"]["train"], method, []))
     ts = jax.eval_shape(state.initializer(method, optimizer, 60), jax.random.key(0), shapes)
     with checkpoint.manager(tmp_path, keep=1) as checkpoints:
         saved = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), ts.replace(rng=()))

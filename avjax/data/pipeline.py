@@ -34,6 +34,7 @@ def train(
     memory: int = processes.MEMORY,
     max_broken: float = 0.01,
     skip_no_audio: bool = False,
+    needs_audio: bool = True,
     repeats: int = 1,
     on_fault=faults.report,
     on_skipped=None,
@@ -52,6 +53,8 @@ def train(
       max_broken: share of broken files at which the run stops.
       skip_no_audio: replace records without sound, and don't count them as broken; without
         effect where the view has no sound.
+      needs_audio: False for clips of records without sound, too, with silence for audio, unless
+        they are skipped; a method says whether its loss uses the sound of every clip.
       repeats: copies of the list of records that an epoch shuffles together: its order is a
         permutation of repeats * len(source) places, modulo len(source), and new in each epoch.
         AVID (https://arxiv.org/abs/2004.12943) has 10 on Kinetics and 5 on AudioSet.  It matters
@@ -91,7 +94,7 @@ def train(
     slots = shard[0] * each, each
     example = functools.partial(
         _train_example, source, view, tuple(transforms), records, seed, slots, repeats,
-        skip_no_audio,
+        needs_audio or skip_no_audio, skip_no_audio,
     )  # fmt: skip
     stop = 2**40 if stop is None else stop
     workers = _processes(workers, source, view, transforms)
@@ -171,7 +174,7 @@ def _processes(workers, source, view, transforms):
 
 
 def _train_example(
-    source, view, transforms, batch_size, seed, slots, repeats, skip_no_audio,
+    source, view, transforms, batch_size, seed, slots, repeats, strict, skip_no_audio,
     number, barred, announce,
 ):  # fmt: skip
     """Example `number` of this host, counted from step 0 on."""
@@ -185,7 +188,9 @@ def _train_example(
         if attempt:
             at = (batch + 1) * batch_size + _neighbor(rng, slot, attempt, batch_size, len(order))
         row = int(order[at % len(order)])
-        clips, fault = reading.attempt(source, row, view, transforms, rngs, True, barred, announce)
+        clips, fault = reading.attempt(
+            source, row, view, transforms, rngs, strict, barred, announce
+        )
         if fault is None:
             return clips, noted
         noted.append(fault)

@@ -26,6 +26,7 @@ def make(
     contrast: `avjax.contrast.nce` takes K from `negatives` and the temperature from `scale`.
     terms: the weight of each; they are divided by their sum.  v2v and a2a compare a clip with
       its record's past, which `avjax.negatives.bank` keeps, or else with the record's next clip.
+      With v2v alone, clips without sound are learned from too.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
     terms = partners.weighted(terms)
@@ -97,7 +98,7 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed)
+    return Method(init, loss, embed, needs_audio="audio" in needed)
 
 
 def _number(negatives, size, clips):

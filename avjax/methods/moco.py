@@ -26,7 +26,8 @@ def make(
     """A queue of `length` keys, a multiple of the batch, for each modality that keys are of.
 
     terms: the weight of each; they are divided by their sum.  v2v and a2a are MoCo as
-      published: the key is of the record's next clip.
+      published: the key is of the record's next clip.  With v2v alone, clips without sound are
+      learned from too.
     momentum: how much of themselves the slow towers keep in a step.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     draws: only so many of the queue's keys, each as likely, the same for all queries of a batch.
@@ -97,7 +98,7 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed)
+    return Method(init, loss, embed, needs_audio="audio" in needed)
 
 
 def follow(slow, fast, momentum: float):

@@ -32,11 +32,13 @@ def make(
         MDC  {"video": ("video", "audio"), "audio": ("video", "audio")}
         CDC  {"video": ("video+audio",), "audio": ("video+audio",)}, of both side by side
 
+    With {"video": ("video",)} alone, clips without sound are clustered and learned from too.
     balance: the loss of a clip is weighed by the size of its cluster to the power of -balance:
       with 0 clips count alike, with 1 clusters do.
     """
     spaces = sorted({space for learned in targets.values() for space in learned})
-    if odd := {*targets, *(m for s in spaces for m in s.split("+"))} - {*MODALITIES}:
+    needed = {*targets, *(m for s in spaces for m in s.split("+"))}
+    if odd := needed - {*MODALITIES}:
         raise ValueError(f"targets name {sorted(odd)}: XDC knows {MODALITIES}, joined by +")
     if not spaces:
         raise ValueError("targets are empty: name whose clusters a modality learns")
@@ -83,7 +85,7 @@ def make(
 
     def survey(params, state, batch):
         out = forward(model, params, state["stats"], batch, train=False)[0]
-        features = {m: out[m]["features"] for m in MODALITIES}
+        features = {m: out[m]["features"] for m in sorted(needed)}
         return features | {"heard": batch["has_audio"].astype(jnp.float32)}
 
     def refresh(params, state, rng, survey):
@@ -126,7 +128,7 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed, refresh, survey)
+    return Method(init, loss, embed, refresh, survey, needs_audio="audio" in needed)
 
 
 def _mean(x, weight):
