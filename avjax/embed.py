@@ -57,6 +57,7 @@ def run(args):
     changes = {"count": args.clips, "frames": args.frames}
     data = dict(looking(config, only, changes), source=source, workers=args.workers)
     clips, faults = embedded(config, args.run, data, args.batch_size)
+    silent = without_sound(clips)
     columns = clips if args.per_clip else averaged(clips)
     paths = [named[record["path"]] for record in source.records]
     columns = {"path": [paths[i] for i in columns.pop("index")], **columns}
@@ -66,7 +67,8 @@ def run(args):
         with open(f"{args.out}.unreadable.csv", "w", **TEXT) as file:
             csv.writer(file).writerows([("path", "reason"), *broken])
     done = len(set(columns["path"]))
-    print(f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable")
+    said = f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable"
+    print(f"{said}; {silent} without sound (has_audio is False)" if silent else said)
 
 
 def looking(config, only, changes=None) -> dict:
@@ -156,6 +158,11 @@ def _by_file(batches, files, each):
         yield batch
         yield from [None] * (min(each, files) - 1)
         files -= each
+
+
+def without_sound(clips) -> int:
+    """How many files have none, where sound was asked for."""
+    return len({*clips["index"][~clips["has_audio"]].tolist()}) if "has_audio" in clips else 0
 
 
 def averaged(clips) -> dict:

@@ -212,9 +212,7 @@ def say(args, need, rows, sources):
     page = os.path.join(args.out, "doctor.html")
     print(f"{len(rows)} files, {len(left_out)} of them left out: open {page}")
     if pictures and "video" in need:
-        print(
-            f"{pictures} of these lack only sound: --need video keeps them for scores of pictures"
-        )
+        print(f"without sound but else good: {pictures}; --need video keeps them")
     if args.check:
         table = shlex.quote(os.path.join(args.out, "quarantine.csv"))
         print(f"next: prepare without --check, or train with --config.data.quarantine={table}")

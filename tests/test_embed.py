@@ -16,6 +16,7 @@ from avjax.build import build
 from avjax.data import pipeline
 from avjax.ported import convert, names
 from tests import tiny, torchfile
+from tests.test_decode import numbered, render
 
 FILES = 4
 
@@ -77,6 +78,16 @@ def test_a_file_that_cannot_be_read_is_counted_and_listed(run, videos, tmp_path,
     with open(tmp_path / "x.npz.unreadable.csv") as file:
         assert [row["path"] for row in csv.DictReader(file)] == ["broken.mp4"]
     assert "4 rows of 4 files; 1 unreadable" in capsys.readouterr().out
+
+
+def test_files_without_sound_are_counted_and_keep_the_features_of_their_picture(
+    run, videos, tmp_path, capsys
+):
+    render(tmp_path / "mute.mp4", [numbered(99)] * 30)
+    found = called(tmp_path / "x.npz", run, [videos / "0" / "0.mp4", tmp_path / "mute.mp4"])
+    assert found["has_audio"].tolist() == [True, False] and found["video_features"][1].any()
+    said = capsys.readouterr().out
+    assert "2 rows of 2 files; 0 unreadable; 1 without sound (has_audio is False)" in said
 
 
 def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):

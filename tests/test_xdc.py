@@ -179,6 +179,18 @@ def test_silence_by_absence_is_no_cluster():
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def test_clusters_of_pictures_alone_need_no_net_of_sound():
+    model = Towers({"video": Same()}, {"video": Linear(H)}, {"video": Mlp(())})
+    method = xdc.make(model, {"video": ("video",)}, K, 0.0)
+    batch = examples(size=N) | {"index": jnp.arange(N), "has_audio": jnp.zeros(N, bool)}
+    params, state = method.init(jax.random.key(0), batch, N)
+    found = method.survey(params, state, batch) | {"mask": jnp.ones(N, bool)}
+    params, state = method.refresh(params, state, jax.random.key(1), found)
+    assert not method.needs_audio and (np.asarray(state["labels"]["video"]) >= 0).all()
+    loss, (_, metrics) = method.loss(params, state, batch, jax.random.key(2))
+    assert float(loss) == float(metrics["loss/video/video"]) > 0.5
+
+
 def test_a_refresh_renews_the_classifiers_alone():
     params, state = refreshed()
     again, after = begun()[3](params, state, jax.random.key(2), answers()[0])
