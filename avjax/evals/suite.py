@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # (train or None, test) -> {"v2a/r1": 12.5}.  A suite first calls its scores, before it
 # reads a file, with `modalities` empty: a score then checks labels and returns {}.  It raises
 # types.NotApplicable where the records do not allow it, ValueError where the config does not.
+# Records may lack a modality: `features.having` gives those that have it.
 Score = Callable[[Features | None, Features], dict[str, float]]
 
 
