@@ -85,59 +85,25 @@ def newest(folder, shapes: bool = False) -> dict:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def check(ts, init_from, later=()) -> None:
-    """Raises the errors of `begun`, from shapes alone.
-
-    ts: as `jax.eval_shape` gives it.  later: folders of runs that need not be there yet.
-    """
-    for folder, paths in _parts(init_from):
-        if folder in later and not (Path(folder) / "checkpoints").is_dir():
-            continue
-        for here, there in _paths(paths, other := newest(folder, shapes=True)).items():
-            ts = _grafted(ts, other, here, there, folder)
-
-
-def begun(ts, init_from):
-    """`ts` with what `config.init_from` names taken from another run.
-
-    init_from: that run's folder, for its parameters and all that its nets keep beside; or
-    dict(folder=, paths=), paths as ("params/encoders_video", ...) or {path here: path there};
-    or a list of these, taken in order.
-    """
-    for folder, paths in _parts(init_from):
-        for here, there in _paths(paths, other := newest(folder)).items():
-            ts = _grafted(ts, other, here, there, folder)
-    return ts
-
-
-def _parts(init_from) -> list:
-    """[(folder, paths)] of config.init_from."""
-    if isinstance(init_from, list | tuple):
-        return [part for one in init_from for part in _parts(one)]
-    if isinstance(init_from, str):
-        return [(init_from, None)]
-    if not isinstance(init_from, dict) or not isinstance(init_from.get("folder"), str):
-        raise ValueError(f"{init_from!r}: use the folder of a run, or dict(folder=, paths=)")
-    return [(init_from["folder"], init_from.get("paths"))]
-
-
-def _paths(paths, other) -> dict:
-    """{path here: path there} of what is taken of the run `other`; None: all of its nets."""
-    if paths is None:
-        paths = ("params", *(f"state/stats/{kind}" for kind in other["state"]["stats"]))
-    return paths if isinstance(paths, dict) else dict(zip(paths, paths))
-
-
 def graft(tree, source, path: str):
     """`tree` with the subtree at `path` ("params/encoders_video") taken from another run.
 
     source: that run's workdir.  Raises ValueError when the run has no such path, or
     shapes differ.
     """
-    return _grafted(tree, newest(source), path, path, source)
+    return grafted(tree, newest(source), path, path, source)
 
 
-def _grafted(tree, other, here, there, source):
+def grafted(tree, other: dict, here: str, there: str, source):
+    """`tree` with its subtree at the path `here` taken from the path `there` of `other`.
+
+    Args:
+      tree, other: arrays, or the shapes of both; a TrainState, or nested dicts.
+      source: the name of `other` in messages.
+
+    Raises:
+      ValueError: a path does not exist, or shapes differ.
+    """
     name = f"{source}: {there}"
     for key in there.split("/"):
         if not isinstance(other, dict) or key not in other:
@@ -176,4 +142,6 @@ def _fit(mine, theirs, name):
         raise ValueError(f"{name}: shape {theirs.shape} there, {mine.shape} here")
     if isinstance(mine, jax.ShapeDtypeStruct):
         return mine
+    if name.endswith("/size") and int(theirs) != int(mine):  # Of a memory.
+        raise ValueError(f"{name}: a memory of {int(theirs)} records there, of {int(mine)} here")
     return jax.device_put(theirs.astype(mine.dtype), mine.sharding)

@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> None:
     chain = stages.of(build.filled(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     stages.check(chain, at_steps)
-    folders = [folder for folder, _ in chain]
+    earlier = {}
     with sharding.process_zero_first("check"):  # What it renders, the others find.
-        batches = [plan.check(config, folders) for _, config in chain]
+        batches = [plan.check(config, folder, earlier) for folder, config in chain]
     if args.dry_run:
         for (folder, config), batch in zip(chain, batches):
             print(f"{folder}:\n{plan.describe(config, batch)}\n")

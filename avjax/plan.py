@@ -11,7 +11,17 @@ import math
 
 import jax
 
-from avjax import checkpoint, partners, program, ranges, settings, sharding, state, survey, train
+from avjax import (
+    init_from,
+    partners,
+    program,
+    ranges,
+    settings,
+    sharding,
+    state,
+    survey,
+    train,
+)
 from avjax.build import build
 from avjax.data import clips, pipeline
 from avjax.data.source import NoRecords, Source, found, notes_of
@@ -19,13 +29,15 @@ from avjax.nets.macs import gmacs
 from avjax.types import Method
 
 
-def check(config: dict, later=()) -> dict:
+def check(config: dict, folder: str = "", earlier: dict | None = None) -> dict:
     """One batch of every data set in `config`, by its key; NumPy, this host's slice.
 
     An evaluation whose split has no records has no batch.
 
     Args:
-      later: folders of runs that come before this one in a chain, and may not be there yet.
+      folder: that of the run.
+      earlier: {folder: init_from.Other} of the runs that come before this one in a chain, and may
+        not be there yet; this one joins them.
 
     Raises:
       ValueError: whatever of the config does not work, in one line, with its key.
@@ -54,7 +66,9 @@ def check(config: dict, later=()) -> dict:
                 ranges.whole("every", every, 0)
                 if not callable(evaluator):
                     raise ValueError(f"{config['evals'][name].get('fn')} makes no evaluator")
-        trace(config, method, optimizer, batches, mesh, later)
+        run = trace(config, method, optimizer, batches, mesh, earlier)
+        if earlier is not None:
+            earlier[folder] = run
     return batches
 
 
@@ -96,10 +110,13 @@ def check_negatives(config: dict, clips: int) -> None:
         partners.check_others(config["batch_size"], clips)
 
 
-def trace(config, method, optimizer, batches, mesh, later) -> None:
-    """Traces initialization, a step, a refresh and the embedding of each evaluation's batch."""
+def trace(config, method, optimizer, batches, mesh, earlier) -> init_from.Other:
+    """Traces initialization, a step, a refresh and the embedding of each evaluation's batch.
+
+    Returns the run as one that others start from.
+    """
     shapes = {key: shapes_of(one) for key, one in batches.items()}
-    size = len(build(config["data"]["train"]["source"]))
+    source = build(config["data"]["train"]["source"])
     rng, first = jax.random.key(config["seed"]), shapes["data.train"]
     for key, one in shapes.items():
         with named(key, one):
@@ -111,7 +128,7 @@ def trace(config, method, optimizer, batches, mesh, later) -> None:
                     "avjax.data.video.applied, or set config.on_device"
                 )
     with named("method", first):
-        init = state.initializer(method, optimizer, size)
+        init = state.initializer(method, optimizer, len(source))
         ts = jax.eval_shape(init, rng, first)
     with named("sharding"):
         _, places = state.abstract(init, rng, first, mesh, config["sharding"])
@@ -125,7 +142,9 @@ def trace(config, method, optimizer, batches, mesh, later) -> None:
                 jax.eval_shape(train.embedding(method), ts.params, ts.state, one)
     if config.get("init_from"):
         with named("init_from"):
-            checkpoint.check(ts, config["init_from"], later)
+            init_from.check(ts, config["init_from"], method.inherits, source, earlier)
+    tree = {"params": ts.params, "state": ts.state}
+    return init_from.Other(tree, functools.partial(init_from.records_of, source))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ def of(config: dict, workdir: str) -> list[tuple[str, dict]]:
 
     config["stages"]: {name: {"after": {earlier stage: paths}, key: value, ...}}.  A stage is the
     config with these keys replaced, as a whole.  It starts from its predecessors' runs: paths
-    are those of `checkpoint.begun`, None for parameters and batch statistics.
+    are those of `init_from.apply`, None for what a run takes of another without any.
     """
     config = copy.deepcopy(config)
     stages = config.pop("stages", None)

@@ -12,6 +12,7 @@ import optax
 from avjax import (
     calibration,
     checkpoint,
+    init_from,
     logs,
     preemption,
     provenance,
@@ -174,7 +175,8 @@ def start(config, method: Method, data, mesh, checkpoints):
     if new:
         ts = jax.jit(init, out_shardings=places)(rng, batch)
         if config.get("init_from"):
-            ts = checkpoint.begun(ts, config["init_from"])
+            ts, line = init_from.apply(ts, config["init_from"], method.inherits, data["source"])
+            say(line)
             ts = ts.replace(opt=jax.jit(tx.init, out_shardings=places.opt)(ts.params))
         return method, ts, places
     return method, checkpoint.restore(checkpoints, shapes, places), places

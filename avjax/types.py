@@ -36,6 +36,24 @@ class NotApplicable(ValueError):
     """The records do not allow a score: too few, or without labels.  The score is left out."""
 
 
+class Inherited(NamedTuple):
+    """How a part of the state begins in a run that `config.init_from` starts from another run.
+
+    Without `paths` it is taken from the same path of that run, if that has it in the same shapes.
+    With `paths`, only these are taken.
+
+    copy:     path of the new state, e.g. "params": where it is not taken, it becomes a copy of
+              this, as taken.  "" for none.
+    records:  it has a row for each training record, and is taken of a run on the same records only.
+    required: one sentence for an error: what the method needs it for and how to get it.  A run
+              without `paths` is refused if it is not taken.  "" where it may be new.
+    """
+
+    copy: str = ""
+    records: bool = False
+    required: str = ""
+
+
 class Method(NamedTuple):
     """One way of learning: the whole of a paper, as a few pure functions.
 
@@ -54,6 +72,9 @@ class Method(NamedTuple):
     needs_audio: whether the loss uses the sound of every clip.  If so, training replaces records
              without sound and counts them as broken, unless data.train.skip_no_audio is set.  If
              not, their clips reach the loss with has_audio False and silence for audio.
+    inherits: {path: how it begins in a run that starts from another}, paths as "state/memory".
+             Of a run without `paths`, params and state["stats"] are always taken: the nets.  None
+             where there is nothing else.
     """
 
     init: Callable[[Array, Batch, int], tuple[Tree, Tree]]
@@ -62,6 +83,7 @@ class Method(NamedTuple):
     refresh: Callable[[Tree, Tree, Array, Tree], tuple[Tree, Tree]] | None = None
     survey: Callable[[Tree, Tree, Batch], dict[str, Tree]] | None = None
     needs_audio: bool = True
+    inherits: dict[str, Inherited] | None = None
 
 
 class Contrast(NamedTuple):

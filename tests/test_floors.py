@@ -38,7 +38,7 @@ FLOORS = [
         "positives",
         "partners",
     },
-    {"methods", "evals", "survey", "state", "settings", "calibration", "loop"},
+    {"methods", "evals", "survey", "state", "settings", "calibration", "loop", "init_from"},
     {"train", "report", "evaluation"},
     {"stages"},
     {"main", "program", "plan", "ablate", "trial", "cost", "prepare", "port", "embed", "needs"},

@@ -5,7 +5,7 @@ import copy
 import jax
 import pytest
 
-from avjax import checkpoint, plan, program, state, train
+from avjax import checkpoint, init_from, plan, program, state, train
 from avjax.build import build
 from tests import tiny
 
@@ -164,13 +164,14 @@ def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
         checkpoint.save(checkpoints, saved.replace(rng=jax.random.key(0)))
         checkpoints.wait_until_finished()
     run = str(tmp_path)
-    checkpoint.check(ts, dict(folder=run, paths=("params/encoders_video",)))
-    checkpoint.check(ts, "/not/there/yet", later=["/not/there/yet"])
+    init_from.check(ts, dict(folder=run, paths=("params/encoders_video",)), None, None)
+    planned = init_from.Other(dict(params=ts.params, state=ts.state), lambda: None)
+    init_from.check(ts, "/not/there/yet", None, None, {"/not/there/yet": planned})
     with pytest.raises(ValueError, match="no 'nonesuch'; there are"):
-        checkpoint.check(ts, dict(folder=run, paths=("params/nonesuch",)))
+        init_from.check(ts, dict(folder=run, paths=("params/nonesuch",)), None, None)
     with pytest.raises(ValueError, match="is of another net"):
         crossed = {"params/encoders_video": "params/heads_video"}
-        checkpoint.check(ts, dict(folder=run, paths=crossed))
+        init_from.check(ts, dict(folder=run, paths=crossed), None, None)
     refused(
         config | dict(init_from=dict(paths=None)), "config.init_from: .*use the folder of a run"
     )

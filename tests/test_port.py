@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from avjax import checkpoint, port, train
+from avjax import checkpoint, init_from, port, train
 from avjax.build import build
 from avjax.ported import avid, convert, names, sources, tensors
 from avjax.types import TrainState
@@ -321,7 +321,7 @@ def same(one, other):
     return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other))
 
 
-def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path):
+def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path, capsys):
     config = tiny.config(world, steps=1, evals={})
     config["data"]["train"]["workers"] = 0
     first = train.run(config, tmp_path / "first")
@@ -329,6 +329,8 @@ def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path):
     config |= dict(seed=1, optimizer=dict(fn="optax.sgd", learning_rate=0.0))
     second = train.run(config, tmp_path / "second")
     assert same(first.params, second.params) and int(second.step) == 1
+    line = f"starts from other runs; from {tmp_path / 'first'}: params, state/stats/batch_stats, "
+    assert line in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -336,22 +338,28 @@ def blank(ported):
     """The state of a run of the ported nets, all zeros."""
     saved = checkpoint.newest(ported[0])
     zeros = jax.tree.map(jnp.zeros_like, dict(params=saved["params"], state=saved["state"]))
+    for m, memory in zeros["state"]["memory"].items():
+        memory["size"] = saved["state"]["memory"][m]["size"]
     return TrainState(saved["step"], saved["rng"], zeros["params"], (), zeros["state"])
+
+
+def started(ts, spec):
+    return init_from.apply(ts, spec, None, None)[0]
 
 
 def test_a_folder_alone_gives_all_that_the_nets_keep(ported, blank):
     """The memories, which are of another list of videos, are only given on request."""
-    ts, saved = checkpoint.begun(blank, str(ported[0])), checkpoint.newest(ported[0])
+    ts, saved = started(blank, str(ported[0])), checkpoint.newest(ported[0])
     assert same(ts.params, saved["params"]) and same(ts.state["stats"], saved["state"]["stats"])
     assert same(ts.state["memory"], blank.state["memory"])
-    ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=("state/memory/audio",)))
+    ts = started(blank, dict(folder=str(ported[0]), paths=("state/memory/audio",)))
     assert same(ts.state["memory"]["audio"], saved["state"]["memory"]["audio"])
     assert same(ts.params, blank.params)
 
 
 def test_parts_go_where_they_are_sent(ported, blank):
     paths = {"params/heads_audio": "params/heads_video"}
-    ts = checkpoint.begun(blank, dict(folder=str(ported[0]), paths=paths))
+    ts = started(blank, dict(folder=str(ported[0]), paths=paths))
     assert same(ts.params["heads_audio"], checkpoint.newest(ported[0])["params"]["heads_video"])
     assert same(ts.params["encoders_video"], blank.params["encoders_video"])
 
@@ -365,6 +373,6 @@ def test_weights_of_another_net_are_named(ported):
         ({"params/encoders_video/conv1/kernel": "params/encoders_video/conv1/norm/bias"}, "shape"),
     ):
         with pytest.raises((KeyError, ValueError), match=told):
-            checkpoint.begun(ts, dict(folder=str(ported[0]), paths=paths))
+            started(ts, dict(folder=str(ported[0]), paths=paths))
     with pytest.raises(FileNotFoundError, match="is not a run directory"):
-        checkpoint.begun(ts, "nowhere")
+        started(ts, "nowhere")

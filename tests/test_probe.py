@@ -8,7 +8,7 @@ import pytest
 
 from avjax.nets import biased, conv, probe
 from avjax.nets.conv import Conv2D, Conv3D
-from avjax.types import Method
+from avjax.types import Inherited, Method
 
 BROKEN = (1, 1, 8, 8)  # The kernel of `second` in Net, and of nothing else.
 right = conv.conv2d
@@ -79,7 +79,8 @@ def no_gradient(x, w, strides, pads):
 def test_a_broken_convolution_runs_in_float32_and_it_alone(monkeypatch, batch, capsys):
     monkeypatch.setattr(conv, "conv2d", nonsense)
     params, state = begun(method(Net()), batch)
-    ours = probe.mended(method(Net()), params, state, batch)
+    inherits = {"state/memory": Inherited(records=True)}
+    ours = probe.mended(method(Net())._replace(inherits=inherits), params, state, batch)
     (line,) = capsys.readouterr().out.splitlines()
     assert "second (output not finite)" in line
     assert "first" not in line and "third" not in line
@@ -96,7 +97,7 @@ def test_a_broken_convolution_runs_in_float32_and_it_alone(monkeypatch, batch, c
     jax.tree.map(np.testing.assert_array_equal, grads, wanted)
     again = jax.eval_shape(lambda: ours.init(jax.random.key(0), batch, 0)[0])
     assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, params)
-    assert ours.refresh is None and ours.survey is None
+    assert ours.refresh is None and ours.survey is None and ours.inherits is inherits
 
 
 def second():

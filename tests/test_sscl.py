@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax import checkpoint, logs, negatives, stages, train
+from avjax import checkpoint, init_from, logs, negatives, stages, train
 from avjax.contrast import info_nce
 from avjax.methods import sscl
 from avjax.nets.heads import Linear
@@ -158,7 +158,8 @@ def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
     for n, (folder, stage) in enumerate(stages.of(config, str(tmp_path))):
         ts = drawn(stage, n)
         if "init_from" in stage:
-            ts = checkpoint.begun(ts, stage["init_from"])
+            ts, line = init_from.apply(ts, stage["init_from"], train.made(stage).inherits, None)
+            assert sscl.TAUGHT not in line
         with checkpoint.manager(folder, keep=1) as checkpoints:
             checkpoint.save(checkpoints, ts)
         run[folder.rsplit("/", 1)[1]] = ts

@@ -9,7 +9,7 @@ import jax
 from avjax import partners, ranges
 from avjax.contrast import Scale, resolve, tally
 from avjax.nets.forward import forward
-from avjax.types import Contrast, Method, Negatives
+from avjax.types import Contrast, Inherited, Method, Negatives
 
 
 def make(
@@ -98,7 +98,8 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed, needs_audio="audio" in needed)
+    memories = {f"state/memory/{m}": Inherited(records=True) for m in ("video", "audio")}
+    return Method(init, loss, embed, inherits=memories, needs_audio="audio" in needed)
 
 
 def _number(negatives, size, clips):

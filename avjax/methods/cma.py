@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from avjax import negatives, partners, positives, ranges
 from avjax.contrast import logistic, multi_positive, nce_bias, tally
 from avjax.nets.forward import forward
-from avjax.types import Method
+from avjax.types import Inherited, Method
 
 CROSS = (("video", "audio"), ("audio", "video"))
 # Name -> which positives, query, key.  "inst": the record itself; "pos": those that agree with it.
@@ -20,6 +20,14 @@ TERMS = {
     for kind in ("inst", "pos")
     for query, key in (*CROSS, ("video", "video"), ("audio", "audio"))
 }
+
+# The refresh before the first step makes the positive sets of these.
+MEMORY = Inherited(
+    records=True,
+    required="CMA makes its positive sets of the rows of both memories: use a run of AVID with "
+    "avjax.negatives.bank, or of CMA, on the same data, as the chain of configs/cma_kinetics.py "
+    "does; or name all parts to take: config.init_from=dict(folder=RUN, paths=(...))",
+)
 
 
 def make(
@@ -94,4 +102,5 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed, refresh)
+    memories = {f"state/memory/{m}": MEMORY for m in ("video", "audio")}
+    return Method(init, loss, embed, refresh, inherits=memories)

@@ -9,7 +9,13 @@ import jax
 from avjax import negatives, partners, ranges
 from avjax.contrast import resolve, tally
 from avjax.nets.forward import forward
-from avjax.types import Contrast, Method
+from avjax.types import Contrast, Inherited, Method
+
+# Of a run without slow towers, they begin as the trained ones.
+INHERITS = {
+    "state/slow/params": Inherited(copy="params"),
+    "state/slow/stats": Inherited(copy="state/stats"),
+}
 
 
 def make(
@@ -98,7 +104,7 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed, needs_audio="audio" in needed)
+    return Method(init, loss, embed, inherits=INHERITS, needs_audio="audio" in needed)
 
 
 def follow(slow, fast, momentum: float):

@@ -21,9 +21,14 @@ from avjax import negatives, partners, ranges
 from avjax.contrast import resolve, tally
 from avjax.nets.forward import forward
 from avjax.tiles import product
-from avjax.types import Contrast, Method
+from avjax.types import Contrast, Inherited, Method
 
 OTHER = {"video": "audio", "audio": "video"}
+TAUGHT = (
+    "A student of SSCL learns from a trained teacher and its memory: use a run of a student of the "
+    "same modality on the same data, or name all parts to take as the chain of "
+    "configs/sscl_kinetics.py does: config.init_from=dict(folder=RUN, paths={...})"
+)
 
 
 def taught(
@@ -71,7 +76,12 @@ def taught(
         both = state["teacher"] | params
         return forward(model, both, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed)
+    inherits = {
+        "state/teacher": Inherited(required=TAUGHT),
+        f"state/memory/{teacher}": Inherited(records=True, required=TAUGHT),
+        f"state/memory/{student}": Inherited(records=True),
+    }
+    return Method(init, loss, embed, inherits=inherits)
 
 
 def mutual(
@@ -119,7 +129,8 @@ def mutual(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed)
+    memories = {f"state/memory/{m}": Inherited(records=True) for m in OTHER}
+    return Method(init, loss, embed, inherits=memories)
 
 
 def divergence(z, memory, rows, temperature):

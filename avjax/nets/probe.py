@@ -55,7 +55,7 @@ def mended(method: Method, params, state, batch) -> Method:
     kind = jax.local_devices()[0].device_kind
     print(f"convolutions that {kind} gets wrong, run in float32: {lines}", flush=True)
     layers = frozenset(path for _, paths, _ in bad for path in paths)
-    parts = {name: f and in_float32(f, layers) for name, f in method._asdict().items()}
+    parts = {name: in_float32(f, layers) for name, f in method._asdict().items() if callable(f)}
     return method._replace(**parts)
 
 
