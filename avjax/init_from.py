@@ -135,13 +135,23 @@ def _by_default(tree, inherits, other: Other, source):
             left[path] = "does not exist"
         elif _shapes(theirs) != _shapes(_at(tree, path)):
             left[path] = "has other shapes"
-        elif how.records and (known := other.records()) is None:
-            left[path] = "is of records that the run does not name"
-        elif how.records and known != records_of(source):
-            left[path] = "is of other records than config.data.train.source"
+        elif how.records and (difference := _difference(other.records(), source)):
+            left[path] = difference
         else:
             paths.append(path)
     return paths, left
+
+
+def _difference(known: list | None, source) -> str:
+    """Why rows of the records `known` are none of those of `source`; "" if they are."""
+    if known is None:
+        return "is of records that the run does not name"
+    if len(known) != len(source):
+        return f"is of {len(known)} records, config.data.train.source has {len(source)}"
+    for there, here in zip(known, records_of(source)):
+        if there != here:
+            return f"is of other records than config.data.train.source: {there[0]}, here {here[0]}"
+    return ""
 
 
 def _check_numbers(folder, paths, inherits, other: Other, source) -> None:
@@ -149,9 +159,9 @@ def _check_numbers(folder, paths, inherits, other: Other, source) -> None:
     by_record = [path for path, how in inherits.items() if how.records]
     chosen = [there for here, there in paths.items() for p in by_record if _touched(p, [here])]
     if chosen and (known := other.records()) is not None and len(known) != len(source):
+        difference = _difference(known, source)
         raise ValueError(
-            f"{folder}: {chosen[0]} has rows of {len(known)} records, and config.data.train.source "
-            f"has {len(source)}: use the same data, or leave it out of paths"
+            f"{folder}: {chosen[0]} {difference}: use the same data, or leave it out of paths"
         )
 
 
