@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from avjax import checkpoint
 from avjax.data import fingerprint
-from avjax.types import Inherited, Tree
+from avjax.data.source import Source
+from avjax.types import Inherited, TrainState
 
 
 class Other(NamedTuple):
@@ -27,16 +28,18 @@ class Other(NamedTuple):
     records: Callable[[], list | None]
 
 
-def apply(ts, init_from: Any, inherits: dict[str, Inherited] | None, source) -> tuple[Tree, str]:
+def apply(
+    ts: TrainState, init_from: Any, inherits: dict[str, Inherited] | None, source: Source | None
+) -> tuple[TrainState, str]:
     """(`ts` with what `config.init_from` takes of other runs, a line: what is taken, what new).
 
     Args:
-      ts: a new TrainState; the parts that are taken keep its shardings, `opt` stays as it is.
+      ts: a new state; the parts that are taken keep its shardings, `opt` stays as it is.
       init_from: a run's folder, for its parameters, all that its nets keep beside and what
         `inherits` names; or dict(folder=, paths=), paths as ("params/encoders_video", ...) or
         {path here: path there}; or a list of these, taken in order.
       inherits: that of the method.
-      source: the training data, an `avjax.data.source.Source`.
+      source: the training data; None only if no part of `inherits` has a row for each record.
 
     Raises:
       ValueError: what does not fit, or which part is missing that the method requires.
@@ -50,10 +53,10 @@ def apply(ts, init_from: Any, inherits: dict[str, Inherited] | None, source) -> 
 
 
 def check(
-    ts,
+    ts: TrainState,
     init_from: Any,
     inherits: dict[str, Inherited] | None,
-    source,
+    source: Source | None,
     earlier: dict[str, Other] | None = None,
 ) -> str:
     """The line of `apply`, and its errors, from shapes alone.
@@ -73,7 +76,7 @@ def check(
     return _started(ts, init_from, inherits or {}, source, read)[1]
 
 
-def records_of(source) -> list:
+def records_of(source: Source) -> list:
     """[[path, start, end]] of a source."""
     return [[r["path"], r.get("start"), r.get("end")] for r in source.records]
 
@@ -112,7 +115,7 @@ def _started(ts, init_from, inherits, source, read):
     new = ", ".join(_new(_tree(ts), {**taken, **copies}))
     lines += [f"new: {new}"] if new else []
     needed = {inherits[path].required for path in absent} - {""}
-    return ts, "; ".join(["starts from other runs", *lines, *sorted(needed)])
+    return ts, "starts " + "; ".join([*lines, *sorted(needed)])
 
 
 def _parts(init_from) -> list:

@@ -162,7 +162,7 @@ def test_cma_takes_the_memories_of_avid(saved):
         assert same(ts.state["memory"], trained.state["memory"])
         assert same(ts.params, trained.params)
         kept = "params, state/stats/batch_stats, state/memory/video, state/memory/audio"
-        assert line == f"starts from other runs; from {folder}: {kept}; new: state/near, state/z"
+        assert line == f"starts from {folder}: {kept}; new: state/near, state/z"
 
 
 def test_cma_without_memories_is_refused_with_the_remedy(saved):

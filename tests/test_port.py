@@ -329,7 +329,7 @@ def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path, capsys):
     config |= dict(seed=1, optimizer=dict(fn="optax.sgd", learning_rate=0.0))
     second = train.run(config, tmp_path / "second")
     assert same(first.params, second.params) and int(second.step) == 1
-    line = f"starts from other runs; from {tmp_path / 'first'}: params, state/stats/batch_stats, "
+    line = f"starts from {tmp_path / 'first'}: params, state/stats/batch_stats, "
     assert line in capsys.readouterr().out
 
 
