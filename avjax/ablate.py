@@ -20,13 +20,15 @@ import sys
 import time
 from pathlib import Path
 
-from avjax import preemption, program, study as arithmetic, sweep
-from avjax.build import build, filled
+from avjax.ablation import study as arithmetic, sweep
+from avjax.config import app
+from avjax.config.build import build, filled
+from avjax.runtime import preemption
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of the command; keys of the config come beside them."""
-    p = program.parser("ablate", __doc__, program.KEYS, program.CACHE)
+    p = app.parser("ablate", __doc__, app.KEYS, app.CACHE)
     add = p.add_argument
     add(
         "--config", required=True, metavar="FILE[:NAME]", help="a config with a study and a sweep()"
@@ -42,13 +44,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     action = preemption.in_one_line(run, "the same command starts it again")
-    program.run(parser(), action, argv)
+    app.run(parser(), action, argv)
 
 
 def run(args: argparse.Namespace) -> int:
     """Does what the arguments ask for; the program's exit status."""
     file, *size = args.config.split(":", 1)
-    _, config = program.loaded(args)
+    _, config = app.loaded(args)
     folder = Path(args.workdir or "runs/" + "-".join([Path(file).stem, *size]))
     if missing := [key for key in ("batch_size", "steps", "seed") if key not in config]:
         raise ValueError(f"{file} is not the config of a run: it has no {missing}")
@@ -63,19 +65,20 @@ def run(args: argparse.Namespace) -> int:
 def act(args, folder, config, study, arms, runs) -> int:
     """Does what the flags ask for; the program's exit status."""
     bound = functools.partial(configured, folder, config, study)
-    from avjax import trial, workdirs
+    from avjax.ablation import runner
+    from avjax.runtime import workdir
 
     for arm in arms:  # Whatever the flags ask for: a wrong sweep is refused at once.
-        trial.check(arm, bound(arithmetic.Run(arm.name, arm, 0, None), 100, study["rates"][0]))
+        runner.check(arm, bound(arithmetic.Run(arm.name, arm, 0, None), 100, study["rates"][0]))
     write = build(study.get("report") or report(arms))
     if args.commands:
         return commands(runs)
-    program.start_jax()
+    app.start_jax()
     base = filled(config.to_dict() | {"study": study}, "{workdir}")
     if not args.list:
         # Seeds may be added to a study that is there.
         fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
-        workdirs.claim(folder, base | {"study": fixed})
+        workdir.claim(folder, base | {"study": fixed})
     planned = {arm.name: plan(folder, bound, arm, study, args.report) for arm in arms}
     if args.list:
         return print_list(runs, planned, study)
@@ -84,8 +87,8 @@ def act(args, folder, config, study, arms, runs) -> int:
     wanted = [runs[args.run - 1]] if args.run else () if args.report else runs
     failed = work(folder, bound, runs, wanted, planned, study)
     if not args.run:
-        found = present(trial.result, folder, runs)
-        why = present(trial.failure, folder, runs)
+        found = present(runner.result, folder, runs)
+        why = present(runner.failure, folder, runs)
         page = write(folder, base, arms, runs, planned, found, why)
         print(f"the study is in {folder}: open {page}")
     return failed
@@ -94,8 +97,8 @@ def act(args, folder, config, study, arms, runs) -> int:
 def report(arms) -> dict:
     """The spec of the report of a study that names none."""
     if all(arm.negatives for arm in arms):
-        return dict(fn="pkgutil.resolve_name", args=("avjax.report.study.write",))
-    return dict(fn="avjax.report.methods.make")
+        return dict(fn="pkgutil.resolve_name", args=("avjax.report.ablation_page.write",))
+    return dict(fn="avjax.report.comparison_page.make")
 
 
 def configured(folder, config, study, run, steps, rate) -> dict:
@@ -108,15 +111,15 @@ def plan(folder, bound, arm, study, known_only) -> dict:
     """{"steps", "off", "refused"} of an arm; steps None where its cost is not known yet."""
     flops = None
     if study["budget"] == "flops":
-        from avjax import trial
+        from avjax.ablation import runner
 
-        spent = trial.known_cost(folder, arm)
+        spent = runner.known_cost(folder, arm)
         if spent is None and known_only:
             return {"steps": None, "off": None, "refused": ""}
         if spent is None:
             print(f"compiling {arm.name}", file=sys.stderr, flush=True)
             run = arithmetic.Run(arm.name, arm, study["seeds"][0], None)
-            spent = trial.costs(folder, arm, bound(run, 1000, study["rates"][0]))
+            spent = runner.costs(folder, arm, bound(run, 1000, study["rates"][0]))
         flops = spent["flops"]
     steps = arm.overrides.get("steps") or arithmetic.steps_of(study, arm.batch, flops)
     return {
@@ -156,9 +159,10 @@ def commands(runs) -> int:
 
 def work(folder, bound, runs, wanted, planned, study) -> int:
     """Does the wanted runs that are not done; 1 if any failed or was refused."""
-    from avjax import logs, trial
+    from avjax.ablation import runner
+    from avjax.runtime import metrics_writer
 
-    results = present(trial.result, folder, runs)
+    results = present(runner.result, folder, runs)
     for run in (run for run in wanted if run.name in results):
         found, steps = results[run.name], planned[run.arm.name]["steps"]
         if arithmetic.digest(bound(run, steps, found["rate"])) != found["config"]:
@@ -174,7 +178,7 @@ def work(folder, bound, runs, wanted, planned, study) -> int:
         said = one(folder, bound, run, runs, planned, results, study)
         bad += said.startswith(("failed", "refused"))
         each = (time.monotonic() - began) / n
-        left = f"{each:.0f} s a run, {logs.clock(each * (len(todo) - n))} left"
+        left = f"{each:.0f} s a run, {metrics_writer.clock(each * (len(todo) - n))} left"
         print(f"[{before + n}/{len(wanted)}] {run.name}: {said}; {left}", flush=True)
     if bad:
         print(f"{bad} of {len(todo)} runs failed or were refused", file=sys.stderr)
@@ -191,7 +195,7 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
     """Does a run; what became of it."""
     import jax
 
-    from avjax import trial
+    from avjax.ablation import runner
 
     its, rate = planned[run.arm.name], run.rate
     if its["refused"]:
@@ -203,10 +207,10 @@ def one(folder, bound, run, runs, planned, results, study) -> str:
             if run.arm.batch not in rates:
                 raise ValueError(f"tuning of batch {run.arm.batch} has not ended: no learning rate")
             rate = rates[run.arm.batch]
-        results[run.name] = trial.do(folder, run, bound(run, its["steps"], rate))
+        results[run.name] = runner.do(folder, run, bound(run, its["steps"], rate))
     # Whatever a run dies of, the others are still worth having; it is named in the report.
     except Exception as error:
-        trial.fail(folder, run.name)
+        runner.fail(folder, run.name)
         return f"failed: {type(error).__name__}: {error}"
     finally:
         jax.clear_caches()  # Programs of other arms are of no more use.

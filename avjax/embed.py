@@ -16,16 +16,17 @@ import csv
 import functools
 import json
 
-from avjax import preemption, program
-from avjax.atomic import replacing
-from avjax.data.filenames import TEXT, printable
+from avjax.config import app
+from avjax.runtime import preemption
+from avjax.runtime.atomic import replacing
+from avjax.runtime.filenames import TEXT, printable
 
 
 def parser():
     p = argparse.ArgumentParser(
         prog="python -m avjax.embed",
         description=__doc__,
-        epilog=program.CACHE,
+        epilog=app.CACHE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("places", metavar="IN", nargs="+", help="files, and folders of files")
@@ -41,19 +42,19 @@ def parser():
 
 
 def main(argv=None):
-    program.run(parser(), preemption.in_one_line(run, "nothing was written"), argv)
+    app.run(parser(), preemption.in_one_line(run, "nothing was written"), argv)
 
 
 def run(args):
     """Embeds as the arguments say, and says what became of it."""
     write = writer(args.out)  # First of all: hours of work are not to end in a wrong name.
-    from avjax import checkpoint
     from avjax.data import inputs
+    from avjax.runtime import checkpoint
 
     config = checkpoint.config_of(args.run)
     source, named, only = inputs.source(args.places, args.only)
     print("".join(f"{note}\n" for note in source.notes), end="")
-    program.start_jax()
+    app.start_jax()
     changes = {"count": args.clips, "frames": args.frames}
     data = dict(looking(config, only, changes), source=source, workers=args.workers)
     clips, faults = embedded(config, args.run, data, args.batch_size)
@@ -76,10 +77,10 @@ def looking(config, only, changes=None) -> dict:
 
     changes: arguments of the view in place of the config's, where they are not None.
     """
-    from avjax import plan
-    from avjax.build import build
+    from avjax.config.build import build
+    from avjax.training import dry_run
 
-    found = dict(plan.datasets(config.get("evals", {})))
+    found = dict(dry_run.datasets(config.get("evals", {})))
     if not found:
         raise ValueError("the run's config has no evaluation, so no way to look at a file")
     spec = next((s for key, s in found.items() if key.endswith("test")), [*found.values()][0])
@@ -94,12 +95,16 @@ def looking(config, only, changes=None) -> dict:
         if not view.samples:
             raise ValueError("this model has no audio encoder: drop --only audio, or give videos")
         view = view._replace(frames=0)
-        transforms = [t for t in transforms if not t["fn"].startswith("avjax.data.video")]
+        transforms = [
+            t for t in transforms if not t["fn"].startswith("avjax.data.transforms.video")
+        ]
     if only == "video":
         if not view.frames:
             raise ValueError("this model has no video encoder: drop --only video, or give sounds")
         view = view._replace(samples=0)
-        transforms = [t for t in transforms if not t["fn"].startswith("avjax.data.audio")]
+        transforms = [
+            t for t in transforms if not t["fn"].startswith("avjax.data.transforms.audio")
+        ]
     return dict(view=view, transforms=build(list(transforms)))
 
 
@@ -108,9 +113,10 @@ def embedded(config, folder, data, batch_size):
     import jax
     import numpy as np
 
-    from avjax import checkpoint, train
     from avjax.data import pipeline
-    from avjax.data.progress import progress
+    from avjax.runtime import checkpoint
+    from avjax.runtime.progress import progress
+    from avjax.training import train
 
     if not data["view"].frames:
         config = {k: v for k, v in config.items() if k != "on_device"}  # It changes pictures.

@@ -9,12 +9,13 @@ simulates four devices.
 import argparse
 import os
 
-from avjax import preemption, program
+from avjax.config import app
+from avjax.runtime import preemption
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of the command; keys of the config come beside them."""
-    p = program.parser("main", __doc__, program.KEYS, program.CACHE)
+    p = app.parser("main", __doc__, app.KEYS, app.CACHE)
     add = p.add_argument
     add("--config", required=True, metavar="FILE[:NAME]", help="config of the run, see configs/")
     add("--workdir", metavar="DIR", help="folder of the run (runs/<name of the config>)")
@@ -29,31 +30,33 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     action = preemption.in_one_line(run, "the same command starts it again")
-    program.run(parser(), action, argv)
+    app.run(parser(), action, argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains, evaluates or plans, as the arguments say."""
-    _, config = program.loaded(args)
+    _, config = app.loaded(args)
     workdir = args.workdir or f"runs/{name(args.config)}"
-    program.start_jax()  # First: what is imported next may set up logging.
+    app.start_jax()  # First: what is imported next may set up logging.
     import jax
 
-    from avjax import build, plan, sharding, stages
-    from avjax.report import chain as report, html
+    from avjax.config import build
+    from avjax.report import run_page, stages_page as report
+    from avjax.runtime import sharding
+    from avjax.training import dry_run, stages
 
     chain = stages.of(build.filled(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     stages.check(chain, at_steps)
     earlier = {}
     with sharding.process_zero_first("check"):  # What it renders, the others find.
-        batches = [plan.check(config, folder, earlier) for folder, config in chain]
+        batches = [dry_run.check(config, folder, earlier) for folder, config in chain]
     if args.dry_run:
         for (folder, config), batch in zip(chain, batches):
-            print(f"{folder}:\n{plan.describe(config, batch)}\n")
+            print(f"{folder}:\n{dry_run.describe(config, batch)}\n")
         return
     del batches
-    stages.run(chain, html.renew, args.mode == "train", at_steps, args.allow_changed_data)
+    stages.run(chain, run_page.renew, args.mode == "train", at_steps, args.allow_changed_data)
     if len(chain) > 1 and jax.process_index() == 0:
         report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")

@@ -22,8 +22,9 @@ import math
 import re
 from pathlib import Path
 
-from avjax import preemption, program
-from avjax.ported import published
+from avjax.config import app
+from avjax.runtime import preemption
+from avjax.weights import published
 
 
 def parser():
@@ -44,7 +45,7 @@ def parser():
 
 
 def main(argv=None):
-    program.run(parser(), preemption.in_one_line(run, "the same command starts it again"), argv)
+    app.run(parser(), preemption.in_one_line(run, "the same command starts it again"), argv)
 
 
 def run(args):
@@ -62,7 +63,7 @@ def run(args):
 
 def port(source, file, out, sha256="", sound=None):
     """Writes the weights of `file` as a run in the folder `out`; its certificate."""
-    from avjax.ported import certificate, convert, names, sources, spectrogram
+    from avjax.weights import certificate, convert, names_towers, sources, spectrogram_statistics
 
     if source not in sources.SOURCES:
         raise ValueError(
@@ -73,9 +74,9 @@ def port(source, file, out, sha256="", sound=None):
         raise ValueError(f"{out} is not empty: choose another --out")
     known = sources.SOURCES[source]
     try:
-        held, standardize = spectrogram.parted(contents(file))
+        held, standardize = spectrogram_statistics.parted(contents(file))
         weights = known.read(held)
-        table = names.of_towers(weights.model, weights.parts)
+        table = names_towers.of_towers(weights.model, weights.parts)
         shapes = certificate.shapes(weights.model, weights.inputs)
         tree = convert.take(weights.state, table, shapes, weights.left)
     except ValueError as error:
@@ -88,9 +89,9 @@ def port(source, file, out, sha256="", sound=None):
             raise ValueError(f"{file} is another file, or damaged: SHA-256 {digest}, not {wanted}")
     stats = {"batch_stats": tree.get("batch_stats", {})}
     if sound:
-        if not (size := spectrogram.width(weights.model)):
+        if not (size := spectrogram_statistics.width(weights.model)):
             raise ValueError(f"--sound: no net of {source} has a spectrogram to standardize")
-        standardize = {"fronts_audio": {"standardize": spectrogram.read(sound, size)}}
+        standardize = {"fronts_audio": {"standardize": spectrogram_statistics.read(sound, size)}}
     if standardize:
         stats["sound"] = standardize
     extras = dict(weights.extras)
@@ -116,7 +117,7 @@ def port(source, file, out, sha256="", sound=None):
         f"{out}: {paper['parameters']:,} parameters of {source} ({known.licence}), {len(table)} "
         f"arrays taken, {len(paper['left_out'])} left out; see certificate.json"
     )
-    if spectrogram.width(weights.model) and not standardize:
+    if spectrogram_statistics.width(weights.model) and not standardize:
         print(
             f"{out}: without the statistics of its spectrogram, so only its net of video can be "
             "used: give --sound, see python -m avjax.port --help"
@@ -126,22 +127,22 @@ def port(source, file, out, sha256="", sound=None):
 
 def contents(file):
     """What is in a PyTorch or safetensors file."""
-    from avjax.ported import pickled, tensors
+    from avjax.weights import safetensors, torch_file
 
-    return tensors.read(file) if str(file).endswith(".safetensors") else pickled.read(file)
+    return safetensors.read(file) if str(file).endswith(".safetensors") else torch_file.read(file)
 
 
 def config_of(weights) -> dict:
     """The config of a ported run: the method that has these nets, and what they look at."""
     clip = dict(weights.clip)
     size = clip.pop("size", None)
-    view, transforms = dict(fn="avjax.data.clips.even", **clip), ()
+    view, transforms = dict(fn="avjax.data.clip_sampling.even", **clip), ()
     if size:
         short = math.ceil(size / 0.875)
         view["short_side"] = short
         transforms = (
-            dict(fn="avjax.data.video.center", canvas=(short, 2 * short)),
-            dict(fn="avjax.data.video.applied", size=size),
+            dict(fn="avjax.data.transforms.video.center", canvas=(short, 2 * short)),
+            dict(fn="avjax.data.transforms.video.applied", size=size),
         )
     return dict(
         seed=0,
@@ -149,10 +150,10 @@ def config_of(weights) -> dict:
         method=dict(
             fn="avjax.methods.avid",
             model=weights.model,
-            negatives=dict(fn="avjax.negatives.in_batch"),
-            contrast=dict(fn="avjax.contrast.info_nce"),
+            negatives=dict(fn="avjax.losses.negatives.in_batch"),
+            contrast=dict(fn="avjax.losses.contrastive.info_nce"),
             terms=dict(v2a=1.0, a2v=1.0),
-            scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
+            scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.07),
         ),
         evals=dict(ported=dict(source=None, view=view, transforms=transforms)),
     )
@@ -163,7 +164,7 @@ def save(out, params, state):
     import jax
     import jax.numpy as jnp
 
-    from avjax import checkpoint
+    from avjax.runtime import checkpoint
     from avjax.types import TrainState
 
     params, state = jax.tree.map(jnp.asarray, (params, state))
@@ -176,28 +177,28 @@ def save(out, params, state):
 def export(run, file):
     """Writes the encoders and heads of a run's newest checkpoint as a PyTorch state dict.
 
-    With them the statistics of its spectrogram, if it has some: see `spectrogram.of_run`.
+    With them the statistics of its spectrogram, if it has some.
     """
-    from avjax.ported import convert, names, spectrogram, tensors
-    from avjax.ported.avid import ENDS
+    from avjax.weights import convert, names_towers, safetensors, spectrogram_statistics
+    from avjax.weights.source_avid import ENDS
 
     config, saved = newest(run)
     tree, step = weights_of(saved), int(saved["step"])
     model = config["method"]["model"]
     default = {f"{g}_{m}": (f"{m}_{e}.", "conv") for m in model["heads"] for g, e in ENDS.items()}
-    table = names.of_towers(model, config.get("names", default))
+    table = names_towers.of_towers(model, config.get("names", default))
     ours = ("encoders_", "heads_")  # A learned temperature, say, has no place there.
     inside = {c: {w: part for w, part in tree[c].items() if w.startswith(ours)} for c in tree}
     state = convert.give(inside, table)
-    sound = spectrogram.of_run(saved["state"].get("stats") or {})
-    tensors.write(file, state | sound, {"step": str(step), "program": "avjax"})
+    sound = spectrogram_statistics.of_run(saved["state"].get("stats") or {})
+    safetensors.write(file, state | sound, {"step": str(step), "program": "avjax"})
     print(f"{file}: {len(state)} arrays of step {step} of {run}")
     if sound:
         print(
             f"{file}: also {' and '.join(sorted(sound))}, by which its spectrogram is "
             "standardized: take them out before load_state_dict"
         )
-    elif spectrogram.width(model):
+    elif spectrogram_statistics.width(model):
         print(f"{file}: the run has no statistics of its spectrogram to go with them")
     return state | sound
 
@@ -213,7 +214,7 @@ def newest(run):
     import jax
     import numpy as np
 
-    from avjax import checkpoint
+    from avjax.runtime import checkpoint
 
     config, saved = checkpoint.config_of(run), checkpoint.newest(run)
     saved["params"], saved["state"] = jax.tree.map(np.asarray, (saved["params"], saved["state"]))
@@ -228,7 +229,7 @@ def weights_of(saved) -> dict:
 
 def check(folder):
     """Compares a ported run with its certificate; ValueError if they differ."""
-    from avjax.ported import certificate
+    from avjax.weights import certificate
 
     paper = json.loads((Path(folder) / "certificate.json").read_text())
     config, tree, _ = restored(folder)

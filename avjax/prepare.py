@@ -8,10 +8,10 @@
 
 OUT becomes a TensorFlow Datasets data set of ArrayRecord shards (JPEG frames, 16-bit sound, their
 times), with doctor.html, doctor.csv and quarantine.csv.  Train on it with
-`avjax.data.shards`; any TFDS reader reads it too.  The same command resumes where a stopped one
-ended, and examines again the files that have changed since.  Clips may have any sampling rate, any
-frame rate with --fps 0, else --fps or that divided by 2, 3, ..., and pictures up to --short_side:
-256 suits all recipes.  Large sets run on Apache Beam: --beam_runner DataflowRunner
+`avjax.data.datasets.shards`; any TFDS reader reads it too.  The same command resumes where a
+stopped one ended, and examines again the files that have changed since.  Clips may have any
+sampling rate, any frame rate with --fps 0, else --fps or that divided by 2, 3, ..., and pictures up
+to --short_side: 256 suits all recipes.  Large sets run on Apache Beam: --beam_runner DataflowRunner
 --beam_options "...".
 """
 
@@ -23,7 +23,8 @@ import os
 import shlex
 import sys
 
-from avjax import preemption, program
+from avjax.config import app
+from avjax.runtime import preemption
 
 
 def parser():
@@ -80,24 +81,24 @@ def main(argv=None):
     action = preemption.in_one_line(
         lambda args: run(suited(args, argv)), "the same command resumes"
     )
-    sys.exit(program.run(parser(), action, argv) or 0)
+    sys.exit(app.run(parser(), action, argv) or 0)
 
 
 def suited(args, argv):
     """The arguments; what --for_config asks for takes the place of those that are not given."""
     if not args.for_config:
         return args
-    from avjax import needs
+    from avjax.training import data_requirements
 
-    settings, p = needs.of(args.for_config), parser()
-    print(f"{args.for_config} asks for {needs.flags(settings)}", flush=True)
+    settings, p = data_requirements.of(args.for_config), parser()
+    print(f"{args.for_config} asks for {data_requirements.flags(settings)}", flush=True)
     p.set_defaults(**settings)
     return p.parse_known_args(argv)[0]
 
 
 def run(args):
     """Prepares as the arguments say; the program's exit status."""
-    from avjax.data import preparing
+    from avjax.data.prepare import shard_layout
     from avjax.data.source import notes_of
 
     settings = settings_of(args)
@@ -105,7 +106,7 @@ def run(args):
     root, sources = sources_of(args)
     for note in notes_of(sources.values()):  # Before hours of work, perhaps in vain.
         print(note, flush=True)
-    with preparing.opened(args.out, args.source):
+    with shard_layout.opened(args.out, args.source):
         rows = write(args, settings, root, sources)
     say(args, settings.need, rows, sources)
     return 0
@@ -113,36 +114,36 @@ def run(args):
 
 def write(args, settings, root, sources):
     """Writes all that OUT lacks; what is known of every file."""
-    from avjax.data import preparing, processes, shardwriter
-    from avjax.report import doctor as page
+    from avjax.data.prepare import processes, shard_layout, shard_writer
+    from avjax.report import dataset_page as page
 
-    name = preparing.name_of(args.name or os.path.basename(root))
+    name = shard_layout.name_of(args.name or os.path.basename(root))
     classes = next(iter(sources.values())).classes
-    shards = preparing.shards_of(args.out, name, root, sources)
-    preparing.claim(args.out, settings, shards)
+    shards = shard_layout.shards_of(args.out, name, root, sources)
+    shard_layout.claim(args.out, settings, shards)
     kept = None if args.check else classes
-    one = functools.partial(shardwriter.write, shards, settings, kept)
-    todo = [i for i, shard in enumerate(shards) if not shardwriter.finished(shard, kept)]
+    one = functools.partial(shard_writer.write, shards, settings, kept)
+    todo = [i for i, shard in enumerate(shards) if not shard_writer.finished(shard, kept)]
     if len(todo) < len(shards):
         print(f"resumed: {len(shards) - len(todo)} of {len(shards)} shards are complete")
     if todo and not args.check:
-        preparing.unfinish(args.out)
+        shard_layout.unfinish(args.out)
     if args.beam_runner:
-        from avjax.data import beam
+        from avjax.data.prepare import beam
 
         beam.run(one, todo, args.beam_runner, args.beam_options, args.deadline)
     else:
         processes.run(one, {i: len(shards[i].rows) for i in todo}, args.workers, args.deadline)
-    rows = preparing.rows_of(shards)
-    preparing.write_lists(args.out, rows, settings.need)
+    rows = shard_layout.rows_of(shards)
+    shard_layout.write_lists(args.out, rows, settings.need)
     if not args.check:
-        preparing.finish(args.out, name, root, sources, settings, shards, rows)
+        shard_layout.finish(args.out, name, root, sources, settings, shards, rows)
     page.write(args.out, name, rows, sources, settings.need)
     return rows
 
 
 def settings_of(args):
-    from avjax.data.pieces import Settings
+    from avjax.data.prepare.segments import Settings
 
     wrong = [
         f"--{name} {getattr(args, name)}: use {what}"
@@ -168,7 +169,7 @@ def settings_of(args):
 
 def check_input(source):
     """Raises ValueError unless IN is a folder or may be a CSV file."""
-    from avjax.data import listing
+    from avjax.data.files import listing
 
     if not os.path.exists(source):
         raise ValueError(f"IN {source} does not exist: name a folder of media files, or a CSV file")
@@ -180,7 +181,8 @@ def check_input(source):
 
 def sources_of(args):
     """(root, {split: Source}) of the data set that the arguments name."""
-    from avjax.data import dataset_args, listing
+    from avjax.data import dataset_args
+    from avjax.data.files import listing
 
     said = f"--dataset {args.dataset}"
     make, splits = dataset_args.maker(args.dataset, said)
@@ -200,15 +202,15 @@ def sources_of(args):
 
 def say(args, need, rows, sources):
     """The outcome, in a few lines, and what to run next."""
-    from avjax.data import doctor, preparing
+    from avjax.data.prepare import file_checks, shard_layout
     from avjax.data.source import found
 
     for split, source in sources.items():
         print(f"{split}: {found(source)}")
-    for name, count in preparing.counts(rows).items():
+    for name, count in shard_layout.counts(rows).items():
         print(f"{count:8d}  {name}")
-    left_out = [row["found"] for row in rows if not doctor.usable(row["found"], need)]
-    pictures = sum(doctor.usable(found, ("video",)) for found in left_out)
+    left_out = [row["found"] for row in rows if not file_checks.usable(row["found"], need)]
+    pictures = sum(file_checks.usable(found, ("video",)) for found in left_out)
     page = os.path.join(args.out, "doctor.html")
     print(f"{len(rows)} files, {len(left_out)} of them left out: open {page}")
     if pictures and "video" in need:

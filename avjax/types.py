@@ -19,7 +19,7 @@ Metrics = dict[str, Array]  # Name -> scalar.
 #
 #   video       uint8   [B, T, H, W, 3]   sRGB frames; normalized on the device
 #   augment     float32 [B, 16]           what shall be done to the frames first, a
-#                                         data.video.Draw; absent where it has been
+#                                         data.transforms.video.Draw; absent where it has been
 #   audio       int16   [B, N]            waveform at the config's rate; spectrograms
 #                                         are made on the device
 #   shifted     int16   [B, N]            the clip's sound at another time, apart from its own
@@ -98,7 +98,7 @@ class Contrast(NamedTuple):
     slope:  (score, total) -> d total / d score, element by element: what autodiff finds for
             `fold`, for those who make the scores anew rather than keep them.
     bias:   added to every score by the source of negatives; a number or a learned scalar.  Where
-            it depends on the method's other values, a function that `contrast.resolve` calls.
+            it depends on the method's other values, a function that `contrastive.resolve` calls.
     """
 
     fold: Callable[[Array, Array, Array], Array]

@@ -2,7 +2,7 @@
 
 A clip is 8 frames of short side 128 and 2 s of sound at 24 kHz.  The plain loop is what one
 would write: seek to the key frame, decode, turn the wanted frames into arrays and scale them;
-decode the sound of the window and resample it.  Bare decoding is avjax.data.decode and nothing
+decode the sound of the window and resample it.  Bare decoding is avjax.data.media.video and nothing
 else.  The pipeline also draws what the device is to do (crop, flip, color), lays frames on the
 canvas and makes batches, with Grain or in a plain loop.  All sides run on one core, take turns and
 are measured by processor time, so a busy machine slows them alike; ratios are of medians.  Shards
@@ -24,20 +24,12 @@ import av
 import cv2
 import numpy as np
 
-from avjax.data import (
-    audio,
-    clips,
-    decode,
-    folder,
-    pieces,
-    pipeline,
-    preparing,
-    reading,
-    shards,
-    shardwriter,
-    video,
-)
+from avjax.data import clip_sampling, example as reading, pipeline
+from avjax.data.datasets import folder, shards
+from avjax.data.media import video as media_video
+from avjax.data.prepare import segments, shard_layout, shard_writer
 from avjax.data.source import Source
+from avjax.data.transforms import audio, video
 
 RATE, FPS, SIDE = 24_000, 16, 128
 MANY = 20  # Times that the clips are read from shards, lest starting the pipeline weigh.
@@ -106,9 +98,9 @@ def windows(paths, clip_count, seed):
     while len(records) < clip_count:
         path = str(paths[rng.integers(len(paths))])
         try:
-            with decode.open_media(path) as media:
+            with media_video.open_media(path) as media:
                 info = media.info
-        except decode.MediaError as error:
+        except media_video.MediaError as error:
             print(f"left out: {error}")
             continue
         if None not in (info.video_start, info.audio_start):
@@ -124,12 +116,12 @@ def prepared(place, records):
     os.makedirs(place)
     paths = sorted({r["path"] for r in records})
     whole = {"train": Source("benchmark", tuple(dict(path=path) for path in paths))}
-    made = preparing.shards_of(str(place), "benchmark", "/", whole)
-    kept = pieces.Settings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
-    preparing.claim(str(place), kept, made)
+    made = shard_layout.shards_of(str(place), "benchmark", "/", whole)
+    kept = segments.Settings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
+    shard_layout.claim(str(place), kept, made)
     for number in range(len(made)):
-        shardwriter.write(made, kept, (), number, {}, lambda path: None)
-    preparing.finish(str(place), "benchmark", "/", whole, kept, made, preparing.rows_of(made))
+        shard_writer.write(made, kept, (), number, {}, lambda path: None)
+    shard_layout.finish(str(place), "benchmark", "/", whole, kept, made, shard_layout.rows_of(made))
     source = shards.make(str(place), "train")
     row = {record["path"]: i for i, record in enumerate(source.records)}
 
@@ -152,9 +144,9 @@ def sides(records, kept, view, transforms, batch_size):
 
     def bare():
         for record in records:
-            with decode.open_media(record["path"]) as media:
-                decode.frames(media, record["start"] + 0.75, view.frames, view.fps, SIDE)
-                decode.sound(media, record["start"], view.samples, view.rate)
+            with media_video.open_media(record["path"]) as media:
+                media_video.frames(media, record["start"] + 0.75, view.frames, view.fps, SIDE)
+                media_video.sound(media, record["start"], view.samples, view.rate)
 
     def batches(source, times=1):
         args = source, view, transforms, batch_size
@@ -197,7 +189,7 @@ def by_the_clock(source, view, transforms, batch_size, workers):
 
 
 def measure(name, records, place, options):
-    view = clips.even(options.frames, FPS, 2.0, RATE, count=1, short_side=SIDE)
+    view = clip_sampling.even(options.frames, FPS, 2.0, RATE, count=1, short_side=SIDE)
     transforms = video.augment(canvas=(SIDE, 228)), audio.gain()
     kept = prepared(place, records)
     ours = sides(records, kept, view, transforms, options.batch_size)

@@ -29,8 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avjax.data import clips, decode
-from avjax.data.progress import progress
+from avjax.data import clip_sampling
+from avjax.data.media import video as media_video
+from avjax.runtime.progress import progress
 from benchmarks import mutations
 
 MEMORY, DEADLINE = 2**30, 5.0  # Bytes, seconds.
@@ -48,7 +49,7 @@ class Result(NamedTuple):
 
 def whole_files(folder):
     """Writes whole files of many kinds."""
-    from tests import matrix  # Not part of avjax: where this is run, so are its tests.
+    from tests.data import matrix  # Not part of avjax: where this is run, so are its tests.
 
     made = {**matrix.GOOD, **matrix.SOUNDS}
     heavy = {"eight_k.mov"}
@@ -64,7 +65,7 @@ def serve():
         try:
             clip(path)
             said = "clip", ""
-        except decode.MediaError as error:
+        except media_video.MediaError as error:
             said = "skip", error.reason
         except Exception:  # Whatever it is: a file may only raise a MediaError, so this is a find.
             said = "uncaught", traceback.format_exc()
@@ -73,14 +74,17 @@ def serve():
 
 def clip(path):
     """Decodes a random clip and the even ones of a file: what it has of picture and sound."""
-    with decode.open_media(path) as media:
-        for view in (clips.random(8, 16, 2.0, 24000), clips.even(8, 16, 2.0, 24000, count=2)):
+    with media_video.open_media(path) as media:
+        for view in (
+            clip_sampling.random(8, 16, 2.0, 24000),
+            clip_sampling.even(8, 16, 2.0, 24000, count=2),
+        ):
             for window in view.windows(media.info, np.random.default_rng(0)):
                 if media.video is not None:
-                    shape = decode.frames(media, window[0], 8, 16, short_side=128).shape
+                    shape = media_video.frames(media, window[0], 8, 16, short_side=128).shape
                     assert shape[0] == 8 and min(shape[1:3]) == 128 and shape[3] == 3
                 if media.audio is not None:
-                    assert decode.sound(media, window[1], 48000, 24000).shape == (48000,)
+                    assert media_video.sound(media, window[1], 48000, 24000).shape == (48000,)
 
 
 def judge(files):

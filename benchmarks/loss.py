@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from avjax import contrast, negatives
+from avjax.losses import contrastive, negatives
 
 TEMPERATURE = 0.07
 
@@ -30,7 +30,7 @@ def jax_contender(source, query, key):
     index = jnp.arange(len(query))
 
     def value(query, key):
-        loss = contrast.info_nce()
+        loss = contrastive.info_nce()
         pair = source.pair(query / jnp.asarray(TEMPERATURE, query.dtype), key, index, None, loss)
         return sum(side.mean() for side in pair)
 

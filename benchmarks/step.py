@@ -33,10 +33,11 @@ import torch
 import torch.nn.functional as F
 import torch_nets  # Beside this file.
 
-from avjax.nets import i3d, r2plus1d, resnet2d, vggmc3, vmz
-from avjax.nets.audio2d import Conv2D
-from avjax.nets.heads import Mlp
-from avjax.nets.macs import gmacs
+from avjax.nets.audio.avid_convnet import Conv2D
+from avjax.nets.flops import gmacs
+from avjax.nets.image import resnet
+from avjax.nets.layers.mlp import Mlp
+from avjax.nets.video import avid_r2plus1d, i3d, resnet3d, vgg_mc3
 
 TEMPERATURE = 0.07
 SHAPES = {"cpu": ((8, 112),), "gpu": ((8, 112), (8, 224), (16, 112), (32, 112))}  # (frames, size)
@@ -51,7 +52,7 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(self, video, audio, train):
-        v = r2plus1d.R2Plus1D(dtype=self.dtype)(video, train)
+        v = avid_r2plus1d.R2Plus1D(dtype=self.dtype)(video, train)
         a = Conv2D(dtype=self.dtype)(audio, train)
         return Mlp((512, 512, 128))(v, train), Mlp((512, 512, 128))(a, train)
 
@@ -66,15 +67,15 @@ def of(kind):
 
 # Name -> (our net of a dtype, PyTorch's nets).
 NETS = {
-    "avid": (lambda dtype: r2plus1d.R2Plus1D(dtype=dtype), lambda: (torch_nets.avid(),)),
-    "vmz": (lambda dtype: vmz.r2plus1d(dtype=dtype), of("vmz")),
-    "torchvision": (lambda dtype: vmz.torchvision_r2plus1d(dtype=dtype), of("torchvision")),
-    "r3d": (lambda dtype: vmz.r3d(dtype=dtype), of("r3d")),
-    "mc2": (lambda dtype: vmz.mc2(dtype=dtype), of("mc2")),
-    "mc3": (lambda dtype: vmz.mc3(dtype=dtype), of("mc3")),
+    "avid": (lambda dtype: avid_r2plus1d.R2Plus1D(dtype=dtype), lambda: (torch_nets.avid(),)),
+    "vmz": (lambda dtype: resnet3d.r2plus1d(dtype=dtype), of("vmz")),
+    "torchvision": (lambda dtype: resnet3d.torchvision_r2plus1d(dtype=dtype), of("torchvision")),
+    "r3d": (lambda dtype: resnet3d.r3d(dtype=dtype), of("r3d")),
+    "mc2": (lambda dtype: resnet3d.mc2(dtype=dtype), of("mc2")),
+    "mc3": (lambda dtype: resnet3d.mc3(dtype=dtype), of("mc3")),
     "i3d": (lambda dtype: i3d.I3D(dtype=dtype), lambda: (torch_nets.i3d(),)),
-    "vggmc3": (lambda dtype: vggmc3.VGGMC3(dtype=dtype), lambda: (torch_nets.vggmc3(),)),
-    "resnet18": (lambda dtype: resnet2d.ResNet2D(dtype=dtype), lambda: (torch_nets.resnet(),)),
+    "vggmc3": (lambda dtype: vgg_mc3.VGGMC3(dtype=dtype), lambda: (torch_nets.vggmc3(),)),
+    "resnet18": (lambda dtype: resnet.ResNet2D(dtype=dtype), lambda: (torch_nets.resnet(),)),
     "model": (Model, torch_model),
 }
 

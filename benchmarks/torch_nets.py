@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-# How the stem and the four stages convolve, as in `avjax/nets/vmz.py`.
+# How the stem and the four stages convolve, as in `avjax/nets/video/resnet3d.py`.
 KINDS = {
     "vmz": ("split",) * 5,
     "torchvision": ("shared",) * 5,

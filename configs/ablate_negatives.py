@@ -71,8 +71,8 @@ def get_config(size="smoke"):
 
 def model(sizes):
     return parts.towers(
-        video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=sizes["width"]),
-        audio=dict(fn="avjax.nets.audio2d.Conv2D", width=sizes["width"]),
+        video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=sizes["width"]),
+        audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=sizes["width"]),
         head=sizes["head"],
         window=256,
         hop=160,
@@ -85,26 +85,28 @@ def sweep(size="smoke"):
     for batch, counts in s["batches"].items():
         for k in counts:
             draws = None if k == batch - 1 else k
-            fn = dict(fn="avjax.negatives.in_batch", draws=draws)
+            fn = dict(fn="avjax.losses.negatives.in_batch", draws=draws)
             yield arm("in_batch", batch, k, fn, tune=draws is None)
     for batch, counts in s["stored"].items():
         for k in counts:
-            bank = dict(fn="avjax.negatives.bank", draws=k)
+            bank = dict(fn="avjax.losses.negatives.bank", draws=k)
             yield arm("bank", batch, k, bank, repeats=10)
             yield arm("bank-repeats1", batch, k, bank)
             # A queue takes in whole batches, so it is one longer than what is drawn of it.
             queue = dict(length=-(-k // batch) * batch, draws=k)
             yield moco("moco", batch, k, queue, s)
-            yield arm("queue-no-momentum", batch, k, dict(fn="avjax.negatives.queue", **queue))
+            yield arm(
+                "queue-no-momentum", batch, k, dict(fn="avjax.losses.negatives.queue", **queue)
+            )
     for batch in s["controls"]:
-        yield arm("in_batch", batch, batch - 1, dict(fn="avjax.negatives.in_batch"), "dcl")
+        yield arm("in_batch", batch, batch - 1, dict(fn="avjax.losses.negatives.in_batch"), "dcl")
 
 
 def arm(strategy, batch, k, negatives, loss="info_nce", tune=False, repeats=1):
     """repeats: 10 is the order of AVID's records, which only a bank depends on."""
     changes = {
         "method.negatives": negatives,
-        "method.contrast": dict(fn=f"avjax.contrast.{loss}"),
+        "method.contrast": dict(fn=f"avjax.losses.contrastive.{loss}"),
         "data.train.repeats": repeats,
     }
     return named(strategy, batch, k, changes, loss, tune)
@@ -114,7 +116,7 @@ def moco(strategy, batch, k, queue, sizes):
     """Keys of momentum encoders; their momentum is for runs of a hundred to a thousand steps."""
     method = dict(
         fn="avjax.methods.moco", model=model(sizes), terms=dict(v2a=1.0, a2v=1.0), temperature=0.1,
-        contrast=dict(fn="avjax.contrast.info_nce"), momentum=0.9, **queue,
+        contrast=dict(fn="avjax.losses.contrastive.info_nce"), momentum=0.9, **queue,
     )  # fmt: skip
     return named(strategy, batch, k, {"method": method})
 
@@ -128,7 +130,9 @@ def named(strategy, batch, k, changes, loss="info_nce", tune=False):
 
 def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
-    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", split=split, videos=videos)
+    world = dict(
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, videos=videos
+    )
     world = dict(world, seconds=3.0, size=48, fps=8, rate=8000)
     return parts.decoded_once(world, fps=8.0, rate=8000)
 

@@ -33,8 +33,8 @@ def get_config(train="clean"):
     c.data = dict(train=parts.on_host(parts.training_clips(own, **clip, **mild), 32))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
-            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
-            audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
+            video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=8),
             head=(128, 64),
             window=256,
             hop=160,
@@ -46,7 +46,7 @@ def get_config(train="clean"):
 
 
 def judged(how, clip):
-    """Agreement on test files dubbed as avjax.data.swapped says."""
+    """Agreement on test files dubbed as avjax.data.datasets.swapped_audio says."""
     files = dubbed(source("test", 480), how, seed=0)
     return dict(
         fn="avjax.evals.suite",
@@ -57,13 +57,15 @@ def judged(how, clip):
 
 
 def dubbed(source, how, seed):
-    return dict(fn=f"avjax.data.swapped.{how}", source=source, share=0.3, seed=seed)
+    return dict(fn=f"avjax.data.datasets.swapped_audio.{how}", source=source, share=0.3, seed=seed)
 
 
 def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
-    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", split=split, videos=videos)
+    world = dict(
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, videos=videos
+    )
     return dict(
-        fn="avjax.data.memory", fps=8.0, rate=8000, root="{workdir}/decoded",
+        fn="avjax.data.datasets.decoded_cache", fps=8.0, rate=8000, root="{workdir}/decoded",
         source=dict(world, seconds=4.0, size=48, fps=8, rate=8000),
     )  # fmt: skip

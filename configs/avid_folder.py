@@ -45,14 +45,16 @@ def get_config(size="small"):
         test=parts.judging_clips(test, **clip, count=4),
     )
     if size == "large":
-        c.on_device = dict(fn="avjax.nets.pixels.augmented", size=s["pixels"])
+        c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=s["pixels"])
     else:  # A CPU makes pictures with fewer operations than a device would.
         clips = {name: parts.on_host(part, s["pixels"]) for name, part in clips.items()}
     c.data.train = clips.pop("learned")
     c.method = parts.cross_avid_in_batch(
         parts.towers(
-            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=s["depth"], width=s["width"]),
-            audio=dict(fn="avjax.nets.audio2d.Conv2D", width=s["width"]),
+            video=dict(
+                fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=s["depth"], width=s["width"]
+            ),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=s["width"]),
             head=s["head"],
             window=s["window"],
             hop=s["hop"],

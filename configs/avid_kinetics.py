@@ -31,19 +31,19 @@ def get_config():
     c.data = parts.videos()
     train, test = parts.own(c.data)
     clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip) | dict(repeats=10)
     c.method = dict(
         fn="avjax.methods.avid",
-        # Paper: float32, and batch statistics of the 32 clips of a GPU (norm.batch(32)).
+        # Paper: float32, and batch statistics of the 32 clips of a GPU (batch_norm.batch(32)).
         model=parts.towers(
-            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=18, dtype="bfloat16"),
-            audio=dict(fn="avjax.nets.audio2d.Conv2D", dtype="bfloat16"),
+            video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=18, dtype="bfloat16"),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", dtype="bfloat16"),
         ),
-        negatives=dict(fn="avjax.negatives.bank", draws=1024, momentum=0.5),
-        contrast=dict(fn="avjax.contrast.nce"),
+        negatives=dict(fn="avjax.losses.negatives.bank", draws=1024, momentum=0.5),
+        contrast=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
+        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.07),
     )
     # Adam with the weight decay in the gradient, on every parameter; no schedule.
     c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=2e-4))

@@ -16,10 +16,10 @@ import ml_collections
 from configs import parts
 
 NETS = {
-    "mc3": dict(fn="avjax.nets.vmz.mc3", dtype="bfloat16"),
-    "mc2": dict(fn="avjax.nets.vmz.mc2", dtype="bfloat16"),
-    "i3d": dict(fn="avjax.nets.i3d.I3D", dtype="bfloat16"),
-    "r2plus1d": dict(fn="avjax.nets.vmz.r2plus1d", dtype="bfloat16"),
+    "mc3": dict(fn="avjax.nets.video.resnet3d.mc3", dtype="bfloat16"),
+    "mc2": dict(fn="avjax.nets.video.resnet3d.mc2", dtype="bfloat16"),
+    "i3d": dict(fn="avjax.nets.video.i3d.I3D", dtype="bfloat16"),
+    "r2plus1d": dict(fn="avjax.nets.video.resnet3d.r2plus1d", dtype="bfloat16"),
 }
 EASY, MIXED = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0)  # Easy, hard and super-hard negatives.
 # Hard: the same video at least half a second away.  Super-hard ones only judge the net.
@@ -40,20 +40,22 @@ def get_config(pick="mc3"):
     train, test = parts.own(c.data)
     # Paper: the rate of the sound is not given.
     clip = dict(frames=25, fps=25.0, seconds=1.0, rate=16_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
     # Paper: pictures are scaled, cropped and mirrored; how much is not given.
     learned = parts.training_clips(train, **clip, area=0.4, jitter=0.0, hue=0.0)
     c.data.train = parts.shifted(learned, HARD)
-    head = dict(fn="avjax.nets.heads.Linear", width=128)
+    head = dict(fn="avjax.nets.layers.mlp.Linear", width=128)
     c.method = dict(
         fn="avjax.methods.avts",
         model=dict(
             fn="avjax.nets.towers.Towers",
             fronts=dict(
-                video=dict(fn="avjax.nets.pixels.Normalize"),
-                audio=dict(fn="avjax.nets.logmel.AVTS", rate=16_000),
+                video=dict(fn="avjax.nets.frontends.pixels.Normalize"),
+                audio=dict(fn="avjax.nets.frontends.logmel.AVTS", rate=16_000),
             ),
-            encoders=dict(video=net, audio=dict(fn="avjax.nets.vggm.VGGM9", dtype="bfloat16")),
+            encoders=dict(
+                video=net, audio=dict(fn="avjax.nets.audio.vggm.VGGM9", dtype="bfloat16")
+            ),
             heads=dict(video=head, audio=head),
             # Paper: whether embeddings are normalized is not said; avjax.nets.towers.raw leaves
             # them as they are.

@@ -42,7 +42,7 @@ def get_config(size="world"):
         title="methods compared",
         budget="examples", amount=dict(examples=c.batch_size * c.steps), tolerance=0.0,
         seeds=SEEDS.get(size, (0, 1, 2)), rates=(c.learning_rate,), tuning_seed=1000,
-        report=dict(fn="avjax.report.methods.make", quantities=QUANTITIES),
+        report=dict(fn="avjax.report.comparison_page.make", quantities=QUANTITIES),
     )  # fmt: skip
     return c
 

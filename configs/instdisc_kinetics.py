@@ -36,17 +36,17 @@ def discriminating(model, head, draws, temperature) -> dict:
             fn="avjax.nets.towers.Towers",
             fronts=dict(video=model.fronts.video.to_dict()),
             encoders=dict(video=model.encoders.video.to_dict()),
-            heads=dict(video=dict(fn="avjax.nets.heads.Mlp", widths=head)),
+            heads=dict(video=dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)),
         ),
         negatives=dict(
-            fn="avjax.negatives.bank", draws=draws, momentum=0.5,
-            draw=dict(fn="pkgutil.resolve_name", args=("avjax.negatives.draw_any",)),
+            fn="avjax.losses.negatives.bank", draws=draws, momentum=0.5,
+            draw=dict(fn="pkgutil.resolve_name", args=("avjax.losses.negatives.draw_any",)),
         ),
-        # Paper: Z is measured on the first batch; here it is known, see avjax.contrast.  Its
-        # proximal term (equation 10) is left out, as in its authors' program.
-        contrast=dict(fn="avjax.contrast.nce"),
+        # Paper: Z is measured on the first batch; here it is known, see avjax.losses.contrastive.
+        # Its proximal term (equation 10) is left out, as in its authors' program.
+        contrast=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2v=1.0),
-        scale=dict(fn="avjax.contrast.fixed", temperature=temperature),
+        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=temperature),
     )  # fmt: skip
 
 

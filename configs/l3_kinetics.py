@@ -22,20 +22,21 @@ def get_config():
     c.data = parts.videos()
     train, test = parts.own(c.data)
     clip = dict(frames=1, fps=25.0, seconds=1.0, rate=48_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
     clips = parts.training_clips(train, **clip, slack=0.0)  # The picture is within its second.
     # Paper: 224 x 224 of a picture whose shorter side is 256, and brightness is added; here the
     # square has 0.4 to 0.6 of the picture's area, a side of 0.84 to 1 of the shorter one at 16:9
     # and of 0.73 to 0.89 at 4:3, and brightness multiplies.
     crop = dict(
-        fn="avjax.data.video.augment", canvas=clip["canvas"], area=(0.4, 0.6), aspect=(1.0, 1.0),
+        fn="avjax.data.transforms.video.augment", canvas=clip["canvas"], area=(0.4, 0.6),
+        aspect=(1.0, 1.0),
         brightness=0.125, contrast=0.0, saturation=0.5, hue=0.0,
     )  # fmt: skip
-    c.data.train = clips | dict(transforms=(crop, dict(fn="avjax.data.audio.gain")))
+    c.data.train = clips | dict(transforms=(crop, dict(fn="avjax.data.transforms.audio.gain")))
     c.method = corresponding(
-        video=dict(fn="avjax.nets.l3.Vision", dtype="bfloat16"),
-        audio=dict(fn="avjax.nets.l3.Sound", dtype="bfloat16"),
-        spectrogram=dict(fn="avjax.nets.sound.LogMagnitude"),
+        video=dict(fn="avjax.nets.joint.l3.Vision", dtype="bfloat16"),
+        audio=dict(fn="avjax.nets.joint.l3.Sound", dtype="bfloat16"),
+        spectrogram=dict(fn="avjax.nets.frontends.spectrogram.LogMagnitude"),
     )
     # The decay is of kernels and, as the paper's, in the gradient.
     c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS)
@@ -50,11 +51,12 @@ def corresponding(video, audio, spectrogram) -> dict:
     model = parts.towers(video, audio, head=())
     half = (0.5, 0.5, 0.5)  # Pictures go from -1 to 1.
     model["fronts"] = dict(
-        video=dict(fn="avjax.nets.pixels.Normalize", mean=half, std=half), audio=spectrogram
+        video=dict(fn="avjax.nets.frontends.pixels.Normalize", mean=half, std=half),
+        audio=spectrogram,
     )
     return dict(
         fn="avjax.methods.l3",
         model=model,
-        classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, 2)),
+        classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 2)),
         pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.once",)),
     )

@@ -14,11 +14,11 @@ def get_config():
     c = avid_kinetics.get_config()
     c.sharding = ((".*", ()),)
     # The heads give way to the features themselves.
-    bare = dict(fn="avjax.nets.heads.Mlp", widths=())
+    bare = dict(fn="avjax.nets.layers.mlp.Mlp", widths=())
     c.method = dict(
         fn="avjax.methods.l3",
         model=c.method.model.to_dict() | dict(heads=dict(video=bare, audio=bare)),
-        classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, 1)),
+        classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 1)),
         pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.twice",)),
     )
     return c

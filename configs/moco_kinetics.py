@@ -54,11 +54,11 @@ def contrasted(model, head, **sizes) -> dict:
 
     Within a modality, as published: terms=dict(v2v=1.0), clips=2, and count=2 in the view.
     """
-    mlp = dict(fn="avjax.nets.heads.Mlp", widths=head)
+    mlp = dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)
     return dict(
         fn="avjax.methods.moco",
         model=model.to_dict() | dict(heads=dict(video=mlp, audio=mlp)),
-        contrast=dict(fn="avjax.contrast.info_nce"),
+        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
         **sizes,
     )

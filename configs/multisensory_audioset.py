@@ -4,8 +4,8 @@ https://arxiv.org/abs/1804.03641, https://github.com/andrewowens/multisensory.
 python -m avjax.main --config configs/multisensory_audioset.py --config.data.root=DIR
 --config.data.lists=LISTS --workdir runs/multisensory
 
-DIR holds the videos and LISTS the official lists, see avjax/data/audioset.py; files are the
-segments of ten seconds, or with `--config.data.trimmed=False` whole videos.  Where DIR is what
+DIR holds the videos and LISTS the official lists, see avjax/data/datasets/audioset.py; files are
+the segments of ten seconds, or with `--config.data.trimmed=False` whole videos.  Where DIR is what
 avjax.prepare wrote, it needs no LISTS.  One command trains `coarse`, at a quarter of the frame rate
 and for 3/65 of the steps, and from there `full`.
 
@@ -27,10 +27,10 @@ def get_config():
 
     c.data = parts.videos("audioset")
     learned, probed, tested = (parts.serving(c.data, role) for role in ("train", "probe", "test"))
-    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
     c.method = dict(
         fn="avjax.methods.multisensory",
-        model=dict(fn="avjax.nets.multisensory.Fused", dtype="bfloat16"),
+        model=dict(fn="avjax.nets.joint.multisensory.Fused", dtype="bfloat16"),
     )
     # Of the pictures, 224 x 224 of the 256 x 256 in the middle, mirrored or not; colors stay.
     crop = dict(canvas=(256, 256), area=((224 / 256) ** 2,) * 2, aspect=(1.0, 1.0))
@@ -40,14 +40,14 @@ def get_config():
         view = dict(frames=frames, fps=fps, seconds=125 / FPS, rate=21_000, channels=2)
         view["short_side"] = 256
         # Windows of 125 frames have at most 60 in common.
-        apart = dict(view, fn="avjax.data.clips.shifted", offset=(65 / FPS, None))
-        evenly = dict(view, fn="avjax.data.clips.even", count=2)
+        apart = dict(view, fn="avjax.data.clip_sampling.shifted", offset=(65 / FPS, None))
+        evenly = dict(view, fn="avjax.data.clip_sampling.even", count=2)
         train = dict(
             source=learned,
             view=apart,
-            transforms=(dict(fn="avjax.data.video.augment", **crop, **calm),),
+            transforms=(dict(fn="avjax.data.transforms.video.augment", **crop, **calm),),
         )
-        center = (dict(fn="avjax.data.video.center", canvas=(256, 256)),)
+        center = (dict(fn="avjax.data.transforms.video.center", canvas=(256, 256)),)
         judged = {
             part: dict(source=source, view=evenly, transforms=center)
             for part, source in (("train", probed), ("test", tested))

@@ -15,12 +15,12 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
 
     AVID's spectrogram has windows of 1024 samples every 240; its small one, 512 every 480.
     """
-    mlp = dict(fn="avjax.nets.heads.Mlp", widths=head)
+    mlp = dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)
     return dict(
         fn="avjax.nets.towers.Towers",
         fronts=dict(
-            video=dict(fn="avjax.nets.pixels.Normalize"),
-            audio=dict(fn="avjax.nets.sound.Spectrogram", window=window, hop=hop),
+            video=dict(fn="avjax.nets.frontends.pixels.Normalize"),
+            audio=dict(fn="avjax.nets.frontends.spectrogram.Spectrogram", window=window, hop=hop),
         ),
         encoders=dict(video=video, audio=audio),
         heads=dict(video=mlp, audio=mlp),
@@ -54,7 +54,13 @@ def serving(data, role) -> dict:
 
 def decoded_once(source: dict, fps, rate) -> dict:
     """A source whose frames and sound are kept as arrays beside the run: for small sets."""
-    return dict(fn="avjax.data.memory", source=source, fps=fps, rate=rate, root="{workdir}/decoded")
+    return dict(
+        fn="avjax.data.datasets.decoded_cache",
+        source=source,
+        fps=fps,
+        rate=rate,
+        root="{workdir}/decoded",
+    )
 
 
 def cross_avid_in_batch(model: dict) -> dict:
@@ -63,10 +69,10 @@ def cross_avid_in_batch(model: dict) -> dict:
         fn="avjax.methods.avid",
         model=model,
         # Paper: AVID draws 1024 negatives from a memory bank; here they are the batch.
-        negatives=dict(fn="avjax.negatives.in_batch"),
-        contrast=dict(fn="avjax.contrast.info_nce"),
+        negatives=dict(fn="avjax.losses.negatives.in_batch"),
+        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        scale=dict(fn="avjax.contrast.fixed", temperature=0.1),
+        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.1),
     )
 
 
@@ -110,7 +116,7 @@ def lamb_cosine(peak, warmup, steps, weight_decay=1e-2) -> dict:
 
 
 # The function itself, not what it returns.
-KERNELS = dict(fn="pkgutil.resolve_name", args=("avjax.masks.kernels",))
+KERNELS = dict(fn="pkgutil.resolve_name", args=("avjax.training.optim.kernels",))
 
 
 def cosine(peak, warmup, steps) -> dict:
@@ -149,24 +155,24 @@ def training_clips(
 ) -> dict:
     """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
 
-    canvas: the shorter and the longer side of what frames are laid on, see avjax.data.video;
-      `on_host`, or config.on_device, makes of it what the net sees.
+    canvas: the shorter and the longer side of what frames are laid on, see
+      avjax.data.transforms.video; `on_host`, or config.on_device, makes of it what the net sees.
     area: the least share of the picture that a crop keeps.
-    more: other arguments of avjax.data.video.augment.
+    more: other arguments of avjax.data.transforms.video.augment.
     """
     return dict(
         source=source,
         view=dict(
-            fn="avjax.data.clips.random",
+            fn="avjax.data.clip_sampling.random",
             frames=frames, fps=fps, seconds=seconds, rate=rate, slack=slack, short_side=canvas[0],
         ),
         transforms=(
             dict(
-                fn="avjax.data.video.augment",
+                fn="avjax.data.transforms.video.augment",
                 canvas=canvas, area=(area, 1.0),
                 brightness=jitter, contrast=jitter, saturation=jitter, hue=hue, **more,
             ),
-            dict(fn="avjax.data.audio.gain"),
+            dict(fn="avjax.data.transforms.audio.gain"),
         ),
     )  # fmt: skip
 
@@ -176,23 +182,23 @@ def judging_clips(source: dict, frames, fps, seconds, rate, canvas, count) -> di
     return dict(
         source=source,
         view=dict(
-            fn="avjax.data.clips.even",
+            fn="avjax.data.clip_sampling.even",
             frames=frames, fps=fps, seconds=seconds, rate=rate, count=count, short_side=canvas[0],
         ),
-        transforms=(dict(fn="avjax.data.video.center", canvas=canvas),),
+        transforms=(dict(fn="avjax.data.transforms.video.center", canvas=canvas),),
     )  # fmt: skip
 
 
 def shifted(clips: dict, offset, overlapping=None) -> dict:
     """The dataset, its frames in step with the sound, and sound of other times of its files."""
     view = {name: value for name, value in clips["view"].items() if name != "slack"}
-    view |= dict(fn="avjax.data.clips.shifted", offset=offset, overlapping=overlapping)
+    view |= dict(fn="avjax.data.clip_sampling.shifted", offset=offset, overlapping=overlapping)
     return clips | dict(view=view)
 
 
 def on_host(clips: dict, size) -> dict:
     """The dataset with its pictures, size x size, made by the processes that decode."""
-    made = dict(fn="avjax.data.video.applied", size=size)
+    made = dict(fn="avjax.data.transforms.video.applied", size=size)
     return clips | dict(transforms=(*clips["transforms"], made))
 
 
@@ -202,6 +208,6 @@ def suite(test: dict, train: dict | None = None, **more) -> dict:
     if train:
         scores |= dict(
             knn=dict(fn="avjax.evals.knn", k=20),
-            linear=dict(fn="avjax.evals.linear"),
+            linear=dict(fn="avjax.evals.linear_probe"),
         )
     return dict(fn="avjax.evals.suite", train=train, test=test, scores=scores, **more)

@@ -15,7 +15,7 @@ def get_config():
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", seed=0, fps=8)
+    world = dict(fn="avjax.data.datasets.synthetic", root="{workdir}/world", seed=0, fps=8)
     clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=(96, 96))
     train = parts.decoded_once(dict(world, split="train", videos=480), fps=8.0, rate=24_000)
     test = parts.decoded_once(dict(world, split="test", videos=144), fps=8.0, rate=24_000)
@@ -24,8 +24,8 @@ def get_config():
     c.data = dict(train=parts.on_host(parts.training_clips(train, **clip, **mild), size=48))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
-            video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=16),
-            audio=dict(fn="avjax.nets.audio2d.Conv2D", width=16),
+            video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=16),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=16),
             head=(128, 128, 64),
             window=512,
             hop=480,

@@ -31,12 +31,12 @@ def get_config():
     c.data = parts.videos()
     train, test = parts.own(c.data)
     clip = dict(frames=16, fps=16.0, seconds=2.0, rate=24_000, canvas=(128, 228))
-    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=112)
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=112)
     # Paper: the order of the records is not known; here it is AVID's.
     c.data.train = parts.training_clips(train, **clip) | dict(repeats=10)
     towers = parts.towers(
-        video=dict(fn="avjax.nets.vmz.r3d", depth=18, dtype="bfloat16"),
-        audio=dict(fn="avjax.nets.resnet2d.ResNet2D", depth=10, dtype="bfloat16"),
+        video=dict(fn="avjax.nets.video.resnet3d.r3d", depth=18, dtype="bfloat16"),
+        audio=dict(fn="avjax.nets.image.resnet.ResNet2D", depth=10, dtype="bfloat16"),
     )
     methods = steps_of(towers, draws=1024, structure=1.0, share=None)
     c.method = methods["mutual"]
@@ -60,17 +60,17 @@ def steps_of(towers, draws, structure, share) -> dict:
         part: {m: net for m, net in towers[part].items() if m == "video"}
         for part in ("fronts", "encoders", "heads")
     }
-    softmax = dict(contrast=dict(fn="avjax.contrast.info_nce"))
+    softmax = dict(contrast=dict(fn="avjax.losses.contrastive.info_nce"))
     bank = dict(draws=draws, momentum=0.5)
     ours = dict(model=towers, **bank, **softmax, temperature=0.07)
     return dict(
         instance=dict(
             fn="avjax.methods.avid",
             model=towers | one,
-            negatives=dict(fn="avjax.negatives.bank", **bank),
+            negatives=dict(fn="avjax.losses.negatives.bank", **bank),
             **softmax,
             terms=dict(v2v=1.0),
-            scale=dict(fn="avjax.contrast.fixed", temperature=0.07),
+            scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.07),
         ),
         audio=dict(fn="avjax.methods.sscl.taught", student="audio", **ours),
         video=dict(fn="avjax.methods.sscl.taught", student="video", **ours),

@@ -11,7 +11,7 @@ import functools
 
 import ml_collections
 
-from avjax.study import override
+from avjax.ablation.study import override
 from configs import parts, sscl_kinetics, xdc_kinetics
 
 BATCH, RATE, DRAWS = 64, 3e-3, 15_360  # Draws of a video: of a run, in all its stages.
@@ -24,15 +24,15 @@ EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AV
 
 CROSS, WITHIN = dict(v2a=1.0, a2v=1.0), dict(v2v=1.0, a2a=1.0)
 ORDER = "data.train.repeats"  # AVID and CMA shuffle ten copies of the list of records together.
-IN_BATCH = dict(fn="avjax.negatives.in_batch")
-BANK = dict(fn="avjax.negatives.bank", draws=128, momentum=0.5)
+IN_BATCH = dict(fn="avjax.losses.negatives.in_batch")
+BANK = dict(fn="avjax.losses.negatives.bank", draws=128, momentum=0.5)
 
 
 def towers(hop):
     """hop: samples between the windows of the sound's spectrogram."""
     return parts.towers(
-        video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
-        audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
+        video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
+        audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=8),
         head=(64, 32),
         window=256,
         hop=hop,
@@ -92,7 +92,9 @@ def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
     fps, rate = CLIP["fps"], CLIP["rate"]
     rendered = dict(seconds=6.0, size=48, fps=fps, rate=rate)
-    world = dict(fn="avjax.data.synthetic", root="{workdir}/world", split=split, videos=videos)
+    world = dict(
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, videos=videos
+    )
     kept = parts.decoded_once(world | rendered, fps, rate)
     return kept | dict(short_side=CLIP["canvas"][0])
 
@@ -103,7 +105,7 @@ def rising_and_falling(steps, rate=RATE):
 
 def headless(towers):
     return towers | dict(
-        heads={m: dict(fn="avjax.nets.heads.Mlp", widths=()) for m in towers["heads"]}
+        heads={m: dict(fn="avjax.nets.layers.mlp.Mlp", widths=()) for m in towers["heads"]}
     )
 
 
@@ -112,9 +114,9 @@ def avid(towers, terms, negatives):
         fn="avjax.methods.avid",
         model=towers,
         negatives=negatives,
-        contrast=dict(fn="avjax.contrast.info_nce"),
+        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=terms,
-        scale=dict(fn="avjax.contrast.fixed", temperature=0.1),
+        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.1),
     )
 
 
@@ -137,7 +139,7 @@ def agreeing(steps, towers, positives=1.0, repeats=10):
         terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": positives, "pos-a2a": positives},
         draws=128, within=32, temperature=0.1,
     )  # fmt: skip
-    nce = dict(fn="avjax.contrast.nce")
+    nce = dict(fn="avjax.losses.contrastive.nce")
     taken = ("params", "state/stats", "state/memory")
     stages = dict(
         batch=stage(first, avid(towers, CROSS, IN_BATCH)),
@@ -156,7 +158,8 @@ def stage(steps, method, rate=RATE):
 def moco(steps, towers):
     method = dict(
         fn="avjax.methods.moco", model=towers, length=2 * BATCH,
-        contrast=dict(fn="avjax.contrast.info_nce"), terms=CROSS, temperature=0.1, momentum=0.99,
+        contrast=dict(fn="avjax.losses.contrastive.info_nce"), terms=CROSS, temperature=0.1,
+        momentum=0.99,
     )  # fmt: skip
     return {"method": method}
 
@@ -165,7 +168,7 @@ def l3(towers, pairs, outputs):
     method = dict(
         fn="avjax.methods.l3",
         model=headless(towers),
-        classifier=dict(fn="avjax.nets.heads.Mlp", widths=(128, outputs)),
+        classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, outputs)),
         pairs=function(f"avjax.methods.l3.{pairs}"),
     )
     return {"method": method}
@@ -215,8 +218,8 @@ def multisensory(steps, towers):
     # Paper: batch normalization, with which it begins late here or not at all (README).  Perhaps
     # as most of what differs between clips stays the same all through a clip.
     model = dict(
-        fn="avjax.nets.multisensory.Fused", width=8,
-        norm=dict(fn="avjax.nets.unbatched.group", groups=4),
+        fn="avjax.nets.joint.multisensory.Fused", width=8,
+        norm=dict(fn="avjax.nets.layers.batch_independent_norm.group", groups=4),
     )  # fmt: skip
     return {"method": dict(fn="avjax.methods.multisensory", model=model)}
 

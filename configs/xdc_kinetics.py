@@ -37,15 +37,17 @@ def get_config(variant="xdc"):
     c.data = parts.videos()
     train, test = parts.own(c.data)
     clip = dict(frames=8, fps=30.0, seconds=2.0, rate=16_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.pixels.augmented", size=224)
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip)
     c.data.survey = parts.judging_clips(train, **clip, count=1)
     model = parts.towers(
-        video=dict(fn="avjax.nets.vmz.r2plus1d", depth=18, dtype="bfloat16"),
-        audio=dict(fn="avjax.nets.acoustic.AcousticResNet", dtype="bfloat16"),
+        video=dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=18, dtype="bfloat16"),
+        audio=dict(fn="avjax.nets.audio.acoustic_resnet.AcousticResNet", dtype="bfloat16"),
         head=(),
     )
-    model["fronts"]["audio"] = dict(fn="avjax.nets.logmel.XDC", hop=320)  # For two seconds.
+    model["fronts"]["audio"] = dict(
+        fn="avjax.nets.frontends.logmel.XDC", hop=320
+    )  # For two seconds.
     c.method = dict(fn="avjax.methods.xdc", model=model, targets=targets, clusters=64, balance=1.0)
     falling = dict(
         fn="optax.exponential_decay",

@@ -50,7 +50,7 @@ def golden():
 @pytest.fixture
 def refuses(tmp_path, monkeypatch):
     """A function (bytes, reason): a file of PyTorch is refused, named, and runs nothing."""
-    from avjax.ported import pickled
+    from avjax.weights import torch_file
 
     monkeypatch.chdir(tmp_path)
     canary, path = tmp_path / "CANARY", tmp_path / "x.pth"
@@ -58,7 +58,7 @@ def refuses(tmp_path, monkeypatch):
     def check(content, reason):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=reason) as error:
-            pickled.read(path)
+            torch_file.read(path)
         assert str(path) in str(error.value)
         assert len(str(error.value)) < len(str(path)) + 600
         assert not canary.exists()

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from avjax import cost, study, sweep
-from avjax.data import clips, memory, pipeline, synthetic, video
+from avjax.ablation import study, sweep
+from avjax.data import clip_sampling, pipeline
+from avjax.data.datasets import decoded_cache, synthetic
+from avjax.data.transforms import video
+from avjax.training import cost
 from configs import ablate_negatives
 
 ROOT = Path(__file__).parent.parent
@@ -150,12 +153,12 @@ def world(tmp_path_factory):
 @pytest.mark.parametrize("fps", [16, 8, 5])
 def test_clips_from_memory_are_those_of_the_files(world, fps):
     source, root = world
-    kept = memory.make(source, fps=16, rate=8000, root=str(root / "kept"))
-    view = clips.random(4, fps, 0.5, 8000)
+    kept = decoded_cache.make(source, fps=16, rate=8000, root=str(root / "kept"))
+    view = clip_sampling.random(4, fps, 0.5, 8000)
     crop = (video.augment(canvas=(32, 32)), video.applied(24))
     for view, read in (  # noqa: B020
         (view, lambda s, v: pipeline.train(s, v, crop, 6, 3, stop=4)),
-        (clips.even(12, fps, 0.5, 8000, 3), lambda s, v: pipeline.evaluate(s, v, (), 6)),
+        (clip_sampling.even(12, fps, 0.5, 8000, 3), lambda s, v: pipeline.evaluate(s, v, (), 6)),
     ):
         pairs = list(zip(read(source, view), read(kept, view), strict=True))
         assert pairs
@@ -166,9 +169,9 @@ def test_clips_from_memory_are_those_of_the_files(world, fps):
 
 def test_frames_that_would_repeat_are_refused(world):
     source, root = world
-    kept = memory.make(source, fps=12, rate=8000, root=str(root / "kept"))
+    kept = decoded_cache.make(source, fps=12, rate=8000, root=str(root / "kept"))
     read = lambda frames, fps: kept.read(
-        0, clips.even(frames, fps, 0.5, 8000, 1), [np.random.default_rng(0)]
+        0, clip_sampling.even(frames, fps, 0.5, 8000, 1), [np.random.default_rng(0)]
     )
     for fps in (12, 6, 4):
         assert len(read(4, fps)[0]) == 1
@@ -184,18 +187,18 @@ def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path,
     records = (*source.records[:2], dict(path=str(bad), label=0))
     source = type(source)("some", records, source.classes)
     made = []
-    whole = memory._keep
-    monkeypatch.setattr(memory, "_keep", lambda *a, **k: made.append(a) or whole(*a, **k))
+    whole = decoded_cache._keep
+    monkeypatch.setattr(decoded_cache, "_keep", lambda *a, **k: made.append(a) or whole(*a, **k))
     for _ in range(2):
-        kept = memory.make(source, fps=16, rate=8000, root=str(tmp_path / "kept"))
+        kept = decoded_cache.make(source, fps=16, rate=8000, root=str(tmp_path / "kept"))
     assert len(made) == 3
     told = []
-    view = clips.even(2, 16, 0.5, 8000, 1)
+    view = clip_sampling.even(2, 16, 0.5, 8000, 1)
     middle = video.center(canvas=(32, 32)), video.applied(24)
     (batch,) = pipeline.evaluate(kept, view, middle, 3, on_fault=lambda *f: told.append(f))
     assert batch["mask"].tolist() == [True, True, False] and told[0][0] == str(bad)
     with pytest.raises(ValueError, match="8000 Hz and the view wants 16000"):
-        kept.read(0, clips.even(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
+        kept.read(0, clip_sampling.even(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
 
 
 # A study of two arms, small enough to be done twice here.
@@ -219,10 +222,10 @@ def get_config():
     return c
 
 def sweep():
-    fn = dict(fn="avjax.negatives.in_batch", draws=None)
+    fn = dict(fn="avjax.losses.negatives.in_batch", draws=None)
     yield whole.arm("in_batch", 8, 7, fn, tune=True)
-    yield whole.arm("bank", 8, 7, dict(fn="avjax.negatives.bank", draws=7))
-    yield whole.arm("bank", 36, 7, dict(fn="avjax.negatives.bank", draws=7), tune=True)
+    yield whole.arm("bank", 8, 7, dict(fn="avjax.losses.negatives.bank", draws=7))
+    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.negatives.bank", draws=7), tune=True)
 """
 
 
@@ -291,8 +294,8 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     folder, _, _ = done
     (folder / "broken").mkdir()
     text = CONFIG.replace(
-        'fn="avjax.negatives.bank", draws=7), tune=True',
-        'fn="avjax.negatives.queue", length=8, draws=7), tune=True',  # Shorter than the batch.
+        'fn="avjax.losses.negatives.bank", draws=7), tune=True',
+        'fn="avjax.losses.negatives.queue", length=8, draws=7), tune=True',  # Shorter than the batch.
     )
     text = text.replace('"bank", 36', '"bank", 24').replace(
         "seeds=(0, 1), rates=(0.05, 0.1)", "seeds=(0,), rates=(0.1,)"

@@ -11,12 +11,15 @@ import jax
 import numpy as np
 import pytest
 
-from avjax import checkpoint, embed, port, sharding, train
-from avjax.build import build
+from avjax import embed, port
+from avjax.config.build import build
 from avjax.data import pipeline
-from avjax.ported import convert, names
-from tests import tiny, torchfile
-from tests.test_decode import numbered, render
+from avjax.runtime import checkpoint, sharding
+from avjax.training import train
+from avjax.weights import convert, names_towers
+from tests import tiny
+from tests.data.media.test_video import numbered, render
+from tests.weights import torchfile
 
 FILES = 4
 
@@ -138,12 +141,12 @@ def sounds(folder, rate=8000, count=12_000):
 
 
 def test_ported_weights_give_features_of_sounds(tmp_path):
-    spec = dict(fn="avjax.nets.cnn14.Cnn14", embedding=8, width=2)
+    spec = dict(fn="avjax.nets.audio.cnn14.Cnn14", embedding=8, width=2)
     net = build(spec)
     tree = jax.eval_shape(lambda: net.init(jax.random.key(0), np.zeros((1, 64, 64)), train=False))
     rng = np.random.default_rng(0)
     arrays = {p: rng.random(leaf.shape, np.float32) for p, leaf in convert.flat(tree).items()}
-    state = convert.give(convert.nested(arrays), names.of(spec))
+    state = convert.give(convert.nested(arrays), names_towers.of(spec))
     torchfile.save(tmp_path / "x.pth", dict(model=state))
     port.port("panns", tmp_path / "x.pth", tmp_path / "run")
     found = called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds", 32_000))

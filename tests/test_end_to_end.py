@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from avjax import train
-from avjax.report import html
+from avjax.report import run_page
+from avjax.training import train
 from configs import parts
 from tests import tiny
 
@@ -16,7 +16,7 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
     config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)
     config["calibration"] = 96
     clip = dict(frames=6, fps=6.0, seconds=2.0, rate=16_000, canvas=(48, 48))
-    source = dict(fn="avjax.data.synthetic", root=str(world), seconds=3.0, size=48)
+    source = dict(fn="avjax.data.datasets.synthetic", root=str(world), seconds=3.0, size=48)
     ours, theirs = dict(source, split="train", videos=192), dict(source, split="test", videos=96)
     mild = dict(slack=0.0, area=0.5, jitter=0.0, hue=0.0)
     config["data"] = dict(train=parts.on_host(parts.training_clips(ours, **clip, **mild), 32))
@@ -25,14 +25,14 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
         test=parts.on_host(parts.judging_clips(theirs, **clip, count=2), 32),
     )
     config["method"]["model"] = parts.towers(
-        video=dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=8),
-        audio=dict(fn="avjax.nets.audio2d.Conv2D", width=8),
+        video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
+        audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=8),
         head=(64, 32),
         window=512,
         hop=480,
     )
     config["optimizer"] = dict(fn="optax.adam", learning_rate=2e-3)
-    train.run(config, tmp_path, report=html.write)
+    train.run(config, tmp_path, report=run_page.write)
 
     with open(tmp_path / "metrics.csv", newline="") as f:
         rows = {(int(r["step"]), r["name"]): float(r["value"]) for r in csv.DictReader(f)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avjax import program
+from avjax.config import app
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,7 +70,7 @@ def test_configs_for_ones_own_videos_plan_a_run(name, clips_folder, tmp_path):
 @pytest.fixture(scope="module")
 def clips_folder(tmp_path_factory):
     """Videos in one folder a class."""
-    from avjax.data import synthetic
+    from avjax.data.datasets import synthetic
 
     root = tmp_path_factory.mktemp("clips")
     source = synthetic.make(str(root / "world"), "train", videos=60, seconds=2.5, size=32)
@@ -82,7 +82,7 @@ def clips_folder(tmp_path_factory):
 
 
 def test_a_message_that_comes_again_is_shown_once():
-    first = program.once()
+    first = app.once()
     record = lambda text, level=30: logging.LogRecord("a", level, "", 0, "%s", (text,), None)
     shown = [first(record(text)) for text in ("one", "two", "one", "one")]
     assert shown == [True, True, False, False] and first(record("one", level=40))

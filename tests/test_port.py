@@ -9,11 +9,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from avjax import checkpoint, init_from, port, train
-from avjax.build import build
-from avjax.ported import avid, convert, names, sources, tensors
+from avjax import port
+from avjax.config.build import build
+from avjax.runtime import checkpoint
+from avjax.training import init_from, train
 from avjax.types import TrainState
-from tests import tiny, torchfile
+from avjax.weights import convert, names_towers, safetensors, source_avid, sources
+from tests import tiny
+from tests.weights import torchfile
 
 WIDTH, ROWS, DIM = 4, 30, 16
 HEADS = (12, DIM)
@@ -39,9 +42,9 @@ def shapes_of(net, *shape):
 @pytest.fixture(scope="module")
 def reference():
     """What a small AVID-CMA saves: {"model", "train_criterion", "optimizer", "epoch"}."""
-    video = dict(fn="avjax.nets.r2plus1d.R2Plus1D", depth=10, width=WIDTH)
-    audio = dict(fn="avjax.nets.audio2d.Conv2D", width=WIDTH)
-    head = dict(fn="avjax.nets.heads.Mlp", widths=HEADS)
+    video = dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=WIDTH)
+    audio = dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=WIDTH)
+    head = dict(fn="avjax.nets.layers.mlp.Mlp", widths=HEADS)
     model = {}
     for prefix, spec, shape in (
         ("module.video_model.", video, (1, 2, 32, 32, 3)),
@@ -50,7 +53,7 @@ def reference():
         ("module.audio_proj.", head, (1, 8 * WIDTH)),
     ):
         shapes = shapes_of(build(spec), *shape)
-        model |= drawn(names.of(spec), shapes, prefix, len(prefix))
+        model |= drawn(names_towers.of(spec), shapes, prefix, len(prefix))
     rs = np.random.RandomState(0)
     rows = [rs.standard_normal((ROWS, DIM)).astype(np.float32) for _ in range(2)]
     criterion = {
@@ -135,7 +138,7 @@ def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
     """Bit for bit, by the names of PyTorch; and in again."""
     out = tmp_path / "out.safetensors"
     port.main(["--export", str(ported[0]), "--out", str(out)])
-    state, theirs = tensors.read(out), convert.plain(reference["model"])
+    state, theirs = safetensors.read(out), convert.plain(reference["model"])
     assert state.keys() == theirs.keys()
     for name, value in theirs.items():
         if convert.NORMS not in name:
@@ -147,7 +150,7 @@ def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
 def test_half_precision_is_taken_as_single(reference, tmp_path):
     name = "module.video_proj.projection.2.weight"
     half = reference["model"][name].astype(np.float16)
-    weights = avid.read(changed(reference, **{name: half}))
+    weights = source_avid.read(changed(reference, **{name: half}))
     assert weights.state[name.removeprefix("module.")].dtype == np.float16
     shapes = {"params/linear/kernel": (3, 2)}
     table = {"params/linear/kernel": ("w", "linear")}
@@ -202,7 +205,7 @@ def test_odd_criteria_are_refused(reference):
         ({"nce_average.extra": np.ones(4, np.float32)}, "holds nce_average.extra"),
     ):
         with pytest.raises(ValueError, match=told):
-            avid.read({**reference, "train_criterion": {**criterion, **change}})
+            source_avid.read({**reference, "train_criterion": {**criterion, **change}})
 
 
 def test_a_file_is_held_to_its_hash(reference, tmp_path):
@@ -241,14 +244,14 @@ def test_a_learned_temperature_stays_here(ported, tmp_path):
 
 
 SINGLE = {
-    "xdc": (dict(fn="avjax.nets.vmz.r2plus1d", depth=10), (1, 2, 32, 32, 3), ["fc.weight"]),
-    "torchvision": (dict(fn="avjax.nets.vmz.torchvision_r2plus1d"), (1, 2, 32, 32, 3), ["fc.bias"]),
-    "torchvision mc3": (dict(fn="avjax.nets.vmz.mc3"), (1, 2, 32, 32, 3), []),
-    "torchvision mc2": (dict(fn="avjax.nets.vmz.mc2"), (1, 2, 32, 32, 3), []),
-    "torchvision r3d": (dict(fn="avjax.nets.vmz.r3d"), (1, 2, 32, 32, 3), []),
-    "torchvision resnet": (dict(fn="avjax.nets.resnet2d.ResNet2D", depth=34), (1, 32, 32, 3), ["fc.bias"]),
-    "torchvision resnet50": (dict(fn="avjax.nets.resnet2d.ResNet2D", depth=50), (1, 32, 32, 3), []),
-    "i3d": (dict(fn="avjax.nets.i3d.I3D"), (1, 8, 32, 32, 3), ["logits.conv3d.weight"]),
+    "xdc": (dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=10), (1, 2, 32, 32, 3), ["fc.weight"]),
+    "torchvision": (dict(fn="avjax.nets.video.resnet3d.torchvision_r2plus1d"), (1, 2, 32, 32, 3), ["fc.bias"]),
+    "torchvision mc3": (dict(fn="avjax.nets.video.resnet3d.mc3"), (1, 2, 32, 32, 3), []),
+    "torchvision mc2": (dict(fn="avjax.nets.video.resnet3d.mc2"), (1, 2, 32, 32, 3), []),
+    "torchvision r3d": (dict(fn="avjax.nets.video.resnet3d.r3d"), (1, 2, 32, 32, 3), []),
+    "torchvision resnet": (dict(fn="avjax.nets.image.resnet.ResNet2D", depth=34), (1, 32, 32, 3), ["fc.bias"]),
+    "torchvision resnet50": (dict(fn="avjax.nets.image.resnet.ResNet2D", depth=50), (1, 32, 32, 3), []),
+    "i3d": (dict(fn="avjax.nets.video.i3d.I3D"), (1, 8, 32, 32, 3), ["logits.conv3d.weight"]),
 }  # fmt: skip
 
 
@@ -258,24 +261,24 @@ def test_a_net_is_known_by_its_arrays(name):
     spec, shape, spare = SINGLE[name]
     spec = spec | dict(width=8)
     shapes = shapes_of(build(spec), *shape)
-    state = drawn(names.of(spec), shapes, "", 1) | {n: np.ones(3, np.float32) for n in spare}
+    state = drawn(names_towers.of(spec), shapes, "", 1) | {n: np.ones(3, np.float32) for n in spare}
     weights = sources.SOURCES[name.split()[0]].read(state)
     assert weights.model["encoders"]["video"] == {"depth": 18} | spec or name == "i3d"
     where = {p.replace("/", "/encoders_video/", 1): s for p, s in shapes.items()}
-    table = names.of_towers(weights.model, weights.parts)
+    table = names_towers.of_towers(weights.model, weights.parts)
     tree = convert.take(weights.state, table, where, weights.left)
     assert len(convert.flat(tree)) == len(shapes)
 
 
 def test_gdt_brings_both_nets_and_turns_the_audio_nets_kernels():
-    video = dict(fn="avjax.nets.vmz.torchvision_r2plus1d", depth=18, width=8)
-    audio = dict(fn="avjax.nets.resnet2d.ResNet2D", depth=10, width=8)
+    video = dict(fn="avjax.nets.video.resnet3d.torchvision_r2plus1d", depth=18, width=8)
+    audio = dict(fn="avjax.nets.image.resnet.ResNet2D", depth=10, width=8)
     shapes = [shapes_of(build(video), 1, 2, 32, 32, 3), shapes_of(build(audio), 1, 99, 40)]
-    state = drawn(names.of(video), shapes[0], "module.video_network.base.", 1)
-    state |= drawn(names.of(audio), shapes[1], "module.audio_network.base.", 2)
+    state = drawn(names_towers.of(video), shapes[0], "module.video_network.base.", 1)
+    state |= drawn(names_towers.of(audio), shapes[1], "module.audio_network.base.", 2)
     state["module.mlp_v.block_forward.2.weight"] = np.ones((2, 2), np.float32)
     weights = sources.SOURCES["gdt"].read(dict(epoch=1, model=state))
-    table = names.of_towers(weights.model, weights.parts)
+    table = names_towers.of_towers(weights.model, weights.parts)
     where = {
         p.replace("/", f"/encoders_{m}/", 1): s
         for m, part in zip(("video", "audio"), shapes)
@@ -294,8 +297,8 @@ def test_gdt_brings_both_nets_and_turns_the_audio_nets_kernels():
 
 def test_panns_leaves_audiosets_head_and_front_end_out(tmp_path):
     """At a small width: the names, not the numbers, are the claim."""
-    spec = dict(fn="avjax.nets.cnn14.Cnn14", embedding=8, width=2)
-    state = drawn(names.of(spec), shapes_of(build(spec), 1, 64, 64), "", 1)
+    spec = dict(fn="avjax.nets.audio.cnn14.Cnn14", embedding=8, width=2)
+    state = drawn(names_towers.of(spec), shapes_of(build(spec), 1, 64, 64), "", 1)
     head = {"fc_audioset.weight": np.ones((5, 8), np.float32), "logmel_extractor.melW": np.ones(3)}
     head["spectrogram_extractor.stft.conv_real.weight"] = np.ones((3, 1, 4), np.float32)
     torchfile.save(tmp_path / "x.pth", dict(iteration=3, model=state | head))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from avjax import prepare
-from avjax.data import clips, folder, pipeline, shards
-from tests.test_decode import click, numbered, render
+from avjax.data import clip_sampling, pipeline
+from avjax.data.datasets import folder, shards
+from tests.data.media.test_video import click, numbered, render
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OPTIONS = ("--short_side=48", "--fps=0", "--rate=16000", "--quality=95", "--piece=1", "--workers=2")
@@ -81,7 +82,7 @@ def test_a_killed_run_goes_on_and_writes_the_same_bytes(whole, videos, tmp_path)
 def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
     with pytest.raises(SystemExit):
         prepare.main([str(videos), str(tmp_path), *OPTIONS, "--quality=0"])
-    view = clips.random(4, 16, 0.5, 16000, short_side=48)
+    view = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
     direct = folder.make(videos, "train", quarantine=tmp_path / "quarantine.csv")
     batches = [
         list(pipeline.train(source, view, (), 4, seed=3, stop=6))
@@ -93,7 +94,7 @@ def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
 
 
 def test_training_sees_the_same_clips_from_shards(whole, videos):
-    view = clips.random(4, 16, 0.5, 16000, short_side=48)
+    view = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
     left_out = whole / "quarantine.csv"
     direct = folder.make(videos, "train", quarantine=left_out)
     batches = [

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from avjax import prepare
-from avjax.data import clips, folder_lock, preparing, shards
-from tests.test_decode import click, numbered, render
+from avjax.data import clip_sampling
+from avjax.data.datasets import shards
+from avjax.data.prepare import folder_lock, shard_layout
+from tests.data.media.test_video import click, numbered, render
+from tests.data.writing import media
 from tests.test_prepare import OPTIONS, ROOT, contents
-from tests.writing import media
 
 WAVE = click(1.2, 16000, (0.5,))
 
@@ -67,7 +69,7 @@ def test_names_may_be_any_bytes(tmp_path, capfd):
     paths = sorted(os.fsencode(record["path"]) for source in sources for record in source)
     assert paths == sorted(root + b"/\xff b\nc/" + name for name in ODD)
     assert sources[0].classes == (os.fsdecode(b"\xff b\nc"),)
-    view = clips.random(2, 16, 0.5, 16000)
+    view = clip_sampling.random(2, 16, 0.5, 16000)
     for source in sources:
         for row in range(len(source)):
             assert len(source.read(row, view, [np.random.default_rng(0)])[0]) == 1
@@ -87,7 +89,7 @@ def test_names_may_be_any_bytes(tmp_path, capfd):
      ("-", "avjax"), ("{x}%d", "x_d"), ("caf\udce9", "caf")],
 )  # fmt: skip
 def test_any_folder_gives_a_name_that_tfds_takes(text, name):
-    assert preparing.name_of(text) == name
+    assert shard_layout.name_of(text) == name
 
 
 def test_sounds_need_no_pictures(tmp_path, capfd):
@@ -151,12 +153,12 @@ def test_shards_that_are_half_rewritten_are_no_data_set(copied, monkeypatch):
     (root / "a" / "0.mp4").write_bytes(b"")
     (root / "a" / "2.mp4").write_bytes(b"")
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "rows_of", interrupted)
+        patch.setattr(shard_layout, "rows_of", interrupted)
         assert run(root, out, *OPTIONS, "--set", "holdout=0.0") == 130
     with pytest.raises(FileNotFoundError, match="no prepared data set"):
         shards.make(str(out), "train")
     shards._reader.cache_clear()
-    view = clips.random(2, 16, 0.5, 16000)
+    view = clip_sampling.random(2, 16, 0.5, 16000)
     with pytest.raises(ValueError, match="was prepared again"):
         opened.read(0, view, [np.random.default_rng(0)])
     assert run(root, out, *OPTIONS, "--set", "holdout=0.0") == 0

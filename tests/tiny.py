@@ -2,8 +2,8 @@
 
 import flax.linen as nn
 
-from avjax.nets.conv import Conv2D, Conv3D
-from avjax.nets.norm import BatchNorm
+from avjax.nets.layers.batch_norm import BatchNorm
+from avjax.nets.layers.conv import Conv2D, Conv3D
 from configs import parts, smoke
 
 
@@ -32,7 +32,7 @@ def config(world, steps=6, **changes):
     c.batch_size, c.steps, c.log_every, c.save_every, c.calibration = 8, steps, 1, 2, 16
     c = c.to_dict()
     clip = dict(frames=4, fps=8.0, seconds=0.5, rate=8000, canvas=(32, 32))
-    source = dict(fn="avjax.data.synthetic", root=str(world), seconds=2.0, size=32)
+    source = dict(fn="avjax.data.datasets.synthetic", root=str(world), seconds=2.0, size=32)
     ours, theirs = dict(source, split="train", videos=60), dict(source, split="test", videos=12)
     c["data"] = dict(train=parts.on_host(parts.training_clips(ours, **clip), 16))
     c["evals"]["world"] |= dict(
@@ -41,6 +41,8 @@ def config(world, steps=6, **changes):
     )
     model = c["method"]["model"]
     model["encoders"] = dict(video=dict(fn="tests.tiny.Video"), audio=dict(fn="tests.tiny.Audio"))
-    model["heads"] = {m: dict(fn="avjax.nets.heads.Mlp", widths=(8, 8)) for m in model["heads"]}
+    model["heads"] = {
+        m: dict(fn="avjax.nets.layers.mlp.Mlp", widths=(8, 8)) for m in model["heads"]
+    }
     c["optimizer"] = dict(fn="optax.sgd", learning_rate=0.1)
     return c | changes

@@ -1,7 +1,7 @@
 """A known data set by its name, one of one's own, or a prepared one: what configs take data from.
 
-A name is a file of avjax.data ("kinetics", "ucf101", "ucf101.ucf51"), or the dotted name of a
-module or function of one's own with the same arguments.  There is no registry.
+A name is a file of avjax.data.datasets ("kinetics", "ucf101", "ucf101.ucf51"), or the dotted name
+of a module or function of one's own with the same arguments.  There is no registry.
 """
 
 import inspect
@@ -10,7 +10,8 @@ import logging
 import os
 from collections.abc import Callable
 
-from avjax.data import dataset_args, shards
+from avjax.data import dataset_args
+from avjax.data.datasets import shards
 from avjax.data.source import NoRecords, Source
 
 # The splits that serve a purpose, the best first.  "probe" trains classifiers on the features.
@@ -32,7 +33,7 @@ def make(
 ) -> Source:
     """Returns the Source of one split of a data set, prepared or not.
 
-    A folder with a prepared.json is read with avjax.data.shards, whatever `source` says.
+    A folder with a prepared.json is read with avjax.data.datasets.shards, whatever `source` says.
 
     Args:
       source: the name of the data set, see above; "shards" insists on a prepared one.
@@ -51,7 +52,7 @@ def make(
     options = {name: value for name, value in options.items() if value is not None}
     chosen = test_split if role == "test" else train_split
     metadata = os.path.join(root, "prepared.json")
-    if os.path.exists(metadata) or source.removeprefix("avjax.data.") == "shards":
+    if os.path.exists(metadata) or source.removeprefix("avjax.data.datasets.") == "shards":
         return _prepared(root, metadata, role, chosen, options)
     said = f"config.data.source={source}"
     maker, splits = dataset_args.maker(source, said)

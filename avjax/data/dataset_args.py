@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 
-import avjax.data
+import avjax.data.datasets
 from avjax.data.source import NoRecords, Source
 
 SET = "--set {}".format
@@ -28,7 +28,7 @@ WORDS = {  # In the order in which they are tried.
 
 
 def maker(dataset: str, said: str) -> tuple[Callable, Sequence[str]]:
-    """(make, its splits): "ucf101" or "ucf101.ucf51" of avjax.data, or a dotted name of yours.
+    """(make, its splits): "ucf101" or "ucf101.ucf51" of avjax, or a dotted name of yours.
 
     Args:
       said: how the data set was named, for messages, e.g. "--dataset ucf101".
@@ -39,10 +39,10 @@ def maker(dataset: str, said: str) -> tuple[Callable, Sequence[str]]:
     Raises:
       ValueError: there is no such data set.
     """
-    plain = dataset.removeprefix("avjax.data.")
+    plain = dataset.removeprefix("avjax.data.datasets.")
     file = plain.partition(".")[0]
-    ours = importlib.util.find_spec(f"avjax.data.{file}") is not None if file else False
-    name = f"avjax.data.{plain}" if ours else dataset
+    ours = importlib.util.find_spec(f"avjax.data.datasets.{file}") is not None if file else False
+    name = f"avjax.data.datasets.{plain}" if ours else dataset
     try:
         found = pkgutil.resolve_name(name)
     except (ModuleNotFoundError, AttributeError, ValueError) as error:
@@ -67,9 +67,11 @@ def _choices(name):
 
 
 def known() -> list[str]:
-    """Names of the data sets of avjax.data."""
-    names = (part.name for part in pkgutil.iter_modules(avjax.data.__path__))
-    return [n for n in names if hasattr(importlib.import_module(f"avjax.data.{n}"), "SPLITS")]
+    """Names of the data sets of avjax.data.datasets."""
+    names = (part.name for part in pkgutil.iter_modules(avjax.data.datasets.__path__))
+    return [
+        n for n in names if hasattr(importlib.import_module(f"avjax.data.datasets.{n}"), "SPLITS")
+    ]
 
 
 def arguments(dataset: str, make: Callable, pairs: Sequence[str]) -> dict:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from avjax.atomic import write_atomic
+from avjax.runtime.atomic import write_atomic
 
 NAME = "data.json.gz"  # In a run's folder, beside config.json.
 THREADS = 32  # Sizes are asked side by side: on network storage each takes a millisecond.

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from avjax.data import folder, listing
+from avjax.data.datasets import folder
+from avjax.data.files import listing
 from avjax.data.source import Source
 
 

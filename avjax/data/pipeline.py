@@ -12,8 +12,9 @@ import logging
 
 import numpy as np
 
-from avjax import ranges
-from avjax.data import faults, reading, workers as processes
+from avjax.config import ranges
+from avjax.data import example as examples, unreadable_files
+from avjax.data.workers import prefetch as processes
 
 ATTEMPTS = 20  # Replacements tried for one slot before the run stops.
 SILENT_ATTEMPTS = 1000  # The same where records without sound are skipped, which is cheap.
@@ -36,7 +37,7 @@ def train(
     skip_no_audio: bool = False,
     needs_audio: bool = True,
     repeats: int = 1,
-    on_fault=faults.report,
+    on_fault=unreadable_files.report,
     on_skipped=None,
 ):
     """Iterates over this host's part of the global batches of steps start, ..., stop - 1.
@@ -101,9 +102,9 @@ def train(
     batches = functools.partial(
         processes.run, example, start * each, stop * each, each, share, workers, deadline, memory
     )
-    ignored = {reading.NO_AUDIO} if skip_no_audio else set()
-    watched = faults.watched(batches, source, max_broken, ignored, on_fault)
-    return faults.counted(watched, source, len(source) // records, on_skipped)
+    ignored = {examples.NO_AUDIO} if skip_no_audio else set()
+    watched = unreadable_files.watched(batches, source, max_broken, ignored, on_fault)
+    return unreadable_files.counted(watched, source, len(source) // records, on_skipped)
 
 
 def evaluate(
@@ -115,7 +116,7 @@ def evaluate(
     workers: int | None = None,
     deadline: float = processes.DEADLINE,
     memory: int = processes.MEMORY,
-    on_fault=faults.report,
+    on_fault=unreadable_files.report,
 ):
     """Iterates once over the clips of all records, in batches of a fixed shape.
 
@@ -133,7 +134,7 @@ def evaluate(
         )
     each = -(-len(source) // shard[1])  # Records of a host.
     last = -(-each // records) * records
-    blank = reading.blank(view, tuple(transforms))
+    blank = examples.blank(view, tuple(transforms))
     example = functools.partial(
         _eval_example, source, view, tuple(transforms), blank, shard[0] * each, each
     )
@@ -188,13 +189,13 @@ def _train_example(
         if attempt:
             at = (batch + 1) * batch_size + _neighbor(rng, slot, attempt, batch_size, len(order))
         row = int(order[at % len(order)])
-        clips, fault = reading.attempt(
+        clips, fault = examples.attempt(
             source, row, view, transforms, rngs, strict, barred, announce
         )
         if fault is None:
             return clips, noted
         noted.append(fault)
-        broken += not (skip_no_audio and fault[2] == reading.NO_AUDIO)
+        broken += not (skip_no_audio and fault[2] == examples.NO_AUDIO)
         if broken == ATTEMPTS:
             break
     return None, noted
@@ -232,7 +233,7 @@ def _eval_example(source, view, transforms, blank, first, each, number, barred, 
     if number >= each or row >= len(source):
         return {**blank, "index": np.zeros_like(blank["index"])}, []
     rngs = [np.random.default_rng([row, clip]) for clip in range(view.count)]
-    clips, fault = reading.attempt(source, row, view, transforms, rngs, False, barred, announce)
+    clips, fault = examples.attempt(source, row, view, transforms, rngs, False, barred, announce)
     if fault is None:
         return clips, []
     index = np.full_like(blank["index"], row)

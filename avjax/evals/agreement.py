@@ -4,17 +4,18 @@ import logging
 
 import numpy as np
 
-from avjax import agreement
+from avjax.evals import metrics
 from avjax.evals.features import having
 from avjax.types import NotApplicable
 
 
 def make():
-    """A score: `mean`, over test records that have all modalities, of avjax.agreement.clips.
+    """A score: `mean`, over test records that have all modalities, of avjax.evals.metrics.clips.
 
-    Where the source says which records have the sound of another (see avjax.data.swapped), also
-    `auroc`: how often a swapped record, drawn at random, agrees less than one that is not; 0.5
-    is chance and 1 perfect.  Where all of them or none are, `auroc` is left out.
+    Where the source says which records have the sound of another (see
+    avjax.data.datasets.swapped_audio), also `auroc`: how often a swapped record, drawn at random,
+    agrees less than one that is not; 0.5 is chance and 1 perfect.  Where all of them or none are,
+    `auroc` is left out.
     """
 
     def score(train, test):
@@ -32,7 +33,7 @@ def make():
             swapped = None
         if not {"video", "audio"} <= set(test.modalities):
             return {}
-        clip = agreement.clips(*(test.modalities[name]["embedding"] for name in ("video", "audio")))
+        clip = metrics.clips(*(test.modalities[name]["embedding"] for name in ("video", "audio")))
         out = {"mean": float(clip.mean())}
         return out if swapped is None else out | {"auroc": auroc(clip, swapped)}
 

@@ -22,7 +22,7 @@ class Features(NamedTuple):
     group: tuple | None  # N names, or None where no record has one
     classes: tuple[str, ...]
     path: tuple[str, ...] = ()  # N files
-    swapped: np.ndarray | None = None  # bool [N], see data.swapped; None where that is not known
+    swapped: np.ndarray | None = None  # bool [N], see swapped_audio; None where that is not known
 
 
 def mask_of(features: Features, names) -> np.ndarray:

@@ -8,7 +8,7 @@ import logging
 
 import numpy as np
 
-from avjax import ranges
+from avjax.config import ranges
 from avjax.evals.features import by_space
 from avjax.types import NotApplicable
 

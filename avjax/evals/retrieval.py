@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 
-from avjax import ranges
+from avjax.config import ranges
 from avjax.evals.features import having
 from avjax.types import NotApplicable
 

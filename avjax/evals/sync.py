@@ -22,7 +22,7 @@ SHIFTED = {"hard": "shifted", "super": "overlapping"}  # Kind of negative -> key
 
 
 def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
-    """An evaluator of dict(source=, view=, transforms=), whose view is avjax.data.clips.shifted.
+    """An evaluator of dict(source=, view=, transforms=), with avjax.data.clip_sampling.shifted.
 
     Each clip makes two pairs, with its own sound and with one that is not its own: sound of
     another record (easy), of another time of the file (hard), or of another time that overlaps

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from avjax.data.video import applied
+from avjax.data.transforms.video import applied
 
 SIZE = 64  # Height and width of a picture.
 

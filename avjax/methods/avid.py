@@ -6,8 +6,9 @@ finds its own sound among those of other clips, and each sound its clip.
 
 import jax
 
-from avjax import partners, ranges
-from avjax.contrast import Scale, resolve, tally
+from avjax.config import ranges
+from avjax.losses import pairs
+from avjax.losses.contrastive import Scale, resolve, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Inherited, Method, Negatives
 
@@ -23,35 +24,36 @@ def make(
 ) -> Method:
     """Cross-AVID has terms v2a and a2v, Self-AVID v2v and a2a, Joint-AVID all four.
 
-    contrast: `avjax.contrast.nce` takes K from `negatives` and the temperature from `scale`.
+    contrast: `avjax.losses.contrastive.nce` takes K from `negatives` and the temperature from
+      `scale`.
     terms: the weight of each; they are divided by their sum.  v2v and a2a compare a clip with
-      its record's past, which `avjax.negatives.bank` keeps, or else with the record's next clip.
-      With v2v alone, clips without sound are learned from too.
+      its record's past, which `avjax.losses.negatives.bank` keeps, or else with the record's next
+      clip. With v2v alone, clips without sound are learned from too.
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     """
-    terms = partners.weighted(terms)
+    terms = pairs.weighted(terms)
     ranges.whole("clips", clips)
     ranges.whole("chunks", chunks)
-    needed = {m for t in terms for m in partners.TERMS[t]}
+    needed = {m for t in terms for m in pairs.TERMS[t]}
     cross = [t for t in ("v2a", "a2v") if t in terms]
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
-        params, z = stats.pop("params"), partners.embeddings(out, needed)
+        params, z = stats.pop("params"), pairs.embeddings(out, needed)
         memory = {
             m: negatives.init(r, size, z[m].shape[1])
             for m, r in zip(("video", "audio"), rngs)
             if m in out
         }
         for t in terms:
-            query, key = partners.TERMS[t]
+            query, key = pairs.TERMS[t]
             if query == key and clips == 1 and "rows" not in memory[key]:
                 raise ValueError(
                     f"term {t} would compare a clip with itself: these negatives do not remember "
-                    "each record; use avjax.negatives.bank, or two clips of a record (count=2 in "
-                    "the view of config.data.train and config.method.clips=2), or the terms v2a "
-                    "and a2v"
+                    "each record; use avjax.losses.negatives.bank, or two clips of a record "
+                    "(count=2 in the view of config.data.train and config.method.clips=2), or the "
+                    "terms v2a and a2v"
                 )
         learned = scale.init()
         params = params | ({"scale": learned} if learned else {})
@@ -64,8 +66,8 @@ def make(
             pair = negatives.pair(z["video"] / temperature, z["audio"], index, rng, contrast)
             each = dict(zip(cross, pair))
         for t in [t for t in terms if t not in each]:
-            query, key = partners.TERMS[t]
-            keys = partners.following(z[key], index, clips) if query == key else z[key]
+            query, key = pairs.TERMS[t]
+            keys = pairs.following(z[key], index, clips) if query == key else z[key]
             each[t] = negatives.reduce(
                 memory[key], z[query] / temperature, keys, index, rng, contrast
             )
@@ -75,7 +77,7 @@ def make(
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
         z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
         if negatives.pair:
-            partners.check_others(len(index), clips)
+            pairs.check_others(len(index), clips)
         own = resolve(
             contrast,
             draws=_number(negatives, len(index), clips),

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from avjax import partners, ranges
-from avjax.contrast import tally
-from avjax.negatives import in_batch
+from avjax.config import ranges
+from avjax.losses import pairs as pairing
+from avjax.losses.contrastive import tally
+from avjax.losses.negatives import in_batch
 from avjax.nets.forward import forward
-from avjax.normalize import l2_normalize
+from avjax.ops.normalize import l2_normalize
 from avjax.types import Method
 
 # What a pair of the batch is, and where its sound comes from.
@@ -53,7 +54,8 @@ def make(
         margin, power: as in `loss_of`.
         curriculum: ((first step, (easy, hard, super-hard)), ...), the shares of the negatives
             from that step on; hard ones need `shifted` in the batch, super-hard ones
-            `overlapping`, which avjax.data.clips.shifted cuts.  The step is counted in the state.
+            `overlapping`, which avjax.data.clip_sampling.shifted cuts.  The step is counted in the
+            state.
         chunks: parts of a batch that the encoders run on in turn.
         pairs: `once`, which is what None is, or `twice`.
     """
@@ -68,7 +70,7 @@ def make(
     def init(rng, batch, size):
         demand(batch, negatives)
         out, stats = model.init_with_output(rng, batch, train=False)
-        partners.embeddings(out, ("video", "audio"))
+        pairing.embeddings(out, ("video", "audio"))
         params = stats.pop("params")
         return params, {"stats": stats, "step": jnp.zeros((), jnp.int32)}
 
@@ -119,7 +121,7 @@ def once(rng, batch, shares, stage) -> Pairs:
     size = len(batch["index"])
     starts = jnp.array(places(shares, size, size // 2))[stage]
     kind, rows = kinds(jax.random.permutation(rng_kind, size), starts), jnp.arange(size)
-    sound = jnp.where(kind == EASY, partners.drawn(rng_other, batch["index"]), rows)
+    sound = jnp.where(kind == EASY, pairing.drawn(rng_other, batch["index"]), rows)
     return Pairs(heard(batch, kind), rows, sound, kind)
 
 
@@ -138,7 +140,7 @@ def twice(rng, batch, shares, stage) -> Pairs:
     kind, first = kinds(place, jnp.array(starts)[stage]), starts[:, 1].min()
     more = {name: batch[name][jnp.argsort(place)[first:]] for name in {*KINDS.values()} & {*batch}}
     more = heard(more, jnp.sort(kind)[first:])
-    other = jnp.where(kind == EASY, partners.drawn(rng_other, batch["index"]), size + place - first)
+    other = jnp.where(kind == EASY, pairing.drawn(rng_other, batch["index"]), size + place - first)
     return Pairs(
         jnp.concatenate([batch["audio"], more]),
         jnp.tile(rows, 2),
@@ -186,7 +188,7 @@ def demand(batch, negatives):
         if KINDS[kind] not in batch:
             raise ValueError(
                 f"the curriculum has {kind} negatives and the batch no {KINDS[kind]!r}: cut clips "
-                "with avjax.data.clips.shifted, or leave these negatives out"
+                "with avjax.data.clip_sampling.shifted, or leave these negatives out"
             )
 
 

@@ -8,9 +8,11 @@ memories of a run of AVID.
 import jax
 import jax.numpy as jnp
 
-from avjax import negatives, partners, positives, ranges
-from avjax.contrast import logistic, multi_positive, nce_bias, tally
+from avjax.config import ranges
+from avjax.losses import negatives, pairs
+from avjax.losses.contrastive import logistic, multi_positive, nce_bias, tally
 from avjax.nets.forward import forward
+from avjax.ops import nearest_neighbors
 from avjax.types import Inherited, Method
 
 CROSS = (("video", "audio"), ("audio", "video"))
@@ -25,8 +27,9 @@ TERMS = {
 MEMORY = Inherited(
     records=True,
     required="CMA makes its positive sets of the rows of both memories: use a run of AVID with "
-    "avjax.negatives.bank, or of CMA, on the same data, as the chain of configs/cma_kinetics.py "
-    "does; or name all parts to take: config.init_from=dict(folder=RUN, paths=(...))",
+    "avjax.losses.negatives.bank, or of CMA, on the same data, as the chain of "
+    "configs/cma_kinetics.py does; or name all parts to take: config.init_from=dict(folder=RUN, "
+    "paths=(...))",
 )
 
 
@@ -43,15 +46,18 @@ def make(
 ) -> Method:
     """The paper's has agreement="consensus", 32 `near`, and the terms below, each of weight 1.
 
-    agreement: one of `avjax.positives.AGREEMENTS`, of the memories as they are at a refresh.
+    agreement: one of `avjax.ops.nearest_neighbors.AGREEMENTS`, of the memories as they are at a
+      refresh.
     near:  how many records agree with each, every one of them a positive of "pos".
     terms: the weight of each, which are divided by their sum: inst-v2a and inst-a2v tell
       records apart as AVID does, pos-v2v and pos-a2a bring together those that agree.
     draws: negatives of a query, only `within` of them if query and key are of one modality.
     """
-    if agreement not in positives.AGREEMENTS:
-        raise ValueError(f"agreement {agreement!r}: CMA knows {sorted(positives.AGREEMENTS)}")
-    terms = partners.weighted(terms, TERMS, "CMA")
+    if agreement not in nearest_neighbors.AGREEMENTS:
+        raise ValueError(
+            f"agreement {agreement!r}: CMA knows {sorted(nearest_neighbors.AGREEMENTS)}"
+        )
+    terms = pairs.weighted(terms, TERMS, "CMA")
     ranges.number("temperature", temperature, above=0)
     ranges.whole("chunks", chunks)
     if not 0 < within <= draws:
@@ -63,7 +69,7 @@ def make(
             raise ValueError(f"near={near} of {size} records: take at least 1, at most {size - 2}")
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
-        z = partners.embeddings(out, ("video", "audio"))
+        z = pairs.embeddings(out, ("video", "audio"))
         params, dim = stats.pop("params"), z["video"].shape[1]
         memory = {m: bank.init(r, size, dim) for m, r in zip(("video", "audio"), rngs)}
         # Any sets will do until the first refresh.
@@ -96,7 +102,7 @@ def make(
 
     def refresh(params, state, rng, survey):
         rows = {m: s["rows"] for m, s in state["memory"].items()}
-        sets = positives.nearest(rows, state["memory"]["video"]["size"], near, agreement)
+        sets = nearest_neighbors.nearest(rows, state["memory"]["video"]["size"], near, agreement)
         return params, state | {"near": sets}
 
     def embed(params, state, batch):

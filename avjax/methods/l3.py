@@ -8,7 +8,7 @@ with other parts: a classifier of one output and the pairs of `twice`.
 import jax
 import jax.numpy as jnp
 
-from avjax import partners
+from avjax.losses import pairs as pairing
 from avjax.nets.forward import forward
 from avjax.types import Method
 
@@ -71,11 +71,11 @@ def log_odds(logits):
 def once(rng, index):
     """L3's pairs: each picture once, half of them with their own sound, half with another's."""
     rows = jnp.arange(len(index))
-    return rows, jnp.where(rows < len(index) // 2, rows, partners.drawn(rng, index))
+    return rows, jnp.where(rows < len(index) // 2, rows, pairing.drawn(rng, index))
 
 
 def twice(rng, index):
     """L3*'s pairs: each picture with its own sound, and again with another record's."""
     rows = jnp.arange(len(index))
     # Paper: drawn from a GPU's share of the batch; here from all of it.
-    return jnp.tile(rows, 2), jnp.concatenate([rows, partners.drawn(rng, index)])
+    return jnp.tile(rows, 2), jnp.concatenate([rows, pairing.drawn(rng, index)])

@@ -6,8 +6,9 @@ Keys come from towers that follow the trained ones slowly, and are kept in a que
 
 import jax
 
-from avjax import negatives, partners, ranges
-from avjax.contrast import resolve, tally
+from avjax.config import ranges
+from avjax.losses import negatives, pairs
+from avjax.losses.contrastive import resolve, tally
 from avjax.nets.forward import forward
 from avjax.types import Contrast, Inherited, Method
 
@@ -38,7 +39,7 @@ def make(
     clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
     draws: only so many of the queue's keys, each as likely, the same for all queries of a batch.
     """
-    terms = partners.weighted(terms, method="MoCo")
+    terms = pairs.weighted(terms, method="MoCo")
     ranges.number("temperature", temperature, above=0)
     ranges.number("momentum", momentum, least=0, most=1)
     ranges.whole("clips", clips)
@@ -49,13 +50,13 @@ def make(
             "in the view of config.data.train and config.method.clips=2), or the terms v2a and a2v"
         )
     queue = negatives.queue(length, draws)
-    queued = sorted({partners.TERMS[t][1] for t in terms})
-    needed = {m for t in terms for m in partners.TERMS[t]}
+    queued = sorted({pairs.TERMS[t][1] for t in terms})
+    needed = {m for t in terms for m in pairs.TERMS[t]}
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
-        params, z = stats.pop("params"), partners.embeddings(out, needed)
+        params, z = stats.pop("params"), pairs.embeddings(out, needed)
         memory = {m: queue.init(r, size, z[m].shape[1]) for m, r in zip(queued, rngs)}
         slow = {"params": params, "stats": stats}
         return params, {"stats": stats, "slow": slow, "memory": memory}
@@ -80,9 +81,9 @@ def make(
 
         def losses(query, contrast):
             for t in terms:
-                q, k = partners.TERMS[t]
+                q, k = pairs.TERMS[t]
                 # Paper: one view asks and the other is the key; here each is both.
-                own = partners.following(key[k], index, clips) if q == k else key[k]
+                own = pairs.following(key[k], index, clips) if q == k else key[k]
                 yield t, queue.reduce(memory[k], query[q], own, index, rng, contrast)
 
         own = resolve(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.nets.forward import forward
-from avjax.normalize import l2_normalize
+from avjax.ops.normalize import l2_normalize
 from avjax.types import Method
 
 
@@ -17,8 +17,8 @@ def make(model, chunks: int = 1) -> Method:
     """Each clip is judged twice: with its own sound, and with the one that is shifted.
 
     model: {"video", "sounds" [B, S, N]} -> {"features" [B, S, H], "logit" [B, S]}, as
-      `avjax.nets.multisensory.Fused`.  `embed` gives "fused", features of the clip with its own
-      sound, and "match" [B], the logit of the two being in step.
+      `avjax.nets.joint.multisensory.Fused`.  `embed` gives "fused", features of the clip with its
+      own sound, and "match" [B], the logit of the two being in step.
     """
 
     def init(rng, batch, size):
@@ -64,7 +64,7 @@ def _heard(batch, sounds) -> dict:
     if missing := {"video", *sounds} - batch.keys():
         raise ValueError(
             f"Multisensory judges picture and sound together, and there is no {sorted(missing)}: "
-            "give videos with sound, and as data.train.view avjax.data.clips.shifted"
+            "give videos with sound, and as data.train.view avjax.data.clip_sampling.shifted"
         )
     heard = jnp.stack([batch[name] for name in sounds], 1)
     return {"video": batch["video"], "sounds": heard, "index": batch["index"]}

@@ -17,10 +17,11 @@ from typing import Callable
 import jax
 import jax.numpy as jnp
 
-from avjax import negatives, partners, ranges
-from avjax.contrast import resolve, tally
+from avjax.config import ranges
+from avjax.losses import negatives, pairs
+from avjax.losses.contrastive import resolve, tally
 from avjax.nets.forward import forward
-from avjax.tiles import product
+from avjax.ops.blockwise import product
 from avjax.types import Contrast, Inherited, Method
 
 OTHER = {"video": "audio", "audio": "video"}
@@ -96,7 +97,7 @@ def mutual(
 ) -> Method:
     """Stage II: each net finds its clip among memories of the other, and both learn.
 
-    draws, momentum: as in `avjax.negatives.bank`.
+    draws, momentum: as in `avjax.losses.negatives.bank`.
     structure: weight of the `divergence` between how near a picture is to those of the `draws`
       others, and its sound to theirs.
     share: step -> the part of a batch that is learned from, the clips on which both nets agree
@@ -197,7 +198,7 @@ def _begun(model, bank, rng, batch, size):
     out, stats = model.init_with_output(rng_model, batch, train=False)
     if missing := OTHER.keys() - out.keys():
         raise ValueError(f"SSCL wants video and sound: the net or the batch has no {missing}")
-    params, z = stats.pop("params"), partners.embeddings(out, OTHER)
+    params, z = stats.pop("params"), pairs.embeddings(out, OTHER)
     memory = {m: bank.init(r, size, z[m].shape[1]) for m, r in zip(OTHER, rngs)}
     return params, {"stats": stats, "memory": memory, "step": jnp.zeros((), jnp.int32)}
 

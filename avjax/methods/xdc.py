@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from avjax import kmeans, ranges
+from avjax.config import ranges
 from avjax.nets.forward import forward
-from avjax.nets.heads import Linear
-from avjax.normalize import l2_normalize
+from avjax.nets.layers.mlp import Linear
+from avjax.ops import kmeans
+from avjax.ops.normalize import l2_normalize
 from avjax.types import Method
 
 MODALITIES = ("video", "audio")

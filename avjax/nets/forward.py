@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from avjax import ranges
+from avjax.config import ranges
 
 
 def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):

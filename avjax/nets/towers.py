@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.normalize import l2_normalize
+from avjax.ops.normalize import l2_normalize
 
 
 def unit(z):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from avjax import agreement
-from avjax.atomic import replacing
-from avjax.report import gallery, plane, records
-from avjax.report.style import folded, heading, none, row
+from avjax.evals import metrics
+from avjax.report import retrieval_gallery, similarity_plane
+from avjax.report.html import folded, heading, none, row
+from avjax.runtime import metric_records
+from avjax.runtime.atomic import replacing
 
 SHOWN, LISTED = 16, 100  # Clips of lowest agreement: with pictures, and by name.
 
@@ -27,7 +28,7 @@ def part(folder: Path) -> str:
     for path in files:
         try:
             with np.load(path, allow_pickle=False) as file:
-                arrays = gallery.with_names(records.paired(dict(file)))
+                arrays = retrieval_gallery.with_names(metric_records.paired(dict(file)))
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             sections.append(none(f"{path.name} cannot be read: {error}"))
             continue
@@ -37,11 +38,11 @@ def part(folder: Path) -> str:
         clips = none("Video and audio have embeddings of different widths: no agreement of clips.")
         video, audio = (arrays[f"test/{name}/embedding"] for name in ("video", "audio"))
         if video.shape == audio.shape:
-            score = agreement.clips(video, audio)
+            score = metrics.clips(video, audio)
             found = lines(arrays, score)
             table += [[path.stem, *line] for _, line in found]
             clips = least(arrays, score, found)
-        sections.append(f"<h3>{escape(path.stem)}</h3>{plane.part(arrays)}{clips}")
+        sections.append(f"<h3>{escape(path.stem)}</h3>{similarity_plane.part(arrays)}{clips}")
     if table:
         save(folder / "agreement.csv", table)
     return "".join(sections) or none("No agreement: the run has saved no evaluation arrays yet.")
@@ -66,7 +67,7 @@ def lines(arrays: dict, score) -> list[tuple[int, list]]:
             [
                 int(index[i]),
                 "" if path is None else os.fsdecode(path[i]),
-                gallery.named(label[i], arrays),
+                retrieval_gallery.named(label[i], arrays),
                 f"{score[i]:.3f}",
                 "" if swapped is None else int(swapped[i]),
             ],
@@ -97,13 +98,15 @@ def least(arrays: dict, score, found) -> str:
         note += f" Known to be swapped, and marked ✓: {int(swapped.sum())} of {len(swapped)} clips."
     tiles = ""
     if "gallery/row" in arrays:
-        shown, pictures = gallery.places(arrays)
+        shown, pictures = retrieval_gallery.places(arrays)
         for i in np.argsort(score[shown], kind="stable")[:SHOWN]:
             at = shown[i]
             kind, mark = "", ""
             if swapped is not None:
                 kind, mark = ("right", " ✓") if swapped[at] else ("wrong", " ✗")
-            tiles += gallery.tile(arrays, at, pictures[i], None, kind, f"{score[at]:.2f}{mark}")
+            tiles += retrieval_gallery.tile(
+                arrays, at, pictures[i], None, kind, f"{score[at]:.2f}{mark}"
+            )
     names = ["path", "agreement", "class", "row"] + ["swapped"] * (swapped is not None)
     cells = []
     for at, (number, path, kind, agreed, dubbed) in found[:LISTED]:

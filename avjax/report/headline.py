@@ -5,8 +5,9 @@ from html import escape
 
 import numpy as np
 
-from avjax.report import metrics, records
-from avjax.report.style import none, number, percent, tip
+from avjax.report.html import none, tip
+from avjax.runtime import metric_info, metric_records
+from avjax.runtime.metric_info import number, percent
 
 # The numbers of note, as many as there are first: title -> the names that are averaged.
 NOTED = {
@@ -28,7 +29,7 @@ COUNT = 5
 def cards(curves: dict, labels: dict) -> str:
     """The numbers of note beside those of the untrained net and of chance, as HTML.
 
-    curves: {name: (steps, values)}.  labels: {suite: its labels, see `records.labels`}.
+    curves: {name: (steps, values)}.  labels: {suite: its labels, see `metric_records.labels`}.
     """
     parts = []
     suites = {name.split("/")[1] for name in curves if name.startswith("eval/")}
@@ -43,12 +44,12 @@ def cards(curves: dict, labels: dict) -> str:
 
 def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
     """One number: the mean of the last values of `names`, in percent."""
-    metric, suite = metrics.describe(names[0]), names[0].split("/")[1]
+    metric, suite = metric_info.describe(names[0]), names[0].split("/")[1]
     last = metric.scale * float(np.mean([curves[n][1][-1] for n in names]))
     beside = {}
     if all(curves[n][0][0] == 0 for n in names):
         beside["untrained"] = metric.scale * float(np.mean([curves[n][1][0] for n in names]))
-    guesses = [metrics.chance(n, curves, label) for n in names]
+    guesses = [metric_info.chance(n, curves, label) for n in names]
     if None not in guesses:
         beside["chance"] = metric.scale * float(np.mean(guesses))
     if all(len(curves[n][0]) == 1 for n in names) and "untrained" in beside:
@@ -59,7 +60,7 @@ def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
     where = f"<p>{escape(suite)}</p>" if named else ""
     width = min(100.0, max(0.0, last)) if np.isfinite(last) else 0.0
     lines = [f"{name} {percent(value)}" for name, value in beside.items()]
-    used, read = (records.count(name, curves) for name in (names[0], f"eval/{suite}"))
+    used, read = (metric_records.count(name, curves) for name in (names[0], f"eval/{suite}"))
     if read and used < read:
         lines.append(f"of {used:,} of {read:,} records")
     said = "<br>".join(lines)

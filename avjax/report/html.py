@@ -1,155 +1,150 @@
-"""A run's folder as one page that opens offline: `python -m avjax.report.html WORKDIR`.
+"""What every page of avjax looks like: its head with the styles, small pieces of HTML, its file."""
 
-Reads config.json, run.json, metrics.csv (step,name,value) and evals/<suite>.npz; what is missing
-is said on the page.  Nothing is loaded from elsewhere: styles, plots and pictures are inside.
-"""
-
-import argparse
-import csv
-import json
-import logging
-import math
-import os
-import zipfile
+import re
 from html import escape
 from pathlib import Path
 
-import numpy as np
+from avjax.runtime import metric_info
+from avjax.runtime.atomic import write_atomic
 
-from avjax.report import agreement, evaluation, gallery, headline, metrics, plots, records, style
-from avjax.report.style import folded, heading, none, number, row
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>TITLE</title><style>
+:root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #22252a;
+  --soft: #666d76; --line: #e3e5e8; --right: #1a9a4b; --wrong: #d4483f; --query: #2f81f7;
+  --same: #a87b00 }
+@media (prefers-color-scheme: dark) { :root { --page: #16181c; --card: #1e2126; --ink: #e4e6ea;
+  --soft: #9aa2ad; --line: #33373e; --right: #3cc774; --wrong: #f0716a; --query: #62a5ff;
+  --same: #e0b341 } }
+* { box-sizing: border-box }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 76rem; background: var(--page);
+  color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
+h1 { font-size: 1.7rem; margin: 0 0 .2rem; overflow-wrap: anywhere }
+h2 { font-size: 1.2rem; margin: 2.6rem 0 .8rem; padding-bottom: .3rem;
+  border-bottom: 1px solid var(--line) }
+h3, h4 { margin: 1.6rem 0 .5rem; font-size: 1rem }
+.note, .none, .rank { color: var(--soft); margin: .2rem 0 .8rem; font-size: .87rem }
+.none { border-left: 3px solid var(--line); padding-left: .8rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .28rem 1rem .28rem 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; overflow-wrap: anywhere }
+.wide { overflow-x: auto } .wide td + td, .wide th + th { text-align: right; white-space: nowrap }
+.wide td:first-child { white-space: nowrap } th { color: var(--soft); font-weight: 500 }
+td small { color: var(--soft) } .wide th[colspan] { color: var(--ink); padding-top: 1rem }
+a { color: var(--query) }
+abbr { text-decoration: underline dotted var(--soft); text-underline-offset: 3px; cursor: help }
+.lead { margin: .2rem 0 1rem } code { overflow-wrap: anywhere; font-size: .85em }
+.cards, .facts { display: grid; gap: .7rem; margin: .9rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(9.4rem, 1fr)) }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
+  padding: .7rem .8rem; max-width: 17rem }
+.card p { margin: 0; font-size: .8rem; color: var(--soft) }
+.card p.value { font-size: 1.55rem; line-height: 1.4; color: var(--ink) }
+.bar { position: relative; height: 6px; margin: .3rem 0 .5rem; border-radius: 3px;
+  background: var(--line) } .bar i, .bar u { position: absolute; top: 0; height: 6px }
+.bar i { left: 0; border-radius: 3px; background: var(--query) }
+.bar u { width: 2px; background: var(--ink) }
+.facts { grid-template-columns: repeat(auto-fill, minmax(min(15rem, 45%), 1fr)) }
+.facts div { overflow-wrap: anywhere } .facts .whole { grid-column: 1 / -1 }
+.facts dt { color: var(--soft); font-size: .8rem } .facts dd { margin: 0 }
+.findings li { margin: .35rem 0 } .findings { padding-left: 1.2rem; max-width: 60rem }
+.panels { display: grid; gap: .9rem; margin: .9rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)) }
+.panels.middle { grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)) }
+.panels.large { grid-template-columns: repeat(auto-fill, minmax(min(30rem, 100%), 1fr)) }
+.panel { margin: 0; padding: .7rem .8rem .4rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: 8px }
+.panel figcaption { font-weight: 600; font-size: .87rem; overflow-wrap: anywhere }
+.panel svg { width: 100%; height: auto; display: block }
+svg * { stroke-linejoin: round } svg text { font-family: inherit }
+.line { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start;
+  padding: .6rem 0; border-top: 1px solid var(--line) }
+.line .rank { flex-basis: 100%; margin: 0 }
+.tile { margin: 0; width: 8.6rem } .tile div { display: flex; gap: 3px; padding: 3px;
+  border: 3px solid var(--line); border-radius: 6px; align-items: flex-end }
+.tile.query { margin-right: 1rem } .tile.query div { border-color: var(--query) }
+.tile.right div { border-color: var(--right) } .tile.wrong div { border-color: var(--wrong) }
+.tile.right b { color: var(--right) } .tile.wrong b { color: var(--wrong) }
+.tile.query b { color: var(--query) } .tile.same b { color: var(--same) }
+.tile.same div { border-color: var(--same); border-style: dashed }
+.tile.right div { border-style: double; border-width: 5px; padding: 1px }
+.tile small { color: var(--soft); display: block }
+.tile img { display: block; border-radius: 2px; min-width: 0 }
+.tile img.main { width: 62% } .tile img.aside { width: 38%; opacity: .75 }
+.tile img.half { width: 50% } .pair { display: flex; flex-wrap: wrap; gap: .2rem; width: 18rem }
+.pair .note { flex-basis: 100%; margin: 0 }
+.tile figcaption { font-size: .74rem; line-height: 1.3; overflow-wrap: anywhere }
+.gap { align-self: center; color: var(--soft) }
+details { margin: 1rem 0 } summary { cursor: pointer; color: var(--soft) }
+@media (max-width: 40rem) {
+  body { padding: 1.2rem .9rem 3rem }
+  th, td { padding-right: .6rem } 
+  .wide td:first-child { white-space: normal; min-width: 8.2rem; position: sticky; left: 0;
+    background: var(--page) }
+  .stack tr { display: flex; flex-wrap: wrap; gap: 0 .8rem; padding: .4rem 0;
+    border-bottom: 1px solid var(--line) }
+  .stack td { border: 0; padding: 0 } .stack td:last-child { flex-basis: 100% }
+  .stack td.bar-cell, .stack tr:has(th) { display: none } .tile { width: 7.4rem } }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
+  overflow-x: auto; font-size: .8rem }
+</style></head><body>
+"""
 
-MANY = 5000  # Test records from which on agreement takes longer than the rest of the page.
-log = logging.getLogger(__name__)
 
+def save(path: Path, title: str, parts: list[str]) -> Path:
+    """Writes a page of HTML `parts`; a reader never finds half of it.
 
-def write(workdir: str | os.PathLike) -> Path:
-    """Writes `report.html` into a run's folder and returns its path."""
-    workdir = Path(workdir)
-    if not workdir.is_dir():
-        raise FileNotFoundError(f"{workdir} is not a folder: give the --workdir of a run")
-    config, trouble = read_json(workdir / "config.json")
-    if not (workdir / "config.json").exists():
-        trouble = ["config.json is missing: batch size, method and seed are not known here."]
-    run, more = read_json(workdir / "run.json")
-    curves, torn = read_metrics(workdir / "metrics.csv")
-    if torn:
-        more.append(f"metrics.csv has {torn} lines that are not step,name,value: left out.")
-    evals = {n: curve for n, curve in curves.items() if n.startswith("eval/") and n.count("/") > 1}
-    training = {name: curve for name, curve in curves.items() if name not in evals}
-    labels = read_labels(workdir / "evals")
-    name = workdir.resolve().name
-    parts = {
-        "Evaluation": evaluation.part(evals, labels),
-        "Training": training_part(training),
-        "Retrieval gallery": gallery.part(workdir / "evals"),
-        "Agreement of picture and sound": agreement_part(workdir, config, training, labels),
-        "What the metrics mean": metrics.glossary(curves),
-        "Configuration": config_part(config),
-    }
-    page = [
-        f"<h1>{escape(name)}</h1>", *map(none, trouble + more),
-        headline.lead(config, run, training),
-        headline.cards(evals, labels), headline.facts(config, run, training),
-        *(f"<h2>{title}</h2>\n{part}" for title, part in parts.items()),
-    ]  # fmt: skip
-    return style.save(workdir / "report.html", f"{name}: report of a run", page)
-
-
-def renew(workdir: str | os.PathLike) -> Path | None:
-    """`write` for a run that must go on: a page that cannot be made is named in the log."""
-    try:
-        return write(workdir)
-    except Exception:  # Training is worth more than its report, whatever is wrong with that.
-        log.exception("%s/report.html could not be written; training is not affected", workdir)
-        return None
-
-
-def read_json(path: Path) -> tuple[dict, list[str]]:
-    """(what a file holds, {} where there is none; what is wrong with it)"""
-    if not path.exists():
-        return {}, []
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        return {}, [f"{path.name} cannot be read: {error}"]
-    return (found, []) if isinstance(found, dict) else ({}, [f"{path.name} is not a mapping."])
-
-
-def read_labels(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """{suite: `records.labels` of its test records}, of those whose arrays can be read."""
-    labels = {}
-    for path in sorted(folder.glob("*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                labels[path.stem] = records.labels(file)
-        except (OSError, ValueError, zipfile.BadZipFile):
-            continue  # The gallery says on the page what is wrong with it.
-    return labels
-
-
-def read_metrics(path: Path) -> tuple[dict[str, plots.Curve], int]:
-    """({name: (steps, values)}, count of lines that could not be read).
-
-    Of a step that is there twice, as after a resumed run, the last line counts.
+    Names of files that are not UTF-8 hold surrogates; their bytes are shown as \\xe9.
     """
-    found, torn = {}, 0
-    if path.exists():
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.reader(file):
-                if row == ["step", "name", "value"]:
-                    continue
-                try:
-                    step, name, value = row
-                    found.setdefault(name, {})[int(float(step))] = float(value)
-                except ValueError:
-                    torn += 1
-    curves = {}
-    for name, points in found.items():
-        steps = sorted(points)
-        curves[name] = np.array(steps), np.array([points[step] for step in steps])
-    return curves, torn
+    page = "\n".join([HEAD.replace("TITLE", escape(title)), *parts, "</body></html>\n"])
+    page = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", page)
+    write_atomic(path, page.encode("utf-8", "backslashreplace"))
+    return path
 
 
-def agreement_part(workdir: Path, config: dict, training: dict, labels: dict) -> str:
-    """Of many records only once the run has ended: a page is written at every evaluation."""
-    last = max((int(x[-1]) for x, _ in training.values()), default=0)
-    going = isinstance(config.get("steps"), int) and last < config["steps"]
-    if going and max((len(own.get("", ())) for own in labels.values()), default=0) > MANY:
-        return none("Written when the run ends: the test set is large.")
-    return agreement.part(workdir / "evals")
+def tip(text: str, meaning: str) -> str:
+    """Text with an explanation that shows when it is pointed at."""
+    return f'<abbr title="{escape(meaning)}">{escape(text)}</abbr>' if meaning else escape(text)
 
 
-def training_part(training: dict) -> str:
-    """The curves of training, and their ends in numbers."""
-    if not training:
-        return none("No training metrics: metrics.csv is missing or empty.")
-    lines = ""
-    for name, (_, y) in training.items():
-        good = y[np.isfinite(y)]
-        cells = [y[0], y[-1], *([good.min(), good.max()] if len(good) else [math.nan] * 2)]
-        lines += row(name, [number(v) for v in cells], metrics.describe(name).meaning)
-    table = heading(["metric", "first", "last", "lowest", "highest"]) + lines
-    table = folded("All training metrics", f"<div class=wide><table>{table}</table></div>")
-    return f"{plots.training(training)}{table}"
+def listed(sentences: list[str]) -> str:
+    return f"<ul class=findings>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
 
 
-def config_part(config: dict) -> str:
-    if not config:
-        return none("Not known.")
-    text = escape(json.dumps(config, indent=2, ensure_ascii=False))
-    return folded("The whole configuration", f"<pre>{text}</pre>")
+def folded(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m avjax.report.html", description=__doc__)
-    parser.add_argument("workdir", help="the folder of a run")
-    try:
-        path = write(parser.parse_args(arguments).workdir)
-    except FileNotFoundError as error:
-        parser.error(str(error))
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+def none(text: str) -> str:
+    return f"<p class=none>{escape(text)}</p>"
 
 
-if __name__ == "__main__":
-    main()
+def heading(names: list[str]) -> str:
+    return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
+
+
+def row(name: str, cells: list[str], meaning: str = "") -> str:
+    """A line of a table; `cells` are HTML; the name may carry an explanation."""
+    return f"<tr><td>{tip(name, meaning)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def glossary(names) -> str:
+    """What the metrics mean, an entry for each kind, as HTML."""
+    found = {}
+    for name in names:
+        pattern, metric = metric_info.match(name)
+        if metric.meaning:
+            found.setdefault(pattern, (metric.title.split(",")[0], metric.meaning))
+    found["chance"] = (
+        "chance",
+        "What guessing gives: for retrieval, one of its test records; for classes, always the most "
+        "frequent ones of the test records; for pairs, 50 %.",
+    )
+    lines = "".join(
+        f"<div><dt>{escape(title)}</dt><dd>{escape(meaning)}</dd></div>"
+        for title, meaning in found.values()
+    )
+    return f"<dl class=facts>{lines}</dl>"

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from avjax.report import metrics
-from avjax.report.style import tip
+from avjax.report.html import tip
+from avjax.runtime import metric_info
 
 INK = "#0a0b0c"  # Stands for the page's text color, which only the page knows.
 COLORS = ("#2f81f7", "#e8702a", "#2da44e", "#a371f7", "#12908e", "#d6409f", "#8d7b00", "#e5484d")
@@ -37,11 +37,11 @@ def training(curves: dict[str, Curve]) -> str:
     losses = {n: c for n, c in curves.items() if n == "loss" or n.startswith("loss/")}
     large = small = ""
     if losses:
-        titles = {metrics.describe(n).title: c for n, c in losses.items()}
-        large = panel("loss", noisy(titles, width=6.4), metrics.describe("loss").meaning)
+        titles = {metric_info.describe(n).title: c for n, c in losses.items()}
+        large = panel("loss", noisy(titles, width=6.4), metric_info.describe("loss").meaning)
     for name, curve in curves.items():
         if name not in losses:
-            metric = metrics.describe(name)
+            metric = metric_info.describe(name)
             caption = metric.title + (", %" if metric.scale else "")
             small += panel(caption, noisy({name: curve}, 3.4, not metric.scale), metric.meaning)
     return f'<div class="panels large">{large}</div><div class=panels>{small}</div>'
@@ -50,19 +50,19 @@ def training(curves: dict[str, Curve]) -> str:
 def evaluation(curves: dict[str, Curve], label: dict | None = None) -> str:
     """Panels as HTML, one a kind of metric, a line for each modality; "" without any curve.
 
-    label: the suite's, as `records.labels` gives them, for what chance gives.
+    label: the suite's, as `metric_records.labels` gives them, for what chance gives.
     """
     panels = {}
     for name, curve in curves.items():
-        metric = metrics.describe(name)
+        metric = metric_info.describe(name)
         if len(curve[0]) >= FEWEST and not metric.counts:
             kind, _, which = metric.title.partition(", ")
             panels.setdefault(kind, {})[which or kind] = name
     parts = []
     for kind, lines in panels.items():
         names = list(lines.values())
-        metric = metrics.describe(names[0])
-        guess = {metrics.chance(name, curves, label) for name in names}
+        metric = metric_info.describe(names[0])
+        guess = {metric_info.chance(name, curves, label) for name in names}
         guess = guess.pop() if len(guess) == 1 else None
         drawn = {which: percentages(n, curves[n]) for which, n in lines.items()}
         if all((y == y[0]).all() for _, y in drawn.values()):
@@ -74,7 +74,7 @@ def evaluation(curves: dict[str, Curve], label: dict | None = None) -> str:
 
 def percentages(name: str, curve: Curve) -> Curve:
     """A curve in percent where its metric is a share."""
-    return curve[0], curve[1] * (metrics.describe(name).scale or 1)
+    return curve[0], curve[1] * (metric_info.describe(name).scale or 1)
 
 
 def panel(caption: str, drawing: str, meaning: str = "") -> str:

@@ -1,0 +1,1 @@
+"""A config, a tree of `dict(fn=...)`: read, overridden, checked, and built."""

@@ -1,0 +1,215 @@
+"""Sets dotted keys of a config: `--config.data.train.workers=1`.
+
+A key can be set if the config has it, if it is an argument of the function that `fn` names beside
+it, or if avjax reads it there (`init_from`, `data.train.workers`).  Values are Python literals,
+else text.  A key that sets `fn` is applied before those that set its arguments, whatever their
+order; arguments that the new function does not take are dropped.
+"""
+
+import ast
+import re
+
+from ml_collections import ConfigDict, FieldReference
+
+from avjax.config import signatures, tree
+from avjax.config.signatures import ANY, Argument
+
+PART = Argument(False, ("dict", "None"))
+# Keys that avjax reads and a config may lack.
+OPTIONAL = {"init_from": ANY, "on_device": PART, "stages": PART}
+GIVEN = ("batch_size", "seed", "start", "stop", "shard", "on_fault")  # By the loop, to a pipeline.
+WORDS = {
+    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text",
+    "tuple": "a list such as (1, 2)", "list": "a list such as [1, 2]", "None": "None",
+    "dict": "a dictionary such as {'fn': 'package.name'}",
+}  # fmt: skip
+
+
+def apply(config: ConfigDict, settings: list[tuple[str, str]]) -> list[str]:
+    """Sets keys of `config`, in place; what was dropped for it, a line each.
+
+    Args:
+      settings: (dotted key without "config.", text of the value), as in the command line.
+
+    Raises:
+      ValueError: for an unknown key or a value of another type, with the keys or types there are.
+    """
+    dropped, before = [], tree.functions(config)
+    with config.unlocked(), config.ignore_type():
+        for key, text in sorted(settings, key=_order):
+            _set(config, config, _path(key), (), text, {})
+            dropped += _drop(config, before)
+            before = tree.functions(config)
+    return dropped
+
+
+def _order(setting):
+    """Shallow keys first; a `fn` counts as what it belongs to, after a value for all of that."""
+    path = _path(setting[0])
+    return (len(path) - 1, 1) if path[-1] == "fn" else (len(path), 0)
+
+
+def _path(key):
+    return tuple(re.sub(r"\[(\d+)\]", r".\1", key).split("."))
+
+
+def _set(config, node, path, done, text, takes):
+    """`node` with the key at `path` set; mappings are changed, of lists a new one is made.
+
+    done: the path of the node; takes: its Arguments beside those that it has a value for.
+    """
+    head, *rest = path
+    if isinstance(node, list | tuple):
+        if not head.isdigit() or int(head) >= len(node):
+            raise ValueError(f"{_dotted(done)} has {len(node)} items: use 0 to {len(node) - 1}")
+        items, keys = list(node), range(len(node))
+        head, takes = int(head), {}
+    elif tree.is_part(node):
+        items, keys = node, [*node.keys()]
+        takes = takes | _taken(config, node, done)
+    else:
+        raise ValueError(f"{_dotted(done)} is {node!r}, not a group of keys: no {head!r} in it")
+    if head not in keys and head not in takes and "**" not in takes:
+        raise ValueError(_unknown(head, {*keys, *takes} - {"**"}, done))
+    here = (*done, str(head))
+    value = tree.plain(items[head]) if head in keys else None
+    if not rest:
+        wanted = takes.get(head, ANY if isinstance(node, list | tuple) else None)
+        items[head] = parsed(text, _expected(items, head, value, wanted), _dotted(here), value)
+        if head == "fn":
+            _check_name(items[head], _dotted(here))
+    else:
+        if not tree.is_part(value) and not isinstance(value, list | tuple):
+            value = _new(config, value, here, rest)
+        free = {rest[0]: ANY} if _open(takes.get(head), value, here, rest) else {}
+        # What is put in place first is a part of the config, references and all.
+        if head not in keys or value is not tree.plain(items[head]):
+            items[head] = value
+        inner = _set(config, items[head], rest, here, text, free)
+        if inner is not items[head]:
+            items[head] = inner
+    return type(node)(items) if isinstance(node, list | tuple) else node
+
+
+def _new(config, value, here, rest):
+    """What takes the place of `value`, which has no keys, so that `rest` can be set in it."""
+    if len(here) == 3 and here[0] == "stages" and tree.is_part(config.get(here[2])):
+        return config[here[2]].copy_and_resolve_references()  # A stage's own copy.
+    if rest == ["fn"] or here == ("init_from",):
+        return {"folder": value} if isinstance(value, str) and here == ("init_from",) else {}
+    if value is not None:
+        raise ValueError(f"{_dotted(here)} is {value!r}: it has no key {'.'.join(rest)}")
+    raise ValueError(
+        f"{_dotted(here)} is not set: add --{_dotted(here)}.fn=NAME to set {'.'.join(rest)} of it"
+    )
+
+
+def _open(argument, value, here, rest):
+    """Whether a mapping takes new keys: the evaluations, or weights that a function checks."""
+    named = rest[1:] == ["fn"]
+    known = argument is not None and "dict" in argument.types and "fn" not in value
+    return (named and here == ("evals",)) or (known and (named or len(rest) == 1))
+
+
+def _taken(config, node, done):
+    """{key: Argument} of what may be set in a node; "**" where anything may."""
+    if "fn" in node:
+        try:
+            takes = signatures.arguments(tree.plain(node["fn"]))
+        except ValueError as error:
+            raise ValueError(f"{_dotted(done)}.fn: {error}") from error
+        more = {"fn": Argument(True, ("str",))}
+        more |= {"every": Argument(False, ("int",))} if done[:1] == ("evals",) == done[:-1] else {}
+        return takes | more
+    if done == ():
+        return OPTIONAL
+    if done == ("init_from",):
+        return {"folder": Argument(True, ("str",)), "paths": ANY}
+    if len(done) == 2 and done[0] == "stages":
+        kinds = {key: Argument(False, _kind(value)) for key, value in config.items()}
+        return {**kinds, **OPTIONAL, "after": ANY}
+    if {"source", "view"} <= {*node.keys()}:
+        within = done[2:] if done[0] == "stages" else done
+        kind = "train" if within == ("data", "train") else "evaluate"
+        takes = signatures.arguments(f"avjax.data.pipeline.{kind}")
+        takes = {key: value for key, value in takes.items() if key not in GIVEN}
+        return takes | {"max_broken": Argument(False, ("float",))}
+    if not node:
+        return {"fn": Argument(True, ("str",))}
+    return {"report": PART} if done == ("study",) else {}
+
+
+def _expected(node, key, value, argument) -> tuple[str, ...]:
+    """The types that a value may have: those of the argument, and of what is there."""
+    types = argument.types if argument else ()
+    raw = dict(tree.items(node)).get(key) if tree.is_part(node) else value
+    if isinstance(raw, FieldReference) and raw.get_type() is not object:
+        there = (raw.get_type().__name__, *(["None"] if value is None else []))
+    else:
+        there = _kind(value)
+    if argument and not types:  # A number may become a schedule, a schedule anything.
+        return () if there in ((), ("dict",)) else (*there, "dict", "None")
+    return tuple(t for t in dict.fromkeys((*types, *there)) if t in WORDS)
+
+
+def _kind(value) -> tuple[str, ...]:
+    return () if value is None else ("dict",) if tree.is_part(value) else (type(value).__name__,)
+
+
+def parsed(text: str, types: tuple[str, ...], key: str, old=None):
+    """The value of a text, which must be of one of `types`; any if there are none."""
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        value = text
+    if not types:
+        return value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if "int" in types and number and value == value // 1 and abs(value) < 2**63:
+        return int(value)
+    if "float" in types and number:
+        return float(value)
+    if isinstance(value, list | tuple) and {"tuple", "list"} & {*types}:
+        return tuple(value) if "tuple" in types else list(value)
+    if type(value).__name__.replace("NoneType", "None") in types:
+        return value
+    if "str" in types:
+        return text
+    now = "" if old is None or tree.is_part(old) else f" (now {old!r})"
+    words = [WORDS[t] for t in types if t != "dict"] or [WORDS["dict"]]
+    raise ValueError(f"{key}={text}: use {' or '.join(words)}{now}")
+
+
+def _check_name(name, key):
+    try:
+        signatures.arguments(name)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _unknown(head, known, done) -> str:
+    there = ", ".join(sorted(map(str, known))) or "none"
+    near = signatures.nearest(head, known)
+    return f"{_dotted((*done, head))}: no such key{near or '.'} Keys of {_dotted(done)}: {there}"
+
+
+def _drop(config, before):
+    """Removes what functions new since `before` do not take of their forerunners' arguments."""
+    nodes, said = dict(tree.walk(config)), {}
+    for path, fn in tree.functions(config).items():
+        takes = signatures.arguments(fn) if before.get(path, fn) != fn else {"**": ANY}
+        if "**" not in takes:
+            kept = {*takes, "fn", *(["every"] if path[:1] == ("evals",) else [])}
+            odd = tuple(key for key in nodes[path].keys() if key not in kept)
+            for name in odd:
+                del nodes[path][name]
+            if odd:
+                said.setdefault((fn, odd), []).append(_dotted(path))
+    return [
+        f"{fn} does not take {', '.join(odd)}: left out of {', '.join(paths)}"
+        for (fn, odd), paths in said.items()
+    ]
+
+
+def _dotted(path):
+    return ".".join(("config", *path))

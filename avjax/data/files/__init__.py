@@ -1,0 +1,1 @@
+"""Which files there are, and what lists and names of folders say of them."""

@@ -1,0 +1,1 @@
+"""Media files: all that uses PyAV."""

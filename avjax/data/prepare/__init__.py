@@ -1,0 +1,1 @@
+"""Media files to shards, and reports of unusable files."""

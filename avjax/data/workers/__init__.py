@@ -1,0 +1,1 @@
+"""Processes that decode ahead of time."""

@@ -1,0 +1,1 @@
+"""Losses, the negatives they compare with, and who is paired with whom."""

@@ -1,0 +1,60 @@
+"""AVID's audio net, a plain 2-D one over the spectrogram.
+
+Morgado, Vasconcelos, Misra, CVPR 2021 (https://arxiv.org/abs/2004.12943).
+"""
+
+from typing import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from avjax.config import ranges
+from avjax.nets.layers import conv
+from avjax.nets.layers.batch_norm import BatchNorm
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, each normalized and rectified."""
+
+    features: int
+    stride: int
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        for i, stride in ((1, self.stride), (2, 1)):
+            strides = (stride, stride)
+            x = conv.Conv2D(self.features, (3, 3), strides, dtype=self.dtype, name=f"conv{i}")(x)
+            x = nn.relu(self.norm(name=f"norm{i}")(x, train))
+        return x
+
+
+class Conv2D(nn.Module):
+    """Spectrograms [B, S, F] or [B, S, F, 1] -> features [B, 8 * width].
+
+    `small` keeps the resolution in the first block: the variant of the paper's ablations,
+    for 100 x 129.  Depth 10 is the only one there is: the stem and four blocks of two, and
+    a head.  The modules are `conv1` and `block1` ... `block4`, the features of a probe.
+    `norm` makes the normalizations: `batch_norm.BatchNorm`, or one of
+    `nets/layers/batch_independent_norm.py`.
+    """
+
+    depth: int = 10
+    small: bool = False
+    width: int = 64
+    dtype: str | jnp.dtype = jnp.float32
+    norm: Callable = BatchNorm
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        if self.depth != 10:
+            raise ValueError(f"Conv2D of depth {self.depth}: there is only 10")
+        ranges.whole("width", self.width, 1)
+        x = x[..., None] if x.ndim == 3 else x
+        x = conv.Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, name="conv1")(x)
+        x = nn.relu(self.norm(name="conv1_norm")(x, train))
+        for i, stride in enumerate((1 if self.small else 2, 2, 2, 1)):
+            block = Block(self.width << i, stride, self.dtype, self.norm, name=f"block{i + 1}")
+            x = block(x, train)
+        return x.max((1, 2))

@@ -1,0 +1,1 @@
+"""What comes before an encoder: pixels and waveforms to its input."""

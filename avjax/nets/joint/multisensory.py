@@ -1,0 +1,161 @@
+"""Multisensory's net: pictures and raw sound fused early, to say whether they belong together.
+
+Owens and Efros, ECCV 2018, https://arxiv.org/abs/1804.03641; layers as in its program,
+https://github.com/andrewowens/multisensory.
+"""
+
+from typing import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from avjax.nets.frontends.pixels import Normalize
+from avjax.nets.frontends.spectrogram import Companded
+from avjax.nets.layers.batch_norm import batch
+from avjax.nets.layers.conv import Conv3D, same
+from avjax.nets.layers.max_pool import max_pool
+from avjax.nets.layers.mlp import Linear
+
+he = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+ONE, THREE = (1, 1, 1), (3, 3, 3)
+
+
+class Fused(nn.Module):
+    """A clip with each of its S sounds -> {"features" [B, S, 8 * width], "logit" [B, S]}.
+
+    Takes "video" uint8 [B, T, H, W, 3] and "sounds" int16 [B, S, N] or [B, S, N, C]; the paper
+    has 125 frames of 224 and 87,588 stereo samples.  The pictures of a clip are looked at once,
+    whatever S.  36,048,961 parameters with stereo sound, 2,485,504 of them before the two meet in
+    the sound's part.  GMACs of a clip and one sound: 175, and 89 for another sound; of 32 frames
+    44.8.
+
+        sound                                    pictures
+        65 /4, width; max 4 /4                   5x7x7 /2, width; max 1x3x3 /(1,2,2)
+        blocks of 15: 2, 2, 4 width, each /4     blocks of 3x3x3: width; width /2
+        pooled to the pictures' times; 3, 2 width
+        side by side at every place; 1x1x1: 8 width, 2 width, around a shortcut
+        blocks of 3x3x3: 2, 2; 4 /2, 4; 8 /(1,2,2), 8 width; mean; one logit
+
+    The modules are `sound_*`, `conv1` ... `conv2x_1`, `merge`, `conv3x_0` ... `conv5x_1`, `logit`.
+    """
+
+    width: int = 64
+    dtype: str | jnp.dtype = jnp.float32
+    # Reference: its running means move 1/30 as fast, and the pictures' are renormalized
+    # (https://arxiv.org/abs/1702.03275).
+    # Paper: normalization has no scale, which the next convolution could undo; here it has one.
+    norm: Callable = batch(epsilon=1e-3, momentum=0.99)
+
+    @nn.compact
+    def __call__(self, batch, train: bool):
+        sounds, w, how = batch["sounds"], self.width, (self.dtype, self.norm)
+        b, s = sounds.shape[:2]
+        half = (0.5,) * 3
+        v = Normalize(half, half, self.dtype)(batch["video"], train)
+        v = Unit(w, (5, 7, 7), (2, 2, 2), *how, name="conv1")(v, train)
+        v = max_pool(v, (1, 3, 3), (1, 2, 2), same(v.shape[1:-1], (1, 3, 3), (1, 2, 2)))
+        v = Block(w, THREE, ONE, *how, name="conv2x_0")(v, train)
+        v = Block(w, THREE, (2, 2, 2), *how, name="conv2x_1")(v, train)
+        a = Companded()(sounds.reshape(b * s, *sounds.shape[2:]), train)
+        a = Sound(w, *how, name="sound")(a, train)
+        a = equal(a, v.shape[1])
+        a = Unit(2 * w, (3, 1, 1), ONE, *how, name="sound_last")(a, train)
+        x = Merge(*how, name="merge")(jnp.repeat(v, s, axis=0), a, train)
+        for stage, strides in ((3, ONE), (4, (2, 2, 2)), (5, (1, 2, 2))):
+            for i in range(2):
+                block = Block(w << stage - 2, THREE, ONE if i else strides, *how,
+                              name=f"conv{stage}x_{i}")  # fmt: skip
+                x = block(x, train)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2, 3))
+        logit = Linear(1, name="logit")(x, train)
+        return {"features": x.reshape(b, s, -1), "logit": logit.reshape(b, s)}
+
+
+class Sound(nn.Module):
+    """[B, N, 1, C] -> [B, N / 1024, 1, 1, 4 * width]."""
+
+    width: int
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        how = self.dtype, self.norm
+        x = x[:, :, None].astype(self.dtype)
+        x = Unit(self.width, (65, 1, 1), (4, 1, 1), *how, name="conv1")(x, train)
+        x = max_pool(x, (4, 1, 1), (4, 1, 1), ((0, 0),) * 3)
+        for i, times in enumerate((2, 2, 4)):
+            block = Block(times * self.width, (15, 1, 1), (4, 1, 1), *how, name=f"conv{i + 2}x_0")
+            x = block(x, train)
+        return x
+
+
+def equal(x, length: int):
+    """[B, N, ...] -> [B, length, ...]: the largest of N / length neighbors, or a little more.
+
+    Reference: it draws the borders at random (https://arxiv.org/abs/1412.6071); here they are
+    even.
+    """
+    edges = np.arange(length + 1) * x.shape[1] / length
+    first, last = np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int) - 1
+    taps = np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])
+    return x[:, taps].max(2)
+
+
+class Merge(nn.Module):
+    """Pictures [B, T, H, W, C] and sound [B, T, 1, 1, 2 * C] -> [B, T, H, W, 2 * C]."""
+
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, v, a, train: bool):
+        width = v.shape[-1]
+        x = jnp.concatenate([v, jnp.broadcast_to(a, (*v.shape[:-1], a.shape[-1]))], -1)
+        shortcut = jnp.concatenate([x[..., :width], x[..., -width:]], -1)
+        x = Unit(8 * width, ONE, ONE, self.dtype, self.norm, name="conv1")(x, train)
+        x = Conv3D(2 * width, ONE, dtype=self.dtype, kernel_init=he, name="conv2")(x)
+        return nn.relu(self.norm(name="norm")(x + shortcut, train))
+
+
+class Unit(nn.Module):
+    """A convolution, its normalization and a ReLU."""
+
+    features: int
+    kernel: tuple[int, int, int]
+    strides: tuple[int, int, int]
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        pads = same(x.shape[1:-1], self.kernel, self.strides)
+        x = Conv3D(self.features, self.kernel, self.strides, pads, self.dtype, he, name="conv")(x)
+        return nn.relu(self.norm(name="norm")(x, train))
+
+
+class Block(nn.Module):
+    """Two convolutions around a shortcut, normalized after the sum."""
+
+    features: int
+    kernel: tuple[int, int, int]
+    strides: tuple[int, int, int]
+    dtype: str | jnp.dtype
+    norm: Callable
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        def conv(name, x, kernel, strides):
+            pads = same(x.shape[1:-1], kernel, strides)
+            return Conv3D(self.features, kernel, strides, pads, self.dtype, he, name=name)(x)
+
+        st, sh, sw = self.strides
+        shortcut = x[:, ::st, ::sh, ::sw]
+        if x.shape[-1] != self.features:
+            shortcut = self.norm(name="shortcut_norm")(conv("shortcut", shortcut, ONE, ONE), train)
+        x = nn.relu(
+            self.norm(name="conv1_norm")(conv("conv1", x, self.kernel, self.strides), train)
+        )
+        # Reference: this convolution has a bias, which the normalization takes away again.
+        return nn.relu(self.norm(name="norm")(conv("conv2", x, self.kernel, ONE) + shortcut, train))

@@ -1,0 +1,144 @@
+"""Convolutions of pictures and clips, in the form each backend runs fastest.
+
+The nets say what they compute, [N, T, H, W, C] with a kernel [kt, kh, kw, Cin, Cout]; this file
+and conv2d.py alone know how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D convolution after
+a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is explicit: half
+of the kernel on each side, as in PyTorch, or `same` for nets of TensorFlow, which pads strided ones
+less, and less before than after.
+
+`benchmarks/step.py` compares a training step with PyTorch's; the README has the numbers.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from avjax.nets.layers.conv2d_kernels import conv2d
+
+CLIPS = ("NTHWC", "THWIO", "NTHWC")
+
+# PyTorch's default: uniform within +-1/sqrt(fan_in).
+uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def spatial(x, w, strides, pads):
+    """[N, T, H, W, C] * [kh, kw, C, Cout]: each picture of a clip for itself."""
+    n, t = x.shape[:2]
+    y = conv2d(x.reshape(n * t, *x.shape[2:]), w, strides, pads)
+    return y.reshape(n, t, *y.shape[1:])
+
+
+def temporal(x, w, stride, pad):
+    """[N, T, H, W, C] * [kt, C, Cout]: each place of the picture for itself."""
+    if stride > 1 and w.shape[0] > 2 * stride and stride * x.shape[-1] <= 64:  # Raw sound.
+        x, w = _strides_as_channels(x, w, stride, pad)
+        stride, pad = 1, (0, 0)
+    n, t, h, width, c = x.shape
+    y = conv2d(x.reshape(n, t, h * width, c), w[:, None], (stride, 1), (pad, (0, 0)))
+    return y.reshape(n, y.shape[1], h, width, w.shape[-1])
+
+
+def _strides_as_channels(x, w, stride, pad):
+    """The same convolution with a stride of 1 and no padding: few channels starve a matmul.
+
+    [N, T, H, W, C] and [kt, C, Cout] -> [N, T' / stride, H, W, stride * C] and
+    [ceil(kt / stride), stride * C, Cout]; T' is T with its padding, to a multiple of the stride.
+    """
+    kt, c, co = w.shape
+    out = (x.shape[1] + sum(pad) - kt) // stride + 1
+    taps = -(-kt // stride)
+    w = jnp.pad(w, ((0, taps * stride - kt), (0, 0), (0, 0))).reshape(taps, stride * c, co)
+    after = (out - 1 + taps) * stride - x.shape[1] - pad[0]  # Negative: what no tap sees.
+    edges = ((0, 0, 0), (pad[0], after, 0), *((0, 0, 0),) * 3)
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    n, t, *place, _ = x.shape
+    x = jnp.moveaxis(x.reshape(n, t // stride, stride, *place, c), 2, 4)
+    return x.reshape(n, t // stride, *place, stride * c), w
+
+
+def pointwise(x, w, strides):
+    """[N, T, H, W, C] * [C, Cout] at every `strides`-th place."""
+    x = x[:, :: strides[0], :: strides[1], :: strides[2]]
+    y = conv2d(x.reshape(-1, *x.shape[2:]), w[None, None], (1, 1), ((0, 0), (0, 0)))
+    return y.reshape(*x.shape[:-1], -1)
+
+
+def full(x, w, strides, pads):
+    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] as a 2-D one: the taps of time become channels."""
+
+    def fold(x, w):
+        kt, kh, kw, c, co = w.shape
+        x = jnp.pad(x, ((0, 0), pads[0], *((0, 0),) * 3))
+        t = (x.shape[1] - kt) // strides[0] + 1
+        taps = [x[:, i : i + (t - 1) * strides[0] + 1 : strides[0]] for i in range(kt)]
+        w = jnp.moveaxis(w, 0, 2).reshape(kh, kw, kt * c, co)
+        return spatial(jnp.concatenate(taps, -1), w, strides[1:], pads[1:])
+
+    def plain(x, w):
+        return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=CLIPS)
+
+    if w.shape[0] * w.shape[3] <= 16:  # A stem: few channels starve a matrix unit.
+        return fold(x, w)
+    # The input is copied kt times: again for the gradient rather than kept for it.
+    return lax.platform_dependent(x, w, cpu=jax.checkpoint(fold), default=plain)
+
+
+def conv3d(x, w, strides=(1, 1, 1), pads=None):
+    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] -> [N, T', H', W', Cout].
+
+    `pads` are three pairs (before, after); without them, half of the kernel on each side.
+    """
+    pads = _half(w.shape[:3]) if pads is None else pads
+    kt, kh, kw = w.shape[:3]
+    if (kt, kh, kw) == (1, 1, 1) and not any(map(sum, pads)):
+        return pointwise(x, w[0, 0, 0], strides)
+    if kt == 1 and strides[0] == 1 and not sum(pads[0]):
+        return spatial(x, w[0], strides[1:], pads[1:])
+    if kh == kw == 1 and strides[1:] == (1, 1) and not sum(map(sum, pads[1:])):
+        return temporal(x, w[:, 0, 0], strides[0], pads[0])
+    return full(x, w, strides, pads)
+
+
+def _half(kernel):
+    return tuple((k // 2, k // 2) for k in kernel)
+
+
+def same(sizes, window, strides):
+    """TensorFlow's pads (before, after): as many outputs as strides begin, the odd one after."""
+    totals = (max(k - (n % s or s), 0) for n, k, s in zip(sizes, window, strides))
+    return tuple((total // 2, total - total // 2) for total in totals)
+
+
+class Conv3D(nn.Module):
+    """`conv3d` and its kernel [kt, kh, kw, C, Cout]; no bias."""
+
+    features: int
+    kernel: tuple[int, int, int]
+    strides: tuple[int, int, int] = (1, 1, 1)
+    pads: tuple | None = None
+    dtype: str | jnp.dtype | None = None
+    kernel_init: nn.initializers.Initializer = uniform
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("kernel", self.kernel_init, (*self.kernel, x.shape[-1], self.features))
+        x, w = nn.dtypes.promote_dtype(x, w, dtype=self.dtype)
+        return conv3d(x, w, self.strides, self.pads)
+
+
+class Conv2D(nn.Module):
+    """`conv2d` and its kernel [kh, kw, C, Cout]; no bias."""
+
+    features: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple | None = None
+    dtype: str | jnp.dtype | None = None
+    kernel_init: nn.initializers.Initializer = uniform
+
+    @nn.compact
+    def __call__(self, x):
+        w = self.param("kernel", self.kernel_init, (*self.kernel, x.shape[-1], self.features))
+        x, w = nn.dtypes.promote_dtype(x, w, dtype=self.dtype)
+        return conv2d(x, w, self.strides, _half(self.kernel) if self.pads is None else self.pads)

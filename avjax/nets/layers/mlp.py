@@ -1,0 +1,42 @@
+"""Projection heads: features [B, H] -> embedding [B, D]."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from avjax.config import ranges
+from avjax.nets.layers.conv import uniform
+
+
+class Linear(nn.Module):
+    """One affine layer with PyTorch's default initial values."""
+
+    width: int
+    dtype: str | jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        ranges.whole("width", self.width, 1)
+        bound = x.shape[-1] ** -0.5
+
+        def within(key, shape, dtype=jnp.float32):
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        w = self.param("kernel", uniform, (x.shape[-1], self.width))
+        b = self.param("bias", within, (self.width,))
+        x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+        return x @ w + jnp.expand_dims(b, range(x.ndim - 1))
+
+
+class Mlp(nn.Module):
+    """Affine layers with ReLU between; AVID's are (512, 512, 128)."""
+
+    widths: tuple[int, ...]
+    dtype: str | jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        for i, width in enumerate(self.widths):
+            x = nn.relu(x) if i else x
+            x = Linear(width, self.dtype, name=f"linear{i + 1}")(x, train)
+        return x

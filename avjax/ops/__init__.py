@@ -1,0 +1,1 @@
+"""Computations on arrays across devices: scores, nearest neighbors, k-means."""

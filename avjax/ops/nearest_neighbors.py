@@ -1,0 +1,90 @@
+"""Which rows of a memory are most like each row: its positives beyond itself."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+from avjax.ops.blockwise import product
+
+# Name -> the modalities that are asked, and what is made of their two answers.
+AGREEMENTS = {
+    "consensus": (("video", "audio"), jnp.minimum),  # Alike in both.
+    "union": (("video", "audio"), jnp.maximum),  # Alike in either.
+    "video": (("video",), None),
+    "audio": (("audio",), None),
+}
+
+
+def nearest(rows, size, count: int, agreement: str, block=1024, tile=8192, axis="data"):
+    """int32 [N, count]: the rows most alike to each of a memory's, itself left out, ascending.
+
+    rows:  {modality: float [N, D]} of unit length; only the first `size` count.
+    block, tile: the most rows that are compared with each other at a time.
+    axis:  of the mesh, if there is one, over which the rows are split, and so the answer.
+
+    Of scores there are never more than [block, tile], and a device holds no more than its own
+    rows: it compares them with a block of everybody's, and tells each its best `count`.  As the
+    positive sets of AVID-CMA (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943).
+    """
+    modalities, combine = AGREEMENTS[agreement]
+    banks = tuple(rows[m] for m in modalities)
+    search = functools.partial(_search, count, combine, block, tile, axis)
+    if axis in jax.sharding.get_abstract_mesh().axis_names:
+        # Not checked for what devices hold alike, as the loops begin with constants.
+        spread = jax.shard_map(search, in_specs=(P(axis), P()), out_specs=P(axis), check_vma=False)
+        return spread(banks, size)
+    one = jax.vmap(search, in_axes=(0, None), axis_name=axis)
+    return one(tuple(bank[None] for bank in banks), size)[0]
+
+
+def _search(count, combine, block, tile, axis, banks, size):
+    """The answers for the rows [R, D] that this device holds."""
+    devices, held = lax.axis_size(axis), len(banks[0])
+    first, each = lax.axis_index(axis) * held, max(1, min(block // devices, held))
+
+    def answer(start):
+        own = jnp.minimum(start + jnp.arange(each), held - 1)
+        everybody = functools.partial(lax.all_gather, axis_name=axis, tiled=True)
+        queries = [everybody(bank[own]) for bank in banks]
+        best = _best(count, combine, tile, queries, everybody(first + own), banks, first, size)
+        # Each device gets the answers to its own questions, in the order of the devices.
+        scores, found = (
+            jnp.moveaxis(lax.all_to_all(x.reshape(devices, each, count), axis, 0, 0), 0, 1).reshape(
+                each, devices * count
+            )
+            for x in best
+        )
+        return jnp.sort(_top(scores, found, count)[1], axis=1)
+
+    answers = lax.map(answer, jnp.arange(0, held, each))
+    return answers.reshape(-1, count)[:held]
+
+
+def _best(count, combine, tile, queries, slots, banks, first, size):
+    """(scores, rows) [B, count] of the best rows in these banks, of which the first is `first`."""
+    held, width = len(banks[0]), min(tile, len(banks[0]))
+
+    def visit(best, start):
+        here = start + jnp.arange(width)
+        keys = (bank[jnp.minimum(here, held - 1)] for bank in banks)
+        scores = [product(query, key.T) for query, key in zip(queries, keys)]
+        scores = functools.reduce(combine, scores) if combine else scores[0]
+        there = first + here
+        counts = (here < held) & (there < size)
+        counts = counts[None] & (slots[:, None] != there[None])
+        scores = jnp.where(counts, scores, -jnp.inf)
+        found = jnp.broadcast_to(there[None], scores.shape)
+        both = (jnp.concatenate(pair, axis=1) for pair in zip(best, (scores, found)))
+        return _top(*both, count), None
+
+    nothing = jnp.full((len(slots), count), -jnp.inf), jnp.zeros((len(slots), count), jnp.int32)
+    return lax.scan(visit, nothing, jnp.arange(0, held, width))[0]
+
+
+def _top(scores, found, count):
+    """The `count` best of each line and where they were found; of equals the first."""
+    scores, places = lax.top_k(scores, count)
+    return scores, jnp.take_along_axis(found, places, axis=1)

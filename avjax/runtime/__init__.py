@@ -1,0 +1,1 @@
+"""What a run stands on: devices, checkpoints, files, signals, what is logged."""

@@ -1,0 +1,192 @@
+"""Metrics as people read them: title, unit, what chance gives, and an explanation of each."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from avjax.runtime import metric_records
+
+WORDS = {"v": "video", "a": "audio", "both": "video + audio", "fused": "fused"}
+SYNC = {
+    "easy": "of another video",
+    "hard": "of another time of the same file",
+    "super": "of another, overlapping time of the same file",
+}
+
+
+class Metric(NamedTuple):
+    """scale: factor to percent (1: percent already, 100: a share), 0 where it is no percentage.
+    better: 1 higher, -1 lower, 0 neither.  counts: a setting or a count, not a result."""
+
+    title: str
+    meaning: str = ""
+    scale: float = 0
+    better: int = 0
+    counts: bool = False
+
+
+# Pattern of a name, without "eval/<suite>/" -> what it is; {0}, {1} are its groups, in words.
+RESULTS = {
+    r".*?(\w)2(\w)/r(\d+)": Metric(
+        "recall@{2}, {0} → {1}",
+        "How many of the test records have their own {1} among the {2} nearest to their {0}, by "
+        "cosine of the embeddings, among all test records that have both.",
+        1, 1,
+    ),
+    r".*?(\w)2(\w)/median_rank": Metric(
+        "median rank, {0} → {1}",
+        "Half of the test records have their own {1} at this place or a better one; 1 is best.",
+        0, -1,
+    ),
+    r".*?(\w)2(\w)/class_p1": Metric(
+        "class precision@1, {0} → {1}",
+        "How often the {1} nearest to a record's {0} belongs to a record of the same class.",
+        1, 1,
+    ),
+    r"knn/(\w+)/top(\d+)": Metric(
+        "kNN top-{1}, {0}",
+        "A test record gets the class of its nearest training records, by a vote weighted with "
+        "their similarity; the features are not trained further. Correct within the {1} classes "
+        "of most votes.",
+        1, 1,
+    ),
+    r"linear/(\w+)/top(\d+)": Metric(
+        "linear probe top-{1}, {0}",
+        "A linear classifier trained on frozen features of {0}; correct within its {1} most likely "
+        "classes of the test records.",
+        1, 1,
+    ),
+    r"(.+)/(\w+)/top(\d+)": Metric("{0} top-{2}, {1}", "Classification accuracy.", 1, 1),
+    r"(?:.*/)?(easy|hard|super)/accuracy": Metric(
+        "sync accuracy, {0}",
+        "Synchronization: is this a clip's own sound, or sound {sync}? Share of pairs decided "
+        "correctly.",
+        1, 1,
+    ),
+    r"(?:.*/)?(easy|hard|super)/auroc": Metric(
+        "sync AUROC, {0}",
+        "Synchronization: how often a clip with its own sound scores above one with sound {sync}.",
+        1, 1,
+    ),
+    r"agreement/mean": Metric(
+        "agreement, mean",
+        "By how much the cosine of a clip's own picture and sound exceeds the mean of those with "
+        "the nearest 5 % of other clips.",
+        0, 1,
+    ),
+    r"agreement/auroc": Metric(
+        "swapped sound found, AUROC",
+        "How often a clip whose sound was swapped agrees less than one with its own sound.",
+        100, 1,
+    ),
+    r".*?(\w)2(\w)/alignment": Metric(
+        "alignment, {0} - {1}",
+        "Mean squared distance between the embeddings of a record's {0} and {1}; 0 is best, two "
+        "random points are at 2.",
+        0, -1,
+    ),
+    r".*?(\w+)/uniformity": Metric(
+        "uniformity, {0}",
+        "How evenly embeddings cover the sphere (log of a mean Gaussian potential); lower is more "
+        "even, 0 is a single point.",
+        0, -1,
+    ),
+    r"(train|test)/records": Metric("records read, {0}", counts=True),
+    r"(train|test)/(\w+)/records": Metric("records with {1}, {0}", counts=True),
+    r"(train|test)/dropped": Metric("records that could not be read, {0}", counts=True),
+    r"(train|test)/listed": Metric("records in the official list, {0}", counts=True),
+    r"(?:.*/)?(\w+)/strength": Metric("L2, {0}", "L2 penalty of the linear probe.", counts=True),
+    r"(?:.*/)?(class_)?chance": Metric("chance", counts=True),
+}  # fmt: skip
+TRAINING = {
+    r"loss": Metric("loss", "What training minimizes, the mean over the logged steps.", 0, -1),
+    r"loss/(\w)2(\w)": Metric("loss, {0} → {1}", "This direction's part of the loss.", 0, -1),
+    r"loss/(.+)": Metric("loss, {0}", "A part of the loss.", 0, -1),
+    r"grad_norm": Metric("gradient norm", "L2 norm of the gradients of all parameters."),
+    r"clips_per_second": Metric("clips per second", "Training throughput.", 0, 1),
+    r"wait_share": Metric(
+        "data wait", "Share of training time in which devices wait for decoded clips.", 100, -1
+    ),
+    r"transfer_share": Metric(
+        "transfer", "Share of training time in which devices wait for the copy of a batch.", 100, -1
+    ),
+    r"score/positive": Metric("score of positives", "Mean score of matching pairs.", 0, 1),
+    r"score/negative": Metric("score of negatives", "Mean score of other pairs.", 0, -1),
+    r"score/above": Metric(
+        "negatives above positive",
+        "Share of negatives that score higher than the positive of their query; 50 % is chance, "
+        "0 % perfect.",
+        100, -1,
+    ),
+    r"accuracy(?:/(.+))?": Metric("training accuracy {0}", "Of the pretext task.", 100, 1),
+    r"temperature": Metric("temperature", "The learned temperature of the softmax."),
+    r"distance/(.+)": Metric("distance of {0} pairs", "Mean distance of the embeddings."),
+}  # fmt: skip
+
+
+def describe(name: str) -> Metric:
+    """What a metric is; one that is not known here keeps its name."""
+    return match(name)[1]
+
+
+def match(name: str) -> tuple[str, Metric]:
+    """(the pattern that a name fits, what it is)"""
+    rest = re.fullmatch(r"eval/[^/]+/(.+)", name, re.DOTALL)
+    own = rest[1] if rest else name
+    for pattern, metric in (RESULTS if rest else TRAINING).items():
+        found = re.fullmatch(pattern, own)
+        if found:
+            words = [WORDS.get(group or "", group or "") for group in found.groups()]
+            meaning = metric.meaning.format(*words, sync=SYNC.get((*words, "")[0], ""))
+            return pattern, metric._replace(
+                title=metric.title.format(*words).strip(), meaning=meaning
+            )
+    return own, Metric(own)
+
+
+def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) -> float | None:
+    """What guessing gives of an evaluation's metric; None where that is not known.
+
+    curves: {name: (steps, values)} of the run.  label: the suite's, as `metric_records.labels`
+      gives them.
+    """
+    path, _, leaf = name.rpartition("/")
+
+    def last(other):
+        return float(curves[f"{path}/{other}"][1][-1]) if f"{path}/{other}" in curves else None
+
+    if leaf == "auroc" or re.search("/(easy|hard|super)/accuracy$", name):
+        return 0.5 if describe(name).scale == 100 else 50.0
+    if leaf == "class_p1":
+        return last("class_chance")
+    if top := re.fullmatch(r"top(\d+)", leaf):
+        label = (label or {}).get(
+            metric_records.space(name), (label or {}).get("", np.zeros(0, int))
+        )
+        label = label[label >= 0]
+        count = np.sort(np.bincount(label))[::-1] if len(label) else np.zeros(0)
+        return 100 * float(count[: int(top[1])].sum() / len(label)) if len(label) else None
+    once = last("chance")
+    if once and leaf == "median_rank":
+        return (100 / once + 1) / 2
+    if once and (recall := re.fullmatch(r"r(\d+)", leaf)):
+        return min(100.0, int(recall[1]) * once)
+    return None
+
+
+def shown(value: float | None, metric: Metric) -> str:
+    """A value with its unit; a dash where there is none."""
+    if value is None:
+        return "–"
+    return percent(metric.scale * value) if metric.scale else number(value)
+
+
+def number(value: float) -> str:
+    """Four significant digits, and thousands in full."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def percent(value: float) -> str:
+    """A percentage with one decimal, "12.5 %"."""
+    return f"{value:.1f}\N{NO-BREAK SPACE}%"

@@ -1,0 +1,1 @@
+"""A training run: its parts, its steps, its checks and its cost."""

@@ -1,0 +1,93 @@
+"""What is known of ported weights: whose they are, which file, and what the nets make of an input.
+
+The outputs are those of a fixed input in evaluation mode.  They are compared within a tolerance,
+not by a checksum: the last digits differ from one device to the next.
+"""
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from avjax.config.build import build
+from avjax.weights.convert import flat
+
+TOLERANCE = 1e-3  # Of the largest output.
+SHOWN = 16
+
+
+def shapes(model: dict, inputs: dict) -> dict[str, tuple]:
+    """{our path: shape} of all parameters and statistics of the encoders and heads of `model`.
+
+    inputs: {modality: shape of what an encoder takes}.
+    """
+    found = {}
+    for modality, (encoder, head) in nets(model).items():
+        x = jax.ShapeDtypeStruct(inputs[modality], np.float32)
+        for where, net in ((f"encoders_{modality}", encoder), (f"heads_{modality}", head)):
+            x, tree = jax.eval_shape(
+                lambda x, net=net: net.init_with_output(jax.random.key(0), x, train=False), x
+            )
+            found |= {_into(path, where): leaf.shape for path, leaf in flat(tree).items()}
+    return found
+
+
+def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
+    """What each encoder and head makes of numbers drawn by RandomState(0): {name: summary}."""
+    found = {}
+    for modality, (encoder, head) in nets(model).items():
+        x = np.random.RandomState(0).standard_normal(inputs[modality]).astype(np.float32)
+        for where, net in ((f"encoders_{modality}", encoder), (f"heads_{modality}", head)):
+            variables = {c: tree[c][where] for c in tree if where in tree[c]}
+            x = jax.jit(lambda v, x, net=net: net.apply(v, x, train=False))(variables, x)
+            y = np.asarray(x, np.float64)
+            if not np.isfinite(y).all():
+                raise ValueError(f"{where} makes numbers that are not finite of a plain input")
+            found[where] = {
+                "input": list(inputs[modality]),
+                "shape": list(y.shape),
+                "mean": y.mean(),
+                "largest": np.abs(y).max(),
+                "first": y.ravel()[:SHOWN].tolist(),
+            }
+    return found
+
+
+def differing(one: dict, other: dict) -> list[str]:
+    """The nets whose outputs are not the same in two certificates."""
+    return [name for name in one.keys() | other.keys() if not _same(one.get(name), other.get(name))]
+
+
+def _same(one, other):
+    if not one or not other or one["shape"] != other["shape"]:
+        return False
+    numbers = [np.array([o["mean"], o["largest"], *o["first"]]) for o in (one, other)]
+    return np.abs(numbers[0] - numbers[1]).max() <= TOLERANCE * max(one["largest"], 1e-6)
+
+
+def sha256(path) -> str:
+    """The SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(tree: dict) -> str:
+    """The SHA-256 of all arrays of a tree: names, types, shapes and bytes."""
+    total = hashlib.sha256()
+    for path, leaf in sorted(flat(tree).items()):
+        a = np.ascontiguousarray(leaf)
+        total.update(f"{path} {a.dtype} {a.shape}\n".encode())
+        total.update(a.tobytes())
+    return total.hexdigest()
+
+
+def nets(model: dict) -> dict:
+    """{modality: (encoder, head)} of the spec of a Towers, built."""
+    heads = model["heads"]
+    return {m: (build(e), build(heads[m])) for m, e in model["encoders"].items()}
+
+
+def _into(path, where):
+    collection, _, rest = path.partition("/")
+    return f"{collection}/{where}/{rest}"

@@ -1,0 +1,27 @@
+"""The PyTorch names of all arrays of a net or of towers: {our path: (their name, layout)}."""
+
+from avjax.config.build import build
+from avjax.weights import names_video
+
+
+def of(spec: dict) -> dict:
+    """Those of the net that the spec of a config makes; ValueError if none are known."""
+    return names_video.torch_names(build(spec))
+
+
+def of_towers(model: dict, parts: dict) -> dict:
+    """Those of the encoders and heads of a Towers' spec.
+
+    parts: {our subtree, "encoders_video": (prefix of their names, layout of their kernels)}; a
+    subtree that is not there has no arrays.
+    """
+    found = {}
+    for group in ("encoders", "heads"):
+        for modality, spec in model[group].items():
+            where = f"{group}_{modality}"
+            prefix, kernels = parts.get(where, ("", "conv"))
+            for path, (name, layout) in of(spec).items():
+                collection, _, rest = path.partition("/")
+                layout = kernels if layout == "conv" else layout
+                found[f"{collection}/{where}/{rest}"] = prefix + name, layout
+    return found

@@ -1,0 +1,171 @@
+"""The names that the authors' PyTorch programs give the arrays of the nets.
+
+Each function returns {our path: (their name, layout)} for all arrays of a net.  A path begins
+with its collection: `params/conv1/conv/kernel`, `batch_stats/conv1/norm/mean`.  The layouts are
+theirs, of which the first two are the same change of axes, whatever their number:
+
+    conv    [Cout, Cin, ...], ours [..., Cin, Cout]
+    linear  [out, in], ours [in, out]
+    same    as ours
+
+A checkpoint may hold all of a net's names after a prefix, and arrays that a net lacks: the
+classifier, and the counts `num_batches_tracked` of PyTorch's normalizations.
+"""
+
+from collections.abc import Callable
+
+from avjax.nets.audio import acoustic_resnet, avid_convnet, cnn14, listen_to_look
+from avjax.nets.image import resnet as resnet2d
+from avjax.nets.layers import mlp as heads
+from avjax.nets.video import avid_r2plus1d, ccl_student, i3d, resnet3d, vgg_mc3
+from avjax.weights import names_audio
+from avjax.weights.names_audio import conv, norm
+
+Names = dict[str, tuple[str, str]]
+
+
+def torch_names(net) -> Names:
+    """Those of all arrays of a module; ValueError if its authors' names are not known here."""
+    if type(net) not in TABLES:
+        raise ValueError(f"no PyTorch names are known for {type(net).__name__}")
+    return TABLES[type(net)](net)
+
+
+def avid_video(net: avid_r2plus1d.R2Plus1D) -> Names:
+    """AVID's; in its checkpoints after the prefix `video_model.`."""
+    names = conv("conv1/conv", "conv1.0") | norm("conv1/norm", "conv1.1")
+    for stage, i, ours in blocks(avid_r2plus1d.BLOCKS[net.depth]):
+        # A stage of one block is the block itself.
+        theirs = f"conv{stage + 2}x" + (f".{i}" if net.depth != 10 else "")
+        for n in (1, 2):
+            names |= conv(f"{ours}/spatial{n}", f"{theirs}.spt_conv{n}")
+            names |= norm(f"{ours}/spatial{n}_norm", f"{theirs}.spt_bn{n}")
+            names |= conv(f"{ours}/temporal{n}", f"{theirs}.tmp_conv{n}")
+        names |= norm(f"{ours}/temporal1_norm", f"{theirs}.tmp_bn1")
+        names |= norm(f"{ours}/norm", f"{theirs}.out_bn")
+        if stage and not i:
+            names |= conv(f"{ours}/shortcut", f"{theirs}.res_conv")
+    return names
+
+
+def mlp(net: heads.Mlp) -> Names:
+    """AVID's heads: `video_proj.` or `audio_proj.`; a ReLU stands between two layers."""
+    names = {}
+    for i in range(len(net.widths)):
+        names |= conv(f"linear{i + 1}", f"projection.{2 * i}", "linear", bias=True)
+    return names
+
+
+def video_resnet(net: resnet3d.VideoResNet) -> Names:
+    """torchvision's and GDT's, and XDC's, which changed torchvision's program."""
+    names = {}
+    stem, *stages = net.convs
+    if stem == "full":
+        names |= conv("conv1/conv", "stem.0") | norm("conv1/norm", "stem.1")
+    else:
+        names |= conv("conv1/conv/spatial", "stem.0") | norm("conv1/conv/norm", "stem.1")
+        names |= conv("conv1/conv/temporal", "stem.3") | norm("conv1/norm", "stem.4")
+    for stage, i, ours in blocks(avid_r2plus1d.BLOCKS[net.depth]):
+        theirs = f"layer{stage + 1}.{i}"
+        for n in (1, 2):
+            at, there = f"{ours}/conv{n}", f"{theirs}.conv{n}"
+            if stages[stage] in ("full", "flat"):
+                names |= conv(at, f"{there}.0")
+            else:
+                names |= conv(f"{at}/spatial", f"{there}.0.0")
+                names |= norm(f"{at}/norm", f"{there}.0.1")
+                names |= conv(f"{at}/temporal", f"{there}.0.3")
+            names |= norm(f"{at}_norm", f"{there}.1")
+        if stage and not i:
+            names |= shortcut(ours, theirs)
+    return names
+
+
+def resnet(net: resnet2d.ResNet2D) -> Names:
+    """torchvision's ResNets."""
+    names = conv("conv1", "conv1") | norm("conv1_norm", "bn1")
+    wide = net.depth >= 50
+    for stage, i, ours in blocks(resnet2d.BLOCKS[net.depth]):
+        theirs = f"layer{stage + 1}.{i}"
+        for n in (1, 2, 3) if wide else (1, 2):
+            names |= conv(f"{ours}/conv{n}", f"{theirs}.conv{n}")
+            names |= norm(f"{ours}/conv{n}_norm", f"{theirs}.bn{n}")
+        if not i and (stage or wide):
+            names |= shortcut(ours, theirs)
+    return names
+
+
+def student(net: ccl_student.Student) -> Names:
+    """CCL's; those of depth 34 follow https://github.com/irhum/R2Plus1D-PyTorch, unchecked."""
+    names = split("conv1", "conv1") | norm("norm1", "bn1")
+    for stage, i, ours in blocks(avid_r2plus1d.BLOCKS[net.depth]):
+        theirs = f"conv{stage + 2}." + (f"blocks.{i - 1}" if i else "block1")
+        for n in (1, 2):
+            names |= split(f"{ours}/conv{n}", f"{theirs}.conv{n}")
+            names |= norm(f"{ours}/conv{n}_norm", f"{theirs}.bn{n}")
+        if stage and not i:
+            names |= split(f"{ours}/shortcut", f"{theirs}.downsampleconv")
+            names |= norm(f"{ours}/shortcut_norm", f"{theirs}.downsamplebn")
+    return names
+
+
+def inception(_: i3d.I3D) -> Names:
+    """pytorch-i3d's; its classifier is `logits.conv3d`."""
+    units = {
+        "conv1a": "Conv3d_1a_7x7",
+        "conv2b": "Conv3d_2b_1x1",
+        "conv2c": "Conv3d_2c_3x3",
+    }
+    for mixed in i3d.MIXED:
+        theirs = mixed.replace("mixed", "Mixed_")
+        units |= {f"{mixed}/{branch}": f"{theirs}.{branch}" for branch in i3d.BRANCHES}
+    names = {}
+    for ours, theirs in units.items():
+        names |= conv(f"{ours}/conv", f"{theirs}.conv3d") | norm(f"{ours}/norm", f"{theirs}.bn")
+    return names
+
+
+def vgg(_: vgg_mc3.VGGMC3) -> Names:
+    """Those of AVID's authors before the release."""
+    names = conv("conv1", "conv1.0") | norm("conv1_norm", "conv1.1")
+    for stage in (2, 3, 4, 5):
+        for n in (1, 2):
+            names |= conv(f"conv{stage}x/conv{n}", f"conv{stage}x.0.conv{n}")
+            names |= norm(f"conv{stage}x/norm{n}", f"conv{stage}x.0.bn{n}")
+    return names
+
+
+TABLES: dict[type, Callable] = {
+    avid_r2plus1d.R2Plus1D: avid_video,
+    avid_convnet.Conv2D: lambda _: names_audio.conv2d(),
+    heads.Mlp: mlp,
+    resnet3d.VideoResNet: video_resnet,
+    resnet2d.ResNet2D: resnet,
+    ccl_student.Student: student,
+    i3d.I3D: inception,
+    vgg_mc3.VGGMC3: vgg,
+    acoustic_resnet.AcousticResNet: lambda _: names_audio.acoustic(),
+    cnn14.Cnn14: lambda _: names_audio.cnn14(),
+    listen_to_look.ListenNet: lambda _: names_audio.listen(),
+}
+
+
+def blocks(counts):
+    """(stage, number, our name) of each block of a residual net."""
+    return [(s, i, f"conv{s + 2}x_{i}") for s, count in enumerate(counts) for i in range(count)]
+
+
+def split(ours: str, theirs: str) -> Names:
+    """CCL's convolution in space and time."""
+    return (
+        conv(f"{ours}/spatial", f"{theirs}.spatial_conv")
+        | norm(f"{ours}/norm", f"{theirs}.bn")
+        | conv(f"{ours}/temporal", f"{theirs}.temporal_conv")
+    )
+
+
+def shortcut(ours: str, theirs: str) -> Names:
+    """torchvision's shortcut, in pictures and clips."""
+    return conv(f"{ours}/shortcut", f"{theirs}.downsample.0") | norm(
+        f"{ours}/shortcut_norm", f"{theirs}.downsample.1"
+    )

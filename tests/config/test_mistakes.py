@@ -1,0 +1,194 @@
+"""Mistakes in a config: each is refused before the first step, in one line that names its key."""
+
+import copy
+
+import jax
+import pytest
+
+from avjax.config import app
+from avjax.config.build import build
+from avjax.runtime import checkpoint
+from avjax.training import dry_run, init_from, state, train
+from tests import tiny
+
+DELETED = object()
+
+
+def mistaken(world, *changes):
+    """The tiny run with the values at some dotted keys replaced."""
+    config = copy.deepcopy(tiny.config(world))
+    config["evals"]["world"]["scores"].pop("linear")
+    for key, value in changes:
+        *path, last = [int(k) if k.isdigit() else k for k in key.split(".")]
+        node = config
+        for part in path:
+            if isinstance(node[part], tuple):
+                node[part] = list(node[part])
+            node = node[part]
+        if value is DELETED:
+            del node[last]
+        else:
+            node[last] = value
+    return config
+
+
+def refused(config, says):
+    with pytest.raises((ValueError, OSError), match=says) as caught:
+        dry_run.check(config)
+    assert app.expected(caught.value) and "\n" not in app.line(caught.value)
+
+
+BANK = dict(fn="avjax.losses.negatives.bank", draws=8)
+CONV = dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=4)
+COSINE = dict(fn="optax.warmup_cosine_decay_schedule", init_value=0.0, peak_value=1.0)
+RULES = ((".*", ()),)
+
+
+# What is refused before a file is read or a net is traced.
+@pytest.mark.parametrize(
+    "key,value,says",
+    [
+        ("batch_size", 0, "config.batch_size=0: use a whole number of at least 1"),
+        ("batch_size", 6, r"must be divisible by the number of devices \(4\)"),
+        ("steps", 0, "config.steps=0"),
+        ("log_every", 0, "config.log_every=0"),
+        ("save_every", -1, "config.save_every=-1"),
+        ("keep", -1, "config.keep=-1"),
+        ("calibration", 0, "config.calibration=0"),
+        ("calibration", 10**6, "config.calibration=1000000"),
+        ("refresh_every", -1, "config.refresh_every=-1"),
+        ("seed", 2**63, "config.seed="),
+        ("seed", "a", "config.seed='a'"),
+        ("keep", DELETED, "config.keep is missing"),
+        ("method", DELETED, "config.method is missing"),
+        ("optimizer", 3, "config.optimizer=3: use a dictionary"),
+        ("method.scale.temperature", 0.0, "config.method.scale: temperature=0.0"),
+        ("method.scale.temperature", float("nan"), "config.method.scale.temperature=nan"),
+        ("method.fn", "avjax.methods.avidd", "config.method: .*did you mean 'avid'"),
+        ("method.fn", "avjax.methods.l3", "config.method: .* takes no argument contrast"),
+        ("method.fn", "", "config.method: fn=''"),
+        ("method.fn", "avjax.losses.contrastive.info_nce", "config.method: .*takes no argument"),
+        ("method.contrast", dict(fn=3), "config.method.contrast: fn=3"),
+        ("method.contrast", dict(fn="avjax.losses.contrastive"), "is a module"),
+        ("method.contrast", dict(fn="avjax.losses.contrastive.logistic", args="x"), "give a list"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.bank"), "needs draws: set config.method"),
+        ("method.negatives.drawz", 3, "takes no argument drawz; did you mean 'draws'"),
+        ("method.negatives.draws", 0, "config.method.negatives: draws=0"),
+        ("method.negatives", BANK | dict(draws=-4), "draws=-4"),
+        ("method.negatives", BANK | dict(momentum=2.0), "momentum=2.0: .* below 1"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.queue", length=0), "length=0"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.tiled", tile=0), "tile=0"),
+        ("method.chunks", 0, "chunks=0"),
+        ("method.clips", 0, "clips=0"),
+        ("method.clips", 2, "config.method.clips=2, but the view has count=1"),
+        ("method.terms", dict(v2x=1.0), "config.method: terms .*v2x"),
+        ("method.terms", dict(v2a=0.0), "all zero"),
+        ("method.terms", dict(v2a=1.0, a2v=-1.0), "terms.a2v=-1.0"),
+        ("method.model.encoders.audio", CONV | dict(dtype="float33"), "dtype='float33': use one of"),
+        ("optimizer.fn", "optax.adamm", "config.optimizer: .*did you mean 'adam'"),
+        ("optimizer.learning_rate", DELETED, "optax.sgd needs learning_rate"),
+        ("optimizer.learning_rate", "0.1", "config.optimizer.learning_rate='0.1': use a number"),
+        ("optimizer.learning_rate", -0.1, "config.optimizer.learning_rate=-0.1"),
+        ("optimizer.learning_rate", 0.0, "learning_rate is 0 in all 6 steps"),
+        ("optimizer.learning_rate", 1e30, "at most 10000"),
+        ("optimizer.learning_rate", COSINE | dict(warmup_steps=20, decay_steps=4), "use fewer"),
+        ("optimizer", COSINE | dict(warmup_steps=1, decay_steps=4), "makes no optax optimizer"),
+        ("data.train.view.frames", -1, "config.data.train.view: frames=-1"),
+        ("data.train.view.fps", 0.0, "fps=0.0: use a number above 0"),
+        ("data.train.view.fps", -8.0, "fps=-8.0"),
+        ("data.train.view.seconds", -1.0, "seconds=-1.0"),
+        ("data.train.view.rate", 0, "rate=0"),
+        ("data.train.view", DELETED, "config.data.train has a source and no view"),
+        ("data.train.source.videos", 0, "config.data.train.source: videos=0"),
+        ("data.train.source.split", "trian", "no split 'trian'"),
+        ("data.train.workers", -1, "config.data.train: workers=-1"),
+        ("data.train.deadline", 0, "deadline=0"),
+        ("data.train.memory", 1000, "memory=1000"),
+        ("data.train.repeats", 0, "config.data.train: repeats=0: use a whole number of at least 1"),
+        ("data.train.repeats", 2.5, "repeats=2.5"),
+        ("data.train.repeats", True, "repeats=True"),
+        ("data.train.max_broken", 2.0, "max_broken=2.0"),
+        ("data.train.max_broken", -1.0, "max_broken=-1.0"),
+        ("data.train.transforms.0.area", (1.0, 0.1), "transforms.0: area="),
+        ("data.train.transforms.0.brightness", -1.0, "brightness=-1.0"),
+        ("data.train.transforms.0.hue", 2.0, "hue=2.0"),
+        ("data.train.transforms.0.canvas", (0, 0), "canvas=0"),
+        ("data.train.transforms.2.size", 0, "size=0"),
+    ],
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, says):
+    refused(mistaken(world, (key, value)), says)
+
+
+# What only a batch, an evaluator or a traced program shows.
+@pytest.mark.parametrize(
+    "key,value,says",
+    [
+        ("data.train.view.frames", 0, "config.data.train: no frames to transform"),
+        ("data.train.view.seconds", 0.0, "config.method: no audio"),
+        ("data.train.view.seconds", 100.0, "config.data.train: clips of 100 s"),
+        ("data.train.transforms.2", dict(fn="avjax.data.transforms.audio.gain"), "drawn but not applied"),
+        ("evals.world.test.view.count", 0, "config.evals.world.test.view: count=0"),
+        ("evals.world.test.view", DELETED, "config.evals.world.test has a source and no view"),
+        ("evals", dict(x=dict(fn="avjax.losses.contrastive.info_nce")), "config.evals.x: .* no evaluator"),
+        ("evals.world.every", -1, "config.evals.world: every=-1"),
+        ("method.negatives.draws", 100, "config.method: draws=100 of a batch of 8"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.shared", draws=99), "draws=99 of 60 examples"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.queue", length=7), "shorter than the batch"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.ring", axis="model"), "axis 'model'"),
+        ("method.chunks", 3, "does not split into 3 chunks"),
+        ("method.terms", dict(v2v=1.0), "would compare a clip with itself"),
+        ("method.model.heads.audio.widths", (8, 16), "embeddings of widths"),
+        ("method.model.encoders.audio", DELETED, "config.method: no audio"),
+        ("method.model.encoders.audio", CONV | dict(width=0), "width=0"),
+        ("method.model.encoders.audio", dict(fn="tests.tiny.Video"), "config.method: .*batch of video"),
+        ("method.model.fronts.audio.hop", 0, "hop=0"),
+        ("method.model.fronts.audio.window", 100_000, "too few to reflect"),
+        ("sharding", (("params", ()),), "config.sharding: no sharding rule for step"),
+        ("sharding", ((".*", ("model",)),), "no mesh axis 'model'; there is data"),
+        ("sharding", (("(", ()), *RULES), "not a regular expression"),
+        ("sharding", ((".*", ("data",)),), r"step of shape \(\) cannot be split"),
+        ("init_from", "/nowhere", "config.init_from: /nowhere is not a run directory"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_refused_before_the_first_step(world, key, value, says):
+    refused(mistaken(world, (key, value)), says)
+
+
+def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
+    """A run of the same nets fits; a part that it lacks, or of another shape, is named."""
+    config = mistaken(world, ("evals", {}))
+    method, optimizer = train.made(config), build(config["optimizer"])
+    shapes = dry_run.shapes_of(
+        dry_run.batch(config, "data.train", config["data"]["train"], method, [])
+    )
+    ts = jax.eval_shape(state.initializer(method, optimizer, 60), jax.random.key(0), shapes)
+    with checkpoint.manager(tmp_path, keep=1) as checkpoints:
+        saved = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), ts.replace(rng=()))
+        checkpoint.save(checkpoints, saved.replace(rng=jax.random.key(0)))
+        checkpoints.wait_until_finished()
+    run = str(tmp_path)
+    init_from.check(ts, dict(folder=run, paths=("params/encoders_video",)), None, None)
+    planned = init_from.Other(dict(params=ts.params, state=ts.state), lambda: None)
+    init_from.check(ts, "/not/there/yet", None, None, {"/not/there/yet": planned})
+    with pytest.raises(ValueError, match="no 'nonesuch'; there are"):
+        init_from.check(ts, dict(folder=run, paths=("params/nonesuch",)), None, None)
+    with pytest.raises(ValueError, match="is of another net"):
+        crossed = {"params/encoders_video": "params/heads_video"}
+        init_from.check(ts, dict(folder=run, paths=crossed), None, None)
+    refused(
+        config | dict(init_from=dict(paths=None)), "config.init_from: .*use the folder of a run"
+    )
+
+
+@pytest.mark.parametrize(
+    "key,value",
+    [
+        # Rows may be drawn twice: an estimate of the same sum.
+        ("method.negatives", BANK | dict(draws=10_000)),
+        # Features as embeddings, as in a comparison without heads.
+        ("method.model.heads.audio.widths", ()),
+    ],
+)
+def test_odd_but_sensible_values_are_accepted(world, key, value):
+    assert "data.train" in dry_run.check(mistaken(world, (key, value)))

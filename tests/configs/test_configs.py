@@ -1,0 +1,175 @@
+"""The configs as they are: any data set, any number of steps.  No net is made."""
+
+import importlib
+import json
+import re
+
+import pytest
+
+from avjax.ablation import study
+from avjax.config.build import build, filled
+from avjax.training import dry_run, stages
+from configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
+from tests.data.test_dataset import layout, prepared
+
+RECIPES = {  # Of real data -> what may follow the colon.
+    "avid_audioset": (), "avid_folder": avid_folder.SIZES, "avid_kinetics": (),
+    "avid_self_folder": ("small",), "avts_kinetics": avts_kinetics.NETS, "cma_audioset": (),
+    "cma_kinetics": ("paper", "ported"), "compare_folder": (), "instdisc_kinetics": (),
+    "l3_kinetics": (), "l3_star_kinetics": (), "moco_kinetics": ("v1", "v2"),
+    "multisensory_audioset": (), "sscl_kinetics": (), "xdc_kinetics": xdc_kinetics.VARIANTS,
+}  # fmt: skip
+WORLDS = {"smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed")}
+
+
+def names(recipes):
+    return [(name, arg) for name, args in recipes.items() for arg in args or (None,)]
+
+
+def made(name, arg, **changes):
+    """[(folder, config)] of the stages, the flags of config.data and others set."""
+    c = importlib.import_module(f"configs.{name}").get_config(*([arg] if arg else ()))
+    for key, value in changes.items():
+        part, _, last = key.rpartition("__")
+        (c[part] if part else c)[last] = value
+    return stages.of(filled(c.to_dict(), "run"), "run")
+
+
+@pytest.mark.parametrize("name,arg", names(RECIPES | WORLDS))
+@pytest.mark.parametrize("steps", [4, 50])
+def test_every_schedule_follows_the_steps(name, arg, steps):
+    chain = made(name, arg, steps=steps)
+    assert chain[-1][1]["steps"] <= steps
+    usual = [config for _, config in made(name, arg)]
+    for (folder, config), its in zip(chain, usual):
+        assert 1 <= config["steps"] <= steps, folder
+        build(config["optimizer"])  # Refuses a warm-up that is longer than the run.
+        assert config["refresh_every"] <= config["steps"]
+        if its["refresh_every"] and name != "world":
+            assert config["refresh_every"]
+    if len(chain) > 1 and name == "world" and arg == "cma":
+        assert sum(config["steps"] for _, config in chain) == steps
+
+
+def numbers(spec):
+    """All whole numbers of a config, as text."""
+    return re.findall(r"(?<![\w.-])\d+(?![\w.])", json.dumps(spec))
+
+
+@pytest.mark.parametrize(
+    "name,arg,usual,least",
+    [
+        ("avid_folder", None, ["100", "1400"], ["5", "70"]),
+        ("smoke", None, ["20", "300"], ["4", "70"]),
+        ("moco_kinetics", "v1", ["108720", "144960"], ["42", "56"]),
+        ("moco_kinetics", "v2", ["0", "181200"], ["0", "70"]),
+        ("instdisc_kinetics", None, ["108720", "144960"], ["42", "56"]),
+        ("xdc_kinetics", None, ["18000", "36000", "54000", "72000"], ["14", "28", "42", "56"]),
+        ("avts_kinetics", None, ["5", "3626", "181300"], ["5", "1", "38"]),
+        ("world", "cross-avid", ["20", "240"], ["5", "70"]),
+    ],
+)
+def test_what_a_schedule_is_made_of(name, arg, usual, least):
+    for changes, says in (({}, usual), (dict(steps=70), least)):
+        optimizer = made(name, arg, **changes)[0][1]["optimizer"]
+        assert set(says) <= set(numbers(optimizer)), numbers(optimizer)
+
+
+def test_curricula_refreshes_and_stages_follow_too():
+    assert [k for k, _ in made("avts_kinetics", None)[0][1]["method"]["curriculum"]] == [0, 181_300]
+    short = made("avts_kinetics", None, steps=180)[0][1]
+    assert [k for k, _ in short["method"]["curriculum"]] == [0, 100]
+    assert made("xdc_kinetics", None, steps=100)[0][1]["refresh_every"] == 20
+    lengths = {
+        "cma_kinetics": ((68_000, 45_300), (300, 200)),
+        "cma_audioset": ((139_400, 139_400), (300, 300)),
+        "multisensory_audioset": ((30_000, 650_000), (14, 300)),
+        "sscl_kinetics": ((17_000,) * 4, (300,) * 4),
+    }
+    for name, expected in lengths.items():
+        for changes, steps in zip(({}, dict(steps=300)), expected):
+            assert tuple(c["steps"] for _, c in made(name, None, **changes)) == steps
+    assert made("cma_kinetics", None)[1][1]["refresh_every"] == 11_325
+    assert [c["batch_size"] for _, c in made("multisensory_audioset", None)] == [120, 40]
+
+
+def test_a_stage_of_a_length_of_its_own_refreshes_in_proportion():
+    c = importlib.import_module("configs.cma_kinetics").get_config()
+    c.stages.cma.steps = 40
+    avid, cma = (config for _, config in stages.of(filled(c.to_dict(), "run"), "run"))
+    assert (avid["steps"], cma["steps"], cma["refresh_every"]) == (68_000, 40, 10)
+    c = importlib.import_module("configs.cma_audioset").get_config()
+    c.stages.cma.steps = 40
+    assert [config["steps"] for _, config in stages.of(filled(c.to_dict(), "run"), "run")] == [
+        139_400, 40,
+    ]  # fmt: skip
+
+
+def test_the_order_of_records_is_that_of_the_paper():
+    """How many copies of the list are shuffled together, in all stages of a recipe."""
+    copies = dict(avid_kinetics=10, cma_kinetics=10, l3_star_kinetics=10, sscl_kinetics=10)
+    copies |= dict(avid_audioset=5, cma_audioset=5, instdisc_kinetics=1)
+    for name in RECIPES:
+        for _, config in made(name, None):
+            assert config["data"]["train"].get("repeats", 1) == copies.get(name, 1), name
+    for _, config in made("cma_kinetics", "ported"):
+        assert config["data"]["train"]["repeats"] == 10
+
+
+def test_moco_has_the_color_changes_of_each_version():
+    for version, want in (("v1", (0.4, 0.4, 1.0)), ("v2", (0.4, 0.1, 0.8))):
+        crop = made("moco_kinetics", version)[0][1]["data"]["train"]["transforms"][0]
+        assert crop["brightness"] == crop["contrast"] == crop["saturation"]
+        assert (crop["saturation"], crop["hue"], crop.get("jitter_p", 1.0)) == want
+        assert crop["area"] == (0.2, 1.0)
+
+
+def test_an_arm_of_a_study_may_have_an_order_of_its_own():
+    for name in ("ablate_negatives", "world", "compare_folder"):
+        c = importlib.import_module(f"configs.{name}").get_config()
+        assert c.data.train.repeats == 1
+        study.override(c, "data.train.repeats", 10)
+        assert c.data.train.repeats == 10
+
+
+def sources(config):
+    """The sources of a config that name a data set, those within others too."""
+    if isinstance(config, dict):
+        if config.get("fn") == "avjax.data.dataset":
+            yield config
+        for part in config.values():
+            yield from sources(part)
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            yield from sources(part)
+
+
+@pytest.mark.parametrize("name,arg", names(RECIPES))
+@pytest.mark.parametrize("kind", ["folder", "kinetics", "audioset", "vggsound", "ucf101"])
+def test_every_recipe_takes_every_set_prepared_or_not(tmp_path, name, arg, kind):
+    root, options = layout(kind, tmp_path)
+    out = prepared(tmp_path / "out", kind, root, options)
+    for place, given in ((root, options), (out, {})):
+        flags = {"data__source": kind, "data__root": str(place)}
+        flags |= {f"data__{key}": value for key, value in given.items()}
+        for _, config in made(name, arg, **flags):
+            keys = dict(dry_run.datasets(config))
+            assert "data.train" in keys and any(key.startswith("evals.") for key in keys)
+            for spec in sources(config):
+                assert len(build(spec))
+
+
+@pytest.mark.parametrize("name,arg", names(RECIPES))
+def test_a_forgotten_root_is_said_by_every_recipe(name, arg):
+    for _, config in made(name, arg):
+        for spec in sources(config):
+            with pytest.raises(ValueError, match="config.data.root is not set: add --config.data"):
+                build(spec)
+
+
+def test_the_share_and_the_group_of_the_split_are_keys_of_the_config(tmp_path):
+    root, _ = layout("folder", tmp_path)
+    flags = dict(data__root=str(root), data__holdout=0.0, data__group=r"^.")
+    config = made("avid_folder", None, **flags)[0][1]
+    assert [r["group"] for r in build(next(sources(config["data"])))] == ["x/a", "y/b"]
+    assert compare_folder.get_config().data.holdout is None

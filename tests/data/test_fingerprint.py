@@ -1,0 +1,99 @@
+"""A run notices when its data have changed."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from avjax.data import fingerprint
+from avjax.training import sources
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A config whose data sets read a folder of small files; training and kNN share a source."""
+    for name in ("a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).write_bytes(b"x" * 100)
+    source = dict(fn="avjax.data.datasets.folder", root=str(tmp_path / "clips"), split="all")
+    view = dict(fn="builtins.dict")
+    train = dict(source=source, view=view)
+    suite = dict(fn="avjax.evals.suite", train=dict(train), test=dict(train))
+    return dict(data=dict(train=train), evals=dict(folder=suite))
+
+
+def begun(config, workdir):
+    """The fingerprints of a run that has begun in `workdir`."""
+    _, found = sources.built(config)
+    prints, changes = sources.check(workdir, found, allow_changed=False)
+    assert not changes
+    fingerprint.write(workdir, prints, [], 0)
+
+
+def refusal(config, workdir):
+    with pytest.raises(ValueError) as error:
+        sources.check(workdir, sources.built(config)[1], allow_changed=False)
+    return str(error.value)
+
+
+def test_a_source_is_built_once_for_all_data_sets(config):
+    built, found = sources.built(config)
+    ((key, source),) = found.values()
+    assert key == "config.data.train.source"
+    assert built["evals"]["folder"]["test"]["source"] is built["data"]["train"]["source"] is source
+    assert isinstance(config["data"]["train"]["source"], dict)
+
+
+def test_files_that_come_and_go_are_counted_with_an_example(config, tmp_path):
+    begun(config, tmp_path)
+    clips = tmp_path / "clips"
+    shutil.copy(clips / "a/1.mp4", clips / "a/5.mp4")
+    shutil.copy(clips / "a/1.mp4", clips / "a/6.mp4")
+    (clips / "b/3.mp4").unlink()
+    said = refusal(config, tmp_path)
+    assert f"config.data.train.source: 2 records added (e.g. {clips}/a/5.mp4), 1 record rem" in said
+    assert f"removed (e.g. {clips}/b/3.mp4)" in said and "--allow_changed_data" in said
+
+
+def test_an_exchanged_file_and_a_moved_label_are_noticed(config, tmp_path):
+    begun(config, tmp_path)
+    (tmp_path / "clips/a/1.mp4").write_bytes(b"y" * 200)
+    assert "1 record of another size (e.g." in refusal(config, tmp_path)
+    (tmp_path / "clips/0").mkdir()
+    shutil.copy(tmp_path / "clips/a/1.mp4", tmp_path / "clips/0/7.mp4")
+    assert "4 records of another label" in refusal(config, tmp_path)
+
+
+def test_an_allowed_change_is_recorded_and_not_asked_again(config, tmp_path):
+    begun(config, tmp_path)
+    (tmp_path / "clips/b/3.mp4").unlink()
+    _, found = sources.built(config)
+    prints, changes = sources.check(tmp_path, found, allow_changed=True)
+    fingerprint.write(tmp_path, prints, changes, 40)
+    assert (tmp_path / "data_changes.txt").read_text().startswith("step 40: config.data.train.sour")
+    assert sources.check(tmp_path, found, allow_changed=False) == (prints, [])
+
+
+def test_other_evaluations_are_not_a_change(config, tmp_path):
+    begun(config, tmp_path)
+    config["evals"] = dict(other=dict(config["data"]["train"]))
+    config["evals"]["other"]["source"] = dict(config["data"]["train"]["source"], split="test")
+    assert not sources.check(tmp_path, sources.built(config)[1], False)[1]
+
+
+def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(config, tmp_path):
+    _, found = sources.built(config)
+    ((spec, (key, source)),) = found.items()
+    prepared = {spec: (key, dataclasses.replace(source, settings=dict(fps=16.0)))}
+    fingerprint.write(tmp_path, sources.check(tmp_path, prepared, False)[0], [], 0)
+    shutil.rmtree(tmp_path / "clips")
+    assert not sources.check(tmp_path, prepared, False)[1]
+    prepared = {spec: (key, dataclasses.replace(source, settings=dict(fps=25.0)))}
+    with pytest.raises(ValueError, match="source: prepared with other settings"):
+        sources.check(tmp_path, prepared, False)
+
+
+def test_a_damaged_fingerprint_is_named(config, tmp_path):
+    (tmp_path / fingerprint.NAME).write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"data.json.gz cannot be read .*delete it"):
+        sources.check(tmp_path, sources.built(config)[1], False)

@@ -1,0 +1,128 @@
+"""Scores have one precision, whatever makes them and whatever the device's default is."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from avjax.losses import contrastive, negatives
+from avjax.methods import avid, cma, moco, sscl
+from avjax.nets import flops
+from avjax.ops import kmeans, nearest_neighbors
+from avjax.runtime import sharding
+
+B, D, SIZE = 8, 4, 16
+HIGHEST = (lax.Precision.HIGHEST,) * 2
+TOWERS = ("encoders_video", "encoders_audio")
+SOURCES = {
+    "in_batch": negatives.in_batch(),
+    "in_batch, drawn": negatives.in_batch(3),
+    "tiled": negatives.tiled(tile=4),
+    "tiled, drawn": negatives.tiled(3, tile=4),
+    "ring": negatives.ring(tile=2),
+    "bank": negatives.bank(3),
+    "shared": negatives.shared(3),
+    "queue": negatives.queue(B),
+    "queue, drawn": negatives.queue(B, 3),
+}
+
+
+class Table(nn.Module):
+    """Towers whose embeddings are parameters: all products of a loss are then its own."""
+
+    @nn.compact
+    def __call__(self, batch, train: bool):
+        made = nn.initializers.normal()
+        names = [name for name in TOWERS if name.split("_")[1] in batch]
+        z = {name.split("_")[1]: self.param(name, made, (B, D)) for name in names}
+        return {m: {"features": x, "embedding": x} for m, x in z.items()}
+
+
+def products(jaxpr):
+    """The precision of each product in a jaxpr and in those within it."""
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        if eqn.primitive.name == "dot_general":
+            yield eqn.params["precision"]
+        for inner in flops.parts(eqn.params):
+            yield from products(inner)
+
+
+def check(fn, *args):
+    """How many products `fn` has, all of which must be of full float32."""
+    found = list(products(jax.make_jaxpr(fn)(*args)))
+    assert found and set(found) == {HIGHEST}, found
+    return len(found)
+
+
+def batch():
+    index = jnp.arange(B, dtype=jnp.int32)
+    return {"video": jnp.zeros((B, 1)), "audio": jnp.zeros((B, 1)), "index": index}
+
+
+def check_method(method):
+    """Checks a method's loss and its gradient."""
+    rng, here = jax.random.key(0), batch()
+    params, state = method.init(rng, here, SIZE)
+    loss = lambda params: method.loss(params, state, here, rng)[0]
+    assert check(jax.grad(loss), params) > check(loss, params)
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "dcl", "logistic"])
+@pytest.mark.parametrize("name", SOURCES)
+def test_scores_of_every_source_of_negatives_are_of_full_float32(name, loss):
+    source, rng = SOURCES[name], jax.random.key(0)
+    c = contrastive.logistic(-3.0) if loss == "logistic" else getattr(contrastive, loss)()
+    memory, index = source.init(rng, SIZE, D), jnp.arange(B)
+    z = jax.random.normal(rng, (2, B, D))
+
+    def value(query, key):
+        return source.reduce(memory, query, key, index, rng, c).mean()
+
+    with jax.set_mesh(sharding.mesh()):
+        assert check(jax.grad(value, (0, 1)), *z) > check(value, *z)
+
+
+@pytest.mark.parametrize("name", ["in_batch", "bank", "shared", "queue"])
+def test_scores_of_avid_are_of_full_float32(name):
+    scale = contrastive.fixed(0.1)
+    check_method(
+        avid.make(Table(), SOURCES[name], contrastive.info_nce(), {"v2a": 1, "a2v": 1}, scale)
+    )
+
+
+def test_scores_of_cma_and_its_positive_sets_are_of_full_float32():
+    terms = {"inst-v2a": 1, "inst-a2v": 1, "pos-v2v": 1, "pos-a2a": 1}
+    method = cma.make(Table(), "consensus", 2, terms, draws=4, within=2, temperature=0.1)
+    check_method(method)
+    params, state = method.init(jax.random.key(0), batch(), SIZE)
+    check(lambda state: method.refresh(params, state, jax.random.key(0), ()), state)
+
+
+def test_scores_of_moco_are_of_full_float32():
+    check_method(moco.make(Table(), B, contrastive.info_nce(), {"v2a": 1, "a2v": 1}, 0.1, 0.9))
+
+
+def test_scores_of_sscl_are_of_full_float32():
+    sizes = dict(draws=3, momentum=0.5, contrast=contrastive.info_nce(), temperature=0.1)
+    share = lambda step: 0.5
+    check_method(sscl.taught(Table(), "audio", **sizes, share=share))
+    check_method(sscl.mutual(Table(), **sizes, structure=1.0, share=share))
+
+
+def test_distances_of_kmeans_are_of_full_float32():
+    fit = functools.partial(kmeans.fit, k=3)
+    check(fit, jax.random.key(0), jnp.zeros((SIZE, D)), jnp.ones(SIZE, bool))
+
+
+@pytest.mark.parametrize("agreement", nearest_neighbors.AGREEMENTS)
+def test_likeness_of_memories_is_of_full_float32(agreement):
+    rows = {m: jnp.zeros((SIZE, D)) for m in ("video", "audio")}
+    check(lambda rows: nearest_neighbors.nearest(rows, SIZE, 2, agreement), rows)
+
+
+def test_a_product_of_the_default_precision_is_found():
+    with pytest.raises(AssertionError):
+        check(lambda a: jax.jit(lambda a: a @ a.T)(a), jnp.zeros((2, 2)))

@@ -1,0 +1,53 @@
+"""Names that are not UTF-8 are listed like any other, and shown escaped."""
+
+import csv
+import io
+import os
+import sys
+
+import pytest
+
+from avjax.data.datasets import folder
+from avjax.data.files import listing
+from avjax.runtime import filenames, metrics_writer
+
+NAME = os.fsdecode(b"a/caf\xe9 \xff.mp4")
+
+
+def test_a_folder_and_its_lists_know_such_names(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in (NAME, "a/\u00e9.mp4"):
+        with open(tmp_path / name, "wb"):
+            pass
+    found = folder.make(tmp_path, "all")
+    assert {os.path.relpath(r["path"], tmp_path) for r in found} == {NAME, "a/\u00e9.mp4"}
+    with open(tmp_path / "quarantine.csv", "w", **filenames.TEXT) as file:
+        csv.writer(file).writerows([("path", "reason"), (NAME, "cut")])
+    assert listing.barred(tmp_path / "quarantine.csv") == {NAME}
+    assert len(folder.make(tmp_path, "all", quarantine=tmp_path / "quarantine.csv")) == 1
+
+
+def test_a_file_that_cannot_be_read_is_listed_whatever_its_name(tmp_path, capsys):
+    metrics_writer.fault(tmp_path)(NAME, f"no such file: {NAME}")
+    assert (tmp_path / "faults.csv").read_bytes() == b"%s,no such file: %s\r\n" % (
+        (os.fsencode(NAME),) * 2
+    )
+    assert "skipped a/caf\\udce9 \\udcff.mp4: no such file" in capsys.readouterr().err
+
+
+def test_a_name_is_printable():
+    assert filenames.printable(NAME) == "a/caf\\udce9 \\udcff.mp4"
+    assert filenames.printable("é 東") == "é 東"
+
+
+@pytest.mark.parametrize(
+    "encoding, shown", [("utf-8", "é \\udce9".encode()), ("ascii", b"\\xe9 \\udce9")]
+)
+def test_any_name_can_be_printed(monkeypatch, encoding, shown):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    filenames.any_name_on_screen()
+    print("é \udce9", end="", flush=True)
+    assert screen.buffer.getvalue() == shown
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # As in a notebook.
+    filenames.any_name_on_screen()

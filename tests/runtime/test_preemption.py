@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM, as a program sees them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from avjax.runtime import preemption
+
+
+@pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_program_in_one_line_with_its_exit_status(number, code, capsys):
+    def main():
+        os.kill(os.getpid(), number)
+        pytest.fail("not interrupted")
+
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stop:
+        preemption.in_one_line(main, "the same command resumes")()
+    assert stop.value.code == code and signal.getsignal(number) is before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"avjax: stopped by {stop.value.name}: the same command resumes"
+
+
+def test_what_is_deferred_ends_first():
+    done = []
+    with pytest.raises(preemption.Interrupted), preemption.watch() as signals:
+        with signals.defer():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("step")
+        done.append("not reached")
+    assert done == ["step"]
+
+
+def test_what_follows_a_signal_is_not_interrupted_again():
+    watching = preemption.Watch()
+    with pytest.raises(preemption.Interrupted) as stop:
+        watching.receive(signal.SIGTERM, None)
+    watching.receive(signal.SIGINT, None)  # Saving goes on; the thread of `watch` ends it.
+    stop.value.report("saved")
+
+
+def test_a_second_signal_ends_at_once_what_defers_the_first():
+    code = (
+        "import threading; from avjax.runtime import preemption\n"
+        "with preemption.watch() as signals, signals.defer():\n"
+        "    print('ready', flush=True)\n"
+        "    while True: threading.Event().wait(60)"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGTERM)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) in (130, 143)
+
+
+def test_another_thread_watches_nothing():
+    def run():
+        with preemption.watch() as signals, signals.defer():
+            done.append(signal.getsignal(signal.SIGTERM))
+
+    done, before = [], signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert done == [before]

@@ -1,0 +1,136 @@
+"""A folder holds runs of one config."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import ml_collections
+import pytest
+
+from avjax.config.build import filled
+from avjax.runtime.workdir import check, claim, lengthened
+from avjax.training import stages
+
+
+def config(**more):
+    return {"seed": 0, "steps": 8, "study": {"seeds": [0, 1], "report": {"fn": "f"}}} | more
+
+
+def test_a_folder_refuses_another_config_and_names_what_differs(tmp_path):
+    claim(tmp_path, config())
+    with pytest.raises(ValueError, match="seed was 0, is 1"):
+        claim(tmp_path, config(seed=1))
+    with pytest.raises(ValueError, match="study.seeds.1 was 1, is 2"):
+        claim(tmp_path, config(study={"seeds": [0, 2], "report": {"fn": "f"}}))
+
+
+def test_a_run_may_be_lengthened_and_its_report_changed(tmp_path):
+    claim(tmp_path, config())
+    claim(tmp_path, config(steps=16, study={"seeds": [0, 1], "report": {"fn": "g", "k": 3}}))
+
+
+def scheduled(stages=False):
+    """A config whose schedule and warm-up follow its steps, in a list too; with stages or not."""
+    c = ml_collections.ConfigDict(dict(seed=0, steps=100))
+    steps = c.get_ref("steps")
+    c.optimizer = dict(decay_steps=steps, warmup=steps // 10, more=[steps], rate=0.1)
+    if stages:
+        c.stages = dict(one={}, two=dict(steps=7, after=dict(one=None)))
+        c.stages.two.optimizer = dict(decay_steps=c.stages.two.get_ref("steps"))
+    return c
+
+
+def chain(c, workdir):
+    return stages.of(filled(c.to_dict(), str(workdir)), str(workdir))
+
+
+def claimed(c, workdir):
+    """Claims the folder of each stage, as a run does."""
+    before = stages.at_steps(c, str(workdir))
+    for folder, plain in chain(c, workdir):
+        claim(folder, plain, lambda steps, folder=folder: before(folder, steps))
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_what_follows_the_steps_changes_with_them(tmp_path, staged):
+    c = scheduled(staged)
+    claimed(c, tmp_path)
+    c.steps = 300
+    ((folder, plain), *_) = chain(c, tmp_path)
+    said = lengthened(folder, plain)
+    assert said.startswith("steps 100 -> 300: ") and "optimizer.warmup 10 -> 30" in said
+    claimed(c, tmp_path)
+    assert json.loads((Path(folder) / "config.json").read_text())["optimizer"]["more"] == [300]
+    assert lengthened(folder, plain) == ""
+    c.steps, c.optimizer.rate = 500, 0.2
+    with pytest.raises(ValueError, match=r"another config \(optimizer.rate was 0.1, is 0.2\)"):
+        claimed(c, tmp_path)
+
+
+def test_a_stage_is_lengthened_by_its_own_steps(tmp_path):
+    c = scheduled(True)
+    claimed(c, tmp_path)
+    c.stages.two.steps = 9
+    claimed(c, tmp_path)
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["optimizer"] == {
+        "decay_steps": 9
+    }
+
+
+def test_a_schedule_that_is_set_by_hand_does_not_follow(tmp_path):
+    c = scheduled()
+    claimed(c, tmp_path)
+    c = scheduled()
+    c.steps, c.optimizer.decay_steps = 300, 200
+    c.optimizer.warmup = 10
+    with pytest.raises(ValueError, match="optimizer.warmup was 10"):
+        c.optimizer.warmup = 11
+        claimed(c, tmp_path)
+
+
+def test_a_workdir_that_cannot_be_a_folder_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ValueError, match=r"--workdir .*file is not a folder: choose another"):
+        check(file, config())
+    with pytest.raises(ValueError, match=r"below/x lies below .*file, which is not a folder"):
+        check(file / "below" / "x", config())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"new cannot be written: no permission to write in"):
+        check(tmp_path / "new", config())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed"')
+    with pytest.raises(ValueError, match=r"config.json cannot be read: .*choose another"):
+        check(tmp_path, config())
+
+
+def test_one_process_of_many_writes(tmp_path):
+    claim(tmp_path / "run", config(), write=False)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_many_may_claim_one_folder_at_once(tmp_path):
+    failures, start = [], threading.Barrier(16)
+
+    def begin():
+        start.wait()
+        try:
+            for _ in range(10):
+                claim(tmp_path / "run", config())
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == config()

@@ -1,0 +1,73 @@
+"""What configs ask of prepared data."""
+
+import pytest
+
+from avjax import prepare
+from avjax.training import data_requirements
+
+ROOT = "configs/{}.py".format
+
+
+@pytest.mark.parametrize(
+    "name,asked",
+    [
+        ("avid_kinetics", dict(short_side=256, fps=16.0, rate=24_000, channels=1)),
+        ("avid_folder", dict(short_side=128, fps=8.0, rate=24_000, channels=1)),
+        ("avts_kinetics", dict(short_side=256, fps=25.0, rate=16_000, channels=1)),
+        ("l3_kinetics", dict(short_side=256, fps=25.0, rate=48_000, channels=1)),
+        ("xdc_kinetics", dict(short_side=256, fps=30.0, rate=16_000, channels=1)),
+        ("instdisc_kinetics", dict(short_side=256, fps=16.0)),
+        # A stage at a quarter of the frame rate.
+        ("multisensory_audioset", dict(short_side=256, fps=29.97, rate=21_000, channels=2)),
+    ],
+)
+def test_a_config_says_what_it_asks_for(name, asked):
+    assert data_requirements.of(ROOT(name)) == asked
+    assert data_requirements.flags(asked).startswith(f"--short_side {asked['short_side']} --fps ")
+
+
+def test_what_follows_the_colon_counts():
+    assert data_requirements.of(ROOT("avid_folder") + ":large")["short_side"] == 256
+
+
+def test_of_several_frame_rates_the_highest_counts_where_the_others_divide_it():
+    assert data_requirements.common([25.0, 25.0]) == 25.0
+    assert data_requirements.common([8.0, 16.0, 32.0]) == 32.0
+    assert data_requirements.common([10.0, 30.0]) == 30.0
+    assert data_requirements.common([16.0, 25.0]) == 0.0
+
+
+WRONG = "def get_config():\n    raise KeyError('x')\n"
+
+
+@pytest.mark.parametrize(
+    "text,says",
+    [
+        (None, "no such file"),
+        ("def get_config(:\n", "line 1: invalid"),
+        ("import nothing_of_this_name\n", "line 1: No module named"),
+        ("x = 1\n", "no function get_config"),
+        (WRONG, "line 2: KeyError: x"),
+        ("import ml_collections\nget_config = ml_collections.ConfigDict\n", "has no data set"),
+    ],
+)
+def test_a_config_that_fails_is_one_line(tmp_path, capsys, text, says):
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=f"--for_config .*mine.py.*{says}"):
+        data_requirements.of(str(file))
+    with pytest.raises(SystemExit, match="avjax: --for_config"):
+        prepare.main([str(tmp_path), str(tmp_path / "out"), "--for_config", str(file)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepare_takes_what_the_config_asks_for_unless_told_otherwise(tmp_path, capsys):
+    argv = ["IN", "OUT", "--for_config", ROOT("avts_kinetics"), "--fps", "0"]
+    args = prepare.suited(prepare.parser().parse_args(argv), argv)
+    assert (args.short_side, args.fps, args.rate, args.channels) == (256, 0.0, 16_000, 1)
+    assert capsys.readouterr().out == (
+        "configs/avts_kinetics.py asks for --short_side 256 --fps 25 --rate 16000 --channels 1\n"
+    )
+    plain = prepare.parser().parse_args(["IN", "OUT"])
+    assert prepare.suited(plain, ["IN", "OUT"]) is plain

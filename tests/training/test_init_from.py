@@ -1,0 +1,259 @@
+"""What a run takes of another that it starts from: each method by its own declaration."""
+
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avjax.data import fingerprint
+from avjax.data.source import Source
+from avjax.losses import contrastive, negatives
+from avjax.methods import avid, cma, moco, sscl
+from avjax.nets.layers.batch_norm import BatchNorm
+from avjax.nets.layers.mlp import Linear
+from avjax.nets.towers import Towers
+from avjax.runtime import checkpoint
+from avjax.training import dry_run, init_from
+from avjax.types import TrainState
+from tests import tiny
+
+BOTH = ("video", "audio")
+CROSS = dict(v2a=1.0, a2v=1.0)
+INFO = contrastive.info_nce()
+SPEC = dict(fn="videos")
+
+
+class Norm(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool):
+        return BatchNorm()(x, train)
+
+
+def towers():
+    return Towers(*({m: make() for m in BOTH} for make in (Norm, Norm, lambda: Linear(3))))
+
+
+def avid_with(source_of_negatives):
+    return avid.make(towers(), source_of_negatives, INFO, CROSS, contrastive.fixed(0.1))
+
+
+def in_batch():
+    return avid_with(negatives.in_batch())
+
+
+def bank():
+    return avid_with(negatives.bank(4))
+
+
+def agreeing():
+    terms = {"inst-v2a": 1.0, "pos-v2v": 1.0}
+    return cma.make(towers(), "consensus", 2, terms, draws=4, within=2, temperature=0.1)
+
+
+def slow():
+    return moco.make(towers(), 8, INFO, CROSS, temperature=0.1, momentum=0.9)
+
+
+def taught(student="audio"):
+    return sscl.taught(towers(), student, draws=4, momentum=0.5, contrast=INFO, temperature=0.1)
+
+
+def videos(number=20, name="video"):
+    return Source("videos", tuple(dict(path=f"/{name}{i}.mp4", label=-1) for i in range(number)))
+
+
+def drawn(method, seed, number=20):
+    """A state of the method's, all at random but for the number of records; nothing is compiled."""
+    batch = {m: np.zeros((4, 5), np.float32) for m in BOTH} | {"index": np.arange(4)}
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, number))
+
+    def value(path, x):
+        size = path[-1] == jax.tree_util.DictKey("size")
+        return jnp.full((), number, x.dtype) if size else jnp.asarray(rng.random(x.shape), x.dtype)
+
+    params, state = jax.tree_util.tree_map_with_path(value, shapes)
+    return TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
+
+
+def shapes_of(ts):
+    return jax.eval_shape(lambda: ts)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """(method, its source or None) -> (folder, state) of a run that has ended."""
+
+    def save(method, source=None, number=20):
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        ts = drawn(method, 1, number)
+        with checkpoint.manager(folder, keep=1) as checkpoints:
+            checkpoint.save(checkpoints, ts)
+        if source:
+            config = dict(data=dict(train=dict(source=SPEC)))
+            (folder / "config.json").write_text(json.dumps(config))
+            prints = {json.dumps(SPEC): fingerprint.of(source)}
+            fingerprint.write(folder, prints, [], 0)
+        return str(folder), ts
+
+    return save
+
+
+def started(method, spec, source=None):
+    """(state, line) of a run that starts so; the check by shapes must say the same line."""
+    source = source or videos()
+    new = drawn(method, 2)
+    ts, line = init_from.apply(new, spec, method.inherits, source)
+    assert init_from.check(shapes_of(new), spec, method.inherits, source) == line
+    return ts, line
+
+
+def refused(method, spec, source=None):
+    """The message that both the run and the check before it end with."""
+    source, new = source or videos(), drawn(method, 2)
+    with pytest.raises(ValueError) as error:
+        init_from.apply(new, spec, method.inherits, source)
+    with pytest.raises(ValueError) as before:
+        init_from.check(shapes_of(new), spec, method.inherits, source)
+    assert str(before.value) == str(error.value)
+    return str(error.value)
+
+
+def same(one, other):
+    return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other))
+
+
+def test_the_slow_towers_of_moco_begin_as_the_trained_ones(saved):
+    folder, trained = saved(in_batch())
+    for spec in (folder, dict(folder=folder, paths=("params", "state/stats"))):
+        ts, line = started(slow(), spec)
+        assert same(ts.state["slow"]["params"], trained.params) and same(ts.params, trained.params)
+        assert same(ts.state["slow"]["stats"], trained.state["stats"])
+        assert (
+            "copied: state/slow/params (from params), state/slow/stats (from state/stats)" in line
+        )
+        assert line.endswith("new: state/memory")
+    # Two buffers: a step gives each up.
+    pairs = zip(*map(jax.tree.leaves, (ts.params, ts.state["slow"]["params"])))
+    assert all(a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer() for a, b in pairs)
+
+
+def test_a_part_of_the_towers_is_a_part_of_the_slow_ones_too(saved):
+    folder, trained = saved(in_batch())
+    ts, line = started(slow(), dict(folder=folder, paths=("params/heads_video",)))
+    assert same(ts.params["heads_video"], trained.params["heads_video"])
+    assert same(ts.state["slow"]["params"], ts.params) and not same(ts.params, trained.params)
+    assert line.split("new: ")[1].startswith("params/encoders_audio, params/encoders_video, ")
+    assert "params/heads_audio, state/memory, state/stats" in line
+
+
+def test_the_slow_towers_of_moco_are_taken_where_there_are_some(saved):
+    folder, trained = saved(slow())
+    ts, line = started(slow(), folder)
+    assert same(ts.state["slow"], trained.state["slow"]) and "copied" not in line
+    assert not same(ts.state["slow"]["params"], ts.params)
+
+
+def test_cma_takes_the_memories_of_avid(saved):
+    for method in (bank(), agreeing()):
+        folder, trained = saved(method, videos())
+        ts, line = started(agreeing(), folder)
+        assert same(ts.state["memory"], trained.state["memory"])
+        assert same(ts.params, trained.params)
+        kept = "params, state/stats/batch_stats, state/memory/video, state/memory/audio"
+        assert line == f"starts from {folder}: {kept}; new: state/near, state/z"
+
+
+def test_cma_without_memories_is_refused_with_the_remedy(saved):
+    folder, _ = saved(in_batch(), videos())
+    said = refused(agreeing(), folder)
+    assert said.startswith(f"{folder}: state/memory/video does not exist; {folder}: state/memory/a")
+    assert (
+        "avjax.losses.negatives.bank" in said
+        and "configs/cma_kinetics.py" in said
+        and "paths=" in said
+    )
+    assert refused(agreeing(), [dict(folder=folder, paths=("params",)), folder]) == said
+
+
+def test_cma_refuses_memories_of_other_records(saved):
+    folder, _ = saved(bank(), videos(name="other"))
+    other = "is of other records than config.data.train.source: /other0.mp4, here /video0.mp4"
+    assert other in refused(agreeing(), folder)
+    unknown, _ = saved(bank())  # As a ported run, which has no data.
+    assert "is of records that the run does not name" in refused(agreeing(), unknown)
+    longer, _ = saved(bank(), videos(21), 21)
+    assert "is of 21 records, config.data.train.source has 20" in refused(agreeing(), longer)
+
+
+def test_paths_that_leave_memories_out_say_so_in_a_line(saved):
+    folder, trained = saved(bank(), videos())
+    ts, line = started(agreeing(), dict(folder=folder, paths=("params", "state/stats")))
+    assert same(ts.params, trained.params)
+    assert "; new: state/memory, state/near, state/z; CMA makes its positive sets" in line
+    ts, line = started(agreeing(), dict(folder=folder, paths=("params", "state/memory")))
+    assert same(ts.state["memory"], trained.state["memory"])
+    assert line.endswith("new: state/near, state/stats, state/z")
+    # What one run has not, another may give.
+    nets, _ = saved(in_batch(), videos())
+    ts, _ = started(agreeing(), [nets, dict(folder=folder, paths=("state/memory",))])
+    assert same(ts.state["memory"], trained.state["memory"])
+
+
+def test_memories_of_another_number_of_records_are_refused(saved):
+    """Their arrays have the same shapes: rows come in multiples of 1,024."""
+    paths = ("params", "state/memory")
+    folder, _ = saved(bank(), videos(21), 21)
+    said = refused(agreeing(), dict(folder=folder, paths=paths))
+    assert f"{folder}: state/memory is of 21 records, config.data.train.source has 20" in said
+    unknown, _ = saved(bank(), number=21)
+    with pytest.raises(ValueError, match="a memory of 21 records there, of 20 here"):
+        started(agreeing(), dict(folder=unknown, paths=paths))
+
+
+def test_avid_keeps_its_bank_on_the_same_records_and_names_what_is_new(saved):
+    folder, trained = saved(bank(), videos())
+    ts, line = started(bank(), folder)
+    assert same(ts.state, trained.state) and "new" not in line
+    ts, line = started(bank(), folder, videos(name="other"))
+    assert not same(ts.state["memory"], trained.state["memory"]) and same(ts.params, trained.params)
+    assert line.endswith("new: state/memory")
+    ts, line = started(avid_with(negatives.queue(8)), folder)
+    assert "state/memory/" not in line and line.endswith("new: state/memory")
+
+
+def test_a_student_of_sscl_takes_its_teacher_and_both_memories(saved):
+    folder, trained = saved(taught(), videos())
+    ts, line = started(taught(), folder)
+    assert same(ts.params, trained.params)
+    for part in ("teacher", "memory", "stats"):
+        assert same(ts.state[part], trained.state[part])
+    assert line.endswith("new: state/step")
+    ts, line = started(taught(), dict(folder=folder, paths=("params", "state/stats")))
+    new = "new: state/memory, state/step, state/teacher; A student of SSCL learns"
+    assert new in line
+    other, _ = saved(taught(), videos(name="other"))
+    assert "A student of SSCL learns from a trained teacher" in refused(taught(), other)
+
+
+def test_a_chain_is_checked_before_its_first_stage(world):
+    """Of a stage that has not run yet, its shapes say what the next can take."""
+    first = tiny.config(world, evals={})
+    model = first["method"]["model"]
+    method = dict(
+        fn="avjax.methods.cma", model=model, agreement="consensus", near=2, draws=4, within=2,
+        terms={"inst-v2a": 1.0}, temperature=0.1,
+    )  # fmt: skip
+    second, earlier = first | dict(method=method, init_from="runs/first"), {}
+    dry_run.check(first, "runs/first", earlier)
+    with pytest.raises(
+        ValueError, match="config.init_from: runs/first: state/memory/video does not"
+    ):
+        dry_run.check(second, "runs/second", earlier)
+    first["method"] |= dict(negatives=dict(fn="avjax.losses.negatives.bank", draws=4))
+    dry_run.check(first, "runs/first", earlier)
+    dry_run.check(second, "runs/second", earlier)
+    assert list(earlier) == ["runs/first", "runs/second"]

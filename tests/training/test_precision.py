@@ -1,0 +1,176 @@
+"""Convolutions that a device is made to get wrong in low precision, and what becomes of them."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avjax.nets.layers import biased_conv, conv
+from avjax.nets.layers.conv import Conv2D, Conv3D
+from avjax.training import precision
+from avjax.types import Inherited, Method
+
+BROKEN = (1, 1, 8, 8)  # The kernel of `second` in Net, and of nothing else.
+right = conv.conv2d
+
+
+class Net(nn.Module):
+    """[B, H, W, 4] -> [B, 6]; each of the layers in its own precision."""
+
+    dtypes: tuple[str, str, str] = ("bfloat16",) * 3
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        first, second, third = self.dtypes
+        x = Conv2D(8, (1, 1), dtype=first, name="first")(x)
+        x = Conv2D(8, (1, 1), dtype=second, name="second")(x).astype(first)
+        x = Conv2D(6, (1, 1), dtype=third, name="third")(nn.relu(x))
+        return x.astype(jnp.float32).mean((1, 2))
+
+
+def method(net):
+    def init(rng, batch, size):
+        return net.init(rng, batch["image"], False)["params"], {}
+
+    def embed(params, state, batch):
+        return net.apply({"params": params}, batch["image"], False)
+
+    def loss(params, state, batch, rng):
+        return jnp.square(embed(params, state, batch)).sum(), (state, {})
+
+    return Method(init, loss, embed)
+
+
+@pytest.fixture
+def batch():
+    x = np.random.RandomState(0).standard_normal((4, 9, 7, 4))
+    return {"image": jnp.asarray(x, jnp.float32)}
+
+
+def begun(method, batch):
+    """(params, state) of shapes that `init` gives, drawn by NumPy: XLA takes long to compile it."""
+    shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, 0))
+    rs = np.random.RandomState(1)
+    return jax.tree.map(lambda a: rs.standard_normal(a.shape).astype(a.dtype), shapes)
+
+
+def nonsense(x, w, strides, pads):
+    y = right(x, w, strides, pads)
+    return jnp.full_like(y, jnp.nan) if (x.dtype, w.shape) == (jnp.bfloat16, BROKEN) else y
+
+
+@jax.custom_vjp
+def without_gradient(x, w):
+    return right(x, w, (1, 1), ((0, 0), (0, 0)))
+
+
+without_gradient.defvjp(
+    lambda x, w: (without_gradient(x, w), (x, w)),
+    lambda saved, dy: jax.tree.map(jnp.zeros_like, saved),
+)
+
+
+def no_gradient(x, w, strides, pads):
+    if (x.dtype, w.shape) == (jnp.bfloat16, BROKEN):
+        return without_gradient(x, w)
+    return right(x, w, strides, pads)
+
+
+def test_a_broken_convolution_runs_in_float32_and_it_alone(monkeypatch, batch, capsys):
+    monkeypatch.setattr(conv, "conv2d", nonsense)
+    params, state = begun(method(Net()), batch)
+    inherits = {"state/memory": Inherited(records=True)}
+    ours = precision.mended(method(Net())._replace(inherits=inherits), params, state, batch)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "second (output not finite)" in line
+    assert "first" not in line and "third" not in line
+    expected = method(Net(("bfloat16", "float32", "bfloat16")))
+    low, mixed, mine = (
+        jax.jit(m.embed)(params, {}, batch) for m in (method(Net()), expected, ours)
+    )
+    assert not np.isfinite(low).any()
+    np.testing.assert_array_equal(mine, mixed)
+    grads, wanted = (
+        jax.jit(jax.grad(m.loss, has_aux=True))(params, {}, batch, None)[0]
+        for m in (ours, expected)
+    )
+    jax.tree.map(np.testing.assert_array_equal, grads, wanted)
+    again = jax.eval_shape(lambda: ours.init(jax.random.key(0), batch, 0)[0])
+    assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, params)
+    assert ours.refresh is None and ours.survey is None and ours.inherits is inherits
+
+
+def second():
+    """The form of the layer `second`."""
+    params, x = {"kernel": BROKEN}, (2, 9, 7, 8)
+    return precision.Form(Conv2D(8, (1, 1), dtype="bfloat16"), params, x, jnp.dtype("bfloat16"))
+
+
+def test_a_wrong_gradient_is_found_too(monkeypatch):
+    monkeypatch.setattr(conv, "conv2d", no_gradient)
+    assert precision.fault(second()) == "kernel's gradient off by 100%"
+
+
+def refusing(words):
+    """In place of `precision._judge`: a device on which nothing compiles."""
+
+    def refuse(*arrays):
+        raise jax.errors.JaxRuntimeError(words)
+
+    return lambda form: refuse
+
+
+def test_what_does_not_compile_is_told_in_the_devices_words(monkeypatch):
+    monkeypatch.setattr(precision, "_judge", refusing("INTERNAL: no valid config found\nand more"))
+    assert precision.fault(second()) == "fails: INTERNAL: no valid config found"
+
+
+def test_want_of_memory_is_no_fault_of_a_convolution(monkeypatch):
+    monkeypatch.setattr(precision, "_judge", refusing("RESOURCE_EXHAUSTED: out of memory"))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        precision.fault(second())
+
+
+def test_a_sound_device_changes_nothing(batch, capsys):
+    ours = method(Net())
+    assert precision.mended(ours, *begun(ours, batch), batch) is ours
+    assert not capsys.readouterr().out
+
+
+def test_a_net_in_float32_is_not_probed(batch):
+    ours = method(Net(("float32",) * 3))
+    args = *begun(ours, batch), batch, jax.random.key(0)
+    assert precision.forms(ours.loss, *args) == []
+
+
+class Twins(nn.Module):
+    """Two layers alike, one that has a bias too, and a matrix product."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        for name in ("a", "b"):
+            x = Conv2D(4, (1, 1), dtype="float16", name=name)(x)
+        x = biased_conv.Conv2D(4, (1, 1), dtype="float16", name="c")(x)
+        return nn.Dense(5, dtype="float16")(x).astype(jnp.float32).mean((1, 2))
+
+
+def test_layers_alike_are_tried_once(batch):
+    ours = method(Twins())
+    found = precision.forms(ours.loss, *begun(ours, batch), batch, jax.random.key(0))
+    # The first gets its input in another precision.
+    assert [paths for _, paths in found] == [["a"], ["b"], ["c"]]
+    half = {"image": batch["image"].astype(jnp.float16)}
+    args = *begun(ours, half), half, jax.random.key(0)
+    found = precision.forms(ours.loss, *args)
+    assert [paths for _, paths in found] == [["a", "b"], ["c"]]
+    assert [precision.fault(form) for form, _ in found] == ["", ""]
+
+
+def test_a_sound_stem_is_within_the_tolerance():
+    """The kernel with the longest sums for its gradient."""
+    stem = Conv3D(8, (3, 7, 7), (1, 2, 2), dtype="bfloat16")
+    x = jax.ShapeDtypeStruct((2, 8, 33, 33, 3), jnp.float32)
+    variables = jax.eval_shape(stem.init, jax.random.key(0), x)
+    ((form, paths),) = precision.forms(stem.apply, variables, x)
+    assert paths == [""] and precision.fault(form) == ""

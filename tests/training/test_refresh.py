@@ -1,0 +1,81 @@
+"""What comes between steps: refreshes, and what they learn of all records."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from avjax.config.build import build
+from avjax.methods import avid
+from avjax.training import refresh as refreshes, train
+from tests import tiny
+
+
+def asking(**parts):
+    """AVID that keeps, at each refresh, what a survey found, and moves a parameter."""
+    method = avid.make(**parts)
+
+    def init(rng, batch, size):
+        params, state = method.init(rng, batch, size)
+        rows = -(-size // 4) * 4
+        seen = {"mask": jnp.zeros(rows, bool), "row": jnp.full(rows, -1, jnp.int32)}
+        return params | {"moved": jnp.zeros(())}, state | {"seen": seen, "times": jnp.zeros(())}
+
+    def loss(params, state, batch, rng):
+        inner = {k: v for k, v in state.items() if k not in ("seen", "times")}
+        total, (inner, metrics) = method.loss(params, inner, batch, rng)
+        return total, (state | inner, metrics | {"times": state["times"]})
+
+    def refresh(params, state, rng, found):
+        state = state | {"seen": found, "times": state["times"] + 1}
+        return params | {"moved": params["moved"] + 10}, state
+
+    def ask(params, state, batch):
+        return {"row": batch["index"]}
+
+    return method._replace(init=init, loss=loss, refresh=refresh, survey=ask)
+
+
+@pytest.fixture(scope="module")
+def config(world):
+    config = tiny.config(world, steps=5, refresh_every=2, evals={})
+    config["method"]["fn"] = "tests.training.test_refresh.asking"
+    config["data"] = config["data"] | dict(train=config["data"]["train"] | dict(repeats=2))
+    return config
+
+
+@pytest.fixture(scope="module")
+def ended(config, tmp_path_factory):
+    return train.run(config, tmp_path_factory.mktemp("asked"))
+
+
+def test_a_refresh_comes_before_the_first_step_and_every_so_many(ended):
+    assert float(ended.state["times"]) == 3  # Before steps 1, 3 and 5.
+    assert float(ended.params["moved"]) == 30
+
+
+def test_every_record_is_asked_once_and_answers_by_row(ended, config):
+    size = len(build(config["data"]["train"]["source"]))
+    mask, row = (np.asarray(ended.state["seen"][k]) for k in ("mask", "row"))
+    np.testing.assert_array_equal(mask, np.arange(len(mask)) < size)
+    np.testing.assert_array_equal(row[mask], np.arange(size))
+
+
+def test_a_resumed_run_refreshes_like_an_unbroken_one(ended, config, tmp_path):
+    train.run(config | dict(steps=2), tmp_path)
+    again = train.run(config, tmp_path)
+    a, b = (jax.device_get((ts.params, ts.state)) for ts in (ended, again))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_without_a_period_it_comes_once():
+    assert refreshes.due(0, 0) and not refreshes.due(7, 0)
+    assert [n for n in range(7) if refreshes.due(n, 3)] == [0, 3, 6]
+
+
+def test_a_survey_of_other_records_is_refused(config, tmp_path):
+    data = config["data"]
+    other = data["train"] | dict(source=data["train"]["source"] | dict(split="test", videos=12))
+    odd = config | dict(data=data | dict(survey=other))
+    with pytest.raises(ValueError, match="survey has 12 records, the training source 60"):
+        train.run(odd, tmp_path)

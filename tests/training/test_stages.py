@@ -1,0 +1,85 @@
+"""Chains of runs."""
+
+import jax
+import numpy as np
+import pytest
+
+from avjax.ablation import runner, study, sweep
+from avjax.report import ablation_tables, comparison_page, stages_page
+from avjax.runtime import checkpoint
+from avjax.training import stages
+from configs import compare_methods
+from tests import tiny
+
+
+def test_stages_come_after_what_they_start_from():
+    chain = {"a": {"after": {"c": None}}, "b": {}, "c": {"after": {"b": None}}}
+    assert stages.order(chain) == ["b", "c", "a"]
+    with pytest.raises(ValueError, match=r"no stage \['x'\]"):
+        stages.order({"a": {"after": {"x": None}}})
+    with pytest.raises(ValueError, match="start from one another"):
+        stages.order({"a": {"after": {"b": None}}, "b": {"after": {"a": None}}})
+
+
+def test_a_stage_is_the_config_with_some_keys_replaced():
+    config = {"steps": 5, "method": {"fn": "x", "k": 1}, "stages": {"one": {"steps": 7}}}
+    assert stages.of(config, "run") == [("run/one", {"steps": 7, "method": {"fn": "x", "k": 1}})]
+    assert stages.of({"steps": 5}, "run") == [("run", {"steps": 5})]
+    with pytest.raises(ValueError, match=r"stages.one replaces \['stepz'\]"):
+        stages.of({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
+
+
+def test_a_stage_is_not_named_like_a_metric():
+    for name in ("eval", "untrained", "eval/one"):
+        with pytest.raises(ValueError, match=f"config.stages: a stage cannot be named '{name}'"):
+            stages.of({"steps": 5, "stages": {"one": {}, name: {}}}, "run")
+
+
+def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
+    """avid after 2 steps, cma after 4: neither what avid had before, nor its training metrics."""
+    r10 = "eval/world/retrieval/v2a/r10"
+    rows = {
+        "avid": [(0, r10, 1), (1, r10, 7), (2, r10, 24), (2, "loss", 9)],
+        "cma": [(0, r10, 23), (2, r10, 22), (4, r10, 21), (4, "loss", 3), (4, "clips_per_second", 8)],
+    }  # fmt: skip
+    for stage, its in rows.items():
+        (tmp_path / stage).mkdir()
+        lines = [f"{step},{name},{value}\n" for step, name, value in its]
+        (tmp_path / stage / "metrics.csv").write_text("".join(lines))
+    records = dict(fn="types.SimpleNamespace", records=[dict(label=0), dict(label=1)])
+    config = dict(
+        steps=2, batch_size=4, data=dict(train=dict(source=records)),
+        stages=dict(avid={}, cma=dict(steps=4, after=dict(avid=None))),
+    )  # fmt: skip
+    (arm,) = sweep.arms_of([{}], 4)
+    values = runner.values(tmp_path, arm, config)
+    found = {name: value for name, value in values.items() if name.endswith("r10")}
+    assert found == {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21} and values["loss"] == 3
+    # No pattern for the last stage takes an earlier one, which has names of its own.
+    assert ablation_tables.quantities(dict(values=values, cost=None))["r10"] == 21
+    for patterns, title, want in (
+        (comparison_page.QUANTITIES, "recall@10, %", 21),
+        (compare_methods.QUANTITIES, "R@10, %", 21),
+        (compare_methods.QUANTITIES, "R@10 after CMA's stage AVID, %", 24),
+    ):
+        assert comparison_page.mean(values, patterns[title]) == want
+    assert "recall@10 21.0 %" in study.summary_line(dict(values=values, rate=None, diverged=None))
+
+
+def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
+    """The second learns nothing (rate 0), so what it ends with is what it began with."""
+    frozen = dict(
+        steps=1, seed=1, optimizer=dict(fn="optax.sgd", learning_rate=0.0),
+        after=dict(first=("params/encoders_video", "params/heads_audio")),
+    )  # fmt: skip
+    config = tiny.config(world, steps=2, evals={}, stages=dict(second=frozen, first={}))
+    ended = []
+    stages.run(stages.of(config, str(tmp_path)), report=ended.append)
+    assert [path.name for path in ended] == ["first", "second"]
+    first, second = (checkpoint.newest(tmp_path / name)["params"] for name in ("first", "second"))
+    for part in ("encoders_video", "heads_audio"):
+        jax.tree.map(np.testing.assert_array_equal, first[part], second[part])
+    kernels = (jax.tree.leaves(params["encoders_audio"]) for params in (first, second))
+    assert any((a != b).any() for a, b in zip(*kernels))
+    page = stages_page.write(tmp_path, ["first", "second"]).read_text()
+    assert 'href="second/report.html"' in page and "<td>2</td><td>1</td>" in page

@@ -1,0 +1,317 @@
+"""Whole runs of the loop, on a tiny world and tiny nets."""
+
+import copy
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from avjax.report import run_page
+from avjax.runtime import checkpoint
+from avjax.training import cost, dry_run, evaluation, loop, train
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def unbroken(world, tmp_path_factory):
+    """(config, workdir, last state) of a run that nothing stopped."""
+    config, workdir = tiny.config(world, steps=20), tmp_path_factory.mktemp("unbroken")
+    return config, workdir, jax.device_get(train.run(config, workdir).params)
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def table(workdir):
+    with open(Path(workdir) / "metrics.csv", newline="") as f:
+        return {(int(r["step"]), r["name"]): float(r["value"]) for r in csv.DictReader(f)}
+
+
+def test_a_run_leaves_config_metrics_checkpoints_and_arrays(unbroken):
+    config, workdir, _ = unbroken
+    assert json.loads((workdir / "config.json").read_text())["steps"] == 20
+    rows = table(workdir)
+    assert {(n, "loss") for n in range(1, 21)} <= rows.keys()
+    assert {(0, "eval/world/retrieval/v2a/r1"), (20, "eval/world/retrieval/v2a/r1")} <= rows.keys()
+    assert sorted(int(p.name) for p in (workdir / "checkpoints").iterdir()) == [18, 20]
+    assert (workdir / "evals" / "world.npz").exists()
+
+
+def test_a_resumed_run_is_the_unbroken_run(unbroken, tmp_path):
+    config, workdir, want = unbroken
+    train.run(config | dict(steps=9), tmp_path)
+    same(want, jax.device_get(train.run(config, tmp_path).params))
+    ours, theirs = table(workdir), table(tmp_path)
+    for n in range(1, 21):
+        assert ours[n, "loss"] == theirs[n, "loss"]
+
+
+@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow), "4"])
+def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, devices, world):
+    """kill -9 in the middle, then the same command; on 4 devices bit-equal to the unbroken run."""
+    config, workdir, _ = unbroken
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    code = (
+        "import json, sys; from absl import flags; flags.FLAGS.mark_as_parsed(); "
+        "from avjax.training import train; train.run(json.load(open(sys.argv[1])), sys.argv[2])"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "run")]
+    env = os.environ | dict(JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices, PYTHONPATH=str(ROOT))
+    first = subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    for line in first.stdout:
+        if line.startswith("step 7/"):
+            break
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True)
+    ours, theirs = table(workdir), table(tmp_path / "run")
+    for n in range(1, 21):
+        rtol = 0 if devices == "4" else 1e-5
+        np.testing.assert_allclose(theirs[n, "loss"], ours[n, "loss"], rtol=rtol)
+
+
+def test_a_run_of_another_config_is_refused(unbroken):
+    config, workdir, _ = unbroken
+    other = copy.deepcopy(config)
+    other["method"]["scale"]["temperature"] = 0.3
+    with pytest.raises(ValueError, match="method.scale.temperature was 0.07, is 0.3"):
+        train.run(other, workdir)
+
+
+def test_evaluating_an_untrained_folder_is_refused(world, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train.run(tiny.config(world), tmp_path, train=False)
+
+
+def test_a_finished_run_is_judged_again_without_training(unbroken):
+    config, workdir, want = unbroken
+    before = table(workdir)
+    same(want, jax.device_get(train.run(config, workdir, train=False).params))
+    after = table(workdir)
+    assert before.keys() == after.keys()
+    name = (20, "eval/world/retrieval/v2a/r1")
+    assert before[name] == after[name]
+
+
+def test_the_plan_names_batches_parameters_and_devices(world):
+    config = tiny.config(world)
+    told = dry_run.describe(config, dry_run.check(config))
+    for words in (
+        "video uint8[8, 4, 16, 16, 3]",
+        "heads_video",
+        "data': 4",
+        "training examples: 60",
+    ):
+        assert words in told
+
+
+def test_a_batch_that_devices_do_not_divide_is_refused(world):
+    with pytest.raises(
+        ValueError, match=r"batch_size=6 must be divisible by the number of devices \(4\)"
+    ):
+        dry_run.check(tiny.config(world, batch_size=6))
+
+
+def test_a_dataset_that_fails_is_named_by_its_key(world):
+    config = tiny.config(world)
+    config["data"]["train"]["source"] = dict(
+        fn="avjax.data.datasets.folder", root="/nowhere", split="train"
+    )
+    with pytest.raises((ValueError, OSError), match="config.data.train.*nowhere"):
+        dry_run.check(config)
+
+
+def test_a_graft_takes_a_subtree_of_another_run(unbroken, world, tmp_path):
+    config, workdir, want = unbroken
+    ts = train.run(config | dict(steps=1, seed=1, evals={}), tmp_path)
+    ts = checkpoint.graft(ts, workdir, "params/encoders_video")
+    same(want["encoders_video"], jax.device_get(ts.params["encoders_video"]))
+    with pytest.raises(ValueError, match="nothing"):
+        checkpoint.graft(ts, workdir, "params/nothing")
+
+
+@pytest.fixture
+def on_device(world):
+    """A run whose pictures are made on the device."""
+    config = tiny.config(world, steps=3)
+    for _, data in dry_run.datasets(config):
+        assert data["transforms"][-1]["fn"] == "avjax.data.transforms.video.applied"
+        data["transforms"] = data["transforms"][:-1]
+    return config | dict(on_device=dict(fn="avjax.nets.frontends.pixels.augmented", size=16))
+
+
+@pytest.mark.slow
+def test_pictures_made_on_the_device_or_the_host_train_alike(world, on_device, tmp_path):
+    train.run(tiny.config(world, steps=3, evals={}), tmp_path / "host")
+    train.run(on_device, tmp_path / "device")
+    host, device = table(tmp_path / "host"), table(tmp_path / "device")
+    for n in (1, 2, 3):  # A gray level here and there is rounded the other way.
+        np.testing.assert_allclose(device[n, "loss"], host[n, "loss"], rtol=1e-3)
+    assert {(0, "eval/world/retrieval/v2a/r1"), (3, "eval/world/retrieval/v2a/r1")} <= device.keys()
+
+
+def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(on_device):
+    told = dry_run.describe(on_device, dry_run.check(on_device))
+    assert "data.train: video uint8[8, 4, 32, 32, 3]" in told and "augment float32[8, 16]" in told
+    assert "encoders_video" in told and cost.step(on_device)["flops"] > 0
+
+
+@pytest.mark.parametrize(
+    "seconds,told",
+    [
+        ((7, 1, 2), "bound by decode (decoding 70 %, transfer 10 %, step 20 %)"),
+        ((2, 5, 3), "bound by transfer (decoding 20 %, transfer 50 %, step 30 %)"),
+        ((0, 1, 9), "bound by step (decoding 0 %, transfer 10 %, step 90 %)"),
+    ],
+)
+def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch, capsys):
+    """By a clock that only decoding, transfer and step move."""
+    clock = SimpleNamespace(now=0.0)
+
+    def slow(what, seconds):
+        def do(*args):
+            clock.now += seconds
+            return what(*args)
+
+        return do
+
+    decode, transfer, step = seconds
+    batches = train.pipeline.train
+    monkeypatch.setattr(loop.Throughput, "clock", staticmethod(lambda: clock.now))
+    monkeypatch.setattr(
+        train.pipeline,
+        "train",
+        lambda **options: (slow(lambda x: x, decode)(batch) for batch in batches(**options)),
+    )
+    monkeypatch.setattr(train.sharding, "put", slow(train.sharding.put, transfer))
+    # A metric comes from one device; the step has ended when all of them have.
+    average = loop.average
+    monkeypatch.setattr(
+        loop, "average", slow(lambda window: average(jax.block_until_ready(window)), step)
+    )
+    train.run(tiny.config(world, steps=2, evals={}), tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == told
+    rows = table(tmp_path)
+    np.testing.assert_allclose(rows[2, "wait_share"], decode / 10)
+    np.testing.assert_allclose(rows[2, "transfer_share"], transfer / 10)
+
+
+def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(train.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(
+        train.precision,
+        "mended",
+        lambda method, params, state, batch: tried.append(batch) or method,
+    )
+    config = tiny.config(world, steps=1, evals={})
+    assert "bfloat16" not in train.words(config["method"])
+    config["method"]["model"]["encoders"]["audio"] = dict(
+        fn="avjax.nets.audio.avid_convnet.Conv2D", width=4, dtype="bfloat16"
+    )
+    train.run(config, tmp_path)
+    (batch,) = tried
+    assert batch["audio"].shape[0] == config["batch_size"]
+
+
+def interrupt(monkeypatch, module, name, number, when=lambda *args: True):
+    """Sends this process a signal in a call of `module.name`, before it does its work."""
+    original = getattr(module, name)
+
+    def interrupted(*args, **options):
+        if when(*args):
+            os.kill(os.getpid(), number)
+        return original(*args, **options)
+
+    monkeypatch.setattr(module, name, interrupted)
+
+
+def test_a_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatch, capsys):
+    """SIGTERM in a step between two checkpoints; in a folder whose metrics are damaged too."""
+    config, _, want = unbroken
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        interrupt(patch, loop, "logged", signal.SIGTERM, lambda run, n, *_: n == 7)
+        train.run(config, tmp_path, report=run_page.write)
+    assert stop.value.code == 143 and (tmp_path / "report.html").exists()
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"avjax: stopped by SIGTERM: step 7 is saved in {tmp_path}/checkpoints; "
+        "the same command resumes from it"
+    )
+    assert (tmp_path / "checkpoints" / "7").exists()
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("7,lo\n7,eval/x\n")
+    same(want, jax.device_get(train.run(config, tmp_path).params))
+    said = capsys.readouterr().out
+    assert f"resuming from step 7 of 20: {tmp_path}/checkpoints/7" in said
+    assert "2 damaged lines left out" in said
+
+
+def test_a_stop_before_the_first_step_saves_nothing_and_says_so(
+    world, tmp_path, monkeypatch, capsys
+):
+    config = tiny.config(world, evals={})
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        interrupt(patch, train, "start", signal.SIGINT)
+        train.run(config, tmp_path, report=run_page.write)
+    assert stop.value.code == 130 and "nothing is saved" in capsys.readouterr().err
+    assert not (tmp_path / "config.json").exists() and not (tmp_path / "report.html").exists()
+
+
+def test_a_stop_during_an_evaluation_keeps_the_last_step(world, tmp_path, monkeypatch, capsys):
+    config = tiny.config(world, steps=3)
+    config["evals"]["world"]["every"] = 3
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        interrupt(patch, evaluation, "judged", signal.SIGINT, lambda *_: stopping)
+        stopping = False
+        train.run(config | dict(steps=3), tmp_path)
+        stopping = True
+        train.run(config | dict(steps=4), tmp_path)
+    assert stop.value.code == 130
+    assert "step 4 is saved" in capsys.readouterr().err
+
+
+def test_data_that_changed_are_refused_or_allowed_and_recorded(
+    unbroken, tmp_path, monkeypatch, capsys
+):
+    config = copy.deepcopy(unbroken[0]) | dict(steps=1, evals={})
+    train.run(config, tmp_path)
+    config["steps"] = 2
+    build = train.sources.build
+
+    def shorter(spec):
+        source = build(spec)
+        return dataclasses.replace(source, records=source.records[:-1])
+
+    monkeypatch.setattr(train.sources, "build", shorter)
+    with pytest.raises(ValueError, match=r"data.train.source: 1 record removed .*allow_changed"):
+        train.run(config, tmp_path)
+    train.run(config, tmp_path, allow_changed_data=True)
+    assert "the data have changed, as allowed: config.data" in capsys.readouterr().out
+    assert (tmp_path / "data_changes.txt").read_text().startswith("step 1: ")
+
+
+def test_a_process_that_is_not_the_first_writes_none_of_the_common_files(tmp_path, monkeypatch):
+    def files(process):
+        monkeypatch.setattr(train.jax, "process_index", lambda: process)
+        train.opened(dict(steps=2), tmp_path, None, {}, [], 0).write(1, {"loss": 0.5})
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    assert files(1) == []
+    assert files(0) == ["config.json", "data.json.gz", "metrics.csv"]
+    assert files(1) == ["config.json", "data.json.gz", "metrics.csv"]
+    assert list(table(tmp_path)) == [(1, "loss")]
