@@ -94,7 +94,7 @@ def even(
 ) -> View:  # fmt: skip
     """`count` clips evenly spaced over what sound and picture share, frames amid the sound.
 
-    The first clip starts where both have begun and the last ends where one of them ends; a single
+    The first clip starts where both have started and the last ends where one of them ends; a single
     clip is the middle one.  A file too short for one window gives the same clip `count` times.
     """
     # Reference: AVID spaces frames and sound each for itself, from start to end of its stream.
