@@ -153,8 +153,8 @@ def _embed(method, folder, params, state, batch):
         return method.embed(params, state, batch)
     except (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeVariableNotFoundError) as error:
         raise ValueError(
-            f"{folder} lacks the mean and deviation of its spectrograms: port it with --sound, "
-            f"or use --only video ({error})"
+            f"{folder} lacks the statistics of its spectrogram: port it with --audio_stats, or use "
+            f"--only video ({error})"
         ) from error
 
 

@@ -1,19 +1,19 @@
-"""Brings published PyTorch weights here, and takes ours to PyTorch.
+"""Ports published PyTorch weights to avjax, and exports weights to PyTorch.
 
-    python -m avjax.port avid checkpoint.pth.tar --out ported/avid     weights in
-        --sound stats.npz                                              and of its spectrogram
-    python -m avjax.port --check ported/avid                           are they still the same?
-    python -m avjax.port --export runs/mine --out mine.safetensors     weights out
+    python -m avjax.port avid checkpoint.pth.tar --out ported/avid     import weights
+        --audio_stats stats.npz                                        and spectrogram statistics
+    python -m avjax.port --check ported/avid                           verify a ported run
+    python -m avjax.port --export runs/mine --out mine.safetensors     export weights
 
-Nothing in the file is run: a reader that knows tensors and plain containers only reads it, and
-refuses all else by name.  OUT is an ordinary run with a certificate.json; start from it with
-`config.init_from`, or take features with `python -m avjax.embed --run OUT`.  Mind the licence
+Nothing in the file is executed: the reader knows tensors and plain containers only and refuses
+everything else by name.  OUT is an ordinary run with a certificate.json: start from it with
+`config.init_from`, or extract features with `python -m avjax.embed --run OUT`.  Respect the license
 that the certificate names.
 
-AVID's net of sound needs the mean and the standard deviation of each frequency of its spectrogram,
-which AVID keeps in a file of its own: give it as --sound, else only the net of video can be used.
---export writes them too, as audio_spectrogram.mean and audio_spectrogram.std; the input of the net
-is (decibels - mean) / (std + 1e-5).
+AVID's audio net needs the mean and standard deviation of each frequency of its spectrogram, which
+AVID ships in a separate file: pass it as --audio_stats, else only the video net can be used.
+--export writes them too, as audio_spectrogram.mean and audio_spectrogram.std; the net's input is
+(decibels - mean) / (std + 1e-5).
 """
 
 import argparse
@@ -34,13 +34,13 @@ def parser():
         epilog=published.table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("source", nargs="?", metavar="SRC", help="whose weights: a source, see below")
+    p.add_argument("source", nargs="?", metavar="SOURCE", help="origin of the weights, see below")
     p.add_argument("file", nargs="?", metavar="FILE", help=".pth, .pth.tar, .pt or .safetensors")
-    p.add_argument("--out", help="folder of the run to make; with --export, a .safetensors file")
-    p.add_argument("--sha256", default="", help="what the file's SHA-256 must begin with")
-    p.add_argument("--sound", help=".npz with `mean` and `std` of the spectrogram")
-    p.add_argument("--export", metavar="RUN", help="write the newest weights of a run")
-    p.add_argument("--check", metavar="DIR", help="compare a ported run with its certificate")
+    p.add_argument("--out", help="folder of the new run; with --export, a .safetensors file")
+    p.add_argument("--sha256", default="", help="expected start of the file's SHA-256")
+    p.add_argument("--audio_stats", help=".npz with `mean` and `std` of the spectrogram")
+    p.add_argument("--export", metavar="RUN", help="export the latest weights of a run")
+    p.add_argument("--check", metavar="DIR", help="verify a ported run against its certificate")
     return p
 
 
@@ -49,91 +49,99 @@ def main(argv=None):
 
 
 def run(args):
-    """Does what the arguments say."""
+    """Runs what the arguments say."""
     if args.check:
         return check(args.check)
     if not args.out:
-        raise ValueError("--out is missing: where to write")
+        raise ValueError("--out is required")
     if args.export:
         return export(args.export, args.out)
     if not args.source or not args.file:
-        raise ValueError("say whose weights and which file: avid checkpoint.pth.tar --out DIR")
-    return port(args.source, args.file, args.out, args.sha256, args.sound)
+        raise ValueError("SOURCE and FILE are required: avid checkpoint.pth.tar --out DIR")
+    return port(args.source, args.file, args.out, args.sha256, args.audio_stats)
 
 
-def port(source, file, out, sha256="", sound=None):
-    """Writes the weights of `file` as a run in the folder `out`; its certificate."""
+def port(source, file, out, sha256="", audio_stats=None):
+    """Imports the weights of `file` as a run in the folder `out`; returns its certificate.
+
+    Args:
+      source: a key of avjax.weights.sources.SOURCES.
+      sha256: start of the file's expected hash.
+      audio_stats: .npz with `mean` and `std` of the spectrogram.
+    """
     from avjax.weights import certificate, convert, names_towers, sources, spectrogram_statistics
 
     if source not in sources.SOURCES:
         raise ValueError(
-            f"no source {source!r}: there are {', '.join(sources.SOURCES)}; --help says of what"
+            f"unknown source {source!r}; available: {', '.join(sources.SOURCES)}; see --help"
         )
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: choose another --out")
     known = sources.SOURCES[source]
     try:
-        held, standardize = spectrogram_statistics.parted(contents(file))
+        held, standardize = spectrogram_statistics.split_statistics(read_weights_file(file))
         weights = known.read(held)
         table = names_towers.of_towers(weights.model, weights.parts)
         shapes = certificate.shapes(weights.model, weights.inputs)
-        tree = convert.take(weights.state, table, shapes, weights.left)
+        tree = convert.to_flax(weights.state, table, shapes, weights.ignored)
     except ValueError as error:
         raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from error
     digest = certificate.sha256(file)
-    # torch.hub's files end in the first eight digits of theirs.
+    # Names of torch.hub's files end in the first eight digits of their hash.
     named = re.search(r"-([0-9a-f]{8})\.pth(\.tar)?$", str(file))
     for wanted in (sha256.lower(), named[1] if named else ""):
         if not digest.startswith(wanted):
-            raise ValueError(f"{file} is another file, or damaged: SHA-256 {digest}, not {wanted}")
+            raise ValueError(f"{file} has SHA-256 {digest}, not {wanted}: wrong or damaged file")
     stats = {"batch_stats": tree.get("batch_stats", {})}
-    if sound:
+    if audio_stats:
         if not (size := spectrogram_statistics.width(weights.model)):
-            raise ValueError(f"--sound: no net of {source} has a spectrogram to standardize")
-        standardize = {"fronts_audio": {"standardize": spectrogram_statistics.read(sound, size)}}
+            raise ValueError(f"--audio_stats: {source} has no spectrogram to standardize")
+        standardize = {
+            "frontends_audio": {"standardize": spectrogram_statistics.read(audio_stats, size)}
+        }
     if standardize:
-        stats["sound"] = standardize
+        stats["spectrogram_stats"] = standardize
     extras = dict(weights.extras)
     save(out, tree["params"], {"stats": stats, "memory": extras.pop("memory", {}), **extras})
     used = {name for name, _ in table.values()}
     paper = {
         "source": source,
         "home": known.home,
-        "licence": known.licence,
+        "license": known.license,
         "file": Path(file).name,
         "sha256": digest,
         "keys": len(table),
-        "parameters": sum(math.prod(a.shape) for a in convert.flat(tree["params"]).values()),
+        "parameters": sum(math.prod(a.shape) for a in convert.flatten(tree["params"]).values()),
         "left_out": sorted(n for n in weights.state if n not in used and convert.NORMS not in n),
         "norms": "epsilon and momentum are those of the config's nets",
         **weights.notes,
         "weights": certificate.digest(tree),
         "outputs": certificate.outputs(weights.model, tree, weights.inputs),
     }
-    write(out / "config.json", config_of(weights))
+    write(out / "config.json", run_config(weights))
     write(out / "certificate.json", paper)
     print(
-        f"{out}: {paper['parameters']:,} parameters of {source} ({known.licence}), {len(table)} "
-        f"arrays taken, {len(paper['left_out'])} left out; see certificate.json"
+        f"{out}: {paper['parameters']:,} parameters of {source} ({known.license}), {len(table)} "
+        f"arrays used, {len(paper['left_out'])} left out; see certificate.json"
     )
     if spectrogram_statistics.width(weights.model) and not standardize:
         print(
-            f"{out}: without the statistics of its spectrogram, so only its net of video can be "
-            "used: give --sound, see python -m avjax.port --help"
+            f"{out}: no statistics of its spectrogram, so only its video net can be used: set "
+            "--audio_stats, see python -m avjax.port --help"
         )
     return paper
 
 
-def contents(file):
-    """What is in a PyTorch or safetensors file."""
+def read_weights_file(file):
+    """The contents of a PyTorch or safetensors file."""
     from avjax.weights import safetensors, torch_file
 
     return safetensors.read(file) if str(file).endswith(".safetensors") else torch_file.read(file)
 
 
-def config_of(weights) -> dict:
-    """The config of a ported run: the method that has these nets, and what they look at."""
+def run_config(weights) -> dict:
+    """Config of a ported run: a method with these nets, and the clips they expect."""
     clip = dict(weights.clip)
     size = clip.pop("size", None)
     view, transforms = dict(fn="avjax.data.clip_sampling.even", **clip), ()
@@ -151,16 +159,16 @@ def config_of(weights) -> dict:
             fn="avjax.methods.avid",
             model=weights.model,
             negatives=dict(fn="avjax.losses.negatives.in_batch"),
-            contrast=dict(fn="avjax.losses.contrastive.info_nce"),
+            loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
             terms=dict(v2a=1.0, a2v=1.0),
-            scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.07),
+            temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
         ),
         evals=dict(ported=dict(source=None, view=view, transforms=transforms)),
     )
 
 
 def save(out, params, state):
-    """Writes a TrainState at step 0 in the folder of a run."""
+    """Writes a TrainState at step 0 to the folder of a run."""
     import jax
     import jax.numpy as jnp
 
@@ -175,42 +183,42 @@ def save(out, params, state):
 
 
 def export(run, file):
-    """Writes the encoders and heads of a run's newest checkpoint as a PyTorch state dict.
+    """Exports encoders and heads of a run's latest checkpoint as a PyTorch state dict.
 
-    With them the statistics of its spectrogram, if it has some.
+    Includes the statistics of its spectrogram, if it has any.
     """
     from avjax.weights import convert, names_towers, safetensors, spectrogram_statistics
     from avjax.weights.source_avid import ENDS
 
-    config, saved = newest(run)
-    tree, step = weights_of(saved), int(saved["step"])
+    config, saved = load_latest(run)
+    tree, step = net_variables(saved), int(saved["step"])
     model = config["method"]["model"]
     default = {f"{g}_{m}": (f"{m}_{e}.", "conv") for m in model["heads"] for g, e in ENDS.items()}
     table = names_towers.of_towers(model, config.get("names", default))
-    ours = ("encoders_", "heads_")  # A learned temperature, say, has no place there.
+    ours = ("encoders_", "heads_")  # Not, e.g., a learned temperature.
     inside = {c: {w: part for w, part in tree[c].items() if w.startswith(ours)} for c in tree}
-    state = convert.give(inside, table)
-    sound = spectrogram_statistics.of_run(saved["state"].get("stats") or {})
+    state = convert.to_torch(inside, table)
+    sound = spectrogram_statistics.from_run(saved["state"].get("stats") or {})
     safetensors.write(file, state | sound, {"step": str(step), "program": "avjax"})
     print(f"{file}: {len(state)} arrays of step {step} of {run}")
     if sound:
         print(
-            f"{file}: also {' and '.join(sorted(sound))}, by which its spectrogram is "
-            "standardized: take them out before load_state_dict"
+            f"{file}: includes {' and '.join(sorted(sound))}, which standardize its spectrogram: "
+            "remove them before load_state_dict"
         )
     elif spectrogram_statistics.width(model):
-        print(f"{file}: the run has no statistics of its spectrogram to go with them")
+        print(f"{file}: the run has no statistics of its spectrogram")
     return state | sound
 
 
-def restored(run):
-    """(config, {"params", "batch_stats"}, step) of the newest checkpoint of a run, in NumPy."""
-    config, saved = newest(run)
-    return config, weights_of(saved), int(saved["step"])
+def load_run(run):
+    """(config, {"params", "batch_stats"}, step) of a run's latest checkpoint, in NumPy."""
+    config, saved = load_latest(run)
+    return config, net_variables(saved), int(saved["step"])
 
 
-def newest(run):
-    """(config, newest checkpoint) of a run, in NumPy."""
+def load_latest(run):
+    """(config, latest checkpoint) of a run, in NumPy."""
     import jax
     import numpy as np
 
@@ -221,26 +229,26 @@ def newest(run):
     return config, saved
 
 
-def weights_of(saved) -> dict:
+def net_variables(saved) -> dict:
     """{"params", "batch_stats"} of a checkpoint."""
     stats = saved["state"].get("stats") or {}
     return {"params": saved["params"], "batch_stats": stats.get("batch_stats", {})}
 
 
 def check(folder):
-    """Compares a ported run with its certificate; ValueError if they differ."""
+    """Verifies a ported run against its certificate; ValueError if they differ."""
     from avjax.weights import certificate
 
     paper = json.loads((Path(folder) / "certificate.json").read_text())
-    config, tree, _ = restored(folder)
+    config, tree, _ = load_run(folder)
     if certificate.digest(tree) != paper["weights"]:
-        raise ValueError(f"{folder}: the weights are not those that the certificate is of")
+        raise ValueError(f"{folder}: the weights differ from those of the certificate")
     made = paper["outputs"]
     inputs = {k.partition("_")[2]: tuple(o["input"]) for k, o in made.items()}
     found = certificate.outputs(config["method"]["model"], tree, inputs)
     if odd := certificate.differing(found, made):
-        raise ValueError(f"{folder}: {', '.join(odd)} make other outputs than the certificate says")
-    print(f"{folder}: weights and outputs are those of the certificate")
+        raise ValueError(f"{folder}: outputs of {', '.join(odd)} differ from the certificate")
+    print(f"{folder}: weights and outputs match the certificate")
 
 
 def write(path, value):

@@ -1,8 +1,7 @@
-"""The shapes that pass between the floors of avjax: small types, no code.
+"""Types shared by all of avjax: signatures and shapes, no code.
 
-Every part is a named tuple of pure functions, as in Optax: `init` makes the
-state, the other functions take it and return what becomes of it.  Nothing in
-the library keeps state of its own.
+As in Optax, every part is a named tuple of pure functions: `init` creates the state, the other
+functions take the state and return the updated state.  No part stores state of its own.
 """
 
 from typing import Any, Callable, NamedTuple
@@ -12,41 +11,43 @@ import jax
 import optax
 
 Array = jax.Array
-Tree = Any  # A pytree of arrays: nested dicts, mostly.
+Tree = Any  # A pytree of arrays, mostly nested dicts.
 Metrics = dict[str, Array]  # Name -> scalar.
 
 # One batch.  A method reads only the keys it needs; B is the global batch.
 #
 #   video       uint8   [B, T, H, W, 3]   sRGB frames; normalized on the device
-#   augment     float32 [B, 16]           what shall be done to the frames first, a
-#                                         data.transforms.video.Draw; absent where it has been
+#   augment     float32 [B, 16]           augmentation still to be applied to the frames, a
+#                                         data.transforms.video.Draw; absent if it has been
 #   audio       int16   [B, N]            waveform at the config's rate; spectrograms
 #                                         are made on the device
-#   shifted     int16   [B, N]            the clip's sound at another time, apart from its own
-#   overlapping int16   [B, N]            the same, overlapping its own
+#   shifted     int16   [B, N]            audio of another time, not overlapping the clip's own
+#   overlapping int16   [B, N]            the same, overlapping the clip's own
 #   index       int32   [B]               row of the example in its source
-#   label       int32   [B]               class, -1 where the source has none
-#   has_audio   bool    [B]               False where the file has no sound
-#   mask        bool    [B]               False on the padding of a last batch and
-#                                         on files that could not be read
+#   label       int32   [B]               class, -1 if the source has none
+#   has_audio   bool    [B]               False if the file has no audio
+#   mask        bool    [B]               False for padding of a last batch and for
+#                                         unreadable files
 Batch = dict[str, Array]
 
 
 class NotApplicable(ValueError):
-    """The records do not allow a score: too few, or without labels.  The score is left out."""
+    """The records do not allow a score, e.g. too few or no labels; the score is left out."""
 
 
 class Inherited(NamedTuple):
-    """How a part of the state begins in a run that `config.init_from` starts from another run.
+    """How a part of the state starts in a run that is initialized from another run.
 
-    Without `paths` it is taken from the same path of that run, if that has it in the same shapes.
-    With `paths`, only these are taken.
+    Without `paths` the part is restored from the same path of the other run if the shapes are
+    equal.  With `paths` only the named parts are restored.
 
-    copy:     path of the new state, e.g. "params": where it is not taken, it becomes a copy of
-              this, as taken.  "" for none.
-    records:  it has a row for each training record, and is taken of a run on the same records only.
-    required: one sentence for an error: what the method needs it for and how to get it.  A run
-              without `paths` is refused if it is not taken.  "" where it may be new.
+    Attributes:
+      copy: path of the new state, e.g. "params"; a part that is not restored becomes a copy of this
+        one, after its restoration.  "" for none.
+      records: the part has one row per training record and is restored only from a run on the same
+        records.
+      required: one sentence for the error: why the method needs the part, and how to get it.  A run
+        without `paths` is refused if the part is not restored.  "" if it may be new.
     """
 
     copy: str = ""
@@ -55,93 +56,96 @@ class Inherited(NamedTuple):
 
 
 class Method(NamedTuple):
-    """One way of learning: the whole of a paper, as a few pure functions.
+    """A training method (one paper) as a few pure functions.
 
-    init:    (rng, batch, size) -> (params, state).  `batch` holds real examples, so
-             that a front end can estimate its statistics from them; `size` is the
-             number of examples in the training source.
-    loss:    (params, state, batch, rng) -> (loss, (state, metrics)).
-    embed:   (params, state, batch) -> {modality: {"features", "embedding"}}, in
-             evaluation mode: all that evaluators see of a method.
-    refresh: (params, state, rng, survey) -> (params, state), before the first step and
-             every config.refresh_every steps, or None.
-    survey:  (params, state, batch) -> tree of [B, ...], or None.  Before a refresh it is
-             asked of every record of config.data.survey, or else of the training
-             source; `refresh` gets the answers by row, [N, ...], padded to a multiple
-             of the devices, beside "mask" [N], False where there is none.
-    needs_audio: whether the loss uses the sound of every clip.  If so, training replaces records
-             without sound and counts them as broken, unless data.train.skip_no_audio is set.  If
-             not, their clips reach the loss with has_audio False and silence for audio.
-    inherits: {path: how it begins in a run that starts from another}, paths as "state/memory".
-             Of a run without `paths`, params and state["stats"] are always taken: the nets.  None
-             where there is nothing else.
+    Attributes:
+      init: (rng, batch, size) -> (params, state).  `batch` has real examples, from which front ends
+        estimate their statistics; `size` is the number of records of the training source.
+      loss: (params, state, batch, rng) -> (loss, (state, metrics)).
+      embed: (params, state, batch) -> {modality: {"features", "embedding"}}, in evaluation mode.
+        Evaluators see nothing else of a method.
+      refresh: (params, state, rng, extracted) -> (params, state), called before the first step and
+        every config.refresh_every steps; None for no refresh.
+      extract: (params, state, batch) -> tree of [B, ...]; None if `refresh` needs nothing.  Before
+        each refresh it is called on every record of config.data.refresh, or else of the training
+        source.  `refresh` gets the results by row, [N, ...], padded to a multiple of the devices,
+        and "mask" [N], False for rows without a result.
+      needs_audio: whether the loss uses the audio of every clip.  If True, training replaces
+        records without audio and counts them as unreadable, unless data.train.skip_no_audio is set.
+        If False, their clips reach the loss with has_audio False and silence as audio.
+      inherits: {path: Inherited} for paths such as "state/memory"; None for no such part.  params
+        and state["stats"] (the nets) are always restored from a run given without `paths`.
     """
 
     init: Callable[[Array, Batch, int], tuple[Tree, Tree]]
     loss: Callable[[Tree, Tree, Batch, Array], tuple[Array, tuple[Tree, Metrics]]]
     embed: Callable[[Tree, Tree, Batch], dict[str, dict[str, Array]]]
     refresh: Callable[[Tree, Tree, Array, Tree], tuple[Tree, Tree]] | None = None
-    survey: Callable[[Tree, Tree, Batch], dict[str, Tree]] | None = None
+    extract: Callable[[Tree, Tree, Batch], dict[str, Tree]] | None = None
     needs_audio: bool = True
     inherits: dict[str, Inherited] | None = None
 
 
-class Contrast(NamedTuple):
-    """A contrastive loss, as a fold over the scores of the negatives.
+class ContrastiveLoss(NamedTuple):
+    """A contrastive loss as a reduction over the scores of the negatives.
 
-    The negatives may so arrive in parts: the whole batch at once, tile by tile, or device
-    by device around a ring.  Scores are query x key / temperature + bias.
+    The negatives may arrive in parts: the whole batch at once, tile by tile, or device by device
+    around a ring.  Scores are query x key / temperature + bias.
 
-    fold:   (scores [B, K], mask [B, K], positive [B]) -> total [B].
-    merge:  (total [B], total [B]) -> total [B]; associative.
-    finish: (positive [B], total [B]) -> loss [B].
-    slope:  (score, total) -> d total / d score, element by element: what autodiff finds for
-            `fold`, for those who make the scores anew rather than keep them.
-    bias:   added to every score by the source of negatives; a number or a learned scalar.  Where
-            it depends on the method's other values, a function that `contrastive.resolve` calls.
+    Attributes:
+      accumulate: (scores [B, K], mask [B, K], positive [B]) -> total [B].
+      merge: (total [B], total [B]) -> total [B]; associative.
+      finalize: (positive [B], total [B]) -> loss [B].
+      score_grad: (score, total) -> d total / d score, element-wise: the gradient of `accumulate`,
+        for sources that recompute the scores instead of storing them.
+      bias: added to every score by the source of negatives; a number or a learned scalar.  If it
+        depends on other settings of the method, a function for `contrastive.resolve_bias`.
     """
 
-    fold: Callable[[Array, Array, Array], Array]
+    accumulate: Callable[[Array, Array, Array], Array]
     merge: Callable[[Array, Array], Array]
-    finish: Callable[[Array, Array], Array]
-    slope: Callable[[Array, Array], Array]
+    finalize: Callable[[Array, Array], Array]
+    score_grad: Callable[[Array, Array], Array]
     bias: Array | float | Callable[[dict], float]
 
 
 class Negatives(NamedTuple):
     """Where the keys of a contrastive loss come from, for one modality.
 
-    init:   (rng, size, dim) -> memory.  An empty tuple when there is none.
-    reduce: (memory, query [B, D], key [B, D], index [B], rng, contrast)
-            -> loss [B].  The query is already divided by the temperature.
-    update: (memory, key [B, D], index [B]) -> memory.
-    pair:   (query [B, D], key [B, D], index [B], rng, contrast) -> (loss [B], loss [B]), of
-            the queries and of the keys as queries, from the same scores; None where a memory
-            stands between the two.
-    draws:  number of negatives of a query; None for all other records of the batch.
+    Attributes:
+      init: (rng, size, dim) -> memory for `size` records; an empty tuple if there is none.
+      loss: (memory, query [B, D], key [B, D], index [B], rng, loss_fn) -> loss [B].  The query
+        is already divided by the temperature.
+      update: (memory, key [B, D], index [B]) -> memory.
+      symmetric_loss: (query [B, D], key [B, D], index [B], rng, loss_fn) -> (loss [B], loss [B]),
+        of the queries, and of the keys as queries, from the same scores; None for sources with a
+        memory.
+      num_negatives: negatives per query; None for all other records of the batch.
     """
 
     init: Callable[[Array, int, int], Tree]
-    reduce: Callable[[Tree, Array, Array, Array, Array, Contrast], Array]
+    loss: Callable[[Tree, Array, Array, Array, Array, ContrastiveLoss], Array]
     update: Callable[[Tree, Array, Array], Tree]
-    pair: Callable[[Array, Array, Array, Array, Contrast], tuple[Array, Array]] | None = None
-    draws: int | None = None
+    symmetric_loss: (
+        Callable[[Array, Array, Array, Array, ContrastiveLoss], tuple[Array, Array]] | None
+    ) = None
+    num_negatives: int | None = None
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a run must save to go on as if it had not stopped."""
+    """Everything that a run saves to resume exactly."""
 
     step: Array  # int32 scalar.
     rng: Array  # The run's key; step n uses fold_in(rng, n).
-    params: Tree  # What the optimizer moves.
+    params: Tree  # What the optimizer updates.
     opt: optax.OptState
-    state: Tree  # What it does not: batch statistics, memories, teachers.
+    state: Tree  # Everything else: batch statistics, memories, teachers.
 
 
-# (embed, train_state) -> {name: value}.  Scalars are logged; arrays are saved beside
-# the run.  `embed(train_state, batch)` takes a host's NumPy batch and returns NumPy
-# arrays of the global batch: {modality: {"features": [B, H], "embedding": [B, D], "mask": [B]},
-# "index": [B], "label": [B], "mask": [B]}.  "mask" is False on padding and on files that could
-# not be read; a modality's own one, which may be left out, also where a record lacks it.
+# (embed, train_state) -> {name: value}.  Scalars are logged; arrays are saved in the run's folder.
+# `embed(train_state, batch)` takes a host's NumPy batch and returns NumPy arrays of the global
+# batch: {modality: {"features": [B, H], "embedding": [B, D], "mask": [B]}, "index": [B],
+# "label": [B], "mask": [B]}.  "mask" is False for padding and unreadable files; a modality's own
+# mask, which may be left out, also where a record lacks the modality.
 Evaluator = Callable[[Callable, TrainState], dict]

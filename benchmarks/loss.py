@@ -31,7 +31,9 @@ def jax_contender(source, query, key):
 
     def value(query, key):
         loss = contrastive.info_nce()
-        pair = source.pair(query / jnp.asarray(TEMPERATURE, query.dtype), key, index, None, loss)
+        pair = source.symmetric_loss(
+            query / jnp.asarray(TEMPERATURE, query.dtype), key, index, None, loss
+        )
         return sum(side.mean() for side in pair)
 
     compiled = jax.jit(jax.value_and_grad(value, (0, 1))).lower(query, key).compile()

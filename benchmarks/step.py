@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 import torch_nets  # Beside this file.
 
-from avjax.nets.audio.avid_convnet import Conv2D
+from avjax.nets.audio.avid_convnet import AudioConvNet
 from avjax.nets.flops import gmacs
 from avjax.nets.image import resnet
 from avjax.nets.layers.mlp import Mlp
@@ -53,7 +53,7 @@ class Model(nn.Module):
     @nn.compact
     def __call__(self, video, audio, train):
         v = avid_r2plus1d.R2Plus1D(dtype=self.dtype)(video, train)
-        a = Conv2D(dtype=self.dtype)(audio, train)
+        a = AudioConvNet(dtype=self.dtype)(audio, train)
         return Mlp((512, 512, 128))(v, train), Mlp((512, 512, 128))(a, train)
 
 

@@ -63,8 +63,8 @@ def get_config(size="smoke"):
         budget="examples", amount=s["amount"], tolerance=0.02, seeds=(0, 1, 2), rates=s["rates"],
         # Rates are chosen by runs of a seed of their own, on records of neither train nor test.
         tuning_seed=1000, evals=dict(val=suite(test=judged["val"])),
-        compare="r10",  # What the report's findings go by: r1, r5, r10 or probe.
-        metrics=("eval/val/retrieval/v2a/r10", "eval/val/retrieval/a2v/r10"),
+        compare="recall@10",  # Of the report's findings: recall@1, recall@5, recall@10 or probe.
+        metrics=("eval/val/retrieval/v2a/recall@10", "eval/val/retrieval/a2v/recall@10"),
     )  # fmt: skip
     return c
 
@@ -72,7 +72,7 @@ def get_config(size="smoke"):
 def model(sizes):
     return parts.towers(
         video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=sizes["width"]),
-        audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=sizes["width"]),
+        audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=sizes["width"]),
         head=sizes["head"],
         window=256,
         hop=160,
@@ -85,15 +85,15 @@ def sweep(size="smoke"):
     for batch, counts in s["batches"].items():
         for k in counts:
             draws = None if k == batch - 1 else k
-            fn = dict(fn="avjax.losses.negatives.in_batch", draws=draws)
+            fn = dict(fn="avjax.losses.negatives.in_batch", num_negatives=draws)
             yield arm("in_batch", batch, k, fn, tune=draws is None)
     for batch, counts in s["stored"].items():
         for k in counts:
-            bank = dict(fn="avjax.losses.negatives.bank", draws=k)
+            bank = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=k)
             yield arm("bank", batch, k, bank, repeats=10)
             yield arm("bank-repeats1", batch, k, bank)
-            # A queue takes in whole batches, so it is one longer than what is drawn of it.
-            queue = dict(length=-(-k // batch) * batch, draws=k)
+            # A queue holds whole batches, so it is one longer than what is sampled from it.
+            queue = dict(queue_size=-(-k // batch) * batch, num_negatives=k)
             yield moco("moco", batch, k, queue, s)
             yield arm(
                 "queue-no-momentum", batch, k, dict(fn="avjax.losses.negatives.queue", **queue)
@@ -106,7 +106,7 @@ def arm(strategy, batch, k, negatives, loss="info_nce", tune=False, repeats=1):
     """repeats: 10 is the order of AVID's records, which only a bank depends on."""
     changes = {
         "method.negatives": negatives,
-        "method.contrast": dict(fn=f"avjax.losses.contrastive.{loss}"),
+        "method.loss_fn": dict(fn=f"avjax.losses.contrastive.{loss}"),
         "data.train.repeats": repeats,
     }
     return named(strategy, batch, k, changes, loss, tune)
@@ -116,7 +116,7 @@ def moco(strategy, batch, k, queue, sizes):
     """Keys of momentum encoders; their momentum is for runs of a hundred to a thousand steps."""
     method = dict(
         fn="avjax.methods.moco", model=model(sizes), terms=dict(v2a=1.0, a2v=1.0), temperature=0.1,
-        contrast=dict(fn="avjax.losses.contrastive.info_nce"), momentum=0.9, **queue,
+        loss_fn=dict(fn="avjax.losses.contrastive.info_nce"), momentum=0.9, **queue,
     )  # fmt: skip
     return named(strategy, batch, k, {"method": method})
 

@@ -34,7 +34,7 @@ def get_config(train="clean"):
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
-            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=8),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=8),
             head=(128, 64),
             window=256,
             hop=160,

@@ -54,7 +54,7 @@ def get_config(size="small"):
             video=dict(
                 fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=s["depth"], width=s["width"]
             ),
-            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=s["width"]),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=s["width"]),
             head=s["head"],
             window=s["window"],
             hop=s["hop"],

@@ -35,18 +35,18 @@ def get_config():
     c.data.train = parts.training_clips(train, **clip) | dict(repeats=10)
     c.method = dict(
         fn="avjax.methods.avid",
-        # Paper: float32, and batch statistics of the 32 clips of a GPU (batch_norm.batch(32)).
+        # Paper: float32, and batch statistics of the 32 clips of a GPU (batch_norm.batch_norm(32)).
         model=parts.towers(
             video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=18, dtype="bfloat16"),
-            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", dtype="bfloat16"),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", dtype="bfloat16"),
         ),
-        negatives=dict(fn="avjax.losses.negatives.bank", draws=1024, momentum=0.5),
-        contrast=dict(fn="avjax.losses.contrastive.nce"),
+        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=1024, momentum=0.5),
+        loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.07),
+        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
     )
     # Adam with the weight decay in the gradient, on every parameter; no schedule.
-    c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
+    c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
             test=parts.judging_clips(test, **clip, count=10),

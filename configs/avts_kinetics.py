@@ -49,7 +49,7 @@ def get_config(pick="mc3"):
         fn="avjax.methods.avts",
         model=dict(
             fn="avjax.nets.towers.Towers",
-            fronts=dict(
+            frontends=dict(
                 video=dict(fn="avjax.nets.frontends.pixels.Normalize"),
                 audio=dict(fn="avjax.nets.frontends.logmel.AVTS", rate=16_000),
             ),
@@ -57,13 +57,13 @@ def get_config(pick="mc3"):
                 video=net, audio=dict(fn="avjax.nets.audio.vggm.VGGM9", dtype="bfloat16")
             ),
             heads=dict(video=head, audio=head),
-            # Paper: whether embeddings are normalized is not said; avjax.nets.towers.raw leaves
-            # them as they are.
-            finish=function("avjax.nets.towers.unit"),
+            # Paper: does not say whether embeddings are normalized; avjax.nets.towers.identity
+            # leaves them unchanged.
+            normalize=function("avjax.ops.normalize.l2_normalize"),
         ),
-        # Paper: whether a batch has a clip as a positive and as a negative is not said;
-        # avjax.methods.avts.once has it as either.
-        pairs=function("avjax.methods.avts.twice"),
+        # Paper: does not say whether a clip is both positive and negative in a batch; with
+        # avjax.methods.avts.half_matched_pairs it is either.
+        pairs=function("avjax.methods.avts.matched_and_mismatched_pairs"),
         margin=0.99,
         curriculum=((0, EASY), (harder, MIXED)),
     )

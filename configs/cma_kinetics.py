@@ -16,7 +16,7 @@ from configs import avid_kinetics, parts
 
 TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 STEPS = 45_300  # 20 epochs of 10 clips of 232,067 videos.
-SHARDING = (("memory/(video|audio)/rows$|near$", ("data",)), (".*", ()))
+SHARDING = (("memory/(video|audio)/rows$|positive_rows$", ("data",)), (".*", ()))
 
 
 def get_config(start="paper"):
@@ -39,16 +39,18 @@ def chained(c, steps, **more):
 
 def recipe(model, steps) -> dict:
     """What the paper's CMA has in place of its AVID; a new Adam, at the same rate."""
-    method = agreeing(model, near=32, draws=1024, within=64, temperature=0.07)
+    method = cma(
+        model, num_positives=32, num_negatives=1024, within_modal_negatives=64, temperature=0.07
+    )
     # New positive sets four times: every 5 of the 20 epochs.
     return dict(method=method, steps=steps, refresh_every=(steps + 3) // 4)
 
 
-def agreeing(model, **sizes) -> dict:
+def cma(model, **sizes) -> dict:
     return dict(
         fn="avjax.methods.cma",
         model=model,
-        agreement="consensus",
+        positive_criterion="consensus",
         terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": 1.0, "pos-a2a": 1.0},
         momentum=0.5,
         **sizes,

@@ -34,7 +34,7 @@ def get_config():
     c.data.train = parts.on_host(parts.shifted(learned, APART), PIXELS)
     c.data.train.max_broken = 0.02  # What is shorter than two clips is left out, and named.
     c.data.train.repeats = 1  # Methods with a memory bank have 10, see configs/world.py.
-    c.data.survey = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
+    c.data.refresh = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
     judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), PIXELS)
     dubbed = dict(fn="avjax.data.datasets.swapped_audio.across_classes", source=test, share=0.3)
     seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), PIXELS)

@@ -23,16 +23,16 @@ SEEDS = {"smoke": (0, 1)}
 
 # What the report shows -> the names of a run's values whose mean it is.
 QUANTITIES = {
-    "R@1, %": "eval/world/retrieval/.2./r1",
-    "R@10, %": "eval/world/retrieval/.2./r10",
+    "R@1, %": "eval/world/retrieval/.2./recall@1",
+    "R@10, %": "eval/world/retrieval/.2./recall@10",
     "probe of picture, %": "eval/world/linear/(video|fused)/top1",
     "probe of sound, %": "eval/world/linear/(audio|fused)/top1",
     "probe of both, %": "eval/world/linear/(both|fused)/top1",
     "sync, easy, %": "eval/sync/easy/accuracy",
     "sync, hard, %": "eval/sync/hard/accuracy",
-    "sync, super-hard, %": "eval/sync/super/accuracy",
-    "R@10 after CMA's stage batch, %": "batch/eval/world/retrieval/.2./r10",
-    "R@10 after CMA's stage AVID, %": "avid/eval/world/retrieval/.2./r10",
+    "sync, super-hard, %": "eval/sync/super_hard/accuracy",
+    "R@10 after CMA's stage batch, %": "batch/eval/world/retrieval/.2./recall@10",
+    "R@10 after CMA's stage AVID, %": "avid/eval/world/retrieval/.2./recall@10",
 }
 
 

@@ -20,37 +20,42 @@ def get_config():
     # Paper: one picture in five is gray, too, which is left out.
     c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
     c.data.train.repeats = 1  # Its program shuffles the list itself, unlike AVID's.
-    c.method = discriminating(c.method.model, head=(128,), draws=4096, temperature=0.07)
-    c.optimizer = sgd(fallen(0.03, c.get_ref("steps")))
+    c.method = instance_discrimination(
+        c.method.model, head=(128,), num_negatives=4096, temperature=0.07
+    )
+    c.optimizer = sgd(step_decay(0.03, c.get_ref("steps")))
     c.evals.kinetics.test.view.seconds = 0.0
     c.evals.kinetics.train = parts.judging_clips(train, **clip, count=1)
-    c.evals.kinetics.scores = dict(knn=dict(fn="avjax.evals.knn", k=200, of="embedding"))
+    c.evals.kinetics.scores = dict(
+        knn=dict(fn="avjax.evals.knn", k=200, representation="embedding")
+    )
     return c
 
 
-def discriminating(model, head, draws, temperature) -> dict:
+def instance_discrimination(model, head, num_negatives, temperature) -> dict:
     """Wu's method on the video tower of a config of AVID, with another head."""
+    uniform = dict(fn="pkgutil.resolve_name", args=("avjax.losses.negatives.sample_uniform",))
     return dict(
         fn="avjax.methods.avid",
         model=dict(
             fn="avjax.nets.towers.Towers",
-            fronts=dict(video=model.fronts.video.to_dict()),
+            frontends=dict(video=model.frontends.video.to_dict()),
             encoders=dict(video=model.encoders.video.to_dict()),
             heads=dict(video=dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)),
         ),
         negatives=dict(
-            fn="avjax.losses.negatives.bank", draws=draws, momentum=0.5,
-            draw=dict(fn="pkgutil.resolve_name", args=("avjax.losses.negatives.draw_any",)),
+            fn="avjax.losses.negatives.memory_bank", num_negatives=num_negatives,
+            momentum=0.5, sampler=uniform,
         ),
         # Paper: Z is measured on the first batch; here it is known, see avjax.losses.contrastive.
         # Its proximal term (equation 10) is left out, as in its authors' program.
-        contrast=dict(fn="avjax.losses.contrastive.nce"),
+        loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2v=1.0),
-        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=temperature),
+        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=temperature),
     )  # fmt: skip
 
 
-def fallen(rate, steps) -> dict:
+def step_decay(rate, steps) -> dict:
     """A tenth of `rate` from 3/5 of the steps on, a hundredth from 4/5 on."""
     return dict(
         fn="optax.join_schedules",
@@ -61,4 +66,4 @@ def fallen(rate, steps) -> dict:
 
 def sgd(rate) -> dict:
     """With momentum, and the decay in the gradient."""
-    return parts.decayed(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
+    return parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))

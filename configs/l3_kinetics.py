@@ -33,24 +33,26 @@ def get_config():
         brightness=0.125, contrast=0.0, saturation=0.5, hue=0.0,
     )  # fmt: skip
     c.data.train = clips | dict(transforms=(crop, dict(fn="avjax.data.transforms.audio.gain")))
-    c.method = corresponding(
-        video=dict(fn="avjax.nets.joint.l3.Vision", dtype="bfloat16"),
-        audio=dict(fn="avjax.nets.joint.l3.Sound", dtype="bfloat16"),
+    c.method = l3(
+        video=dict(fn="avjax.nets.joint.l3.VisionNet", dtype="bfloat16"),
+        audio=dict(fn="avjax.nets.joint.l3.AudioNet", dtype="bfloat16"),
         spectrogram=dict(fn="avjax.nets.frontends.spectrogram.LogMagnitude"),
     )
     # The decay is of kernels and, as the paper's, in the gradient.
-    c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS)
+    c.optimizer = parts.with_l2_decay(
+        1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS
+    )
     c.evals = dict(
         kinetics=parts.suite(test=parts.judging_clips(test, **clip, count=10), every=20_000)
     )
     return c
 
 
-def corresponding(video, audio, spectrogram) -> dict:
+def l3(video, audio, spectrogram) -> dict:
     """L3 with these encoders; embeddings are the features, at unit length."""
     model = parts.towers(video, audio, head=())
     half = (0.5, 0.5, 0.5)  # Pictures go from -1 to 1.
-    model["fronts"] = dict(
+    model["frontends"] = dict(
         video=dict(fn="avjax.nets.frontends.pixels.Normalize", mean=half, std=half),
         audio=spectrogram,
     )
@@ -58,5 +60,5 @@ def corresponding(video, audio, spectrogram) -> dict:
         fn="avjax.methods.l3",
         model=model,
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 2)),
-        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.once",)),
+        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.half_matched_pairs",)),
     )

@@ -9,7 +9,7 @@ Not yet run here.
 """
 
 from configs import avid_kinetics, parts
-from configs.instdisc_kinetics import fallen, sgd
+from configs.instdisc_kinetics import sgd, step_decay
 
 
 def get_config(version="v1"):
@@ -24,10 +24,10 @@ def v1():
     c.sharding = (("memory/(video|audio)/keys$", ("data",)), (".*", ()))
     # Paper: one picture in five is gray, too, which is left out.
     c.data.train = clips(c, hue=0.4)
-    c.method = contrasted(
-        c.method.model, head=(128,), length=65_536, temperature=0.07, momentum=0.999
+    c.method = moco(
+        c.method.model, head=(128,), queue_size=65_536, temperature=0.07, momentum=0.999
     )
-    c.optimizer = sgd(fallen(0.03, c.get_ref("steps")))
+    c.optimizer = sgd(step_decay(0.03, c.get_ref("steps")))
     return c
 
 
@@ -35,8 +35,8 @@ def v2():
     c = v1()
     # Paper: one picture in five is gray and every second one blurred, too, which is left out.
     c.data.train = clips(c, hue=0.1, jitter_p=0.8)
-    c.method = contrasted(
-        c.method.model, head=(512, 128), length=65_536, temperature=0.2, momentum=0.999
+    c.method = moco(
+        c.method.model, head=(512, 128), queue_size=65_536, temperature=0.2, momentum=0.999
     )
     c.optimizer = sgd(parts.cosine(0.03, 0, c.get_ref("steps")))
     return c
@@ -49,16 +49,16 @@ def clips(c, **colors) -> dict:
     return parts.training_clips(train, **clip, area=0.2, **colors)
 
 
-def contrasted(model, head, **sizes) -> dict:
+def moco(model, head, **sizes) -> dict:
     """MoCo on the towers of a config of AVID, with other heads.
 
-    Within a modality, as published: terms=dict(v2v=1.0), clips=2, and count=2 in the view.
+    Within a modality, as published: terms=dict(v2v=1.0), num_clips=2, and count=2 in the view.
     """
     mlp = dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)
     return dict(
         fn="avjax.methods.moco",
         model=model.to_dict() | dict(heads=dict(video=mlp, audio=mlp)),
-        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
+        loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
         **sizes,
     )

@@ -18,7 +18,7 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     mlp = dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)
     return dict(
         fn="avjax.nets.towers.Towers",
-        fronts=dict(
+        frontends=dict(
             video=dict(fn="avjax.nets.frontends.pixels.Normalize"),
             audio=dict(fn="avjax.nets.frontends.spectrogram.Spectrogram", window=window, hop=hop),
         ),
@@ -70,9 +70,9 @@ def cross_avid_in_batch(model: dict) -> dict:
         model=model,
         # Paper: AVID draws 1024 negatives from a memory bank; here they are the batch.
         negatives=dict(fn="avjax.losses.negatives.in_batch"),
-        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
+        loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.1),
+        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.1),
     )
 
 
@@ -85,7 +85,7 @@ def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
     )
 
 
-def decayed(weight_decay, optimizer: dict, **more) -> dict:
+def with_l2_decay(weight_decay, optimizer: dict, **more) -> dict:
     """`optimizer` with the weight decay in the gradient, as PyTorch's Adam and SGD have it."""
     decay = dict(fn="optax.add_decayed_weights", weight_decay=weight_decay, **more)
     return dict(fn="optax.chain", args=(decay, optimizer))

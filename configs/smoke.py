@@ -25,14 +25,14 @@ def get_config():
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=16),
-            audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=16),
+            audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=16),
             head=(128, 128, 64),
             window=512,
             hop=480,
         )
     )
     steps = c.get_ref("steps")
-    c.method.scale.temperature = 0.07  # At 0.1 retrieval learns more slowly here.
+    c.method.temperature.temperature = 0.07  # At 0.1 retrieval learns more slowly here.
     c.optimizer = parts.adamw_cosine(2e-3, steps // 15, steps, weight_decay=1e-4)
     c.evals = dict(
         world=parts.suite(

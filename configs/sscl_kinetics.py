@@ -38,9 +38,9 @@ def get_config():
         video=dict(fn="avjax.nets.video.resnet3d.r3d", depth=18, dtype="bfloat16"),
         audio=dict(fn="avjax.nets.image.resnet.ResNet2D", depth=10, dtype="bfloat16"),
     )
-    methods = steps_of(towers, draws=1024, structure=1.0, share=None)
+    methods = stage_methods(towers, num_negatives=1024, structure_weight=1.0, keep_fraction=None)
     c.method = methods["mutual"]
-    c.optimizer = parts.decayed(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
+    c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
             test=parts.judging_clips(test, **clip, count=10),
@@ -51,30 +51,35 @@ def get_config():
     return c
 
 
-def steps_of(towers, draws, structure, share) -> dict:
+def stage_methods(towers, num_negatives, structure_weight, keep_fraction) -> dict:
     """{kind of stage: its method}, all against `draws` rows of banks.
 
     share: of a batch, for its easiest clips, in stage II; see avjax.methods.sscl.
     """
     one = {
         part: {m: net for m, net in towers[part].items() if m == "video"}
-        for part in ("fronts", "encoders", "heads")
+        for part in ("frontends", "encoders", "heads")
     }
-    softmax = dict(contrast=dict(fn="avjax.losses.contrastive.info_nce"))
-    bank = dict(draws=draws, momentum=0.5)
+    softmax = dict(loss_fn=dict(fn="avjax.losses.contrastive.info_nce"))
+    bank = dict(num_negatives=num_negatives, momentum=0.5)
     ours = dict(model=towers, **bank, **softmax, temperature=0.07)
     return dict(
         instance=dict(
             fn="avjax.methods.avid",
             model=towers | one,
-            negatives=dict(fn="avjax.losses.negatives.bank", **bank),
+            negatives=dict(fn="avjax.losses.negatives.memory_bank", **bank),
             **softmax,
             terms=dict(v2v=1.0),
-            scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.07),
+            temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
         ),
-        audio=dict(fn="avjax.methods.sscl.taught", student="audio", **ours),
-        video=dict(fn="avjax.methods.sscl.taught", student="video", **ours),
-        mutual=dict(fn="avjax.methods.sscl.mutual", structure=structure, share=share, **ours),
+        audio=dict(fn="avjax.methods.sscl.stage_one", student="audio", **ours),
+        video=dict(fn="avjax.methods.sscl.stage_one", student="video", **ours),
+        mutual=dict(
+            fn="avjax.methods.sscl.stage_two",
+            structure_weight=structure_weight,
+            keep_fraction=keep_fraction,
+            **ours,
+        ),
     )
 
 

@@ -25,14 +25,14 @@ EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AV
 CROSS, WITHIN = dict(v2a=1.0, a2v=1.0), dict(v2v=1.0, a2a=1.0)
 ORDER = "data.train.repeats"  # AVID and CMA shuffle ten copies of the list of records together.
 IN_BATCH = dict(fn="avjax.losses.negatives.in_batch")
-BANK = dict(fn="avjax.losses.negatives.bank", draws=128, momentum=0.5)
+BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=128, momentum=0.5)
 
 
 def towers(hop):
     """hop: samples between the windows of the sound's spectrogram."""
     return parts.towers(
         video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
-        audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=8),
+        audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=8),
         head=(64, 32),
         window=256,
         hop=hop,
@@ -62,12 +62,12 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     c.sharding = ((".*", ()),)
 
     train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
-    c.data = dict(train=learned(train) | dict(repeats=1), survey=judged(train, count=1))
+    c.data = dict(train=train_data(train) | dict(repeats=1), refresh=eval_data(train, count=1))
     c.method = avid(TOWERS, CROSS, IN_BATCH)
     c.stages = None
     rate = (c.get_ref("batch_size") / BATCH) ** 0.5 * c.get_ref("learning_rate")
-    c.optimizer = rising_and_falling(c.get_ref("steps"), rate)
-    known, new = (judged(split, count=2) for split in (train, test))
+    c.optimizer = warmup_cosine(c.get_ref("steps"), rate)
+    known, new = (eval_data(split, count=2) for split in (train, test))
     apart = parts.shifted(new, APART, OVERLAPPING)
     c.evals = dict(
         world=parts.suite(test=new, train=known, thumbnails=0),
@@ -76,14 +76,14 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     return c
 
 
-def learned(train):
+def train_data(train):
     """All methods see the same clips; what they do not use, the other sounds, they leave."""
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
     clips = parts.training_clips(train, **CLIP, area=0.8, jitter=0.1, hue=0.0)
     return parts.on_host(parts.shifted(clips, APART, OVERLAPPING), PIXELS)
 
 
-def judged(videos, count):
+def eval_data(videos, count):
     """`count` clips of each video, evenly spaced, at the size that the nets take."""
     return parts.on_host(parts.judging_clips(videos, **CLIP, count=count), PIXELS)
 
@@ -99,11 +99,11 @@ def source(split, videos):
     return kept | dict(short_side=CLIP["canvas"][0])
 
 
-def rising_and_falling(steps, rate=RATE):
+def warmup_cosine(steps, rate=RATE):
     return parts.adamw_cosine(rate, steps // 12, steps, weight_decay=1e-4)
 
 
-def headless(towers):
+def without_heads(towers):
     return towers | dict(
         heads={m: dict(fn="avjax.nets.layers.mlp.Mlp", widths=()) for m in towers["heads"]}
     )
@@ -114,18 +114,18 @@ def avid(towers, terms, negatives):
         fn="avjax.methods.avid",
         model=towers,
         negatives=negatives,
-        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
+        loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=terms,
-        scale=dict(fn="avjax.losses.contrastive.fixed", temperature=0.1),
+        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.1),
     )
 
 
-def of_two_clips(towers, terms):
-    view = learned(None)["view"] | dict(count=2)
-    return {"method": avid(towers, terms, IN_BATCH) | dict(clips=2), "data.train.view": view}
+def two_clips_per_record(towers, terms):
+    view = train_data(None)["view"] | dict(count=2)
+    return {"method": avid(towers, terms, IN_BATCH) | dict(num_clips=2), "data.train.view": view}
 
 
-def agreeing(steps, towers, positives=1.0, repeats=10):
+def cma(steps, towers, positives=1.0, repeats=10):
     """CMA after AVID: its nets and its memories.
 
     A bank teaches little in so few epochs, so the nets first learn from their batches; a short
@@ -135,15 +135,15 @@ def agreeing(steps, towers, positives=1.0, repeats=10):
     first, second = steps // 2, (steps + 3) // 6
     third = steps - first - second
     cma = dict(
-        fn="avjax.methods.cma", model=towers, agreement="consensus", near=8,
+        fn="avjax.methods.cma", model=towers, positive_criterion="consensus", num_positives=8,
         terms={"inst-v2a": 1.0, "inst-a2v": 1.0, "pos-v2v": positives, "pos-a2a": positives},
-        draws=128, within=32, temperature=0.1,
+        num_negatives=128, within_modal_negatives=32, temperature=0.1,
     )  # fmt: skip
     nce = dict(fn="avjax.losses.contrastive.nce")
     taken = ("params", "state/stats", "state/memory")
     stages = dict(
         batch=stage(first, avid(towers, CROSS, IN_BATCH)),
-        avid=stage(second, avid(towers, CROSS, BANK) | dict(contrast=nce), RATE / 6),
+        avid=stage(second, avid(towers, CROSS, BANK) | dict(loss_fn=nce), RATE / 6),
         cma=stage(third, cma, RATE / 20),
     )
     stages["avid"] |= dict(after=dict(batch=None))
@@ -152,13 +152,13 @@ def agreeing(steps, towers, positives=1.0, repeats=10):
 
 
 def stage(steps, method, rate=RATE):
-    return dict(steps=steps, method=method, optimizer=rising_and_falling(steps, rate))
+    return dict(steps=steps, method=method, optimizer=warmup_cosine(steps, rate))
 
 
 def moco(steps, towers):
     method = dict(
-        fn="avjax.methods.moco", model=towers, length=2 * BATCH,
-        contrast=dict(fn="avjax.losses.contrastive.info_nce"), terms=CROSS, temperature=0.1,
+        fn="avjax.methods.moco", model=towers, queue_size=2 * BATCH,
+        loss_fn=dict(fn="avjax.losses.contrastive.info_nce"), terms=CROSS, temperature=0.1,
         momentum=0.99,
     )  # fmt: skip
     return {"method": method}
@@ -167,18 +167,20 @@ def moco(steps, towers):
 def l3(towers, pairs, outputs):
     method = dict(
         fn="avjax.methods.l3",
-        model=headless(towers),
+        model=without_heads(towers),
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, outputs)),
         pairs=function(f"avjax.methods.l3.{pairs}"),
     )
     return {"method": method}
 
 
-def avts(*curriculum, finish="unit", pairs="twice"):
+def avts(
+    *curriculum, normalize="avjax.ops.normalize.l2_normalize", pairs="matched_and_mismatched_pairs"
+):
     """curriculum: what kinds of negatives there are from which ninetieth of the steps on."""
 
     def at(steps, towers):
-        finished = towers | dict(finish=function(f"avjax.nets.towers.{finish}"))
+        finished = towers | dict(normalize=function(normalize))
         shares = tuple((steps * begin // 90, share) for begin, share in curriculum)
         method = dict(
             fn="avjax.methods.avts", model=finished, margin=0.99, curriculum=shares,
@@ -195,18 +197,20 @@ def function(name):
 
 
 def sscl(steps, towers, repeats=10):
-    methods = sscl_kinetics.steps_of(towers, draws=128, structure=1.0, share=None)
+    methods = sscl_kinetics.stage_methods(
+        towers, num_negatives=128, structure_weight=1.0, keep_fraction=None
+    )
     stages = sscl_kinetics.chain(1, methods)
     each = (steps + len(stages) - 1) // len(stages)
-    own = dict(steps=each, optimizer=rising_and_falling(each))
+    own = dict(steps=each, optimizer=warmup_cosine(each))
     return {"stages": {name: stage | own for name, stage in stages.items()}, ORDER: repeats}
 
 
 def xdc(variant):
     def at(steps, towers):
         method = dict(
-            fn="avjax.methods.xdc", model=headless(towers), targets=xdc_kinetics.VARIANTS[variant],
-            clusters=24, balance=1.0,
+            fn="avjax.methods.xdc", model=without_heads(towers),
+            targets=xdc_kinetics.VARIANTS[variant], clusters=24, balance=1.0,
         )  # fmt: skip
         return {"method": method, "refresh_every": (steps + 3) // 4}
 
@@ -219,7 +223,7 @@ def multisensory(steps, towers):
     # as most of what differs between clips stays the same all through a clip.
     model = dict(
         fn="avjax.nets.joint.multisensory.Fused", width=8,
-        norm=dict(fn="avjax.nets.layers.batch_independent_norm.group", groups=4),
+        norm=dict(fn="avjax.nets.layers.batch_independent_norm.group_norm", groups=4),
     )  # fmt: skip
     return {"method": dict(fn="avjax.methods.multisensory", model=model)}
 
@@ -229,20 +233,22 @@ METHODS = {
     "cross-avid": lambda steps, towers: {"method": avid(towers, CROSS, IN_BATCH)},
     "cross-avid-bank": lambda steps, towers: {"method": avid(towers, CROSS, BANK), ORDER: 10},
     "cross-avid-bank-repeats1": lambda steps, towers: {"method": avid(towers, CROSS, BANK)},
-    "self-avid": lambda steps, towers: of_two_clips(towers, WITHIN),
-    "joint-avid": lambda steps, towers: of_two_clips(towers, CROSS | WITHIN),
+    "self-avid": lambda steps, towers: two_clips_per_record(towers, WITHIN),
+    "joint-avid": lambda steps, towers: two_clips_per_record(towers, CROSS | WITHIN),
     "instdisc": lambda steps, towers: {"method": avid(towers, WITHIN, BANK)},
     "moco": moco,
-    "l3": lambda steps, towers: l3(towers, "once", 2),
-    "l3-star": lambda steps, towers: l3(towers, "twice", 1),
+    "l3": lambda steps, towers: l3(towers, "half_matched_pairs", 2),
+    "l3-star": lambda steps, towers: l3(towers, "matched_and_mismatched_pairs", 1),
     "avts-easy": avts((0, EASY)),
     "avts-mixed": avts((0, MIXED)),
     "avts-hard": avts((0, HARD)),
     "avts": avts((0, EASY), (50, MIXED)),
-    "avts-raw-once": avts((0, EASY), (50, MIXED), finish="raw", pairs="once"),
-    "cma": agreeing,
-    "cma-no-positives": functools.partial(agreeing, positives=0.0),
-    "cma-repeats1": functools.partial(agreeing, repeats=1),
+    "avts-raw-once": avts(
+        (0, EASY), (50, MIXED), normalize="avjax.nets.towers.identity", pairs="half_matched_pairs"
+    ),
+    "cma": cma,
+    "cma-no-positives": functools.partial(cma, positives=0.0),
+    "cma-repeats1": functools.partial(cma, repeats=1),
     "sscl": sscl,
     "sscl-repeats1": functools.partial(sscl, repeats=1),
     "xdc": xdc("xdc"),

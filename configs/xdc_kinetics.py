@@ -39,13 +39,13 @@ def get_config(variant="xdc"):
     clip = dict(frames=8, fps=30.0, seconds=2.0, rate=16_000, canvas=(256, 456))
     c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
     c.data.train = parts.training_clips(train, **clip)
-    c.data.survey = parts.judging_clips(train, **clip, count=1)
+    c.data.refresh = parts.judging_clips(train, **clip, count=1)
     model = parts.towers(
         video=dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=18, dtype="bfloat16"),
         audio=dict(fn="avjax.nets.audio.acoustic_resnet.AcousticResNet", dtype="bfloat16"),
         head=(),
     )
-    model["fronts"]["audio"] = dict(
+    model["frontends"]["audio"] = dict(
         fn="avjax.nets.frontends.logmel.XDC", hop=320
     )  # For two seconds.
     c.method = dict(fn="avjax.methods.xdc", model=model, targets=targets, clusters=64, balance=1.0)
@@ -58,7 +58,7 @@ def get_config(variant="xdc"):
         schedules=[falling] * 5,
         boundaries=[each * i for i in range(1, 5)],
     )
-    c.optimizer = parts.decayed(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
+    c.optimizer = parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
     judged = parts.suite(
         train=parts.judging_clips(train, **clip, count=1),
         test=parts.judging_clips(test, **clip, count=10),

@@ -93,11 +93,11 @@ def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged
 def test_an_override_replaces_the_part_and_the_schedule_follows():
     base = ablate_negatives.get_config()
     (one, *_) = sweep.arms_of(
-        [arm(overrides={"method.negatives": dict(fn="x", draws=3)}, batch=32)]
+        [arm(overrides={"method.negatives": dict(fn="x", num_negatives=3)}, batch=32)]
     )
     run = study.Run("r", one, 5, None)
     config = study.configured(base, run, 77, 0.25, base.study.to_dict())
-    assert config["method"]["negatives"] == dict(fn="x", draws=3)
+    assert config["method"]["negatives"] == dict(fn="x", num_negatives=3)
     schedule = config["optimizer"]["learning_rate"]
     assert (schedule["decay_steps"], schedule["peak_value"]) == (77, 0.25)
     assert (config["seed"], config["batch_size"], "study" in config) == (5, 32, False)
@@ -217,15 +217,15 @@ def get_config():
     c.study = dict(
         budget="examples", amount=dict(examples=48, steps=6, flops=1e6), tolerance=0.02,
         seeds=(0, 1), rates=(0.05, 0.1), tuning_seed=7, compare="r1",
-        metrics=("eval/world/retrieval/v2a/r1",), evals=dict(world=spec),
+        metrics=("eval/world/retrieval/v2a/recall@1",), evals=dict(world=spec),
     )
     return c
 
 def sweep():
-    fn = dict(fn="avjax.losses.negatives.in_batch", draws=None)
+    fn = dict(fn="avjax.losses.negatives.in_batch", num_negatives=None)
     yield whole.arm("in_batch", 8, 7, fn, tune=True)
-    yield whole.arm("bank", 8, 7, dict(fn="avjax.losses.negatives.bank", draws=7))
-    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.negatives.bank", draws=7), tune=True)
+    yield whole.arm("bank", 8, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7))
+    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7), tune=True)
 """
 
 
@@ -265,7 +265,7 @@ def test_a_study_finishes_and_names_the_arm_it_refuses(done):
     assert table["bank-infonce-b8-k7"]["seeds"] == "2"
     assert table["bank-infonce-b36-k7"]["seeds"] == "0"
     one = table["in_batch-infonce-b8-k7"]
-    for name in ("r1", "probe", "peak", "flops", "seconds_per_step", "positive", "negative", "above",
+    for name in ("recall@1", "probe", "peak", "flops", "seconds_per_step", "positive", "negative", "above",
                  "alignment", "uniformity_video", "share_false", "loss_below_uniform"):  # fmt: skip
         assert float(one[f"{name} low"]) <= float(one[name]) <= float(one[f"{name} high"]), name
 
@@ -294,8 +294,8 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     folder, _, _ = done
     (folder / "broken").mkdir()
     text = CONFIG.replace(
-        'fn="avjax.losses.negatives.bank", draws=7), tune=True',
-        'fn="avjax.losses.negatives.queue", length=8, draws=7), tune=True',  # Shorter than the batch.
+        'fn="avjax.losses.negatives.memory_bank", num_negatives=7), tune=True',
+        'fn="avjax.losses.negatives.queue", queue_size=8, num_negatives=7), tune=True',  # Shorter than the batch.
     )
     text = text.replace('"bank", 36', '"bank", 24').replace(
         "seeds=(0, 1), rates=(0.05, 0.1)", "seeds=(0,), rates=(0.1,)"
@@ -311,7 +311,7 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     assert "1 of 3 runs failed" in told.stderr
     page = (folder / "broken/out/report.html").read_text()
     assert (
-        "a queue of 8 is shorter than the batch of 24" in page.split("<h2>Runs without")[1]
+        "queue_size=8 is less than the batch of 24" in page.split("<h2>Runs without")[1]
         and "2 of 3" in page
     )
 

@@ -145,8 +145,8 @@ def test_ported_weights_give_features_of_sounds(tmp_path):
     net = build(spec)
     tree = jax.eval_shape(lambda: net.init(jax.random.key(0), np.zeros((1, 64, 64)), train=False))
     rng = np.random.default_rng(0)
-    arrays = {p: rng.random(leaf.shape, np.float32) for p, leaf in convert.flat(tree).items()}
-    state = convert.give(convert.nested(arrays), names_towers.of(spec))
+    arrays = {p: rng.random(leaf.shape, np.float32) for p, leaf in convert.flatten(tree).items()}
+    state = convert.to_torch(convert.unflatten(arrays), names_towers.of(spec))
     torchfile.save(tmp_path / "x.pth", dict(model=state))
     port.port("panns", tmp_path / "x.pth", tmp_path / "run")
     found = called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds", 32_000))
@@ -156,10 +156,10 @@ def test_ported_weights_give_features_of_sounds(tmp_path):
 def test_sounds_that_were_never_measured_are_named(run, tmp_path):
     """As with AVID's weights, whose file lacks the statistics of its spectrograms."""
     saved = checkpoint.newest(run)
-    saved["state"]["stats"].pop("sound")
+    saved["state"]["stats"].pop("spectrogram_stats")
     port.save(tmp_path / "run", saved["params"], saved["state"])
     shutil.copy(run / "config.json", tmp_path / "run")
-    with pytest.raises(SystemExit, match="port it with --sound, or use --only video"):
+    with pytest.raises(SystemExit, match="port it with --audio_stats, or use --only video"):
         called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds"))
 
 

@@ -26,7 +26,7 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
     )
     config["method"]["model"] = parts.towers(
         video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
-        audio=dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=8),
+        audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=8),
         head=(64, 32),
         window=512,
         hop=480,
@@ -40,6 +40,6 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
         name = f"eval/world/retrieval/{way}"
         assert rows[0, f"{name}/median_rank"] > 30
         assert rows[100, f"{name}/median_rank"] < 24
-        assert rows[100, f"{name}/r10"] > 2.5 * 100 * 10 / 96
+        assert rows[100, f"{name}/recall@10"] > 2.5 * 100 * 10 / 96
     page = (tmp_path / "report.html").read_text()
-    assert "eval/world/retrieval/v2a/r1" in page and "data:image" in page
+    assert "eval/world/retrieval/v2a/recall@1" in page and "data:image" in page

@@ -28,7 +28,7 @@ def avjax(*args):
     "flag,told",
     [
         ("--config.batchsize=64", "config.batchsize: no such key; did you mean 'batch_size'?"),
-        ("--config.method.scale.temperatur=1", "did you mean 'temperature'?"),
+        ("--config.method.temperature.temperatur=1", "did you mean 'temperature'?"),
         ("--config.batch_size=many", "batch_size"),
         ("--wordkir=x", "wordkir"),
     ],

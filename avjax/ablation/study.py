@@ -21,7 +21,12 @@ from ml_collections import ConfigDict
 BUDGETS = ("examples", "steps", "flops")
 WITHIN = ("in_batch", "tiled", "ring")  # Strategies whose negatives are those of the batch.
 # What a study may compare its arms by -> its name.
-COMPARED = {"r1": "recall@1", "r5": "recall@5", "r10": "recall@10", "probe": "probe accuracy"}
+COMPARED = {
+    "recall@1": "recall@1",
+    "recall@5": "recall@5",
+    "recall@10": "recall@10",
+    "probe": "probe accuracy",
+}
 
 
 class Arm(NamedTuple):
@@ -220,6 +225,6 @@ def summary_line(result: dict) -> str:
         return f"{rate}diverged"
     found = [f"loss {result['values']['loss']:.3f}"]
     for name, value in result["values"].items():
-        if recall := re.fullmatch(r"eval/([^/]+)/.*v2a/r(1|10)", name):
+        if recall := re.fullmatch(r"eval/([^/]+)/.*v2a/recall@(1|10)", name):
             found.append(f"{recall[1]} v2a recall@{recall[2]} {value:.1f} %")
     return rate + ", ".join(found)

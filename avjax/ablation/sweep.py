@@ -1,7 +1,7 @@
 """A config's study and sweep(): read, completed with defaults, and checked before anything runs.
 
-A sweep() yields an arm at a time: a dict of overrides, {"method.scale.temperature": 0.1}, or the
-fields of `avjax.ablation.study.Arm`.  The README has a whole study in ten lines.
+A sweep() yields one arm at a time: a dict of overrides, {"method.temperature.temperature": 0.1}, or
+the fields of `avjax.ablation.study.Arm`.  The README has a whole study in ten lines.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from avjax.ablation.study import BUDGETS, COMPARED, WITHIN, Arm
 
 DEFAULTS = dict(
     title="ablation", budget="examples", tolerance=0.02, seeds=(0, 1, 2), tuning_seed=1000,
-    compare="r1", metrics=(), evals={},
+    compare="recall@1", metrics=(), evals={},
 )  # fmt: skip
 KEYS = {*DEFAULTS, "amount", "rates", "report"}
 
@@ -69,7 +69,7 @@ def arm_of(spec: Any, number: int, batch_size: int | None) -> Arm:
     if not isinstance(spec, Mapping):
         raise ValueError(
             f"arm {number} of sweep() is {spec!r}: yield a dict of overrides, such as "
-            '{"method.scale.temperature": 0.1}'
+            '{"method.temperature.temperature": 0.1}'
         )
     fields = dict(spec)
     if "overrides" not in fields:

@@ -17,7 +17,8 @@ KNOWN = (ValueError, RuntimeError, FloatingPointError, TypeError)
 HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 KEYS = """keys of the config:
   --config.KEY=VALUE sets a key, e.g. --config.batch_size=64, --config.data.train.workers=4 or
-  --config.method.negatives.fn=avjax.losses.negatives.bank --config.method.negatives.draws=16.
+  --config.method.negatives.fn=avjax.losses.negatives.memory_bank
+  --config.method.negatives.num_negatives=16.
   A KEY is one that the config has, or any argument of the function that `fn` names beside it;
   also init_from, on_device, stages, and arguments of avjax.data.pipeline in config.data.train and
   in the data of config.evals. Items of a list are numbered: --config.data.train.transforms.0.hue=0.

@@ -1,4 +1,4 @@
-"""Alignment and uniformity: how near a video is to its own sound, how evenly a modality spreads.
+"""Alignment and uniformity: distance of a video to its own audio, evenness of a modality.
 
 Wang and Isola, ICML 2020, https://arxiv.org/abs/2005.10242.
 """
@@ -8,17 +8,24 @@ import math
 
 import numpy as np
 
-from avjax.evals.features import by_space
+from avjax.evals.features import score_by_space
 from avjax.types import NotApplicable
 
 
 def make(power: float = 2.0, spread: float = 2.0):
-    """A score: for each pair of modalities `alignment`, for each modality `uniformity`.
+    """`alignment` for each pair of modalities, `uniformity` for each modality.
 
-    Alignment is the mean of |x - y|^power over records, 0 at best; two independent points of
-    a sphere are at sqrt(2).  Uniformity is the log of the mean of exp(-spread * |x - y|^2) over
-    pairs of different records; lower is more even, 0 is a single point.  Paper: both powers 2.
-    Uniformity is of the records that have the modality, alignment of those that have all.
+    Alignment is the mean of |x - y|^power over records that have all modalities: 0 is best, two
+    independent points of a sphere are at sqrt(2).  Uniformity is the log of the mean of exp(-spread
+    * |x - y|^2) over pairs of different records that have the modality: lower is more even, 0 is a
+    single point.
+
+    Args:
+      power: exponent; 2 in the paper.
+      spread: factor; 2 in the paper.
+
+    Returns:
+      A score (train, test) -> {name: value} for avjax.evals.suite.
     """
     for name, value in (("power", power), ("spread", spread)):
         if not value > 0:
@@ -26,7 +33,7 @@ def make(power: float = 2.0, spread: float = 2.0):
 
     def score(train, test):
         check(test)
-        return by_space("alignment", None, test, of_space)
+        return score_by_space("alignment", None, test, of_space)
 
     def of_space(name, train, test):
         check(test)

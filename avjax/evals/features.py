@@ -1,4 +1,4 @@
-"""What a net makes of the records of a data set, by modality: some records have no sound."""
+"""Features of the records of a data set by modality; some records may lack audio."""
 
 import logging
 from collections.abc import Callable
@@ -12,20 +12,20 @@ log = logging.getLogger(__name__)
 
 
 class Features(NamedTuple):
-    """What a net makes of the N records of a data set that could be read."""
+    """Features of the N readable records of a data set."""
 
     # {"video": {"features": [N, H], "embedding": [N, D], "mask": bool [N]}}.  The mask, which may
-    # be left out where all are True, is False for records without the modality: their rows are 0.
+    # be left out if all are True, is False for records without the modality, whose rows are 0.
     modalities: dict[str, dict[str, Any]]
-    label: np.ndarray  # int32 [N], -1 where the source has none
+    label: np.ndarray  # int32 [N], -1 if the source has none
     index: np.ndarray  # int32 [N], row in the source
-    group: tuple | None  # N names, or None where no record has one
+    group: tuple | None  # N names, or None if no record has one
     classes: tuple[str, ...]
     path: tuple[str, ...] = ()  # N files
-    swapped: np.ndarray | None = None  # bool [N], see swapped_audio; None where that is not known
+    swapped: np.ndarray | None = None  # bool [N], see swapped_audio; None if unknown
 
 
-def mask_of(features: Features, names) -> np.ndarray:
+def modality_mask(features: Features, names) -> np.ndarray:
     """Which of the N records have all of the modalities `names`: bool [N]."""
     kept = np.ones(len(features.label), bool)
     for name in names:
@@ -33,14 +33,14 @@ def mask_of(features: Features, names) -> np.ndarray:
     return kept
 
 
-def having(features: Features, names) -> Features:
-    """The records that have all of the modalities `names`, and of the modalities only these."""
+def with_modalities(features: Features, names) -> Features:
+    """The records that have all of the modalities `names`, with only these modalities."""
     modalities = {name: features.modalities[name] for name in names}
-    kept = np.flatnonzero(mask_of(features, names))
-    return taken(features._replace(modalities=modalities), kept)
+    kept = np.flatnonzero(modality_mask(features, names))
+    return select_records(features._replace(modalities=modalities), kept)
 
 
-def taken(features: Features, rows: np.ndarray) -> Features:
+def select_records(features: Features, rows: np.ndarray) -> Features:
     """The records `rows`, int [M], of the N."""
     return features._replace(
         modalities={
@@ -55,32 +55,45 @@ def taken(features: Features, rows: np.ndarray) -> Features:
     )
 
 
-def spaces(features: Features) -> dict[str, tuple[str, ...]]:
-    """{name: its modalities}: each alone and, of two or more, "both" for all side by side."""
+def feature_spaces(features: Features) -> dict[str, tuple[str, ...]]:
+    """{name: its modalities}: each alone and, of two or more, "both" for all concatenated."""
     names = tuple(features.modalities)
     return {name: (name,) for name in names} | ({"both": names} if len(names) > 1 else {})
 
 
-def counts(features: Features) -> dict[str, int]:
-    """How many records each of `spaces` has."""
-    return {name: int(mask_of(features, of).sum()) for name, of in spaces(features).items()}
+def records_per_space(features: Features) -> dict[str, int]:
+    """Number of records in each of `feature_spaces`."""
+    return {
+        name: int(modality_mask(features, of).sum())
+        for name, of in feature_spaces(features).items()
+    }
 
 
-def by_space(
+def score_by_space(
     title: str,
     train: Features | None,
     test: Features,
     score: Callable[[str, Features | None, Features], dict[str, float]],
 ) -> dict[str, float]:
-    """What `score` says of each of `spaces`, of the records that have its modalities.
+    """Applies a score to each of `feature_spaces`, on the records that have its modalities.
 
-    A space whose records do not allow it is left out with a line in the log that begins with
-    `title`; NotApplicable where that is all of them.
+    A space whose records do not allow the score is left out, with a line in the log.
+
+    Args:
+      title: start of that line.
+      train, test: features.
+      score: (name, train, test) -> {name: value}.
+
+    Returns:
+      {name: value} of all spaces.
+
+    Raises:
+      NotApplicable: no space allows the score.
     """
     out, reasons = {}, {}
-    for name, of in spaces(test).items():
+    for name, of in feature_spaces(test).items():
         try:
-            out |= score(name, train and having(train, of), having(test, of))
+            out |= score(name, train and with_modalities(train, of), with_modalities(test, of))
         except NotApplicable as error:
             reasons[name] = error
     if reasons and not out:

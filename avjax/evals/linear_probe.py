@@ -1,35 +1,44 @@
-"""Linear probe: multinomial logistic regression on features that stay as they are.
+"""Linear probe: multinomial logistic regression on frozen features.
 
-The strength of its L2 penalty is chosen on a part of train, never on test.
+Its L2 penalty is selected on a part of train, never on test.
 """
 
 import warnings
 
 import numpy as np
 
-from avjax.evals.features import by_space
+from avjax.evals.features import score_by_space
 from avjax.types import NotApplicable
 
 
 def make(
-    strengths: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    l2_regs: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
     validation: float = 0.2,
     seed: int = 0,
-    steps: int = 1000,
+    max_iter: int = 1000,
 ):
-    """A score: top-1 and top-5 in percent, for each modality and, of two or more, for "both".
+    """Linear probe top-1 and top-5 accuracy in percent, per modality and, of two or more, "both".
 
-    Features are standardized with train's mean and deviation.  The objective is the mean
-    cross-entropy plus strength / 2 * |weights|^2, so a strength means the same for a part of
-    train as for the whole of it, on which the chosen one is fitted again, for at most `steps`
-    steps of L-BFGS.  A modality's probe is of the records that have it, "both"'s of those with all.
+    Features are standardized with train's mean and standard deviation.  The objective is the mean
+    cross-entropy plus l2_reg / 2 * |weights|^2, so an l2_reg means the same for a part of train as
+    for all of it, on which the selected one is fitted again.  Each modality is scored on the
+    records that have it, "both" on those with all.
+
+    Args:
+      l2_regs: penalties to select from.
+      validation: share of train for the selection.
+      seed: of the split for the selection.
+      max_iter: maximum number of L-BFGS iterations.
+
+    Returns:
+      A score (train, test) -> {name: value} for avjax.evals.suite.
     """
-    if not strengths or min(strengths) <= 0:
-        raise ValueError(f"strengths={strengths!r}: use one or more, each above 0, e.g. (1e-3,)")
+    if not l2_regs or min(l2_regs) <= 0:
+        raise ValueError(f"l2_regs={l2_regs!r}: use one or more, each above 0, e.g. (1e-3,)")
     if not 0 < validation < 1:
         raise ValueError(f"validation={validation!r}: use a share between 0 and 1, e.g. 0.2")
-    if steps < 1:
-        raise ValueError(f"steps={steps!r} of L-BFGS: use 1 or more, e.g. 1000")
+    if max_iter < 1:
+        raise ValueError(f"max_iter={max_iter!r} of L-BFGS: use 1 or more, e.g. 1000")
 
     def score(train, test):
         check(train, test)
@@ -41,27 +50,29 @@ def make(
             rows, here = np.flatnonzero(train.label >= 0), test.label >= 0
             label = train.label[rows]
             x, y = standardized(train, test, rows)
-            chosen = choose(name, x, label, held_out(train), strengths, steps)
-            model = fit(name, x, label, chosen, steps)
-            scores = decide(model, y[here], classes)
-            found = accuracy(scores, test.label[here]) | {"strength": chosen}
+            chosen = select_l2(name, x, label, held_out(train), l2_regs, max_iter)
+            model = fit(name, x, label, chosen, max_iter)
+            scores = predict_logits(model, y[here], classes)
+            found = accuracy(scores, test.label[here]) | {"l2_reg": chosen}
             return {f"{name}/{metric}": value for metric, value in found.items()}
 
-        return by_space("linear probe", train, test, of_space)
+        return score_by_space("linear probe", train, test, of_space)
 
     def held_out(train):
-        """`part` of the labeled train records; None where there is nothing to choose."""
+        """`holdout_mask` of the labeled train records; None if there is nothing to select."""
         rows = np.flatnonzero(train.label >= 0)
         group = None if train.group is None else [train.group[i] for i in rows]
-        return part(train.label[rows], group, validation, seed) if len(strengths) > 1 else None
+        return (
+            holdout_mask(train.label[rows], group, validation, seed) if len(l2_regs) > 1 else None
+        )
 
     return score
 
 
 def check(train, test) -> None:
-    """Raises NotApplicable where there is nothing to learn from, or to test on."""
+    """Raises NotApplicable if there is nothing to learn from, or to test on."""
     if train is None:
-        raise ValueError("a linear probe learns from train records: give the suite train=")
+        raise ValueError("a linear probe needs train records: set train= of the suite")
     classes = len(np.unique(train.label[train.label >= 0]))
     if classes < 2:
         raise NotApplicable(f"needs two classes in train, which has {classes}")
@@ -70,7 +81,7 @@ def check(train, test) -> None:
 
 
 def standardized(train, test, rows) -> tuple[np.ndarray, np.ndarray]:
-    """Standardized features ([M, H] of train's `rows`, [N, H] of test), modalities side by side."""
+    """Standardized features ([M, H] of train's `rows`, [N, H] of test), modalities concatenated."""
     sides = []
     for name in test.modalities:
         x, y = train.modalities[name]["features"][rows], test.modalities[name]["features"]
@@ -81,11 +92,23 @@ def standardized(train, test, rows) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.concatenate(side, axis=-1) for side in zip(*sides))
 
 
-def part(label, group, validation: float, seed: int) -> np.ndarray:
-    """Which of N train records [N] bool to hold out: about `validation` of every class.
+def holdout_mask(label, group, validation: float, seed: int) -> np.ndarray:
+    """Which train records to hold out: about `validation` of each class, groups kept together.
 
-    Records of one group go together: clips cut from one film tell each other's class.
-    Groups are taken in random order whenever they bring the classes nearer to their share.
+    Clips cut from one video reveal each other's class.  Groups are taken in random order if they
+    bring the classes nearer to their share.
+
+    Args:
+      label: int [N].
+      group: N names or None.
+      validation: share to hold out.
+      seed: of the order.
+
+    Returns:
+      bool [N].
+
+    Raises:
+      NotApplicable: too few records or groups.
     """
     name = [
         ("row", i) if group is None or group[i] is None else group[i] for i in range(len(label))
@@ -104,45 +127,45 @@ def part(label, group, validation: float, seed: int) -> np.ndarray:
     if not held.any() or len(np.unique(label[~held])) < 2:
         raise NotApplicable(
             f"{len(label)} labeled train records in {len(groups)} groups leave no validation part "
-            f"of {validation:.0%}: give more records, or a single strength"
+            f"of {validation:.0%}: use more records, or a single value of l2_regs"
         )
     return held
 
 
-def choose(name, x, label, held, strengths, steps) -> float:
-    """The strength that is best on the records held out; of equals, the strongest."""
+def select_l2(name, x, label, held, l2_regs, max_iter) -> float:
+    """The l2_reg with the best held-out accuracy; of equal ones, the largest."""
     if held is None:
-        return strengths[0]
+        return l2_regs[0]
     best = {}
-    for strength in sorted(strengths, reverse=True):
-        model = fit(name, x[~held], label[~held], strength, steps)
-        best[strength] = float((model.predict(x[held]) == label[held]).mean())
+    for l2_reg in sorted(l2_regs, reverse=True):
+        model = fit(name, x[~held], label[~held], l2_reg, max_iter)
+        best[l2_reg] = float((model.predict(x[held]) == label[held]).mean())
     return max(best, key=best.get)
 
 
-def fit(name, x, label, strength: float, steps: int):
-    """A fitted scikit-learn model; warns where it stopped before the optimum."""
+def fit(name, x, label, l2_reg: float, max_iter: int):
+    """A fitted scikit-learn model; warns if it did not converge."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
-        # Said again below, with what did not converge.
+        # Warned about below, with its name.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        # scikit-learn weighs the sum, not the mean, of cross-entropies against |weights|^2 / 2.
-        model = LogisticRegression(C=1 / (strength * len(x)), max_iter=steps).fit(x, label)
-    if model.n_iter_.max() >= steps:
+        # scikit-learn weights the sum, not the mean, of cross-entropies against |weights|^2 / 2.
+        model = LogisticRegression(C=1 / (l2_reg * len(x)), max_iter=max_iter).fit(x, label)
+    if model.n_iter_.max() >= max_iter:
         warnings.warn(
-            f"linear probe on {name} at strength {strength:g} did not converge in {steps} steps: "
-            "raise steps, or drop the weakest strengths",
+            f"linear probe on {name} with l2_reg={l2_reg:g} did not converge in {max_iter} "
+            "iterations: raise max_iter, or drop the smallest l2_regs",
             stacklevel=2,
         )
     return model
 
 
-def decide(model, x, classes: int) -> np.ndarray:
-    """Logits [N, classes]; -inf for a class that train does not have."""
+def predict_logits(model, x, classes: int) -> np.ndarray:
+    """Logits [N, classes]; -inf for classes that train does not have."""
     logits = model.decision_function(x)
-    if logits.ndim == 1:  # Two classes: scikit-learn gives the second one's only.
+    if logits.ndim == 1:  # Two classes: scikit-learn returns the second one's only.
         logits = np.stack([-logits, logits], axis=1) / 2
     scores = np.full((len(x), classes), -np.inf)
     scores[:, model.classes_] = logits

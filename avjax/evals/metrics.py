@@ -1,39 +1,55 @@
-"""How well each record's sound fits its picture, measured by how those of others would."""
+"""How well each record's audio fits its frames, relative to that of other records."""
 
 import numpy as np
 
 
-def clips(video, audio, near: float = 0.05, partners: int = 4096):
-    """The agreement [N] of picture and sound of N records, embeddings [N, D] of unit length.
+def margin_scores(video, audio, top_fraction: float = 0.05, max_candidates: int = 4096):
+    """Agreement of video and audio of each record: cosine above that of the best mismatches.
 
-    By how much the cosine of a record's own two is above the mean of the `near` share of highest
-    ones, of its picture with others' sounds and of its sound with others' pictures; the mean of
-    both.  Above 0, the own sound is a better match than the best of strangers, on average.  A
-    bare cosine would call those pictures dubbed that are far from every sound.  A measure of
-    this kind is used in translation between languages: https://arxiv.org/abs/1710.04087.
+    The cosine of a record's own pair minus the mean of the highest ones of its video with others'
+    audio and of its audio with others' video.  Above 0, a record's own audio matches better than
+    the best mismatches on average.  A bare cosine would call those videos dubbed that are far from
+    all audio.  Used for translation as CSLS: https://arxiv.org/abs/1710.04087.
 
-    partners: of more records, that many stand for all, evenly spaced.
+    Args:
+      video, audio: float [N, D] of unit length.
+      top_fraction: share of mismatches whose mean is subtracted.
+      max_candidates: if there are more records, so many evenly spaced ones stand for all.
+
+    Returns:
+      float [N].
+
+    Raises:
+      ValueError: fewer than three records, or different shapes.
     """
     n = len(video)
     if n < 3:
-        raise ValueError(f"agreement of {n} records: three are needed, two to compare one with")
+        raise ValueError(f"agreement of {n} records: at least three are needed")
     if video.shape != audio.shape:
         raise ValueError(
             f"agreement of video {video.shape} and audio {audio.shape}: cosines need embeddings "
-            "of one width, in a space that both share"
+            "of equal width in a shared space"
         )
-    chosen = np.unique(np.linspace(0, n - 1, min(n, partners)).astype(int))
-    count = max(1, round(near * (len(chosen) - 1)))
+    chosen = np.unique(np.linspace(0, n - 1, min(n, max_candidates)).astype(int))
+    count = max(1, round(top_fraction * (len(chosen) - 1)))
     own = np.einsum("nd,nd->n", video, audio)
     ways = (video, audio), (audio, video)
-    rivals = sum(nearest(one, other[chosen], chosen, count) for one, other in ways)
+    rivals = sum(mean_top_cosine(one, other[chosen], chosen, count) for one, other in ways)
     return own - rivals / 2
 
 
-def nearest(query, keys, chosen, count: int, rows: int = 2048):
-    """The mean of the `count` highest cosines of each of `query` [N, D] with `keys` of others.
+def mean_top_cosine(query, keys, chosen, count: int, rows: int = 2048):
+    """Mean of the `count` highest cosines of each query with the keys of other records.
 
-    keys: [K, D], those of the records `chosen` [K].
+    Args:
+      query: float [N, D].
+      keys: float [K, D].
+      chosen: int [K], records of the keys.
+      count: cosines per mean.
+      rows: queries at a time.
+
+    Returns:
+      float [N].
     """
     out = np.empty(len(query), np.float32)
     for start in range(0, len(query), rows):

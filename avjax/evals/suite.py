@@ -1,7 +1,7 @@
-"""A suite: one data set read once, any number of scores of what a net makes of it.
+"""A suite: any number of scores of one data set, whose features are extracted once.
 
-Decoding is what an evaluation costs.  A suite therefore reads its train and test records a
-single time, averages the clips of a record, and hands the same `Features` to every score.
+Decoding dominates the cost of an evaluation.  A suite reads its train and test records once,
+averages the clips of each record, and gives the same `Features` to all scores.
 """
 
 import logging
@@ -16,16 +16,16 @@ from avjax.data import pipeline
 from avjax.data.source import NoRecords
 from avjax.evals import features
 from avjax.evals.features import Features
-from avjax.evals.thumbnails import picture, stack
+from avjax.evals.thumbnails import add_thumbnails, gallery_arrays
 from avjax.types import Evaluator, NotApplicable, TrainState
 
 log = logging.getLogger(__name__)
 
 
-# (train or None, test) -> {"v2a/r1": 12.5}.  A suite first calls its scores, before it
-# reads a file, with `modalities` empty: a score then checks labels and returns {}.  It raises
-# types.NotApplicable where the records do not allow it, ValueError where the config does not.
-# Records may lack a modality: `features.having` gives those that have it.
+# (train or None, test) -> {"v2a/recall@1": 12.5}.  A suite first calls its scores with empty
+# `modalities`, before it reads a file: a score then checks labels and returns {}.  It raises
+# types.NotApplicable if the records do not allow it, ValueError if the config does not.
+# Records may lack a modality: `features.having` selects those that have it.
 Score = Callable[[Features | None, Features], dict[str, float]]
 
 
@@ -36,12 +36,11 @@ def make(
     batch_size: int = 64,
     thumbnails: int = 256,
 ) -> Evaluator:
-    """An evaluator of `test`, with `train` for the scores that learn from labels.
+    """Scores of `test`, with `train` for the scores that learn from labels.
 
-    A data set is dict(source=, view=, transforms=, [workers=, max_broken=]).  A score that the
-    records do not allow is left out, and the log says why in one line.  Beside scalars
-    named "<score>/<metric>", and the numbers of records, "<part>/records" and, of those with a
-    modality, "<part>/<modality>/records", an evaluation returns the arrays a report is drawn from:
+    A score that the records do not allow is left out, with a line in the log.  An evaluation
+    returns scalars "<score>/<metric>", numbers of records "<part>/records" and, of those with a
+    modality, "<part>/<modality>/records", and the arrays of a report:
 
         test/<modality>/embedding  float32 [N, D]       gallery/row    int32 [M], rows of the source
         test/<modality>/mask       bool [N], see        gallery/frame  uint8 [M, 64, 64, 3]
@@ -49,8 +48,17 @@ def make(
         test/index                 int32 [N]
         test/label                 int32 [N]
         test/classes               str [C], if known
-        test/path                  bytes [N], as os.fsencode makes them
-        test/swapped               bool [N], if known: has the sound of another record
+        test/path                  bytes [N], by os.fsencode
+        test/swapped               bool [N], if known: has the audio of another record
+
+    Args:
+      test, train: dict(source=, view=, transforms=, [workers=, max_broken=]).
+      scores: {name: score}.
+      batch_size: clips per batch of all hosts.
+      thumbnails: records in the gallery.
+
+    Returns:
+      An Evaluator.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} of a suite: use 1 or more, e.g. 64")
@@ -60,9 +68,9 @@ def make(
         if data is not None and len(data["source"]) == 0:
             raise NoRecords(f"{part} source {data['source'].name!r} of a suite has no records")
     where = test["source"].name
-    looked = train and known(train["source"]), known(test["source"])
-    first = {name: scored(where, name, score, *looked) for name, score in scores.items()}
-    usable = {name: score for name, score in scores.items() if first[name] is not None}
+    known_records = train and metadata(train["source"]), metadata(test["source"])
+    first = {name: try_score(where, name, score, *known_records) for name, score in scores.items()}
+    applicable_scores = {name: score for name, score in scores.items() if first[name] is not None}
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
         parts, out = {}, {}
@@ -70,23 +78,30 @@ def make(
             if data is None:
                 continue
             wanted = thumbnails if part == "test" else 0
-            parts[part], gallery = look(embed, ts, data, batch_size, wanted, part)
-            out |= counts(part, data, len(parts[part].label), features.counts(parts[part]))
+            parts[part], gallery = extract_features(embed, ts, data, batch_size, wanted, part)
+            out |= record_counts(
+                part, data, len(parts[part].label), features.records_per_space(parts[part])
+            )
         if not len(parts["test"].label):
             log.warning("evaluation of %s left out: no record could be used", where)
             return out
-        for name, score in usable.items():
-            found = scored(where, name, score, parts.get("train"), parts["test"]) or {}
+        for name, score in applicable_scores.items():
+            found = try_score(where, name, score, parts.get("train"), parts["test"]) or {}
             out.update({f"{name}/{metric}": value for metric, value in found.items()})
-        return out | arrays(parts["test"]) | gallery
+        return out | report_arrays(parts["test"]) | gallery
 
     return evaluate
 
 
-def scored(where: str, name: str, score: Score, train, test) -> dict[str, float] | None:
-    """What a score makes of records; None, and a line in the log, where they do not allow it.
+def try_score(where: str, name: str, score: Score, train, test) -> dict[str, float] | None:
+    """Applies a score; None, with a line in the log, if the records do not allow it.
 
-    where: name of the test source.  A ValueError of the score names the score.
+    Args:
+      where: name of the test source.
+      name: name of the score, for messages.
+
+    Raises:
+      ValueError: the score's own, with its name.
     """
     try:
         return score(train, test)
@@ -97,11 +112,17 @@ def scored(where: str, name: str, score: Score, train, test) -> dict[str, float]
         raise ValueError(f"score {name!r} of a suite: {error}") from error
 
 
-def counts(part: str, data: dict, read: int, having: dict[str, int]) -> dict[str, int]:
-    """How many records were read and not; raises where more are broken than `max_broken`.
+def record_counts(part: str, data: dict, read: int, having: dict[str, int]) -> dict[str, int]:
+    """Number of records read and not read.
 
     Args:
-      having: {modality, or "both" for all: how many records have it}.
+      part: "train" or "test".
+      data: the data set.
+      read: number of readable records.
+      having: {modality, or "both" for all: number of records that have it}.
+
+    Raises:
+      RuntimeError: more are unreadable than `max_broken` allows.
     """
     source = data["source"]
     dropped = len(source) - read
@@ -115,8 +136,8 @@ def counts(part: str, data: dict, read: int, having: dict[str, int]) -> dict[str
     return {f"{part}/records": read, f"{part}/dropped": dropped, **each, **listed}
 
 
-def known(source) -> Features:
-    """What can be said of a source without reading a file: all but the modalities."""
+def metadata(source) -> Features:
+    """What is known of a source without reading files: everything but the modalities."""
     label = np.array([r.get("label", -1) for r in source.records], np.int32)
     group = tuple(r.get("group") for r in source.records)
     group = group if any(g is not None for g in group) else None
@@ -128,11 +149,11 @@ def known(source) -> Features:
     return Features({}, label, index, group, source.classes, path, swapped)
 
 
-def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
-    """Embeds every clip of `data`: (features by record, pictures of up to `wanted` records)."""
+def extract_features(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
+    """Embeds every clip of `data`: (features by record, gallery of up to `wanted` records)."""
     source, view = data["source"], data["view"]
     size, hosts = len(source), jax.process_count()
-    # A host sees the pixels of its own share only, so the gallery of many hosts is thinner.
+    # A host has the frames of its own share only, so the gallery of many hosts has fewer.
     chosen = set(np.linspace(0, size - 1, min(size, wanted)).astype(int).tolist())
     pictures, sums, clips = {}, {}, {"": np.zeros(size, np.int64)}
 
@@ -145,19 +166,21 @@ def look(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
     each = max(1, batch_size // hosts // view.count)  # Records a host puts into a batch.
     total = math.ceil(math.ceil(size / hosts) / each)
     for step, batch in enumerate(batches, 1):
-        picture(batch, view.rate, chosen - pictures.keys(), pictures)
+        add_thumbnails(batch, view.rate, chosen - pictures.keys(), pictures)
         out = embed(ts, batch)
-        add(out, sums, clips)
+        accumulate(out, sums, clips)
         if step % max(1, total // 10) == 0:
             log.info("%s of %s: %d of %d batches", part, source.name, step, total)
-    return mean(sums, clips, source, part), stack(pictures)
+    return mean_over_clips(sums, clips, source, part), gallery_arrays(pictures)
 
 
-def add(out: dict, sums: dict, clips: dict) -> None:
-    """Adds the clips that `embed` gave to the sums and the counts of clips of their records.
+def accumulate(out: dict, sums: dict, clips: dict) -> None:
+    """Adds the embedded clips to the sums and clip counts of their records.
 
     Args:
-      sums: {(modality, kind): float32 [N, D]}.  clips: {"" for readable ones or modality: [N]}.
+      out: result of `embed`.
+      sums: {(modality, kind): float32 [N, D]}.
+      clips: {"" for readable ones or modality: [N]}.
     """
     index, readable = np.asarray(out["index"]), np.asarray(out["mask"], bool)
     np.add.at(clips[""], index[readable], 1)
@@ -173,25 +196,25 @@ def add(out: dict, sums: dict, clips: dict) -> None:
             np.add.at(sums[name, kind], index[mask], value)
 
 
-def mean(sums: dict, clips: dict, source, part: str) -> Features:
-    """The mean over clips of each record that has any; of embeddings, at unit length."""
+def mean_over_clips(sums: dict, clips: dict, source, part: str) -> Features:
+    """Mean over the clips of each record; embeddings at unit length."""
     kept = np.flatnonzero(clips[""])
     modalities = {}
     for (name, kind), value in sums.items() if len(kept) else ():
         count = clips[name][kept, None]
         value = value[kept] / np.maximum(count, 1).astype(np.float32)
-        # A comparison with NaN is false, so a broken net would win every ranking.
+        # Comparisons with NaN are false, so a diverged net would win every ranking.
         if not np.isfinite(value).all():
             broken = int((~np.isfinite(value).all(-1)).sum())
             raise ValueError(f"{kind} of {name} are not finite for {broken} {part} records")
         if kind == "embedding":
             value /= np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-12)
         modalities.setdefault(name, {"mask": count[:, 0] > 0})[kind] = value
-    return features.taken(known(source), kept)._replace(modalities=modalities)
+    return features.select_records(metadata(source), kept)._replace(modalities=modalities)
 
 
-def arrays(test: Features) -> dict[str, np.ndarray]:
-    """The embeddings of a test set and whose they are."""
+def report_arrays(test: Features) -> dict[str, np.ndarray]:
+    """Embeddings of a test set, and the records they belong to."""
     out = {
         f"test/{name}/{kind}": m[kind]
         for name, m in test.modalities.items()

@@ -1,6 +1,6 @@
-"""Synchronization: does a net tell a clip's own sound from that of another video or time?
+"""Synchronization: can a net tell a clip's own audio from that of another video or time?
 
-The task that AVTS learns by, and is judged by: https://arxiv.org/abs/1807.00230.
+The pretext task and an evaluation of AVTS, https://arxiv.org/abs/1807.00230.
 """
 
 import dataclasses
@@ -13,34 +13,44 @@ import numpy as np
 
 from avjax.data import pipeline
 from avjax.data.source import Source
-from avjax.evals.suite import counts
+from avjax.evals.suite import record_counts
 from avjax.types import Evaluator, NotApplicable, TrainState
 
 log = logging.getLogger(__name__)
 
-SHIFTED = {"hard": "shifted", "super": "overlapping"}  # Kind of negative -> key of its sound.
+SHIFTED = {
+    "hard": "shifted",
+    "super_hard": "overlapping",
+}  # Kind of negative -> batch key of its audio.
 
 
 def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
-    """An evaluator of dict(source=, view=, transforms=), with avjax.data.clip_sampling.shifted.
+    """Synchronization accuracy and AUROC in percent, chance 50, for each kind of negative.
 
-    Each clip makes two pairs, with its own sound and with one that is not its own: sound of
-    another record (easy), of another time of the file (hard), or of another time that overlaps
-    it (super); the last where the view cuts it.  For each kind, in percent, chance 50:
+    Each clip makes two pairs, with its own audio and with other audio: of another record (easy), of
+    another time of the file (hard), or of another time that overlaps it (super_hard); the last two
+    if the data has them.  For each kind:
 
-        <kind>/accuracy  pairs told right by a threshold on the score.  The records are shuffled
-                         by `seed` and parted into halves; the threshold is the best of one half
-                         and is judged on the other, and the two results are averaged.
-        <kind>/auroc     how often a pair that matches scores above one that does not.
+        <kind>/accuracy  Pairs classified correctly by a threshold on the score.  Records are
+                         shuffled by `seed` and split into halves; the best threshold of one half
+                         is evaluated on the other, and both results are averaged.
+        <kind>/auroc     How often a matching pair scores above one that does not match.
 
-    A net that does not both see and hear, as in the first stage of a chain, is not judged.
-    The score of a pair is the distance of its embeddings, near is high; for nets that judge
-    pairs themselves, and whose embed gives "match" [B], it is that number.  A kind of which fewer
-    than two records have a pair is left out, and so are records without sound, which are counted.
+    The score of a pair is the negative distance of its embeddings, or "match" [B] for nets that
+    score pairs.  Nets without both modalities, as in the first stage of a chain, are not evaluated.
+    A kind with fewer than two records is left out; records without audio are left out and counted.
+
+    Args:
+      data: dict(source=, view=, transforms=), with avjax.data.clip_sampling.shifted.
+      batch_size: clips per batch of all hosts.
+      seed: of the order of records.
+
+    Returns:
+      An Evaluator.
     """
     if batch_size // jax.process_count() < 2 * data["view"].count:
         raise ValueError(
-            f"batch_size={batch_size}: easy negatives need two records in each batch: use "
+            f"batch_size={batch_size}: easy negatives need two records per batch: use "
             f"{2 * data['view'].count * jax.process_count()} or more"
         )
     if seed < 0:
@@ -48,23 +58,25 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
         found, read, sounding = {}, set(), set()
-        for batch in batches(data, batch_size, seed):
-            own, owned = judged(embed(ts, batch))
+        for batch in shuffled_batches(data, batch_size, seed):
+            own, owned = pair_scores(embed(ts, batch))
             if own is None:
-                log.warning("synchronization left out: the net does not both see and hear")
+                log.warning("synchronization left out: the net does not have both modalities")
                 return {}
-            for kind, other in others(batch, data["view"].count).items():
-                score, usable = judged(embed(ts, other))
-                # Padding, unreadable records and those without sound are in neither.
-                row = np.flatnonzero(paired(owned) & paired(usable))
+            for kind, other in make_negatives(batch, data["view"].count).items():
+                score, usable = pair_scores(embed(ts, other))
+                # Without padding, unreadable records and records without audio.
+                row = np.flatnonzero(has_all_modalities(owned) & has_all_modalities(usable))
                 told = owned["index"][row], own[row], score[row]
                 found.setdefault(kind, []).append(told)
             read |= set(owned["index"][owned["mask"]].tolist())
-            sounding |= set(owned["index"][paired(owned)].tolist())
-        out = counts("test", data, len(read), dict.fromkeys(("audio", "both"), len(sounding)))
+            sounding |= set(owned["index"][has_all_modalities(owned)].tolist())
+        out = record_counts(
+            "test", data, len(read), dict.fromkeys(("audio", "both"), len(sounding))
+        )
         for kind, told in found.items():
             try:
-                scores = rated(*(np.concatenate(part) for part in zip(*told)), kind)
+                scores = accuracy_and_auroc(*(np.concatenate(part) for part in zip(*told)), kind)
             except NotApplicable as error:
                 where = data["source"].name
                 log.warning("evaluation of %s: synchronization left out: %s", where, error)
@@ -75,8 +87,8 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
     return evaluate
 
 
-def batches(data, batch_size, seed):
-    """The clips of all records in a random order: where classes are sorted, neighbors are alike."""
+def shuffled_batches(data, batch_size, seed):
+    """The clips of all records in a random order; neighbors of a sorted order would be alike."""
     source, hosts = data["source"], jax.process_count()
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
     reading = {name: value for name, value in data.items() if name != "max_broken"}
@@ -84,24 +96,24 @@ def batches(data, batch_size, seed):
     def on_fault(path, reason):
         log.warning("record of %s left out: %s: %s", source.name, path, reason)
 
-    reading |= dict(source=reordered(source, order), shard=(jax.process_index(), hosts))
+    reading |= dict(source=permuted(source, order), shard=(jax.process_index(), hosts))
     return pipeline.evaluate(**reading, batch_size=batch_size, on_fault=on_fault)
 
 
-def reordered(source: Source, order: list) -> Source:
+def permuted(source: Source, order: list) -> Source:
     """`source` with its records in another order."""
     records = tuple(source[i] for i in order)
-    read = source.read and functools.partial(_read, source.read, order)
+    read = source.read and functools.partial(_read_permuted, source.read, order)
     return dataclasses.replace(source, records=records, read=read)
 
 
-def _read(read, order, row, view, rngs):
+def _read_permuted(read, order, row, view, rngs):
     return read(order[row], view, rngs)
 
 
-def others(batch: dict, count: int) -> dict:
-    """{kind of negative: the batch with that sound in place of the clips' own}."""
-    # `count` clips of a record are consecutive: so many rows on is another record.
+def make_negatives(batch: dict, count: int) -> dict:
+    """{kind of negative: the batch with that audio in place of the clips' own}."""
+    # The `count` clips of a record are consecutive, so a roll by `count` gives another record.
     moved = {name: np.roll(batch[name], -count, axis=0) for name in ("audio", "mask", "has_audio")}
     apart = batch["index"] != np.roll(batch["index"], -count)
     mask = batch["mask"] & moved["mask"] & apart
@@ -113,8 +125,8 @@ def others(batch: dict, count: int) -> dict:
     return made
 
 
-def judged(out: dict):
-    """(scores [B] of the pairs that `embed` judged, or None of a net of one sense; the rest)."""
+def pair_scores(out: dict):
+    """(scores [B] of the pairs, or None without both modalities; the output of `embed`)."""
     if "match" in out:
         return np.asarray(out["match"], np.float64), out
     if not {"video", "audio"} <= out.keys():
@@ -123,17 +135,27 @@ def judged(out: dict):
     return -np.linalg.norm(video - sound, axis=1), out
 
 
-def paired(out: dict) -> np.ndarray:
-    """bool [B]: where all modalities of what `embed` made of a batch are there."""
+def has_all_modalities(out: dict) -> np.ndarray:
+    """bool [B]: rows with all modalities in an output of `embed`."""
     found = (value for value in out.values() if isinstance(value, dict) and "mask" in value)
     return np.logical_and.reduce([out["mask"], *(value["mask"] for value in found)])
 
 
-def rated(index, own, other, kind) -> dict[str, float]:
-    """{"accuracy", "auroc"} of scores own [N] of matching pairs and other [N] of the rest.
+def accuracy_and_auroc(index, own, other, kind) -> dict[str, float]:
+    """Accuracy and AUROC in percent of matching and mismatching pairs.
 
-    index [N]: rows of records in random order; of those that are there the 1st, 3rd, ... are one
-    half, the others the other.
+    Args:
+      index: int [N], records in random order; every other one is in the same half.
+      own: float [N], scores of matching pairs.
+      other: float [N], scores of mismatching pairs.
+      kind: name for messages.
+
+    Returns:
+      {"accuracy", "auroc"}.
+
+    Raises:
+      NotApplicable: fewer than two records.
+      ValueError: scores are not finite.
     """
     if not (np.isfinite(own).all() and np.isfinite(other).all()):
         raise ValueError(f"scores of {kind} pairs are not finite")
@@ -151,7 +173,7 @@ def rated(index, own, other, kind) -> dict[str, float]:
 
 
 def threshold(own, other) -> float:
-    """The score from which on pairs are best taken to match."""
+    """The score from which on pairs are best classified as matching."""
     scores = np.unique(np.concatenate([own, other]))
     cuts = np.concatenate([scores[:1], (scores[1:] + scores[:-1]) / 2, [np.inf]])
     missed, refused = (np.searchsorted(np.sort(x), cuts, side="left") for x in (own, other))

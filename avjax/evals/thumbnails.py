@@ -1,15 +1,15 @@
-"""The pictures of a gallery: of a clip the middle frame, and its sound as a spectrogram."""
+"""Gallery thumbnails: a clip's middle frame, and its audio as a spectrogram."""
 
 import cv2
 import numpy as np
 
 from avjax.data.transforms.video import applied
 
-SIZE = 64  # Height and width of a picture.
+SIZE = 64  # Height and width of a thumbnail.
 
 
-def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
-    """Adds to `into` (middle frame, sound) of the first clip of each chosen record with both."""
+def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
+    """Adds (middle frame, spectrogram) of the first clip of each chosen record to `into`."""
     if "video" not in batch or "audio" not in batch:
         return
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
@@ -17,15 +17,15 @@ def picture(batch: dict, rate: int, chosen: set, into: dict) -> None:
         if good and row in chosen and row not in into:
             video = np.asarray(batch["video"][i])
             video = video[len(video) // 2 :][:1]
-            if "augment" in batch:  # The net's own crop of it is made on the device.
+            if "augment" in batch:  # The net's own crop is made on the device.
                 drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
                 video = applied(SIZE)(drawn, None)["video"]
             frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
 
 
-def stack(pictures: dict) -> dict[str, np.ndarray]:
-    """The gallery's arrays, in the order of the source; none when there are no pictures."""
+def gallery_arrays(pictures: dict) -> dict[str, np.ndarray]:
+    """The gallery's arrays in the order of the source; {} without thumbnails."""
     if not pictures:
         return {}
     rows = sorted(pictures)
@@ -37,13 +37,21 @@ def stack(pictures: dict) -> dict[str, np.ndarray]:
 
 
 def spectrogram(wave: np.ndarray, rate: int) -> np.ndarray:
-    """A picture [64, 64] uint8 of int16 `wave` [N]: mel bands from low (bottom) to high, 80 dB."""
+    """Spectrogram image of a waveform.
+
+    Args:
+      wave: int16 [N].
+      rate: sample rate in Hz.
+
+    Returns:
+      uint8 [64, 64]: mel bands from low (bottom) to high, 80 dB.
+    """
     window = 1024
     wave = np.pad(wave.astype(np.float32) / 32768, window // 2)
     start = np.linspace(0, len(wave) - window, SIZE).astype(int)
     frames = wave[start[:, None] + np.arange(window)] * np.hanning(window).astype(np.float32)
     power = np.abs(np.fft.rfft(frames)) ** 2
-    # Means over bands by differences of the running sum: narrow low bands never come out empty.
+    # Means over bands by differences of the running sum: narrow low bands are never empty.
     mel = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), SIZE + 1)
     edge = 700 * (10 ** (mel / 2595) - 1) / (rate / 2) * power.shape[1]
     running = np.pad(np.cumsum(power, axis=1), ((0, 0), (1, 0)))

@@ -1,4 +1,4 @@
-"""Losses, the negatives they compare with, and who is paired with whom."""
+"""Contrastive losses, sources of negatives, and the pairing of queries with keys."""
 
 from avjax.losses.functional import dcl, info_nce, siglip
 

@@ -1,4 +1,4 @@
-"""Contrastive losses on scores.  Scores are already divided by the temperature."""
+"""Contrastive losses on scores that are already divided by the temperature."""
 
 import math
 from typing import Callable, NamedTuple
@@ -7,75 +7,82 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.types import Contrast
+from avjax.types import ContrastiveLoss
 
 
-def info_nce() -> Contrast:
-    """Picks the positive among the negatives: cross-entropy of a softmax.
+def info_nce() -> ContrastiveLoss:
+    """InfoNCE: softmax cross-entropy of the positive among the negatives.
 
     van den Oord et al., 2018, https://arxiv.org/abs/1807.03748.
     """
 
-    def finish(positive, total):
+    def finalize(positive, total):
         # Not logaddexp(positive, total) - positive, which rounds small losses to zero.
         return jax.nn.softplus(total - positive)
 
-    return _softmax(finish)
+    return _softmax_loss(finalize)
 
 
-def dcl() -> Contrast:
-    """InfoNCE without the positive in the denominator: decoupled contrastive learning.
+def dcl() -> ContrastiveLoss:
+    """Decoupled contrastive learning: InfoNCE without the positive in the denominator.
 
-    Small batches then lose less.  Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848.
+    Degrades less with small batches.  Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848.
     """
 
-    def finish(positive, total):
-        # A record that fills a batch has no negatives: 0, as of InfoNCE, and not -inf.
+    def finalize(positive, total):
+        # One record that fills a batch has no negatives: 0, as for InfoNCE, not -inf.
         return jnp.where(jnp.isneginf(total), 0.0, total - positive)
 
-    return _softmax(finish)
+    return _softmax_loss(finalize)
 
 
-def _softmax(finish) -> Contrast:
-    def fold(scores, mask, positive):
+def _softmax_loss(finalize) -> ContrastiveLoss:
+    def accumulate(scores, mask, positive):
         return jax.nn.logsumexp(jnp.where(mask, scores, -jnp.inf), axis=1)
 
-    return Contrast(fold, jnp.logaddexp, finish, lambda scores, total: jnp.exp(scores - total), 0.0)
+    return ContrastiveLoss(
+        accumulate, jnp.logaddexp, finalize, lambda scores, total: jnp.exp(scores - total), 0.0
+    )
 
 
-def logistic(bias: float) -> Contrast:
-    """Tells each positive and each negative apart alone: a logistic regression.
+def logistic(bias: float) -> ContrastiveLoss:
+    """Logistic regression of each positive and each negative on its own.
 
-    With a bias and a temperature that are learned (`learned`) this is SigLIP's loss (Zhai et
-    al., ICCV 2023, https://arxiv.org/abs/2303.15343).
+    With a learned temperature and bias (`learned_temperature`) this is SigLIP's loss, Zhai et al.,
+    ICCV 2023, https://arxiv.org/abs/2303.15343.
+
+    Args:
+      bias: added to every score.
     """
 
-    def fold(scores, mask, positive):
+    def accumulate(scores, mask, positive):
         return jnp.sum(jnp.where(mask, jax.nn.softplus(scores), 0.0), axis=1)
 
-    def finish(positive, total):
+    def finalize(positive, total):
         return jax.nn.softplus(-positive) + total
 
-    return Contrast(fold, jnp.add, finish, lambda scores, total: jax.nn.sigmoid(scores), bias)
+    return ContrastiveLoss(
+        accumulate, jnp.add, finalize, lambda scores, total: jax.nn.sigmoid(scores), bias
+    )
 
 
 def nce(
-    draws: int | None = None, dim: int | None = None, temperature: float | None = None
-) -> Contrast:
-    """The binary noise-contrastive estimation of AVID, as `logistic` with bias -log(K Z).
+    num_negatives: int | None = None, dim: int | None = None, temperature: float | None = None
+) -> ContrastiveLoss:
+    """Binary noise-contrastive estimation as in AVID: `logistic` with bias -log(K Z).
 
     Gutmann and Hyvarinen, AISTATS 2010; Morgado et al., CVPR 2021,
     https://arxiv.org/abs/2004.12943.
 
     Args:
-      draws, dim, temperature: number of negatives, width of embeddings and what scores are divided
-        by.  None, the default, is what the method uses; any other value must equal it.
+      num_negatives, dim, temperature: number of negatives, width of the embeddings, and divisor of
+        the scores.  None uses the method's value; any other value must equal it.
 
     Returns:
-      A Contrast whose bias `resolve` computes.
+      A ContrastiveLoss whose bias `resolve_bias` computes.
     """
-    expected = {"draws": draws, "dim": dim, "temperature": temperature}
-    for name in ("draws", "dim"):
+    expected = {"num_negatives": num_negatives, "dim": dim, "temperature": temperature}
+    for name in ("num_negatives", "dim"):
         if expected[name] is not None:
             ranges.whole(name, expected[name], 1)
     if temperature is not None:
@@ -86,122 +93,154 @@ def nce(
             given = expected[name]
             if given is not None and not math.isclose(given, value):
                 raise ValueError(
-                    f"config.method.contrast: {name}={given} contradicts {key}: {name}={value}; "
-                    f"with --config.method.contrast.{name}=None it follows"
+                    f"config.method.loss_fn: {name}={given} contradicts {key}: {name}={value}; "
+                    f"use --config.method.loss_fn.{name}=None to take that value"
                 )
         return nce_bias(**{name: value for name, (_, value) in used.items()})
 
     return logistic(0.0)._replace(bias=bias)
 
 
-def resolve(contrast: Contrast, **used: tuple[str, float]) -> Contrast:
-    """The contrast that a method computes with: one whose bias is a number.
+def resolve_bias(loss_fn: ContrastiveLoss, **used: tuple[str, float]) -> ContrastiveLoss:
+    """Replaces a bias that depends on the method's settings by its value.
 
     Args:
-      used: draws, dim and temperature of the method, each as (config key for messages, value).
+      loss_fn: any loss.
+      used: num_negatives, dim and temperature of the method, each as (config key for messages,
+        value).
+
+    Returns:
+      The loss with a number as bias.
 
     Raises:
-      ValueError: an argument of `nce` contradicts one of them.
+      ValueError: an argument of `nce` contradicts one of the values.
     """
-    return contrast._replace(bias=contrast.bias(used)) if callable(contrast.bias) else contrast
+    return loss_fn._replace(bias=loss_fn.bias(used)) if callable(loss_fn.bias) else loss_fn
 
 
-def nce_bias(draws: int, dim: int, temperature: float) -> float:
-    """-log(K Z), with Z the mean of exp(score) against a memory of random unit vectors.
+def nce_bias(num_negatives: int, dim: int, temperature: float) -> float:
+    """-log(K Z), where Z is the mean of exp(score) over a memory of random unit vectors.
 
-    AVID measures Z on the first batch and keeps it; but the first memory *is* random,
-    so Z is known: 0F1(; dim / 2; 1 / (4 temperature^2)).
+    AVID measures Z on the first batch and keeps it.  The initial memory is random, so Z is known:
+    0F1(; dim / 2; 1 / (4 temperature^2)).
+
+    Args:
+      num_negatives: K.
+      dim: width of the embeddings.
+      temperature: divisor of the scores.
     """
     term, z, x = 1.0, 1.0, 1.0 / (2.0 * temperature) ** 2
     for n in range(200):
         term *= x / ((dim / 2 + n) * (n + 1))
         z += term
-    return -math.log(draws * z)
+    return -math.log(num_negatives * z)
 
 
-def multi_positive(contrast: Contrast) -> Contrast:
-    """The mean of `contrast` over several positives [B, P], each against all negatives.
+def multi_positive(loss_fn: ContrastiveLoss) -> ContrastiveLoss:
+    """The mean of a loss over several positives [B, P], each against all negatives.
 
     As in CMA (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943), where the loss is
-    `nce`: the negatives count once, whatever P.
+    `nce`; the negatives count once, for any P.
+
+    Args:
+      loss_fn: the loss of one positive.
     """
 
-    def finish(positive, total):
-        each = jax.vmap(contrast.finish, (1, None), 1)(positive, total)
+    def finalize(positive, total):
+        each = jax.vmap(loss_fn.finalize, (1, None), 1)(positive, total)
         return each.mean(1)
 
-    return contrast._replace(finish=finish)
+    return loss_fn._replace(finalize=finalize)
 
 
-def tally() -> Contrast:
-    """No loss but what every run logs: [B, 3] of positive score, mean negative, share above.
+# Names of the metrics of `score_statistics`, in the order of its columns.
+SCORES = ("score/positive", "score/negative", "score/negatives_above_positive")
 
-    The last is the share of the negatives that score above the positive.
+
+def score_statistics() -> ContrastiveLoss:
+    """Statistics in place of a loss: [B, 3] of positive score, mean negative score, share above.
+
+    The share is that of negatives that score above the positive.  Every run logs these.
     """
 
-    def fold(scores, mask, positive):
+    def accumulate(scores, mask, positive):
         parts = mask, jnp.where(mask, scores, 0.0), mask & (scores > positive[:, None])
         return jnp.stack([part.sum(1).astype(jnp.float32) for part in parts], 1)
 
-    def finish(positive, total):
+    def finalize(positive, total):
         count = jnp.maximum(total[:, 0], 1.0)
         return jnp.stack([positive, total[:, 1] / count, total[:, 2] / count], 1)
 
-    return Contrast(fold, jnp.add, finish, lambda scores, total: jnp.zeros_like(scores), 0.0)
+    return ContrastiveLoss(
+        accumulate, jnp.add, finalize, lambda scores, total: jnp.zeros_like(scores), 0.0
+    )
 
 
-class Scale(NamedTuple):
-    """What scores are divided by and shifted by.
+class Temperature(NamedTuple):
+    """Divisor of the scores, and their bias if it is learned.
 
-    init:        () -> params, {} where nothing is learned.
-    apply:       (params, contrast) -> (temperature, contrast).
-    temperature: before training, for which `nce` computes its Z.
+    Attributes:
+      init: () -> params, {} if nothing is learned.
+      apply: (params, loss_fn) -> (temperature, loss_fn).
+      init_value: the temperature before training, which `nce` uses to compute Z.
     """
 
     init: Callable
     apply: Callable
-    temperature: float
+    init_value: float
 
 
-def fixed(temperature: float) -> Scale:
-    """One temperature for the whole run, and the bias of the loss as it is."""
-    ranges.number("temperature", temperature, above=0)
-    return Scale(dict, lambda params, contrast: (temperature, contrast), temperature)
+def fixed_temperature(temperature: float) -> Temperature:
+    """A constant temperature; the bias of the loss stays as it is.
 
-
-def learned(temperature: float, least: float = 0.01, bias: float | None = None) -> Scale:
-    """A temperature, and with `bias` a bias too, that begin so and are learned.
-
-    The logarithm is what is learned.  The temperature never falls below `least`, as in CLIP
-    (Radford et al., ICML 2021, https://arxiv.org/abs/2103.00020: 0.07 and 0.01).  SigLIP begins
-    with 0.1 and a bias of -10, which must also be that of the loss.
+    Args:
+      temperature: above 0.
     """
-    ranges.number("least", least, above=0)
-    ranges.number("temperature", temperature, least=least)
+    ranges.number("temperature", temperature, above=0)
+    return Temperature(dict, lambda params, loss_fn: (temperature, loss_fn), temperature)
+
+
+def learned_temperature(
+    temperature: float, min_value: float = 0.01, bias: float | None = None
+) -> Temperature:
+    """Learnable temperature and optional bias, initialized to these values.
+
+    The parameter is the logarithm, as in CLIP (Radford et al., ICML 2021,
+    https://arxiv.org/abs/2103.00020, which has 0.07 and 0.01).  SigLIP starts from 0.1 and a bias
+    of -10.
+
+    Args:
+      temperature: initial value.
+      min_value: lower bound of the temperature.
+      bias: initial bias, which must equal that of the loss; None for a bias that is not learned.
+    """
+    ranges.number("min_value", min_value, above=0)
+    ranges.number("temperature", temperature, least=min_value)
 
     def init():
-        params = {"log_scale": jnp.full((), -math.log(temperature))}
+        params = {"logit_scale": jnp.full((), -math.log(temperature))}
         return params if bias is None else params | {"bias": jnp.full((), float(bias))}
 
-    def apply(params, contrast):
-        if bias is not None and not math.isclose(bias, contrast.bias):
+    def apply(params, loss_fn):
+        if bias is not None and not math.isclose(bias, loss_fn.bias):
             raise ValueError(
-                f"config.method.contrast: bias={contrast.bias} contradicts config.method.scale: "
-                f"bias={bias}; use the same in both, or --config.method.scale.bias=None"
+                f"config.method.loss_fn: bias={loss_fn.bias} contradicts "
+                f"config.method.temperature: bias={bias}; use the same in both, or "
+                "--config.method.temperature.bias=None"
             )
-        log_scale = at_most(params["log_scale"], -math.log(least))
-        return jnp.exp(-log_scale), contrast._replace(bias=params.get("bias", contrast.bias))
+        logit_scale = clamp_max(params["logit_scale"], -math.log(min_value))
+        return jnp.exp(-logit_scale), loss_fn._replace(bias=params.get("bias", loss_fn.bias))
 
-    return Scale(init, apply, temperature)
+    return Temperature(init, apply, temperature)
 
 
 @jax.custom_vjp
-def at_most(x, bound):
-    """min(x, bound), with a gradient beyond the bound where that leads back."""
+def clamp_max(x, bound):
+    """min(x, bound); beyond the bound only gradients that lead back pass."""
     return jnp.minimum(x, bound)
 
 
-at_most.defvjp(
+clamp_max.defvjp(
     lambda x, bound: (jnp.minimum(x, bound), (x, bound)),
     lambda saved, g: (jnp.where((saved[0] < saved[1]) | (g > 0), g, 0.0), None),
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from avjax.losses import contrastive, negatives as sources
 from avjax.ops.normalize import l2_normalize
-from avjax.types import Array, Contrast, Negatives
+from avjax.types import Array, ContrastiveLoss, Negatives
 
 
 def info_nce(
@@ -81,21 +81,23 @@ def siglip(
     return _symmetric(loss, video, audio, temperature, negatives)
 
 
-def _symmetric(loss: Contrast, video, audio, temperature, negatives) -> Array:
+def _symmetric(loss: ContrastiveLoss, video, audio, temperature, negatives) -> Array:
     """The mean loss of both directions."""
     if video.ndim != 2 or video.shape != audio.shape:
         raise ValueError(
             f"embeddings of shapes {video.shape} and {audio.shape}: use [B, D] for both"
         )
     negatives = negatives or sources.in_batch()
-    if negatives.pair is None:
+    if negatives.symmetric_loss is None:
         raise ValueError(
             "negatives of a memory need its state: use avjax.losses.negatives.in_batch, tiled or "
             "ring here, or the method avjax.methods.avid for a memory bank"
         )
-    if negatives.draws is not None:
-        raise ValueError(f"draws={negatives.draws} would need a random key: use draws=None")
+    if negatives.num_negatives is not None:
+        raise ValueError(
+            f"num_negatives={negatives.num_negatives} would need a random key: use num_negatives=None"
+        )
     index = jnp.arange(len(video))
     query, key = l2_normalize(video) / temperature, l2_normalize(audio)
-    sides = negatives.pair(query, key, index, jax.random.key(0), loss)
+    sides = negatives.symmetric_loss(query, key, index, jax.random.key(0), loss)
     return sum(side.mean() for side in sides) / 2

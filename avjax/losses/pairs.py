@@ -1,11 +1,11 @@
-"""What goes together: modalities as query and key, clips of a record, clips of other records."""
+"""Query/key pairing across modalities, clips and records."""
 
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
 
-TERMS = {  # Name -> query, key.
+DIRECTIONS = {  # Name -> (query, key).
     "v2a": ("video", "audio"),
     "a2v": ("audio", "video"),
     "v2v": ("video", "video"),
@@ -13,68 +13,88 @@ TERMS = {  # Name -> query, key.
 }
 
 
-def check_others(size: int, clips: int = 1) -> None:
-    """Raises where a batch of `size` rows, `clips` of each record, has no two records."""
-    if size < 2 * clips:
+def check_other_records(size: int, num_clips: int = 1) -> None:
+    """Raises ValueError if a batch of `size` rows, `num_clips` per record, has only one record."""
+    if size < 2 * num_clips:
         raise ValueError(
-            f"batch_size={size} with {clips} clips of a record is one record, and negatives are "
-            f"clips of other records of the batch: use --config.batch_size={2 * clips} or more; "
-            "where the method has negatives, those with a memory need no others "
-            "(--config.method.negatives.fn=avjax.losses.negatives.bank "
-            "--config.method.negatives.draws=1024)"
+            f"batch_size={size} with {num_clips} clips per record is one record, and negatives are "
+            f"clips of other records of the batch: use --config.batch_size={2 * num_clips} or more "
+            "or, if the method has negatives, a memory bank "
+            "(--config.method.negatives.fn=avjax.losses.negatives.memory_bank "
+            "--config.method.negatives.num_negatives=1024)"
         )
 
 
-def weighted(terms: dict[str, float], known=tuple(TERMS), method: str = "AVID") -> dict:
-    """`terms` without those of weight 0.
+def nonzero_terms(terms: dict[str, float], known=tuple(DIRECTIONS), method: str = "AVID") -> dict:
+    """The terms of a loss without those of weight 0.
 
-    Raises ValueError for an unknown term, a weight below 0, or if no term is left.
+    Args:
+      terms: {name: weight}.
+      known: allowed names.
+      method: name for messages.
+
+    Raises:
+      ValueError: unknown name, negative weight, or no term left.
     """
     if unknown := sorted(set(terms) - set(known)):
-        raise ValueError(f"terms {unknown}: {method} knows {sorted(known)}")
+        raise ValueError(f"terms {unknown}: {method} has {sorted(known)}")
     for name, weight in terms.items():
         ranges.number(f"terms.{name}", weight, least=0)
     if not any(terms.values()):
-        raise ValueError("terms are all zero: give one of them a weight")
+        raise ValueError("terms are all zero: use a weight above 0 for one of them")
     return {name: weight for name, weight in terms.items() if weight}
 
 
 def embeddings(out: dict, modalities) -> dict:
-    """{modality: embedding [B, D]} of towers' outputs, for all of `modalities`.
+    """The embeddings of the modalities that a loss needs.
 
-    Raises ValueError where one is missing, or where they differ in width.
+    Args:
+      out: outputs of towers.
+      modalities: names that must be there.
+
+    Returns:
+      {modality: float [B, D]} of all modalities of `out`.
+
+    Raises:
+      ValueError: a modality is missing, or widths differ.
     """
     if missing := sorted({*modalities} - out.keys()):
         raise ValueError(
-            f"no {missing[0]}: give the model an encoder of it, and the view of config.data.train "
-            f"{'frames' if missing[0] == 'video' else 'seconds of sound'}"
+            f"no {missing[0]}: the model needs an encoder for it, and the view of "
+            f"config.data.train {'frames' if missing[0] == 'video' else 'seconds of audio'}"
         )
     z = {m: out[m]["embedding"] for m in out}
     if len(widths := {m: x.shape[-1] for m, x in z.items()}) > 1 and len({*widths.values()}) > 1:
-        raise ValueError(f"embeddings of widths {widths}: let all heads end in the same width")
+        raise ValueError(f"embeddings have widths {widths}: use heads with the same last width")
     return z
 
 
-def following(z, index, clips: int):
-    """For each row of z [B, D] the next of its record's `clips` rows, the first after the last.
+def next_clip_of_record(z, index, num_clips: int):
+    """For each row the row of the next clip of the same record, cyclically.
 
-    NaN, which ends a run, where a batch does not hold so many clips of a record in turn.
+    Args:
+      z: float [B, D].
+      index: int [B], record of each row; the clips of a record are consecutive.
+      num_clips: clips per record.
+
+    Returns:
+      float [B, D]; NaN, which stops a run, where the rows of a record are not consecutive.
     """
 
     def turn(x):
-        return jnp.roll(x.reshape(-1, clips, *x.shape[1:]), -1, axis=1).reshape(x.shape)
+        return jnp.roll(x.reshape(-1, num_clips, *x.shape[1:]), -1, axis=1).reshape(x.shape)
 
     return jnp.where((turn(index) == index)[:, None], turn(z), jnp.nan)
 
 
-def drawn(rng, index):
-    """For each row of the batch a row of another record, each as likely: [B]."""
-    check_others(len(index))
+def random_other_record(rng, index):
+    """For each row of the batch a uniform row of another record: int [B]."""
+    check_other_records(len(index))
     count = (index[:, None] != index[None]).sum(1)
-    return another(jax.random.randint(rng, index.shape, 0, count), index)
+    return nth_other_record(jax.random.randint(rng, index.shape, 0, count), index)
 
 
-def another(number, index):
-    """For each row, the `number`th [B] of the rows that are of other records, counted from 0."""
+def nth_other_record(number, index):
+    """For each row the `number`th [B], from 0, of the rows of other records."""
     others = index[:, None] != index[None]
     return jnp.argmax(jnp.cumsum(others, 1) > number[:, None], axis=1)

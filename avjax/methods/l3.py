@@ -1,8 +1,8 @@
-"""L3: look, listen and learn.  A small net tells whether a picture and a sound belong together.
+"""L3: look, listen and learn.  A small net predicts whether a frame and an audio clip match.
 
-Arandjelovic and Zisserman, ICCV 2017, https://arxiv.org/abs/1705.08168; L3*, the baseline with
-the encoders of AVID (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943), is the same
-with other parts: a classifier of one output and the pairs of `twice`.
+Arandjelovic and Zisserman, ICCV 2017, https://arxiv.org/abs/1705.08168.  L3*, the baseline with the
+encoders of AVID (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943), has other parts: a
+classifier with one output and `matched_and_mismatched_pairs`.
 """
 
 import jax
@@ -14,32 +14,36 @@ from avjax.types import Method
 
 
 def make(model, classifier, pairs, chunks: int = 1) -> Method:
-    """Correspondence of the features of two towers, trained together with the classifier.
+    """L3: audio-visual correspondence of the features of two towers, trained with the classifier.
 
-    classifier: a module, features of both side by side [M, 2 H] -> [M, 1], the log-odds that they
-    belong together, or [M, 2], the logits of "do not" and "do".
-    pairs: (rng, index [B]) -> (picture [M], sound [M]), the rows of the batch that are judged
-    together: `once` or `twice`.
+    Args:
+      model: towers.
+      classifier: module from concatenated features [M, 2 H] to the log-odds of a match [M, 1], or
+        to the logits of "mismatch" and "match" [M, 2].
+      pairs: (rng, index [B]) -> (video rows [M], audio rows [M]) of the batch: `half_matched_pairs`
+        or `matched_and_mismatched_pairs`.
+      chunks: parts of a batch that the encoders process in turn.
 
-    Beside the modalities, `embed` gives "match" [B], the log-odds of each clip and its own sound.
+    Returns:
+      A Method whose `embed` also gives "match" [B], the log-odds of each clip and its own audio.
     """
 
     def init(rng, batch, size):
         rngs = jax.random.split(rng)
         out, stats = model.init_with_output(rngs[0], batch, train=False)
-        learned = classifier.init(rngs[1], beside(*features(out)), train=False)["params"]
+        learned = classifier.init(rngs[1], concat(*features(out)), train=False)["params"]
         return stats.pop("params") | {"classifier": learned}, {"stats": stats}
 
     def odds(params, video, audio):
         weights = {"params": params["classifier"]}
-        return log_odds(classifier.apply(weights, beside(video, audio), train=False))
+        return log_odds(classifier.apply(weights, concat(video, audio), train=False))
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
         video, audio = features(out)
-        picture, sound = pairs(rng, batch["index"])
-        found = odds(params, video[picture], audio[sound])
-        matched = batch["index"][picture] == batch["index"][sound]
+        video_rows, audio_rows = pairs(rng, batch["index"])
+        found = odds(params, video[video_rows], audio[audio_rows])
+        matched = batch["index"][video_rows] == batch["index"][audio_rows]
         total = jax.nn.softplus(jnp.where(matched, -found, found)).mean()
         return total, ({"stats": stats}, {"accuracy": ((found > 0) == matched).mean()})
 
@@ -53,29 +57,48 @@ def make(model, classifier, pairs, chunks: int = 1) -> Method:
 
 
 def features(out):
+    """(video [B, H], audio [B, H]) features of towers' outputs."""
     return out["video"]["features"], out["audio"]["features"]
 
 
-def beside(video, audio):
+def concat(video, audio):
+    """[B, H] and [B, H] -> [B, 2 H]."""
     return jnp.concatenate([video, audio], axis=1)
 
 
 def log_odds(logits):
-    """[M, 1] or [M, 2] -> [M]: the odds of a softmax over two are in their difference.
+    """Log-odds [M] of logits [M, 1] or [M, 2].
 
-    Its cross-entropy is then the logistic loss, and one loss serves both classifiers.
+    The log-odds of a softmax over two are the difference of the logits, and its cross-entropy is
+    the logistic loss, so one loss serves both classifiers.
     """
     return logits[:, -1] - logits[:, :-1].sum(1)
 
 
-def once(rng, index):
-    """L3's pairs: each picture once, half of them with their own sound, half with another's."""
+def half_matched_pairs(rng, index):
+    """L3's pairs: each frame once, half with their own audio, half with that of another record.
+
+    Args:
+      rng: a key.
+      index: int [B], record of each row.
+
+    Returns:
+      (video rows [B], audio rows [B]).
+    """
     rows = jnp.arange(len(index))
-    return rows, jnp.where(rows < len(index) // 2, rows, pairing.drawn(rng, index))
+    return rows, jnp.where(rows < len(index) // 2, rows, pairing.random_other_record(rng, index))
 
 
-def twice(rng, index):
-    """L3*'s pairs: each picture with its own sound, and again with another record's."""
+def matched_and_mismatched_pairs(rng, index):
+    """L3*'s pairs: each frame with its own audio, and again with that of another record.
+
+    Args:
+      rng: a key.
+      index: int [B], record of each row.
+
+    Returns:
+      (video rows [2 B], audio rows [2 B]).
+    """
     rows = jnp.arange(len(index))
-    # Paper: drawn from a GPU's share of the batch; here from all of it.
-    return jnp.tile(rows, 2), jnp.concatenate([rows, pairing.drawn(rng, index)])
+    # Paper: sampled from a GPU's share of the batch; here from all of it.
+    return jnp.tile(rows, 2), jnp.concatenate([rows, pairing.random_other_record(rng, index)])

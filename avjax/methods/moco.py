@@ -1,65 +1,72 @@
-"""MoCo across the modalities: each clip finds its sound's key, and each sound its clip's.
+"""MoCo across modalities: each clip is matched to its audio's key, and each audio to its clip's.
 
-He et al., CVPR 2020, https://arxiv.org/abs/1911.05722; v2 https://arxiv.org/abs/2003.04297.
-Keys come from towers that follow the trained ones slowly, and are kept in a queue.
+He et al., CVPR 2020, https://arxiv.org/abs/1911.05722; v2 https://arxiv.org/abs/2003.04297.  Keys
+come from momentum encoders (an exponential moving average of the towers) and are queued.
 """
 
 import jax
 
 from avjax.config import ranges
 from avjax.losses import negatives, pairs
-from avjax.losses.contrastive import resolve, tally
+from avjax.losses.contrastive import SCORES, resolve_bias, score_statistics
 from avjax.nets.forward import forward
-from avjax.types import Contrast, Inherited, Method
+from avjax.types import ContrastiveLoss, Inherited, Method
 
-# Of a run without slow towers, they begin as the trained ones.
+# From a run without momentum encoders, they start as copies of the trained ones.
 INHERITS = {
-    "state/slow/params": Inherited(copy="params"),
-    "state/slow/stats": Inherited(copy="state/stats"),
+    "state/momentum_encoder/params": Inherited(copy="params"),
+    "state/momentum_encoder/stats": Inherited(copy="state/stats"),
 }
 
 
 def make(
     model,
-    length: int,
-    contrast: Contrast,
+    queue_size: int,
+    loss_fn: ContrastiveLoss,
     terms: dict[str, float],
     temperature: float,
     momentum: float,
-    clips: int = 1,
+    num_clips: int = 1,
     chunks: int = 1,
-    draws: int | None = None,
+    num_negatives: int | None = None,
 ) -> Method:
-    """A queue of `length` keys, a multiple of the batch, for each modality that keys are of.
+    """MoCo with one queue per modality that has keys.
 
-    terms: the weight of each; they are divided by their sum.  v2v and a2a are MoCo as
-      published: the key is of the record's next clip.  With v2v alone, clips without sound are
-      learned from too.
-    momentum: how much of themselves the slow towers keep in a step.
-    clips: of a record, which are consecutive rows of a batch: the `count` of the data's view.
-    draws: only so many of the queue's keys, each as likely, the same for all queries of a batch.
+    Args:
+      model: towers.
+      queue_size: number of keys, a multiple of the batch size.
+      loss_fn: contrastive loss.
+      terms: weight of each term; they are divided by their sum.  v2v and a2a are MoCo as published,
+        where the key is of the record's next clip.  With v2v alone, clips without audio are trained
+        on too.
+      temperature: divisor of the scores.
+      momentum: decay of the moving average.
+      num_clips: clips per record, consecutive rows of a batch; as in the data's clips.
+      chunks: parts of a batch that the encoders process in turn.
+      num_negatives: as in `avjax.losses.negatives.queue`.
     """
-    terms = pairs.weighted(terms, method="MoCo")
+    terms = pairs.nonzero_terms(terms, method="MoCo")
     ranges.number("temperature", temperature, above=0)
     ranges.number("momentum", momentum, least=0, most=1)
-    ranges.whole("clips", clips)
+    ranges.whole("num_clips", num_clips)
     ranges.whole("chunks", chunks)
-    if clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
+    if num_clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
         raise ValueError(
-            f"terms {within} would compare a clip with itself: use two clips of a record (count=2 "
-            "in the view of config.data.train and config.method.clips=2), or the terms v2a and a2v"
+            f"terms {within} would compare a clip with itself: use two clips per record "
+            "(count=2 in the view of config.data.train and config.method.num_clips=2), or the "
+            "terms v2a and a2v"
         )
-    queue = negatives.queue(length, draws)
-    queued = sorted({pairs.TERMS[t][1] for t in terms})
-    needed = {m for t in terms for m in pairs.TERMS[t]}
+    queue = negatives.queue(queue_size, num_negatives)
+    queued = sorted({pairs.DIRECTIONS[t][1] for t in terms})
+    needed = {m for t in terms for m in pairs.DIRECTIONS[t]}
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
         out, stats = model.init_with_output(rng_model, batch, train=False)
         params, z = stats.pop("params"), pairs.embeddings(out, needed)
         memory = {m: queue.init(r, size, z[m].shape[1]) for m, r in zip(queued, rngs)}
-        slow = {"params": params, "stats": stats}
-        return params, {"stats": stats, "slow": slow, "memory": memory}
+        momentum_encoder = {"params": params, "stats": stats}
+        return params, {"stats": stats, "momentum_encoder": momentum_encoder, "memory": memory}
 
     def encode(params, stats, batch):
         out, stats = forward(model, params, stats, batch, train=True, chunks=chunks)
@@ -67,40 +74,48 @@ def make(
 
     def loss(params, state, batch, rng):
         index, memory = batch["index"], state["memory"]
-        if length % len(index):
+        if queue_size % len(index):
             raise ValueError(
-                f"queue of {length} is no multiple of the batch of {len(index)}: make it "
-                f"{max(1, length // len(index)) * len(index)}"
+                f"queue_size={queue_size} is not a multiple of the batch of {len(index)}: use "
+                f"{max(1, queue_size // len(index)) * len(index)}"
             )
-        # Paper: shuffles the batch between GPUs, lest the statistics of a share tell a query its
-        # key.  Here there are no shares: statistics are those of the global batch, the slow
-        # towers have their own, and the key of a cross-modal term is of another net altogether.
-        followed = jax.lax.stop_gradient(follow(state["slow"]["params"], params, momentum))
+        # Paper: shuffles the batch between GPUs, so that batch statistics of a share do not reveal
+        # the key.  Here statistics are those of the global batch, momentum encoders have their
+        # own, and the key of a cross-modal term is from another net altogether.
+        ema_params = jax.lax.stop_gradient(
+            ema_update(state["momentum_encoder"]["params"], params, momentum)
+        )
         query, stats = encode(params, state["stats"], batch)
-        key, slow_stats = jax.lax.stop_gradient(encode(followed, state["slow"]["stats"], batch))
+        key, ema_stats = jax.lax.stop_gradient(
+            encode(ema_params, state["momentum_encoder"]["stats"], batch)
+        )
 
-        def losses(query, contrast):
+        def losses(query, loss_fn):
             for t in terms:
-                q, k = pairs.TERMS[t]
-                # Paper: one view asks and the other is the key; here each is both.
-                own = pairs.following(key[k], index, clips) if q == k else key[k]
-                yield t, queue.reduce(memory[k], query[q], own, index, rng, contrast)
+                q, k = pairs.DIRECTIONS[t]
+                # Paper: one view is the query and the other the key; here each is both.
+                own = pairs.next_clip_of_record(key[k], index, num_clips) if q == k else key[k]
+                yield t, queue.loss(memory[k], query[q], own, index, rng, loss_fn)
 
-        own = resolve(
-            contrast,
-            draws=(f"config.method.{'draws' if draws else 'length'}={queue.draws}", queue.draws),
+        source = "num_negatives" if num_negatives else "queue_size"
+        own = resolve_bias(
+            loss_fn,
+            num_negatives=(f"config.method.{source}={queue.num_negatives}", queue.num_negatives),
             dim=("config.method.model", next(iter(query.values())).shape[1]),
             temperature=("config.method", temperature),
         )
-        hot = {m: z / temperature for m, z in query.items()}
-        metrics = {f"loss/{t}": x.mean() for t, x in losses(hot, own)}
+        scaled = {m: z / temperature for m, z in query.items()}
+        metrics = {f"loss/{t}": x.mean() for t, x in losses(scaled, own)}
         total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
-        scores = dict(losses(jax.lax.stop_gradient(query), tally()))
+        scores = dict(losses(jax.lax.stop_gradient(query), score_statistics()))
         means = sum(x.mean(0) for x in scores.values()) / len(scores)
-        metrics |= dict(zip(("score/positive", "score/negative", "score/above"), means))
+        metrics |= dict(zip(SCORES, means))
         memory = {m: queue.update(s, key[m], index) for m, s in memory.items()}
-        slow = {"params": followed, "stats": slow_stats}
-        return total, ({"stats": stats, "slow": slow, "memory": memory}, metrics)
+        momentum_encoder = {"params": ema_params, "stats": ema_stats}
+        return total, (
+            {"stats": stats, "momentum_encoder": momentum_encoder, "memory": memory},
+            metrics,
+        )
 
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
@@ -108,6 +123,6 @@ def make(
     return Method(init, loss, embed, inherits=INHERITS, needs_audio="audio" in needed)
 
 
-def follow(slow, fast, momentum: float):
-    """The parameters `slow`, moved towards `fast`."""
-    return jax.tree.map(lambda s, f: momentum * s + (1 - momentum) * f, slow, fast)
+def ema_update(ema, params, momentum: float):
+    """Exponential moving average of parameters: momentum * ema + (1 - momentum) * params."""
+    return jax.tree.map(lambda s, f: momentum * s + (1 - momentum) * f, ema, params)

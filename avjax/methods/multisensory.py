@@ -1,8 +1,8 @@
-"""Multisensory: whether sound and picture of a video are in step or seconds apart.
+"""Multisensory: are audio and frames of a video aligned, or seconds apart?
 
-Owens and Efros, ECCV 2018, https://arxiv.org/abs/1804.03641.  One net sees and hears a clip; half
-of the sounds are those of another time of the same video, so that what is seen or heard alone
-says nothing.
+Owens and Efros, ECCV 2018, https://arxiv.org/abs/1804.03641.  One net fuses both modalities early;
+half of the audio is from another time of the same video, so that one modality alone is
+uninformative.
 """
 
 import jax
@@ -14,28 +14,33 @@ from avjax.types import Method
 
 
 def make(model, chunks: int = 1) -> Method:
-    """Each clip is judged twice: with its own sound, and with the one that is shifted.
+    """Multisensory: classifies each clip with its own audio and with the shifted one.
 
-    model: {"video", "sounds" [B, S, N]} -> {"features" [B, S, H], "logit" [B, S]}, as
-      `avjax.nets.joint.multisensory.Fused`.  `embed` gives "fused", features of the clip with its
-      own sound, and "match" [B], the logit of the two being in step.
+    Args:
+      model: {"video", "sounds" [B, S, N]} -> {"features" [B, S, H], "logit" [B, S]}, as
+        `avjax.nets.joint.multisensory.Fused`.
+      chunks: parts of a batch that the net processes in turn.
+
+    Returns:
+      A Method whose `embed` gives "fused", features of the clip with its own audio, and "match"
+      [B], the logit that the two are aligned.
     """
 
     def init(rng, batch, size):
-        stats = model.init(rng, _heard(batch, ("audio", "shifted")), train=False)
+        stats = model.init(rng, _inputs(batch, ("audio", "shifted")), train=False)
         return stats.pop("params"), {"stats": stats}
 
     def loss(params, state, batch, rng):
         del rng
-        pairs = _heard(batch, ("audio", "shifted"))
+        pairs = _inputs(batch, ("audio", "shifted"))
         out, stats = forward(model, params, state["stats"], pairs, train=True, chunks=chunks)
         aligned, shifted = out["logit"][:, 0], out["logit"][:, 1]
-        metrics = judged(aligned, shifted)
+        metrics = loss_and_scores(aligned, shifted)
         total = (metrics["loss/aligned"] + metrics["loss/shifted"]) / 2
         return total, ({"stats": stats}, metrics)
 
     def embed(params, state, batch):
-        out = forward(model, params, state["stats"], _heard(batch, ("audio",)), train=False)[0]
+        out = forward(model, params, state["stats"], _inputs(batch, ("audio",)), train=False)[0]
         features = out["features"][:, 0]
         fused = {"features": features, "embedding": l2_normalize(features)}
         return {"fused": fused, "match": out["logit"][:, 0]}
@@ -43,10 +48,10 @@ def make(model, chunks: int = 1) -> Method:
     return Method(init, loss, embed)
 
 
-def judged(aligned, shifted) -> dict:
-    """Cross-entropies, and the share of right answers, of logits [B] of being in step.
+def loss_and_scores(aligned, shifted) -> dict:
+    """Cross-entropies, accuracy and scores of logits [B] of aligned and of shifted pairs.
 
-    score/above is the share of clips whose shifted sound seems to fit better than their own.
+    score/negatives_above_positive is the share of clips whose shifted audio scores above their own.
     """
     right = (aligned > 0).mean() + (shifted <= 0).mean()
     return {
@@ -55,16 +60,16 @@ def judged(aligned, shifted) -> dict:
         "accuracy": right / 2,
         "score/positive": aligned.mean(),
         "score/negative": shifted.mean(),
-        "score/above": (shifted > aligned).mean(),
+        "score/negatives_above_positive": (shifted > aligned).mean(),
     }
 
 
-def _heard(batch, sounds) -> dict:
-    """The pictures of each clip, and some of its sounds side by side."""
+def _inputs(batch, sounds) -> dict:
+    """The frames of each clip, and some of its audio, stacked."""
     if missing := {"video", *sounds} - batch.keys():
         raise ValueError(
-            f"Multisensory judges picture and sound together, and there is no {sorted(missing)}: "
-            "give videos with sound, and as data.train.view avjax.data.clip_sampling.shifted"
+            f"Multisensory needs frames and audio, and the batch has no {sorted(missing)}: use "
+            "videos with audio, and avjax.data.clip_sampling.shifted as config.data.train.view"
         )
     heard = jnp.stack([batch[name] for name in sounds], 1)
     return {"video": batch["video"], "sounds": heard, "index": batch["index"]}

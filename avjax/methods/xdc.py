@@ -1,8 +1,7 @@
-"""XDC: cross-modal deep clustering, and SDC, MDC and CDC, which it was compared with.
+"""XDC: cross-modal deep clustering, and its baselines SDC, MDC and CDC.
 
-Alwassel et al., NeurIPS 2020, https://arxiv.org/abs/1911.12667.  Clips are clustered by their
-pictures and by their sounds, and the encoder of each learns the clusters of the other; then they
-are clustered again, by what has been learned.
+Alwassel et al., NeurIPS 2020, https://arxiv.org/abs/1911.12667.  Clips are clustered by video and
+by audio features, each encoder learns the clusters of the other, and clips are clustered again.
 """
 
 import itertools
@@ -24,25 +23,29 @@ MODALITIES = ("video", "audio")
 def make(
     model, targets: dict[str, tuple[str, ...]], clusters: int, balance: float, chunks: int = 1
 ) -> Method:
-    """Each refresh makes the clusters anew: `config.refresh_every` steps are an iteration.
+    """XDC; each refresh clusters again, so `config.refresh_every` steps are one iteration.
 
-    targets: whose clusters each modality learns, with a classifier for each.
+    Args:
+      model: towers.
+      targets: whose clusters each modality learns, with a classifier for each:
 
-        XDC  {"video": ("audio",), "audio": ("video",)}
-        SDC  {"video": ("video",), "audio": ("audio",)}
-        MDC  {"video": ("video", "audio"), "audio": ("video", "audio")}
-        CDC  {"video": ("video+audio",), "audio": ("video+audio",)}, of both side by side
+            XDC  {"video": ("audio",), "audio": ("video",)}
+            SDC  {"video": ("video",), "audio": ("audio",)}
+            MDC  {"video": ("video", "audio"), "audio": ("video", "audio")}
+            CDC  {"video": ("video+audio",), "audio": ("video+audio",)}, of concatenated features
 
-    With {"video": ("video",)} alone, clips without sound are clustered and learned from too.
-    balance: the loss of a clip is weighed by the size of its cluster to the power of -balance:
-      with 0 clips count alike, with 1 clusters do.
+        With {"video": ("video",)} alone, clips without audio are clustered and trained on too.
+      clusters: number of clusters.
+      balance: a clip's loss is weighted by the size of its cluster to the power of -balance: with 0
+        all clips count equally, with 1 all clusters.
+      chunks: parts of a batch that the encoders process in turn.
     """
     spaces = sorted({space for learned in targets.values() for space in learned})
     needed = {*targets, *(m for s in spaces for m in s.split("+"))}
     if odd := needed - {*MODALITIES}:
-        raise ValueError(f"targets name {sorted(odd)}: XDC knows {MODALITIES}, joined by +")
+        raise ValueError(f"targets have {sorted(odd)}: use {MODALITIES}, joined by +")
     if not spaces:
-        raise ValueError("targets are empty: name whose clusters a modality learns")
+        raise ValueError("targets are empty: name the clusters that each modality learns")
     ranges.whole("clusters", clusters, 2)
     ranges.number("balance", balance, least=0)
     ranges.whole("chunks", chunks)
@@ -73,39 +76,43 @@ def make(
         return params | {"classifiers": heads(rng_heads, widths)}, state | {"stats": stats}
 
     def quality(labels, before, sizes, inertia):
-        """{name: scalar}: of each clustering, how even; how alike two are, and one and its last."""
-        told = {}
+        """{name: scalar}: evenness of each clustering, and similarity of two."""
+        metrics = {}
         for s in spaces:
-            told[f"clusters/{s}/inertia"] = inertia[s]
-            told[f"clusters/{s}/empty"] = (sizes[s] == 0).mean()
-            told[f"clusters/{s}/largest"] = sizes[s].max() / jnp.maximum(sizes[s].sum(), 1)
-            told[f"agreement/{s}/previous"] = kmeans.agreement(labels[s], before[s], clusters)
+            metrics[f"clusters/{s}/inertia"] = inertia[s]
+            metrics[f"clusters/{s}/empty"] = (sizes[s] == 0).mean()
+            metrics[f"clusters/{s}/largest"] = sizes[s].max() / jnp.maximum(sizes[s].sum(), 1)
+            metrics[f"nmi/{s}/previous"] = kmeans.normalized_mutual_info(
+                labels[s], before[s], clusters
+            )
         for a, b in itertools.combinations(spaces, 2):
-            told[f"agreement/{a}/{b}"] = kmeans.agreement(labels[a], labels[b], clusters)
-        return told
+            metrics[f"nmi/{a}/{b}"] = kmeans.normalized_mutual_info(labels[a], labels[b], clusters)
+        return metrics
 
-    def survey(params, state, batch):
+    def extract(params, state, batch):
         out = forward(model, params, state["stats"], batch, train=False)[0]
         features = {m: out[m]["features"] for m in sorted(needed)}
-        return features | {"heard": batch["has_audio"].astype(jnp.float32)}
+        return features | {"has_audio": batch["has_audio"].astype(jnp.float32)}
 
-    def refresh(params, state, rng, survey):
+    def refresh(params, state, rng, extracted):
         rng_heads, *rngs = jax.random.split(rng, 1 + len(spaces))
         before, labels, sizes, inertia = state["labels"], {}, {}, {}
         for s, r in zip(spaces, rngs):
-            # Paper: not told what is done to features first.  At unit length, a loud clip is
-            # not far from a quiet one, and two modalities side by side count alike.
-            rows = jnp.concatenate([l2_normalize(survey[m]) for m in s.split("+")], 1)
-            # Silence by absence is no cluster to be learned.
-            mask = survey["mask"] & ((survey["heard"] > 0) | ("audio" not in s.split("+")))
+            # Paper: does not say how features are preprocessed.  At unit length, loud and quiet
+            # clips are near each other, and concatenated modalities have equal weight.
+            rows = jnp.concatenate([l2_normalize(extracted[m]) for m in s.split("+")], 1)
+            # Missing audio is not a cluster.
+            mask = extracted["mask"] & (
+                (extracted["has_audio"] > 0) | ("audio" not in s.split("+"))
+            )
             found = kmeans.fit(r, rows, mask, clusters)
             labels[s], inertia[s] = found.labels[: len(before[s])], found.inertia
             sizes[s] = jnp.zeros(clusters, jnp.int32).at[labels[s]].add(labels[s] >= 0)
-        told = quality(labels, before, sizes, inertia)
-        # Paper: not told what becomes of the classifiers' moments in the optimizer.  Here they
+        metrics = quality(labels, before, sizes, inertia)
+        # Paper: does not say what happens to the classifiers' moments in the optimizer.  Here they
         # stay; a momentum of 0.9 has forgotten the old ones after some fifty steps.
-        fresh = heads(rng_heads, {m: survey[m].shape[1] for m in targets})
-        state = state | {"labels": labels, "sizes": sizes, "quality": told}
+        fresh = heads(rng_heads, {m: extracted[m].shape[1] for m in targets})
+        state = state | {"labels": labels, "sizes": sizes, "quality": metrics}
         return params | {"classifiers": fresh}, state
 
     def loss(params, state, batch, rng):
@@ -117,7 +124,7 @@ def make(
             label = state["labels"][s][batch["index"]]
             counts = (label >= 0) & (batch["has_audio"] | (m != "audio"))
             label = jnp.maximum(label, 0)
-            # Paper: not told.  DeepCluster draws clusters evenly; weights need no other order.
+            # Paper: not given.  DeepCluster samples clusters evenly; weights keep the order.
             size = jnp.maximum(state["sizes"][s], 1)[label]
             weight = jnp.where(counts, size.astype(jnp.float32) ** -balance, 0)
             each = optax.softmax_cross_entropy_with_integer_labels(logits, label)
@@ -129,9 +136,9 @@ def make(
     def embed(params, state, batch):
         return forward(model, params, state["stats"], batch, train=False)[0]
 
-    return Method(init, loss, embed, refresh, survey, needs_audio="audio" in needed)
+    return Method(init, loss, embed, refresh, extract, needs_audio="audio" in needed)
 
 
 def _mean(x, weight):
-    """The mean of x [B] by weight [B]; 0 where there is none."""
+    """Weighted mean of x [B]; 0 if all weights are 0."""
     return (weight * x).sum() / jnp.maximum(weight.sum(), jnp.finfo(jnp.float32).tiny)

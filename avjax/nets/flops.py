@@ -1,4 +1,4 @@
-"""How much a net computes: the multiplications of its convolutions and products."""
+"""Multiply-accumulates (MACs) of a net's convolutions and matrix products."""
 
 import math
 
@@ -6,36 +6,41 @@ import jax
 
 
 def gmacs(net, shape: tuple[int, ...], dtype="float32") -> float:
-    """1e9 multiplications with addition of one forward pass of `net` for an input of `shape`.
+    """GMACs of one forward pass, counted in the traced program, as in papers.
 
-    Counted in the traced program, as in papers: with those of the zeros that pad a convolution,
-    and nothing else but convolutions and matrix products.  Nothing is computed.
+    Zero padding of convolutions counts; nothing but convolutions and matrix products does.  Nothing
+    is computed.
+
+    Args:
+      net: a Linen module (x, train).
+      shape: of the input.
+      dtype: of the input.
     """
     x = jax.ShapeDtypeStruct(shape, dtype)
     variables = jax.eval_shape(lambda key, x: net.init(key, x, False), jax.random.key(0), x)
     program = jax.make_jaxpr(lambda variables, x: net.apply(variables, x, False))(variables, x)
-    return macs(program) / 1e9
+    return count_macs(program) / 1e9
 
 
-def macs(program) -> int:
-    """Multiplications of a jaxpr's convolutions and products, a loop's as often as it turns.
+def count_macs(program) -> int:
+    """MACs of a jaxpr's convolutions and products, times the iterations of scans.
 
-    Of alternatives the cheapest counts: a backend's own form of an operation may do more than
-    the operation asks for.  Of a `while`, whose turns are not known, one turn.
+    Of the branches of a `cond` the cheapest counts, as a backend's own implementation may do more
+    than the operation needs.  A `while` counts once.
     """
     total = 0
     for eqn in getattr(program, "jaxpr", program).eqns:
-        inner = [macs(part) for part in parts(eqn.params)]
+        inner = [count_macs(part) for part in sub_jaxprs(eqn.params)]
         if eqn.primitive.name == "cond":
             total += min(inner)
         else:
             total += sum(inner) * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)
-            total += multiplications(eqn)
+            total += eqn_macs(eqn)
     return total
 
 
-def multiplications(eqn) -> int:
-    """Those of one equation, if it is a convolution, its padding included, or a product."""
+def eqn_macs(eqn) -> int:
+    """MACs of one equation, if it is a convolution (padding included) or a product."""
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         left = eqn.invars[0].aval.shape
@@ -47,8 +52,8 @@ def multiplications(eqn) -> int:
     return 0
 
 
-def parts(params):
-    """The programs among an equation's parameters."""
+def sub_jaxprs(params):
+    """The jaxprs among an equation's parameters."""
     for value in params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             if hasattr(item, "eqns") or hasattr(item, "jaxpr"):

@@ -7,12 +7,26 @@ from avjax.config import ranges
 
 
 def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
-    """(outputs, stats) of `model` on `batch`, `chunks` parts of it in turn.
+    """Applies `model` to a batch, optionally in chunks with recomputed activations.
 
-    With more than one, only one part's activations are in memory, and each part runs
-    again for its gradient: the loss may compare all of a batch that would not fit
-    (GradCache, Gao et al., 2021, https://arxiv.org/abs/2101.06983, left to autodiff).
-    A part takes its share of every device.  Batch statistics are then those of a part.
+    With more than one chunk, only one chunk's activations are in memory, and each chunk runs again
+    for its gradient, so the loss may compare all of a batch that would not fit (GradCache, Gao et
+    al., 2021, https://arxiv.org/abs/2101.06983, by autodiff).  A chunk takes its share of every
+    device.  Batch statistics are then those of a chunk.
+
+    Args:
+      model: a Linen module.
+      params: its parameters.
+      stats: its other collections.
+      batch: arrays [B, ...] with "index".
+      train: whether to use and update batch statistics.
+      chunks: number of chunks, a divisor of the batch on each device.
+
+    Returns:
+      (outputs [B, ...], stats).
+
+    Raises:
+      ValueError: the batch does not split into the chunks.
     """
 
     def one(stats, part):

@@ -1,4 +1,4 @@
-"""A front end, an encoder and a head for each modality."""
+"""A front end, an encoder and a head per modality."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,35 +8,33 @@ import jax.numpy as jnp
 from avjax.ops.normalize import l2_normalize
 
 
-def unit(z):
-    """z [B, D], each at length 1."""
-    return l2_normalize(z)
-
-
-def raw(z):
-    """z [B, D] as the head made it, for losses that mind its length."""
+def identity(z):
+    """z [B, D] unchanged, for losses that use its length."""
     return z
 
 
 class Towers(nn.Module):
     """{modality: {"features" [B, H], "embedding" [B, D]}}, in float32 at least.
 
-    Each part is called as `(x, train=...)`.  A modality that the batch lacks is left out.
-    `finish` is what is done to an embedding: `unit` makes it one of length 1.
+    Each part is called as `(x, train=...)`.  Modalities that the batch lacks are skipped.
+
+    Attributes:
+      frontends, encoders, heads: {modality: module}.
+      normalize: applied to embeddings; `l2_normalize` scales them to unit length.
     """
 
-    fronts: Mapping[str, nn.Module]
+    frontends: Mapping[str, nn.Module]
     encoders: Mapping[str, nn.Module]
     heads: Mapping[str, nn.Module]
-    finish: Callable = unit
+    normalize: Callable = l2_normalize
 
     def __call__(self, batch, train: bool):
         out = {}
         for name in self.encoders:
             if name in batch:
-                x = self.fronts[name](batch[name], train=train)
+                x = self.frontends[name](batch[name], train=train)
                 features = _wide(self.encoders[name](x, train=train))
-                z = self.finish(_wide(self.heads[name](features, train=train)))
+                z = self.normalize(_wide(self.heads[name](features, train=train)))
                 out[name] = {"features": features, "embedding": z}
         return out
 

@@ -1,4 +1,4 @@
-"""Which rows of a memory are most like each row: its positives beyond itself."""
+"""Exact nearest neighbors of each row of a memory, split over devices."""
 
 import functools
 
@@ -7,33 +7,40 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from avjax.ops.blockwise import product
+from avjax.ops.blockwise import precise_einsum
 
-# Name -> the modalities that are asked, and what is made of their two answers.
-AGREEMENTS = {
-    "consensus": (("video", "audio"), jnp.minimum),  # Alike in both.
-    "union": (("video", "audio"), jnp.maximum),  # Alike in either.
+# Name -> (modalities, how their two similarities are combined).
+CRITERIA = {
+    "consensus": (("video", "audio"), jnp.minimum),  # Similar in both.
+    "union": (("video", "audio"), jnp.maximum),  # Similar in either.
     "video": (("video",), None),
     "audio": (("audio",), None),
 }
 
 
-def nearest(rows, size, count: int, agreement: str, block=1024, tile=8192, axis="data"):
-    """int32 [N, count]: the rows most alike to each of a memory's, itself left out, ascending.
+def top_k_rows(rows, size, count: int, criterion: str, block=1024, tile=8192, axis="data"):
+    """The rows most similar to each row of a memory, itself excluded.
 
-    rows:  {modality: float [N, D]} of unit length; only the first `size` count.
-    block, tile: the most rows that are compared with each other at a time.
-    axis:  of the mesh, if there is one, over which the rows are split, and so the answer.
-
-    Of scores there are never more than [block, tile], and a device holds no more than its own
-    rows: it compares them with a block of everybody's, and tells each its best `count`.  As the
+    Never more than [block, tile] scores are in memory.  Each device holds only its own rows,
+    compares them with a block of all devices' queries, and sends each its best `count`.  As the
     positive sets of AVID-CMA (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943).
+
+    Args:
+      rows: {modality: float [N, D]} of unit length.
+      size: only the first `size` rows count.
+      count: neighbors per row.
+      criterion: a key of CRITERIA: which modalities, and how their similarities are combined.
+      block, tile: maximum number of rows compared at a time.
+      axis: mesh axis over which the rows, and the result, are split, if there is a mesh.
+
+    Returns:
+      int32 [N, count], ascending.
     """
-    modalities, combine = AGREEMENTS[agreement]
+    modalities, combine = CRITERIA[criterion]
     banks = tuple(rows[m] for m in modalities)
     search = functools.partial(_search, count, combine, block, tile, axis)
     if axis in jax.sharding.get_abstract_mesh().axis_names:
-        # Not checked for what devices hold alike, as the loops begin with constants.
+        # Without the check of replication, as the loops start from constants.
         spread = jax.shard_map(search, in_specs=(P(axis), P()), out_specs=P(axis), check_vma=False)
         return spread(banks, size)
     one = jax.vmap(search, in_axes=(0, None), axis_name=axis)
@@ -41,7 +48,7 @@ def nearest(rows, size, count: int, agreement: str, block=1024, tile=8192, axis=
 
 
 def _search(count, combine, block, tile, axis, banks, size):
-    """The answers for the rows [R, D] that this device holds."""
+    """Neighbors of the rows [R, D] of this device."""
     devices, held = lax.axis_size(axis), len(banks[0])
     first, each = lax.axis_index(axis) * held, max(1, min(block // devices, held))
 
@@ -50,7 +57,7 @@ def _search(count, combine, block, tile, axis, banks, size):
         everybody = functools.partial(lax.all_gather, axis_name=axis, tiled=True)
         queries = [everybody(bank[own]) for bank in banks]
         best = _best(count, combine, tile, queries, everybody(first + own), banks, first, size)
-        # Each device gets the answers to its own questions, in the order of the devices.
+        # Each device gets the results of its own queries, in the order of the devices.
         scores, found = (
             jnp.moveaxis(lax.all_to_all(x.reshape(devices, each, count), axis, 0, 0), 0, 1).reshape(
                 each, devices * count
@@ -64,13 +71,13 @@ def _search(count, combine, block, tile, axis, banks, size):
 
 
 def _best(count, combine, tile, queries, slots, banks, first, size):
-    """(scores, rows) [B, count] of the best rows in these banks, of which the first is `first`."""
+    """(scores, rows) [B, count] of the best rows of these banks, whose first row is `first`."""
     held, width = len(banks[0]), min(tile, len(banks[0]))
 
     def visit(best, start):
         here = start + jnp.arange(width)
         keys = (bank[jnp.minimum(here, held - 1)] for bank in banks)
-        scores = [product(query, key.T) for query, key in zip(queries, keys)]
+        scores = [precise_einsum(query, key.T) for query, key in zip(queries, keys)]
         scores = functools.reduce(combine, scores) if combine else scores[0]
         there = first + here
         counts = (here < held) & (there < size)
@@ -85,6 +92,6 @@ def _best(count, combine, tile, queries, slots, banks, first, size):
 
 
 def _top(scores, found, count):
-    """The `count` best of each line and where they were found; of equals the first."""
+    """The `count` best scores of each line and their rows; the first of equal ones."""
     scores, places = lax.top_k(scores, count)
     return scores, jnp.take_along_axis(found, places, axis=1)

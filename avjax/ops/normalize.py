@@ -3,14 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-SMALLEST = 1e-12  # Norms below it count as this.
+SMALLEST = 1e-12  # Lower bound of the norm that is divided by.
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
-    """Rows at unit length, with a gradient that is finite everywhere.
+    """Rows scaled to unit length, with a finite gradient everywhere.
 
-    A row shorter than 1e-12 is divided by 1e-12 and has gradient 0: a row of zeros stays one, and
-    neither NaN nor a factor of 1e12 reaches what made it.
+    A row shorter than 1e-12 is divided by 1e-12 and has gradient 0: zeros stay zeros, and neither
+    NaN nor a factor of 1e12 reaches earlier layers.
 
     Args:
       x: float [..., D]; computed in float32 at least.

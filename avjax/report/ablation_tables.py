@@ -10,9 +10,9 @@ from avjax.runtime.atomic import replacing
 
 # name -> (title, which of a run's values: their mean).
 QUANTITIES = {
-    "r1": ("recall@1, %", "eval/.*/retrieval/.2./r1"),
-    "r5": ("recall@5, %", "eval/.*/retrieval/.2./r5"),
-    "r10": ("recall@10, %", "eval/.*/retrieval/.2./r10"),
+    "recall@1": ("recall@1, %", "eval/.*/retrieval/.2./recall@1"),
+    "recall@5": ("recall@5, %", "eval/.*/retrieval/.2./recall@5"),
+    "recall@10": ("recall@10, %", "eval/.*/retrieval/.2./recall@10"),
     "probe": ("linear probe, video + audio, %", "eval/.*/linear/both/top1"),
     "peak": ("peak memory of a step, MB", "cost/peak"),
     "temporaries": ("temporaries of a step, MB", "cost/temporaries"),
@@ -20,7 +20,7 @@ QUANTITIES = {
     "seconds_per_step": ("seconds per step", "seconds_per_step"),
     "positive": ("positive score", "score/positive"),
     "negative": ("mean negative score", "score/negative"),
-    "above": ("share of negatives above the positive", "score/above"),
+    "above": ("share of negatives above the positive", "score/negatives_above_positive"),
     "expected_false": ("expected false negatives per query", "false_negatives/expected"),
     "share_false": ("false-negative rate", "false_negatives/share"),
     "alignment": ("alignment, lower is nearer", "eval/.*/alignment"),
@@ -30,7 +30,7 @@ QUANTITIES = {
     "loss_below_uniform": ("loss less that of equal scores", "loss_below_uniform"),
 }
 # What a quantity cannot leave; nor does its interval.
-LIMITS = dict.fromkeys(("r1", "r5", "r10", "probe"), (0, 100))
+LIMITS = dict.fromkeys(("recall@1", "recall@5", "recall@10", "probe"), (0, 100))
 LIMITS |= dict.fromkeys(("above", "share_false"), (0, 1)) | {"seconds_per_step": (0,)}
 SCALE = {"peak": 1e-6, "temporaries": 1e-6, "flops": 1e-9}
 

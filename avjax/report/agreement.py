@@ -38,7 +38,7 @@ def part(folder: Path) -> str:
         clips = none("Video and audio have embeddings of different widths: no agreement of clips.")
         video, audio = (arrays[f"test/{name}/embedding"] for name in ("video", "audio"))
         if video.shape == audio.shape:
-            score = metrics.clips(video, audio)
+            score = metrics.margin_scores(video, audio)
             found = lines(arrays, score)
             table += [[path.stem, *line] for _, line in found]
             clips = least(arrays, score, found)

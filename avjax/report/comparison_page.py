@@ -14,8 +14,8 @@ from avjax.runtime import metric_info
 
 # What is shown where a config does not say: title -> pattern of the names of a run's values.
 QUANTITIES = {
-    "recall@1, %": r"eval/[^/]+/(.*/)?\w2\w/r1",
-    "recall@10, %": r"eval/[^/]+/(.*/)?\w2\w/r10",
+    "recall@1, %": r"eval/[^/]+/(.*/)?\w2\w/recall@1",
+    "recall@10, %": r"eval/[^/]+/(.*/)?\w2\w/recall@10",
     "linear probe, video, %": "eval/[^/]+/linear/(video|fused)/top1",
     "linear probe, audio, %": "eval/[^/]+/linear/audio/top1",
     "linear probe, both, %": "eval/[^/]+/linear/(both|fused)/top1",

@@ -11,17 +11,17 @@ from avjax.runtime.metric_info import number, percent
 
 # The numbers of note, as many as there are first: title -> the names that are averaged.
 NOTED = {
-    "recall@1": r"eval/[^/]+/.*?\w2\w/r1",
+    "recall@1": r"eval/[^/]+/.*?\w2\w/recall@1",
     "linear probe, video": "eval/[^/]+/linear/(video|fused)/top1",
     "linear probe, audio": "eval/[^/]+/linear/audio/top1",
     "sync accuracy": r"eval/[^/]+/(?:.*/)?easy/accuracy",
-    "recall@10": r"eval/[^/]+/.*?\w2\w/r10",
+    "recall@10": r"eval/[^/]+/.*?\w2\w/recall@10",
     "linear probe, video + audio": "eval/[^/]+/linear/both/top1",
     "kNN, video + audio": "eval/[^/]+/knn/both/top1",
     "kNN, video": "eval/[^/]+/knn/video/top1",
     "swapped sound found": "eval/[^/]+/agreement/auroc",
-    "recall@5": r"eval/[^/]+/.*?\w2\w/r5",
-    "class precision@1": r"eval/[^/]+/.*?\w2\w/class_p1",
+    "recall@5": r"eval/[^/]+/.*?\w2\w/recall@5",
+    "class precision@1": r"eval/[^/]+/.*?\w2\w/class_precision@1",
 }  # fmt: skip
 COUNT = 5
 

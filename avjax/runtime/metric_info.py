@@ -7,11 +7,17 @@ import numpy as np
 
 from avjax.runtime import metric_records
 
-WORDS = {"v": "video", "a": "audio", "both": "video + audio", "fused": "fused"}
+WORDS = {
+    "v": "video",
+    "a": "audio",
+    "both": "video + audio",
+    "fused": "fused",
+    "super_hard": "super-hard",
+}
 SYNC = {
     "easy": "of another video",
     "hard": "of another time of the same file",
-    "super": "of another, overlapping time of the same file",
+    "super-hard": "of another, overlapping time of the same file",
 }
 
 
@@ -28,7 +34,7 @@ class Metric(NamedTuple):
 
 # Pattern of a name, without "eval/<suite>/" -> what it is; {0}, {1} are its groups, in words.
 RESULTS = {
-    r".*?(\w)2(\w)/r(\d+)": Metric(
+    r".*?(\w)2(\w)/recall@(\d+)": Metric(
         "recall@{2}, {0} → {1}",
         "How many of the test records have their own {1} among the {2} nearest to their {0}, by "
         "cosine of the embeddings, among all test records that have both.",
@@ -39,7 +45,7 @@ RESULTS = {
         "Half of the test records have their own {1} at this place or a better one; 1 is best.",
         0, -1,
     ),
-    r".*?(\w)2(\w)/class_p1": Metric(
+    r".*?(\w)2(\w)/class_precision@1": Metric(
         "class precision@1, {0} → {1}",
         "How often the {1} nearest to a record's {0} belongs to a record of the same class.",
         1, 1,
@@ -58,13 +64,13 @@ RESULTS = {
         1, 1,
     ),
     r"(.+)/(\w+)/top(\d+)": Metric("{0} top-{2}, {1}", "Classification accuracy.", 1, 1),
-    r"(?:.*/)?(easy|hard|super)/accuracy": Metric(
+    r"(?:.*/)?(easy|hard|super_hard)/accuracy": Metric(
         "sync accuracy, {0}",
         "Synchronization: is this a clip's own sound, or sound {sync}? Share of pairs decided "
         "correctly.",
         1, 1,
     ),
-    r"(?:.*/)?(easy|hard|super)/auroc": Metric(
+    r"(?:.*/)?(easy|hard|super_hard)/auroc": Metric(
         "sync AUROC, {0}",
         "Synchronization: how often a clip with its own sound scores above one with sound {sync}.",
         1, 1,
@@ -96,7 +102,7 @@ RESULTS = {
     r"(train|test)/(\w+)/records": Metric("records with {1}, {0}", counts=True),
     r"(train|test)/dropped": Metric("records that could not be read, {0}", counts=True),
     r"(train|test)/listed": Metric("records in the official list, {0}", counts=True),
-    r"(?:.*/)?(\w+)/strength": Metric("L2, {0}", "L2 penalty of the linear probe.", counts=True),
+    r"(?:.*/)?(\w+)/l2_reg": Metric("L2, {0}", "L2 penalty of the linear probe.", counts=True),
     r"(?:.*/)?(class_)?chance": Metric("chance", counts=True),
 }  # fmt: skip
 TRAINING = {
@@ -113,7 +119,7 @@ TRAINING = {
     ),
     r"score/positive": Metric("score of positives", "Mean score of matching pairs.", 0, 1),
     r"score/negative": Metric("score of negatives", "Mean score of other pairs.", 0, -1),
-    r"score/above": Metric(
+    r"score/negatives_above_positive": Metric(
         "negatives above positive",
         "Share of negatives that score higher than the positive of their query; 50 % is chance, "
         "0 % perfect.",
@@ -156,9 +162,9 @@ def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) 
     def last(other):
         return float(curves[f"{path}/{other}"][1][-1]) if f"{path}/{other}" in curves else None
 
-    if leaf == "auroc" or re.search("/(easy|hard|super)/accuracy$", name):
+    if leaf == "auroc" or re.search("/(easy|hard|super_hard)/accuracy$", name):
         return 0.5 if describe(name).scale == 100 else 50.0
-    if leaf == "class_p1":
+    if leaf == "class_precision@1":
         return last("class_chance")
     if top := re.fullmatch(r"top(\d+)", leaf):
         label = (label or {}).get(
@@ -170,7 +176,7 @@ def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) 
     once = last("chance")
     if once and leaf == "median_rank":
         return (100 / once + 1) / 2
-    if once and (recall := re.fullmatch(r"r(\d+)", leaf)):
+    if once and (recall := re.fullmatch(r"recall@(\d+)", leaf)):
         return min(100.0, int(recall[1]) * once)
     return None
 

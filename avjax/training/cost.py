@@ -61,7 +61,7 @@ def products(jaxpr, loops: bool) -> float:
     """
     total = 0.0
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name, inner = eqn.primitive.name, list(flops.parts(eqn.params))
+        name, inner = eqn.primitive.name, list(flops.sub_jaxprs(eqn.params))
         if name == "cond":
             total += max(products(branch, loops) for branch in inner)
         else:
@@ -69,5 +69,5 @@ def products(jaxpr, loops: bool) -> float:
             if name == "shard_map":  # Its program is that of one device.
                 times = eqn.params["mesh"].size
             total += times * sum(products(part, loops) for part in inner)
-            total += 2.0 * flops.multiplications(eqn)
+            total += 2.0 * flops.eqn_macs(eqn)
     return total

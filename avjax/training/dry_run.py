@@ -83,9 +83,9 @@ def batch(config: dict, key: str, spec: dict, method: Method, sources: list) -> 
         sources.append(data["source"])
         settings.lengths(data["source"], data["view"])
         if key == "data.train":
-            count, asked = data["view"].count, config["method"].get("clips", 1)
+            count, asked = data["view"].count, config["method"].get("num_clips", 1)
             if asked not in (1, count):
-                raise ValueError(f"config.method.clips={asked}, but the view has count={count}")
+                raise ValueError(f"config.method.num_clips={asked}, but the view has count={count}")
             check_negatives(config, count)
             stream = pipeline.train(**data, **train.learning(config, method), stop=1)
         else:
@@ -96,13 +96,13 @@ def batch(config: dict, key: str, spec: dict, method: Method, sources: list) -> 
             return next(stream)
 
 
-def check_negatives(config: dict, clips: int) -> None:
+def check_negatives(config: dict, num_clips: int) -> None:
     """Raises where negatives come from the batch, and `clips` of one record fill it."""
     method = config["method"]
     negatives = build(method.get("negatives"), "config.method.negatives")
     # L3 has pairs and AVTS a curriculum: both compare clips with those of other records.
-    if getattr(negatives, "pair", None) or {"pairs", "curriculum"} & method.keys():
-        pairs.check_others(config["batch_size"], clips)
+    if getattr(negatives, "symmetric_loss", None) or {"pairs", "curriculum"} & method.keys():
+        pairs.check_other_records(config["batch_size"], num_clips)
 
 
 def trace(config, method, optimizer, batches, mesh, earlier) -> init_from.Other:
@@ -129,7 +129,7 @@ def trace(config, method, optimizer, batches, mesh, earlier) -> init_from.Other:
         _, places = state.abstract(init, rng, first, mesh, config["sharding"])
     with named("method", first):
         jax.eval_shape(train.make_step(method, optimizer, places, mesh), ts, first)
-    with named("data.survey"):
+    with named("data.refresh"):
         refresh.renewal(config, method, build(config["data"]["train"]), mesh, places)
     for key, one in shapes.items():
         if key.startswith("evals."):
@@ -209,7 +209,7 @@ def encoders(config: dict, batch: dict):
         batch = jax.eval_shape(build(config["on_device"]), batch)
     for name, net in getattr(model, "encoders", {}).items():
         x = jax.ShapeDtypeStruct((1, *batch[name].shape[1:]), batch[name].dtype)
-        front = functools.partial(model.fronts[name].init_with_output, train=False)
+        front = functools.partial(model.frontends[name].init_with_output, train=False)
         x, _ = jax.eval_shape(front, jax.random.key(0), x)
         yield name, gmacs(net, x.shape, x.dtype)
 

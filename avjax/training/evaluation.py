@@ -48,7 +48,7 @@ def block(name: str, step: int, values: dict) -> str:
     """The scores of evaluator `name` after `step` steps, a line each; counts in the last ones.
 
     Args:
-      values: what the evaluator gives: {"retrieval/v2a/r1": 12.5, "test/label": int [N], ...}.
+      values: what the evaluator gives: {"retrieval/v2a/recall@1": 12.5, "test/label": [N], ...}.
     """
     scalars = {path: float(value) for path, value in values.items() if not np.ndim(value)}
     nets = "untrained" if step == 0 else f"trained (step {step})"

@@ -22,7 +22,7 @@ from avjax.types import Method
 COMPARED = ("output", "kernel's gradient", "input's gradient")
 
 
-class Form(NamedTuple):
+class ConvSpec(NamedTuple):
     """A convolution as the device sees it, whatever the layer is called."""
 
     layer: nn.Module  # Belongs to no net.
@@ -31,7 +31,7 @@ class Form(NamedTuple):
     dtype: jnp.dtype
 
 
-def mended(method: Method, params, state, batch) -> Method:
+def with_float32_fallback(method: Method, params, state, batch) -> Method:
     """`method`, with the layers in float32 whose convolutions this device gets wrong.
 
     One line names them.  params, state, batch: arrays or their shapes; of them only shapes count,
@@ -41,10 +41,10 @@ def mended(method: Method, params, state, batch) -> Method:
     few = 1 if jax.default_backend() == "cpu" else 4
     found = [
         (form._replace(shape=(min(few, form.shape[0]), *form.shape[1:])), paths)
-        for form, paths in forms(method.loss, params, state, batch, jax.random.key(0))
+        for form, paths in low_precision_convs(method.loss, params, state, batch, jax.random.key(0))
     ]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:  # To compile takes longest.
-        words = list(pool.map(fault, [form for form, _ in found]))
+        words = list(pool.map(conv_error, [form for form, _ in found]))
     wrong = np.array([bool(w) for w in words])
     if found and jax.process_count() > 1:  # All hosts must run the same program.
         wrong = multihost_utils.process_allgather(wrong).any(0)
@@ -59,7 +59,7 @@ def mended(method: Method, params, state, batch) -> Method:
     return method._replace(**parts)
 
 
-def forms(f: Callable, *args) -> list[tuple[Form, list[str]]]:
+def low_precision_convs(f: Callable, *args) -> list[tuple[ConvSpec, list[str]]]:
     """(form, paths of its layers) of each convolution in 16 bits that `f(*args)` runs."""
     found = {}
 
@@ -70,7 +70,7 @@ def forms(f: Callable, *args) -> list[tuple[Form, list[str]]]:
                       if not isinstance(v, dict)}  # fmt: skip
             if len(params.get("kernel", ())) > 2:
                 alone = layer.clone(parent=None, name=None)
-                form = Form(alone, params, args[0].shape, args[0].dtype)
+                form = ConvSpec(alone, params, args[0].shape, args[0].dtype)
                 _, paths = found.setdefault(repr(form), (form, []))
                 if (path := "/".join(layer.path)) not in paths:
                     paths.append(path)
@@ -105,7 +105,7 @@ def in_float32(f: Callable, layers: Iterable[str]) -> Callable:
     return wide
 
 
-def fault(form: Form) -> str:
+def conv_error(form: ConvSpec) -> str:
     """What is wrong with a convolution on this device, in words; "" if nothing is.
 
     In low precision it is to give what float32 gives of the same numbers, as are its two
@@ -121,7 +121,7 @@ def fault(form: Form) -> str:
     x = rounded(1.0, form.shape, form.dtype)
     y = jax.eval_shape(lambda x: form.layer.apply({"params": params}, x), x)
     try:
-        off = jax.device_get(_judge(form)(params, x, rounded(1.0, y.shape)))
+        off = jax.device_get(_jit_relative_errors(form)(params, x, rounded(1.0, y.shape)))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):  # Not the convolution's fault.
             raise
@@ -132,11 +132,11 @@ def fault(form: Form) -> str:
     return ""
 
 
-def _judge(form):
-    return jax.jit(functools.partial(_off, form.layer))
+def _jit_relative_errors(form):
+    return jax.jit(functools.partial(_relative_errors, form.layer))
 
 
-def _off(layer, params, x, dy):
+def _relative_errors(layer, params, x, dy):
     """Of each of COMPARED, how far low precision is off, as a share of the largest value."""
 
     def run(layer):

@@ -30,15 +30,15 @@ def renewal(config, method, data, mesh, places):
     refresh = jax.jit(method.refresh, out_shardings=(places.params, places.state))
     training = ("batch_size", "seed", "max_broken", "skip_no_audio", "needs_audio", "repeats")
     asked = {k: v for k, v in data.items() if k not in training}
-    if "survey" in config["data"]:
-        asked |= {"transforms": (), **build(config["data"]["survey"])}
+    if "refresh" in config["data"]:
+        asked |= {"transforms": (), **build(config["data"]["refresh"])}
         asked.pop("max_broken", None)
     if len(asked["source"]) != len(data["source"]):
         raise ValueError(
-            f"config.data.survey has {len(asked['source'])} records, the training source "
+            f"config.data.refresh has {len(asked['source'])} records, the training source "
             f"{len(data['source'])}: both must be of the same records"
         )
-    ask = method.survey and jax.jit(_answers(method), out_shardings=sharding.replicated(mesh))
+    ask = method.extract and jax.jit(_answers(method), out_shardings=sharding.replicated(mesh))
 
     def renew(ts):
         found = all_of(ask, ts, asked, config["batch_size"], mesh) if ask else ()
@@ -59,7 +59,7 @@ def all_of(ask, ts, data, batch_size, mesh) -> dict:
     share = jax.process_index(), jax.process_count()
     batches = pipeline.evaluate(**data, batch_size=batch_size, shard=share)
     each = max(1, batch_size // data["view"].count)
-    for batch in progress(batches, math.ceil(size / each), "survey"):
+    for batch in progress(batches, math.ceil(size / each), "refresh"):
         mask, index, answers = jax.device_get(ask(ts.params, ts.state, sharding.put(batch, mesh)))
         answers, spread = jax.tree.flatten(answers)
         if sums is None:
@@ -77,7 +77,7 @@ def all_of(ask, ts, data, batch_size, mesh) -> dict:
 
 def _answers(method):
     def ask(params, state, batch):
-        return batch["mask"], batch["index"], method.survey(params, state, batch)
+        return batch["mask"], batch["index"], method.extract(params, state, batch)
 
     return ask
 

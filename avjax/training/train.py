@@ -137,12 +137,12 @@ def made(config) -> Method:
     method = build(config["method"], "config.method")
     if not config.get("on_device"):
         return method
-    change, ask = build(config["on_device"], "config.on_device"), method.survey
+    change, ask = build(config["on_device"], "config.on_device"), method.extract
     return method._replace(
         init=lambda rng, batch, size: method.init(rng, change(batch), size),
         loss=lambda params, state, batch, rng: method.loss(params, state, change(batch), rng),
         embed=lambda params, state, batch: method.embed(params, state, change(batch)),
-        survey=ask and (lambda params, state, batch: ask(params, state, change(batch))),
+        extract=ask and (lambda params, state, batch: ask(params, state, change(batch))),
     )
 
 
@@ -165,7 +165,7 @@ def start(config, method: Method, data, mesh, checkpoints):
             k: jax.ShapeDtypeStruct((config["batch_size"], *v.shape[1:]), v.dtype)
             for k, v in batch.items()
         }
-        method = precision.mended(method, shapes.params, shapes.state, one)
+        method = precision.with_float32_fallback(method, shapes.params, shapes.state, one)
         init = state.initializer(method, tx, size)
     if new:
         ts = jax.jit(init, out_shardings=places)(rng, batch)

@@ -1,1 +1,1 @@
-"""Weights of others: read safely, named as here, certified, and written for others."""
+"""Published weights in, our weights out."""

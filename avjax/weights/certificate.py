@@ -1,7 +1,7 @@
-"""What is known of ported weights: whose they are, which file, and what the nets make of an input.
+"""Certificate of ported weights: origin, file hash, and the nets' outputs for a fixed input.
 
-The outputs are those of a fixed input in evaluation mode.  They are compared within a tolerance,
-not by a checksum: the last digits differ from one device to the next.
+Outputs are of a fixed input in evaluation mode.  They are compared within a tolerance, not by a
+checksum: the last digits differ between devices.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from avjax.config.build import build
-from avjax.weights.convert import flat
+from avjax.weights.convert import flatten
 
 TOLERANCE = 1e-3  # Of the largest output.
 SHOWN = 16
@@ -20,7 +20,9 @@ SHOWN = 16
 def shapes(model: dict, inputs: dict) -> dict[str, tuple]:
     """{our path: shape} of all parameters and statistics of the encoders and heads of `model`.
 
-    inputs: {modality: shape of what an encoder takes}.
+    Args:
+      model: the spec of Towers.
+      inputs: {modality: shape of an encoder's input}.
     """
     found = {}
     for modality, (encoder, head) in nets(model).items():
@@ -29,12 +31,12 @@ def shapes(model: dict, inputs: dict) -> dict[str, tuple]:
             x, tree = jax.eval_shape(
                 lambda x, net=net: net.init_with_output(jax.random.key(0), x, train=False), x
             )
-            found |= {_into(path, where): leaf.shape for path, leaf in flat(tree).items()}
+            found |= {_into(path, where): leaf.shape for path, leaf in flatten(tree).items()}
     return found
 
 
 def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
-    """What each encoder and head makes of numbers drawn by RandomState(0): {name: summary}."""
+    """Summary of each encoder's and head's output for input drawn by RandomState(0)."""
     found = {}
     for modality, (encoder, head) in nets(model).items():
         x = np.random.RandomState(0).standard_normal(inputs[modality]).astype(np.float32)
@@ -43,7 +45,7 @@ def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
             x = jax.jit(lambda v, x, net=net: net.apply(v, x, train=False))(variables, x)
             y = np.asarray(x, np.float64)
             if not np.isfinite(y).all():
-                raise ValueError(f"{where} makes numbers that are not finite of a plain input")
+                raise ValueError(f"{where} is not finite for a random input")
             found[where] = {
                 "input": list(inputs[modality]),
                 "shape": list(y.shape),
@@ -55,7 +57,7 @@ def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
 
 
 def differing(one: dict, other: dict) -> list[str]:
-    """The nets whose outputs are not the same in two certificates."""
+    """Nets whose outputs differ between two certificates."""
     return [name for name in one.keys() | other.keys() if not _same(one.get(name), other.get(name))]
 
 
@@ -73,9 +75,9 @@ def sha256(path) -> str:
 
 
 def digest(tree: dict) -> str:
-    """The SHA-256 of all arrays of a tree: names, types, shapes and bytes."""
+    """SHA-256 of all arrays of a tree: names, types, shapes and bytes."""
     total = hashlib.sha256()
-    for path, leaf in sorted(flat(tree).items()):
+    for path, leaf in sorted(flatten(tree).items()):
         a = np.ascontiguousarray(leaf)
         total.update(f"{path} {a.dtype} {a.shape}\n".encode())
         total.update(a.tobytes())
@@ -83,7 +85,7 @@ def digest(tree: dict) -> str:
 
 
 def nets(model: dict) -> dict:
-    """{modality: (encoder, head)} of the spec of a Towers, built."""
+    """{modality: (encoder, head)} of the spec of Towers, built."""
     heads = model["heads"]
     return {m: (build(e), build(heads[m])) for m, e in model["encoders"].items()}
 

@@ -1,29 +1,29 @@
-"""What a source makes of a file: a state dict, and which nets of ours it is of.
+"""What a source's reader returns: a state dict, and which of our nets it belongs to.
 
-A net's sizes are read off the arrays, so that an own run of a reference program is as welcome as
-what was released.
+Sizes are read from the arrays, so own runs of a reference program are read as well as releases.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from avjax.weights.convert import listed
+from avjax.weights.convert import join_names
 
 
 class Weights(NamedTuple):
-    """What a source makes of a file.
+    """Weights read from a file.
 
-    state:  {their name: array}.
-    parts:  {our subtree, "encoders_video": (their prefix, "conv")}; "turned" where their kernels
-            have the frequencies first.
-    model:  the spec of the Towers that these weights are of.
-    clip:   what the net was trained to see: arguments of `avjax.data.clip_sampling.even`, and
-            "size" of the pictures.
-    inputs: {modality: shape} of what its encoders are tried with.
-    extras: what else a run's `state` holds: memories, positive sets.
-    left:   regular expressions of names that are not taken.
-    notes:  what a certificate says beside: numbers and sentences.
+    Attributes:
+      state: {their name: array}.
+      parts: {our subtree, "encoders_video": (their prefix, "conv")}; "transposed" if their kernels
+        have frequency first.
+      model: spec of the Towers that the weights are of.
+      clip: clips the net was trained on: arguments of `avjax.data.clip_sampling.even`, and "size"
+        of the frames.
+      inputs: {modality: shape} of a test input of the encoders.
+      extras: other parts of a run's `state`: memories, positive sets.
+      ignored: regular expressions of names that are not used.
+      notes: further entries of the certificate.
     """
 
     state: dict[str, np.ndarray]
@@ -32,26 +32,26 @@ class Weights(NamedTuple):
     clip: dict
     inputs: dict[str, tuple]
     extras: dict[str, Any] = {}
-    left: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     notes: dict[str, Any] = {}
 
 
-def depth_of(table, counts, state) -> int:
+def infer_depth(table, counts, state) -> int:
     """The depth whose stages have so many blocks; ValueError if there is none."""
     for depth, blocks in table.items():
         if blocks == counts:
             return depth
-    raise ValueError(f"stages of {counts} blocks are of no net known here: {listed(state, 6)}")
+    raise ValueError(f"no known net has stages of {counts} blocks: {join_names(state, 6)}")
 
 
-def within(contents):
-    """contents["model"], or the contents where the nets are all there is."""
+def unwrap_model(contents):
+    """contents["model"], or the contents if they are the weights."""
     return contents["model"] if type(contents) is dict and "model" in contents else contents
 
 
-def part(contents, name):
-    """contents[name]; ValueError if there is no such thing."""
+def require_key(contents, name):
+    """contents[name]; ValueError if there is none."""
     if type(contents) is not dict or name not in contents:
-        has = listed(contents, 6) if type(contents) is dict else type(contents).__name__
-        raise ValueError(f"it lacks {name!r}: it holds {has}")
+        has = join_names(contents, 6) if type(contents) is dict else type(contents).__name__
+        raise ValueError(f"it lacks {name!r}; available: {has}")
     return contents[name]

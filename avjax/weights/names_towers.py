@@ -1,19 +1,21 @@
-"""The PyTorch names of all arrays of a net or of towers: {our path: (their name, layout)}."""
+"""PyTorch names of all arrays of a net or of towers: {our path: (their name, layout)}."""
 
 from avjax.config.build import build
 from avjax.weights import names_video
 
 
 def of(spec: dict) -> dict:
-    """Those of the net that the spec of a config makes; ValueError if none are known."""
+    """Names of the net that a config's spec builds; ValueError if none are known."""
     return names_video.torch_names(build(spec))
 
 
 def of_towers(model: dict, parts: dict) -> dict:
-    """Those of the encoders and heads of a Towers' spec.
+    """Names of the encoders and heads of a Towers' spec.
 
-    parts: {our subtree, "encoders_video": (prefix of their names, layout of their kernels)}; a
-    subtree that is not there has no arrays.
+    Args:
+      model: the spec.
+      parts: {our subtree, "encoders_video": (prefix of their names, layout of their kernels)};
+        missing subtrees have no arrays.
     """
     found = {}
     for group in ("encoders", "heads"):

@@ -25,7 +25,7 @@ Names = dict[str, tuple[str, str]]
 
 
 def torch_names(net) -> Names:
-    """Those of all arrays of a module; ValueError if its authors' names are not known here."""
+    """Names of all arrays of a module; ValueError if its authors' names are not known."""
     if type(net) not in TABLES:
         raise ValueError(f"no PyTorch names are known for {type(net).__name__}")
     return TABLES[type(net)](net)
@@ -34,22 +34,22 @@ def torch_names(net) -> Names:
 def avid_video(net: avid_r2plus1d.R2Plus1D) -> Names:
     """AVID's; in its checkpoints after the prefix `video_model.`."""
     names = conv("conv1/conv", "conv1.0") | norm("conv1/norm", "conv1.1")
-    for stage, i, ours in blocks(avid_r2plus1d.BLOCKS[net.depth]):
+    for stage, i, flax_name in blocks(avid_r2plus1d.BLOCKS[net.depth]):
         # A stage of one block is the block itself.
-        theirs = f"conv{stage + 2}x" + (f".{i}" if net.depth != 10 else "")
+        torch_name = f"conv{stage + 2}x" + (f".{i}" if net.depth != 10 else "")
         for n in (1, 2):
-            names |= conv(f"{ours}/spatial{n}", f"{theirs}.spt_conv{n}")
-            names |= norm(f"{ours}/spatial{n}_norm", f"{theirs}.spt_bn{n}")
-            names |= conv(f"{ours}/temporal{n}", f"{theirs}.tmp_conv{n}")
-        names |= norm(f"{ours}/temporal1_norm", f"{theirs}.tmp_bn1")
-        names |= norm(f"{ours}/norm", f"{theirs}.out_bn")
+            names |= conv(f"{flax_name}/spatial{n}", f"{torch_name}.spt_conv{n}")
+            names |= norm(f"{flax_name}/spatial{n}_norm", f"{torch_name}.spt_bn{n}")
+            names |= conv(f"{flax_name}/temporal{n}", f"{torch_name}.tmp_conv{n}")
+        names |= norm(f"{flax_name}/temporal1_norm", f"{torch_name}.tmp_bn1")
+        names |= norm(f"{flax_name}/norm", f"{torch_name}.out_bn")
         if stage and not i:
-            names |= conv(f"{ours}/shortcut", f"{theirs}.res_conv")
+            names |= conv(f"{flax_name}/shortcut", f"{torch_name}.res_conv")
     return names
 
 
 def mlp(net: heads.Mlp) -> Names:
-    """AVID's heads: `video_proj.` or `audio_proj.`; a ReLU stands between two layers."""
+    """AVID's heads: `video_proj.` or `audio_proj.`; a ReLU is between two layers."""
     names = {}
     for i in range(len(net.widths)):
         names |= conv(f"linear{i + 1}", f"projection.{2 * i}", "linear", bias=True)
@@ -65,10 +65,10 @@ def video_resnet(net: resnet3d.VideoResNet) -> Names:
     else:
         names |= conv("conv1/conv/spatial", "stem.0") | norm("conv1/conv/norm", "stem.1")
         names |= conv("conv1/conv/temporal", "stem.3") | norm("conv1/norm", "stem.4")
-    for stage, i, ours in blocks(avid_r2plus1d.BLOCKS[net.depth]):
-        theirs = f"layer{stage + 1}.{i}"
+    for stage, i, flax_name in blocks(avid_r2plus1d.BLOCKS[net.depth]):
+        torch_name = f"layer{stage + 1}.{i}"
         for n in (1, 2):
-            at, there = f"{ours}/conv{n}", f"{theirs}.conv{n}"
+            at, there = f"{flax_name}/conv{n}", f"{torch_name}.conv{n}"
             if stages[stage] in ("full", "flat"):
                 names |= conv(at, f"{there}.0")
             else:
@@ -77,7 +77,7 @@ def video_resnet(net: resnet3d.VideoResNet) -> Names:
                 names |= conv(f"{at}/temporal", f"{there}.0.3")
             names |= norm(f"{at}_norm", f"{there}.1")
         if stage and not i:
-            names |= shortcut(ours, theirs)
+            names |= shortcut(flax_name, torch_name)
     return names
 
 
@@ -85,27 +85,27 @@ def resnet(net: resnet2d.ResNet2D) -> Names:
     """torchvision's ResNets."""
     names = conv("conv1", "conv1") | norm("conv1_norm", "bn1")
     wide = net.depth >= 50
-    for stage, i, ours in blocks(resnet2d.BLOCKS[net.depth]):
-        theirs = f"layer{stage + 1}.{i}"
+    for stage, i, flax_name in blocks(resnet2d.BLOCKS[net.depth]):
+        torch_name = f"layer{stage + 1}.{i}"
         for n in (1, 2, 3) if wide else (1, 2):
-            names |= conv(f"{ours}/conv{n}", f"{theirs}.conv{n}")
-            names |= norm(f"{ours}/conv{n}_norm", f"{theirs}.bn{n}")
+            names |= conv(f"{flax_name}/conv{n}", f"{torch_name}.conv{n}")
+            names |= norm(f"{flax_name}/conv{n}_norm", f"{torch_name}.bn{n}")
         if not i and (stage or wide):
-            names |= shortcut(ours, theirs)
+            names |= shortcut(flax_name, torch_name)
     return names
 
 
 def student(net: ccl_student.Student) -> Names:
     """CCL's; those of depth 34 follow https://github.com/irhum/R2Plus1D-PyTorch, unchecked."""
-    names = split("conv1", "conv1") | norm("norm1", "bn1")
-    for stage, i, ours in blocks(avid_r2plus1d.BLOCKS[net.depth]):
-        theirs = f"conv{stage + 2}." + (f"blocks.{i - 1}" if i else "block1")
+    names = factorized("conv1", "conv1") | norm("norm1", "bn1")
+    for stage, i, flax_name in blocks(avid_r2plus1d.BLOCKS[net.depth]):
+        torch_name = f"conv{stage + 2}." + (f"blocks.{i - 1}" if i else "block1")
         for n in (1, 2):
-            names |= split(f"{ours}/conv{n}", f"{theirs}.conv{n}")
-            names |= norm(f"{ours}/conv{n}_norm", f"{theirs}.bn{n}")
+            names |= factorized(f"{flax_name}/conv{n}", f"{torch_name}.conv{n}")
+            names |= norm(f"{flax_name}/conv{n}_norm", f"{torch_name}.bn{n}")
         if stage and not i:
-            names |= split(f"{ours}/shortcut", f"{theirs}.downsampleconv")
-            names |= norm(f"{ours}/shortcut_norm", f"{theirs}.downsamplebn")
+            names |= factorized(f"{flax_name}/shortcut", f"{torch_name}.downsampleconv")
+            names |= norm(f"{flax_name}/shortcut_norm", f"{torch_name}.downsamplebn")
     return names
 
 
@@ -117,11 +117,13 @@ def inception(_: i3d.I3D) -> Names:
         "conv2c": "Conv3d_2c_3x3",
     }
     for mixed in i3d.MIXED:
-        theirs = mixed.replace("mixed", "Mixed_")
-        units |= {f"{mixed}/{branch}": f"{theirs}.{branch}" for branch in i3d.BRANCHES}
+        torch_name = mixed.replace("mixed", "Mixed_")
+        units |= {f"{mixed}/{branch}": f"{torch_name}.{branch}" for branch in i3d.BRANCHES}
     names = {}
-    for ours, theirs in units.items():
-        names |= conv(f"{ours}/conv", f"{theirs}.conv3d") | norm(f"{ours}/norm", f"{theirs}.bn")
+    for flax_name, torch_name in units.items():
+        names |= conv(f"{flax_name}/conv", f"{torch_name}.conv3d") | norm(
+            f"{flax_name}/norm", f"{torch_name}.bn"
+        )
     return names
 
 
@@ -137,7 +139,7 @@ def vgg(_: vgg_mc3.VGGMC3) -> Names:
 
 TABLES: dict[type, Callable] = {
     avid_r2plus1d.R2Plus1D: avid_video,
-    avid_convnet.Conv2D: lambda _: names_audio.conv2d(),
+    avid_convnet.AudioConvNet: lambda _: names_audio.avid_convnet(),
     heads.Mlp: mlp,
     resnet3d.VideoResNet: video_resnet,
     resnet2d.ResNet2D: resnet,
@@ -155,17 +157,17 @@ def blocks(counts):
     return [(s, i, f"conv{s + 2}x_{i}") for s, count in enumerate(counts) for i in range(count)]
 
 
-def split(ours: str, theirs: str) -> Names:
+def factorized(flax_name: str, torch_name: str) -> Names:
     """CCL's convolution in space and time."""
     return (
-        conv(f"{ours}/spatial", f"{theirs}.spatial_conv")
-        | norm(f"{ours}/norm", f"{theirs}.bn")
-        | conv(f"{ours}/temporal", f"{theirs}.temporal_conv")
+        conv(f"{flax_name}/spatial", f"{torch_name}.spatial_conv")
+        | norm(f"{flax_name}/norm", f"{torch_name}.bn")
+        | conv(f"{flax_name}/temporal", f"{torch_name}.temporal_conv")
     )
 
 
-def shortcut(ours: str, theirs: str) -> Names:
-    """torchvision's shortcut, in pictures and clips."""
-    return conv(f"{ours}/shortcut", f"{theirs}.downsample.0") | norm(
-        f"{ours}/shortcut_norm", f"{theirs}.downsample.1"
+def shortcut(flax_name: str, torch_name: str) -> Names:
+    """torchvision's shortcut, in image and video nets."""
+    return conv(f"{flax_name}/shortcut", f"{torch_name}.downsample.0") | norm(
+        f"{flax_name}/shortcut_norm", f"{torch_name}.downsample.1"
     )

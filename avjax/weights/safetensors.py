@@ -1,7 +1,7 @@
-"""Safetensors files in and out: {name: array} and a few words of text.
+"""Reads and writes safetensors files: {name: array} and metadata.
 
-The library checks a header when it opens a file; it's checked here before, since ours are to be
-refused in a second and by name: https://huggingface.co/docs/safetensors.
+The library checks a header when it opens a file.  It is checked here first, so that bad files are
+refused quickly and by name: https://huggingface.co/docs/safetensors.
 """
 
 import json
@@ -22,7 +22,7 @@ KINDS = {
 
 
 def read(path) -> dict[str, np.ndarray]:
-    """{name: array} of a safetensors file.  ValueError names the file and the lie in its header."""
+    """{name: array} of a safetensors file; ValueError names the file and what is wrong."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -34,7 +34,7 @@ def read(path) -> dict[str, np.ndarray]:
 
 
 def write(path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> None:
-    """Writes `tensors`, and `about` as the file's metadata, in one piece or not at all."""
+    """Writes `tensors`, and `about` as the file's metadata, atomically."""
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -51,13 +51,13 @@ def about(path) -> dict[str, str]:
 
 
 def check(path) -> dict:
-    """The header of a safetensors file, if all it says of itself is so."""
+    """The header of a safetensors file, if it is consistent; else ValueError."""
     path = Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         if len(start) < 8:
-            raise ValueError("is cut short, or no safetensors file")
+            raise ValueError("is truncated, or not a safetensors file")
         (length,) = struct.unpack("<Q", start)
         if length > HEADER or length > size - 8:
             raise ValueError(
@@ -65,7 +65,7 @@ def check(path) -> dict:
             )
         header = json.loads(file.read(length).decode(), object_pairs_hook=_once)
     if type(header) is not dict:
-        raise ValueError("has a header that is no table")
+        raise ValueError("has a header that is not a table")
     words = header.get("__metadata__", {})
     if type(words) is not dict or any(type(word) is not str for word in words.values()):
         raise ValueError("has metadata that is not text")
@@ -74,7 +74,7 @@ def check(path) -> dict:
     for begin, stop, name in sorted(spans):
         if begin != at:
             what = "overlaps another" if begin < at else "leaves a hole before it"
-            raise ValueError(f"tensor {name[:100]!r} {what}: begins at {begin}, not at {at}")
+            raise ValueError(f"tensor {name[:100]!r} {what}: starts at {begin}, not at {at}")
         at = stop
     if at != end:
         raise ValueError(f"its tensors take {at} bytes, and it has {end}")
@@ -82,21 +82,21 @@ def check(path) -> dict:
 
 
 def _span(name, entry):
-    """(first, last, name) of a tensor's bytes, if they are as many as its type and shape want."""
+    """(first, last, name) of a tensor's bytes, if they fit its type and shape."""
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tensor {name[:100]!r} is not described by dtype, shape, data_offsets")
     kind, shape, span = entry["dtype"], entry["shape"], entry["data_offsets"]
     if type(kind) is not str or kind not in KINDS:
         raise ValueError(f"tensor {name[:100]!r} is of dtype {str(kind)[:20]!r}: use {[*KINDS]}")
     if not _naturals(shape) or len(shape) > 16:
-        raise ValueError(f"tensor {name[:100]!r} has a shape that is none")
+        raise ValueError(f"tensor {name[:100]!r} has an invalid shape")
     if not _naturals(span) or len(span) != 2:
-        raise ValueError(f"tensor {name[:100]!r} has data_offsets that are no two places")
+        raise ValueError(f"tensor {name[:100]!r} has invalid data_offsets")
     wanted = math.prod(shape) * np.dtype(KINDS[kind]).itemsize
     if span[1] - span[0] != wanted:
         raise ValueError(
             f"tensor {name[:100]!r} has {span[1] - span[0]} bytes, and its {kind} of shape "
-            f"{shape} wants {str(wanted)[:30]}"
+            f"{shape} requires {str(wanted)[:30]}"
         )
     return *span, name
 

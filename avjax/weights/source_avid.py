@@ -1,35 +1,35 @@
-"""AVID and AVID-CMA: both nets and heads, both memories, Z and the positive sets."""
+"""AVID and AVID-CMA checkpoints: both nets and heads, both memories, Z and the positive sets."""
 
 import math
 
 import numpy as np
 
-from avjax.losses.negatives import SHARES
+from avjax.losses.negatives import ROW_MULTIPLE
 from avjax.nets.video import avid_r2plus1d
-from avjax.weights.convert import listed, plain
-from avjax.weights.imported import Weights, depth_of, part
+from avjax.weights.convert import join_names, plain_state_dict
+from avjax.weights.imported import Weights, infer_depth, require_key
 
-# What AVID calls an encoder and a head, after the modality; so do we in files of our own.
+# AVID's names of encoder and head, after the modality; also used in our own files.
 ENDS = {"encoders": "model", "heads": "proj"}
 
 
 def read(contents) -> Weights:
-    """A checkpoint of AVID or AVID-CMA: {"model", "train_criterion", "optimizer", "epoch"}.
+    """Reads a checkpoint of AVID or AVID-CMA: {"model", "train_criterion", "optimizer", "epoch"}.
 
-    The memories belong to the videos of its training set in the order of its list: graft them
-    only into a run of the same list.  Z is what AVID measured on its first batch.
+    The memories belong to the videos of its training set in the order of its list; initialize only
+    runs on the same list from them.  Z is what AVID measured on its first batch.
     """
     if type(contents) is dict and "model" not in contents:
         contents = {"model": contents}  # The nets alone.
-    state = plain(part(contents, "model"))
+    state = plain_state_dict(require_key(contents, "model"))
     video = dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=_depth(state),
-                 width=part(state, "video_model.conv1.0.weight").shape[0])  # fmt: skip
-    audio = dict(fn="avjax.nets.audio.avid_convnet.Conv2D",
-                 width=part(state, "audio_model.conv1.0.weight").shape[0])  # fmt: skip
+                 width=require_key(state, "video_model.conv1.0.weight").shape[0])  # fmt: skip
+    audio = dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet",
+                 width=require_key(state, "audio_model.conv1.0.weight").shape[0])  # fmt: skip
     heads = {m: _head(state, f"{m}_proj.") for m in ("video", "audio")}
     model = dict(
         fn="avjax.nets.towers.Towers",
-        fronts=dict(
+        frontends=dict(
             video=dict(fn="avjax.nets.frontends.pixels.Normalize"),
             audio=dict(fn="avjax.nets.frontends.spectrogram.Spectrogram"),
         ),
@@ -46,14 +46,14 @@ def read(contents) -> Weights:
 
 def _criterion(state):
     """(extras, notes) of AVID's criterion: both memories, Z, and the positive sets of CMA."""
-    state = plain(state)
+    state = plain_state_dict(state)
     extras, notes, known = {}, {}, set()
     rows = {m: f"nce_average.view{n}_mem" for n, m in ((1, "video"), (2, "audio"))}
     if any(name in state for name in rows.values()):
-        extras["memory"] = {m: _bank(part(state, name)) for m, name in rows.items()}
+        extras["memory"] = {m: _bank(require_key(state, name)) for m, name in rows.items()}
         sizes = {m: int(bank["size"]) for m, bank in extras["memory"].items()}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f"the memories are of different sets: {sizes} rows")
+            raise ValueError(f"the memories have different numbers of rows: {sizes}")
         notes["memory_rows"] = sizes["video"]
         known |= set(rows.values())
     scores = [name for name in state if name.endswith("avg_exp_score")]
@@ -61,32 +61,34 @@ def _criterion(state):
         z = float(np.mean([np.asarray(state[name], np.float64) for name in scores]))
         if z > 0:  # -1 stands for "not measured yet".
             extras["z"], notes["Z"] = np.float32(z), z
-    near = [name for name in state if name.endswith("positive_set")]
-    for name in near:
-        extras["near"] = np.asarray(state[name], np.int32)
-    if spare := sorted(state.keys() - known - {*scores, *near}):
-        raise ValueError(f"the criterion holds {listed(spare)}, which AVID's do not")
+    positive_sets = [name for name in state if name.endswith("positive_set")]
+    for name in positive_sets:
+        extras["positive_rows"] = np.asarray(state[name], np.int32)
+    if spare := sorted(state.keys() - known - {*scores, *positive_sets}):
+        raise ValueError(f"the criterion has {join_names(spare)}, which AVID's does not have")
     return extras, notes
 
 
 def _bank(rows):
-    """AVID's memory [N, D] as one of `avjax.losses.negatives.bank`."""
+    """AVID's memory [N, D] as one of `avjax.losses.negatives.memory_bank`."""
     if rows.ndim != 2 or rows.dtype.kind != "f" or not len(rows):
         raise ValueError(f"a memory is of shape {rows.shape}, not [N, D]")
-    whole = np.zeros((math.ceil(len(rows) / SHARES) * SHARES, rows.shape[1]), np.float32)
+    whole = np.zeros(
+        (math.ceil(len(rows) / ROW_MULTIPLE) * ROW_MULTIPLE, rows.shape[1]), np.float32
+    )
     whole[: len(rows)] = rows
     return {"rows": whole, "size": np.int32(len(rows))}
 
 
 def _depth(state):
-    """The depth of AVID's video net, from how many blocks it has; one has no number."""
+    """Depth of AVID's video net from its blocks; a stage with one block has no number."""
     if "video_model.conv5x.out_bn.weight" in state:
         return 10
     counts = tuple(
         sum(f"video_model.conv{s}x.{i}.out_bn.weight" in state for i in range(10))
         for s in (2, 3, 4, 5)
     )
-    return depth_of(avid_r2plus1d.BLOCKS, counts, state)
+    return infer_depth(avid_r2plus1d.BLOCKS, counts, state)
 
 
 def _head(state, prefix):

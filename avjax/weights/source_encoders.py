@@ -1,51 +1,51 @@
-"""Sources of encoders alone, most of them one: XDC, torchvision, GDT, I3D, PANNs.
+"""Sources of encoders without heads: XDC, torchvision, GDT, I3D, PANNs.
 
-They come without heads, or with those of another task, which are left out and listed.
+Heads of other tasks are ignored and listed.
 """
 
 from avjax.nets.image import resnet
 from avjax.nets.video import avid_r2plus1d
-from avjax.weights.convert import listed, plain
-from avjax.weights.imported import Weights, depth_of, part, within
+from avjax.weights.convert import join_names, plain_state_dict
+from avjax.weights.imported import Weights, infer_depth, require_key, unwrap_model
 
-# Means and deviations of their pixels, in 0 ... 1.
+# Mean and standard deviation of their pixels, in 0 ... 1.
 KINETICS = dict(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
 HALF = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 FC = (r"fc\..*",)
 
 
 def xdc(contents) -> Weights:
-    """A video net of XDC, or of its supervised baselines."""
-    state = plain(contents)
+    """XDC's video net, or its supervised baselines."""
+    state = plain_state_dict(contents)
     depth = _stages(state, avid_r2plus1d.BLOCKS)
     encoder = dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=depth, width=_width(state))
     return _video(state, encoder, KINETICS, clip(32, 30.0, 112))
 
 
 def torchvision(contents) -> Weights:
-    """A video net or a ResNet of torchvision; which one is seen by its arrays."""
-    state = plain(contents)
+    """torchvision's video nets and ResNets, recognized by their arrays."""
+    state = plain_state_dict(contents)
     if "conv1.weight" in state:
         encoder = _resnet(state)
         return _video(state, encoder, {}, clip(1, 1.0, 224), (1, 1, 64, 64, 3))
     first, second = (f"layer{n}.0.conv1.0.weight" for n in (1, 2))
     if "layer1.0.conv1.0.0.weight" in state:
         kind = "torchvision_r2plus1d"
-    elif part(state, second).shape[2] == 3:
+    elif require_key(state, second).shape[2] == 3:
         kind = "r3d"
     else:
-        kind = "mc3" if part(state, first).shape[2] == 3 else "mc2"
+        kind = "mc3" if require_key(state, first).shape[2] == 3 else "mc2"
     depth = _stages(state, avid_r2plus1d.BLOCKS)
     encoder = dict(fn=f"avjax.nets.video.resnet3d.{kind}", depth=depth, width=_width(state, kind))
     return _video(state, encoder, KINETICS, clip(16, 15.0, 112))
 
 
 def gdt(contents) -> Weights:
-    """Both encoders of GDT; its heads are left out.
+    """Both encoders of GDT, without its heads.
 
-    Its audio net has the frequencies first, ours the times: kernels are turned.
+    Its audio net has frequency first, ours time, so kernels are transposed.
     """
-    state = plain(within(contents))
+    state = plain_state_dict(unwrap_model(contents))
     video, audio = (_under(state, f"{m}_network.base.") for m in ("video", "audio"))
     depth = _stages(video, avid_r2plus1d.BLOCKS)
     encoders = dict(
@@ -56,7 +56,7 @@ def gdt(contents) -> Weights:
         ),
         audio=_resnet(audio),
     )
-    fronts = dict(
+    frontends = dict(
         video=dict(fn="avjax.nets.frontends.pixels.Normalize", **KINETICS),
         audio=dict(
             fn="avjax.nets.frontends.logmel.FilterBank", rate=24_000, mean=1.93, deviation=17.89
@@ -66,51 +66,55 @@ def gdt(contents) -> Weights:
         state,
         {
             "encoders_video": ("video_network.base.", "conv"),
-            "encoders_audio": ("audio_network.base.", "turned"),
+            "encoders_audio": ("audio_network.base.", "transposed"),
         },
-        towers(fronts, encoders),
+        towers(frontends, encoders),
         dict(frames=30, fps=30.0, seconds=1.0, rate=24_000, count=10, size=112),
         {"video": (1, 8, 64, 64, 3), "audio": (1, 99, 40)},
-        left=(r"mlp_[va]\..*", r"(audio|video)_network\.base\.fc\..*"),
+        ignored=(r"mlp_[va]\..*", r"(audio|video)_network\.base\.fc\..*"),
     )
 
 
 def i3d(contents) -> Weights:
     """I3D of RGB, of pytorch-i3d."""
-    state = plain(contents)
+    state = plain_state_dict(contents)
     encoder = dict(
-        fn="avjax.nets.video.i3d.I3D", width=part(state, "Conv3d_1a_7x7.conv3d.weight").shape[0]
+        fn="avjax.nets.video.i3d.I3D",
+        width=require_key(state, "Conv3d_1a_7x7.conv3d.weight").shape[0],
     )
     found = _video(state, encoder, HALF, clip(64, 25.0, 224))
-    return found._replace(left=(r"logits\..*",))
+    return found._replace(ignored=(r"logits\..*",))
 
 
 def panns(contents) -> Weights:
-    """CNN14 of PANNs, of any embedding: {"model", "iteration"}; AudioSet's head is left out."""
-    state = plain(within(contents))
-    encoder = dict(fn="avjax.nets.audio.cnn14.Cnn14", embedding=part(state, "fc1.weight").shape[0],
-                   width=part(state, "conv_block1.conv1.weight").shape[0])  # fmt: skip
+    """CNN14 of PANNs with any embedding: {"model", "iteration"}; AudioSet's head is ignored."""
+    state = plain_state_dict(unwrap_model(contents))
+    encoder = dict(
+        fn="avjax.nets.audio.cnn14.Cnn14",
+        embedding=require_key(state, "fc1.weight").shape[0],
+        width=require_key(state, "conv_block1.conv1.weight").shape[0],
+    )
     return Weights(
         state,
         {"encoders_audio": ("", "conv")},
         towers(dict(audio=dict(fn="avjax.nets.frontends.logmel.PANNs")), dict(audio=encoder)),
         dict(frames=0, fps=1.0, seconds=10.0, rate=32_000, count=1),
         {"audio": (1, 100, 64)},
-        left=(r"fc_audioset\..*", r"spectrogram_extractor\..*", r"logmel_extractor\..*"),
+        ignored=(r"fc_audioset\..*", r"spectrogram_extractor\..*", r"logmel_extractor\..*"),
     )
 
 
 def clip(frames, fps, size) -> dict:
-    """What a video net without sound looks at: ten clips of a file."""
+    """Clips of a video net without audio: ten per file."""
     return dict(frames=frames, fps=fps, seconds=0.0, rate=16_000, count=10, size=size)
 
 
-def towers(fronts, encoders) -> dict:
+def towers(frontends, encoders) -> dict:
     """Towers without heads: an embedding is the features, at unit length."""
     none = dict(fn="avjax.nets.layers.mlp.Mlp", widths=())
     return dict(
         fn="avjax.nets.towers.Towers",
-        fronts=fronts,
+        frontends=frontends,
         encoders=encoders,
         heads={m: none for m in encoders},
     )
@@ -119,13 +123,15 @@ def towers(fronts, encoders) -> dict:
 def _video(state, encoder, pixels, seen, tried=(1, 8, 64, 64, 3)):
     front = dict(fn="avjax.nets.frontends.pixels.Normalize", **pixels)
     model = towers(dict(video=front), dict(video=encoder))
-    return Weights(state, {"encoders_video": ("", "conv")}, model, seen, {"video": tried}, left=FC)
+    return Weights(
+        state, {"encoders_video": ("", "conv")}, model, seen, {"video": tried}, ignored=FC
+    )
 
 
 def _resnet(state):
     wide = "layer1.0.conv3.weight" in state
     table = {d: b for d, b in resnet.BLOCKS.items() if (d >= 50) == wide}
-    width = part(state, "conv1.weight").shape[0]
+    width = require_key(state, "conv1.weight").shape[0]
     return dict(fn="avjax.nets.image.resnet.ResNet2D", depth=_stages(state, table), width=width)
 
 
@@ -135,17 +141,17 @@ def _stages(state, table):
         len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")})
         for stage in (1, 2, 3, 4)
     )
-    return depth_of(table, counts, state)
+    return infer_depth(table, counts, state)
 
 
 def _width(state, kind="r2plus1d"):
     name = "stem.3.weight" if kind.endswith("r2plus1d") else "stem.0.weight"
-    return part(state, name).shape[0]
+    return require_key(state, name).shape[0]
 
 
 def _under(state, prefix):
     """The arrays under a prefix, without it."""
     found = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
     if not found:
-        raise ValueError(f"there is nothing under {prefix!r}: it holds {listed(state, 6)}")
+        raise ValueError(f"no arrays under {prefix!r}; available: {join_names(state, 6)}")
     return found

@@ -1,4 +1,4 @@
-"""Readers of published weights, by source; avjax.weights.published says what and where they are."""
+"""Readers of published weights by source; see avjax.weights.published for what and where."""
 
 from typing import Any, Callable, NamedTuple
 
@@ -8,10 +8,10 @@ from avjax.weights.published import PUBLISHED
 
 
 class Source(NamedTuple):
-    """Whose weights: a file's contents -> Weights."""
+    """A source of weights; read: contents of a file -> Weights."""
 
     home: str
-    licence: str
+    license: str
     read: Callable[[Any], Weights]
 
 
@@ -25,6 +25,6 @@ READERS = {
     "panns": source_encoders.panns,
 }
 SOURCES = {
-    name: Source(PUBLISHED[name].home, PUBLISHED[name].licence, read)
+    name: Source(PUBLISHED[name].home, PUBLISHED[name].license, read)
     for name, read in READERS.items()
 }

@@ -1,31 +1,38 @@
-"""The mean and deviation that standardize a spectrogram, in AVID's file and in exported weights."""
+"""Mean and standard deviation of spectrograms, in AVID's file and in exported weights."""
 
 import zipfile
 
 import numpy as np
 
-from avjax.weights.convert import flat, nested
+from avjax.weights.convert import flatten, unflatten
 
-# Decibels of avjax.nets.frontends.spectrogram.decibels lie between these; deviations of speech and
-# music are 5-30.
+# Range of avjax.nets.frontends.spectrogram.decibel_spectrogram, and of standard deviations, which
+# are 5 to 30 for speech and music.
 LOW, HIGH = -100.0, 60.0
 SPREAD = (1.0, 80.0)
 NAMES = {"mean": "mean", "deviation": "std"}  # Of ours, in exported weights.
 
 
 def width(model: dict) -> int | None:
-    """How many frequencies the Spectrogram of a Towers' spec has; None if it has no such front."""
-    front = model["fronts"].get("audio", {})
+    """Number of frequencies of the Spectrogram of a Towers' spec; None if it has none."""
+    front = model["frontends"].get("audio", {})
     if front.get("fn") != "avjax.nets.frontends.spectrogram.Spectrogram":
         return None
     return 1 + front.get("window", 1024) // 4
 
 
 def read(file, size: int) -> dict[str, np.ndarray]:
-    """{"mean", "deviation"} [size] in decibels, from an .npz that has `mean` and `std`.
+    """Reads the spectrogram statistics that AVID ships.
 
-    That is the file that AVID ships; `deviation` in place of `std` is as good.  ValueError names
-    the file, and what is missing, of another shape, or not in decibels.
+    Args:
+      file: .npz with `mean` and `std` (or `deviation`).
+      size: number of frequencies of the net's spectrogram.
+
+    Returns:
+      {"mean", "deviation"}, float32 [size] in decibels.
+
+    Raises:
+      ValueError: the file lacks one, or has another shape or unit.
     """
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -52,17 +59,17 @@ def read(file, size: int) -> dict[str, np.ndarray]:
     return found
 
 
-def of_run(stats: dict) -> dict[str, np.ndarray]:
-    """{"audio_spectrogram.mean", "audio_spectrogram.std"} of what a run's nets keep; {} if none."""
+def from_run(stats: dict) -> dict[str, np.ndarray]:
+    """{"audio_spectrogram.mean", "audio_spectrogram.std"} of a run's statistics; {} if none."""
     found = {}
-    for path, value in flat(stats.get("sound") or {}).items():
+    for path, value in flatten(stats.get("spectrogram_stats") or {}).items():
         front, _, name = path.split("/")
-        found[f"{front.removeprefix('fronts_')}_spectrogram.{NAMES[name]}"] = np.asarray(value)
+        found[f"{front.removeprefix('frontends_')}_spectrogram.{NAMES[name]}"] = np.asarray(value)
     return found
 
 
-def parted(contents):
-    """(contents of a file without such arrays, {"fronts_audio": {"standardize": ...}} or {})."""
+def split_statistics(contents):
+    """(contents of a file without such arrays, {"frontends_audio": {"standardize": ...}} or {})."""
     if type(contents) is not dict:
         return contents, {}
     ours = {outside: inside for inside, outside in NAMES.items()}
@@ -70,7 +77,7 @@ def parted(contents):
     for key, value in contents.items():
         front, mark, name = str(key).partition("_spectrogram.")
         if mark and name in ours:
-            tree[f"fronts_{front}/standardize/{ours[name]}"] = value
+            tree[f"frontends_{front}/standardize/{ours[name]}"] = value
         else:
             rest[key] = value
-    return rest, nested(tree)
+    return rest, unflatten(tree)

@@ -1,8 +1,8 @@
-"""Reads PyTorch's files, .pth, .pth.tar and .pt, and runs nothing that is in them.
+"""Reads PyTorch's .pth, .pth.tar and .pt files without executing anything in them.
 
-Both formats: the zip file of PyTorch 1.6 and later, and the row of pickles before it.  Files of
-PyTorch are programs (see `opcodes`); torch.load, even with weights_only, has run code
-(CVE-2025-32434) and written past its memory (CVE-2026-24747).
+Both formats: the zip file of PyTorch 1.6 and later, and the sequence of pickles before it.  PyTorch
+files are programs (see `torch_pickle`); torch.load, even with weights_only, has executed code
+(CVE-2025-32434) and written out of bounds (CVE-2026-24747).
 """
 
 import io
@@ -18,16 +18,23 @@ import numpy as np
 
 from avjax.weights import torch_pickle, torch_zip
 
-MAGIC = 0x1950A86A20F9469CFC6C  # What old files begin with.
+MAGIC = 0x1950A86A20F9469CFC6C  # Start of files in the old format.
 PROTOCOL = 1001
 DEPTH, VALUES, AXES = 32, 300_000, 16
 
 
 def read(path) -> Any:
-    """What torch.save wrote to `path`: dicts, lists, tuples, numbers, text and NumPy arrays.
+    """Reads what torch.save wrote.
 
-    The arrays are read-only views of the file; only those that are used are read.  ValueError
-    names the file and what in it is refused: whatever is no tensor and no plain container.
+    Args:
+      path: the file.
+
+    Returns:
+      Dicts, lists, tuples, numbers, text and NumPy arrays.  Arrays are read-only views of the file;
+      only those that are used are read.
+
+    Raises:
+      ValueError: names the file and what is refused: anything but tensors and plain containers.
     """
     with Path(path).open("rb") as file:
         head = file.read(512)
@@ -40,14 +47,14 @@ def read(path) -> Any:
         if head.startswith(b"\x80"):
             return _row(data)
         if head[257:262] == b"ustar":
-            raise ValueError("is a tar file, of PyTorch before 0.2: save it again with a newer one")
-        raise ValueError("is no file of PyTorch: it begins with neither a zip nor a pickle")
+            raise ValueError("is a tar file of PyTorch before 0.2: save it with a newer version")
+        raise ValueError("is not a PyTorch file: it starts with neither a zip nor a pickle")
     except (ValueError, OverflowError, struct.error) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def _zip(data):
-    """Of a zip with <root>/data.pkl, and <root>/data/<key> for every storage."""
+    """Reads a zip with <root>/data.pkl, and <root>/data/<key> for every storage."""
     members = torch_zip.members(data)
     roots = {name.partition("/")[0] for name in members}
     root = roots.pop()
@@ -57,7 +64,7 @@ def _zip(data):
         raise ValueError("is a TorchScript program: save the state_dict of its module instead")
     order = members.get(f"{root}/byteorder")
     if order and bytes(data[order.start : order.start + 6]) != b"little":
-        raise ValueError("has its numbers' bytes the other way round (big-endian)")
+        raise ValueError("is big-endian, which is not supported")
     start, size, _ = members[f"{root}/data.pkl"]
     if size > torch_pickle.LENGTH:
         raise ValueError(f"its pickle has {size} bytes: at most {torch_pickle.LENGTH} are read")
@@ -78,7 +85,7 @@ def _zip(data):
 
 
 def _row(data):
-    """Of pickles in a row, magic, protocol, system, value, keys; then every storage."""
+    """Reads a sequence of pickles (magic, protocol, system, value, keys), then every storage."""
     file = io.BytesIO(data[: torch_pickle.LENGTH])
     if torch_pickle.run(file) != MAGIC:
         raise ValueError("is a pickle, but not one of PyTorch")
@@ -86,7 +93,7 @@ def _row(data):
         raise ValueError(f"is not of PyTorch's protocol {PROTOCOL}")
     system = torch_pickle.run(file)
     if type(system) is not dict or system.get("little_endian") is not True:
-        raise ValueError("has its numbers' bytes the other way round (big-endian)")
+        raise ValueError("is big-endian, which is not supported")
     value, keys = torch_pickle.run(file), torch_pickle.run(file)
     if type(keys) is not list or any(type(k) is not str for k in keys):
         raise ValueError("lacks the list of its storages")
@@ -135,7 +142,7 @@ def _storages(value):
 def _plain(value, data, find):
     """`value` with arrays for tensors; find: (Storage) -> (where its bytes start, CRC-32)."""
     places = {key: (storage, *find(storage)) for key, storage in _storages(value).items()}
-    # All that is cheap has been checked by now; this reads the file.
+    # Cheap checks have been done by now; this reads the file.
     for key, (storage, start, crc) in places.items():
         size = storage.count * np.dtype(storage.dtype).itemsize
         if crc is not None and zlib.crc32(memoryview(data)[start : start + size]) != crc:
@@ -153,7 +160,7 @@ def _plain(value, data, find):
 
 
 def _check(tensor):
-    """That a tensor lies within its storage and holds none of its numbers twice."""
+    """Raises ValueError if a tensor exceeds its storage or holds an element twice."""
     key, size, stride = tensor.storage.key[:50], tensor.size, tensor.stride
     if len(size) > AXES or min((*size, *stride, tensor.offset, 0)) < 0:
         raise ValueError(f"a tensor of storage {key!r} has a size, stride or offset that is none")
@@ -174,7 +181,7 @@ def _check(tensor):
 
 
 def _walk(value, change):
-    """A copy of `value`, each Tensor changed; refuses what is too deep or too often shared."""
+    """A copy of `value` with each Tensor changed; refuses nesting or sharing beyond limits."""
     left = VALUES
 
     def walk(value, depth):

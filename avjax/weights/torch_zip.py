@@ -99,7 +99,7 @@ def _entry(data, at, end):
 
 
 def _wide(extra, numbers):
-    """`numbers`, those that stand elsewhere taken from the extra field for 64 bits."""
+    """`numbers`, with those in the extra field for 64 bits replaced."""
     wide, at = b"", 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)

@@ -8,7 +8,7 @@ from avjax.ablation import runner, study, sweep
 from configs import ablate_negatives, compare_methods, smoke
 from tests import tiny
 
-BANK = dict(fn="avjax.losses.negatives.bank", draws=16)
+BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16)
 
 
 def base(**study_keys):
@@ -31,7 +31,7 @@ def test_plain_overrides_are_arms_with_names_of_what_they_change():
     arms = sweep.arms_of(
         [
             {},
-            {"method.scale.temperature": 0.1},
+            {"method.temperature.temperature": 0.1},
             {"method.negatives": BANK, "batch_size": 16},
             {"name": "mine", "steps": 3},
         ],
@@ -40,11 +40,11 @@ def test_plain_overrides_are_arms_with_names_of_what_they_change():
     assert [a.name for a in arms] == [
         "base",
         "temperature=0.1",
-        "bank-draws=16-batch_size=16",
+        "memory_bank-num_negatives=16-batch_size=16",
         "mine",
     ]
     assert [a.batch for a in arms] == [8, 8, 16, 8]
-    assert arms[1].overrides == {"method.scale.temperature": 0.1} and arms[3].overrides == {
+    assert arms[1].overrides == {"method.temperature.temperature": 0.1} and arms[3].overrides == {
         "steps": 3
     }
     assert all(a.tune and a.strategy == a.name and a.negatives is None for a in arms)
@@ -52,7 +52,7 @@ def test_plain_overrides_are_arms_with_names_of_what_they_change():
 
 def test_without_a_study_a_run_gets_what_the_config_says():
     config = base()
-    _, full, runs = read(config, {}, {"method.scale.temperature": 0.1})
+    _, full, runs = read(config, {}, {"method.temperature.temperature": 0.1})
     assert full["amount"] == dict(examples=48, steps=6) and full["rates"] == (0.1,)
     assert [run.name for run in runs[:2]] == ["base-seed0", "temperature=0.1-seed0"]
     assert len(runs) == 6 and study.rates_of({}, runs, full) == {8: 0.1}
@@ -124,8 +124,8 @@ def test_an_error_in_sweep_is_said_with_its_line():
         (dict(rates=(0.1, 0.2)), "evals=.*validation records"),
         (dict(rates=(0.1, 0.2), evals=dict(val={})), "metrics=.*give some"),
         (
-            dict(rates=(0.1, 0.2), evals=dict(val={}), metrics=("eval/vla/r1",)),
-            "'eval/vla/r1' begins with none of",
+            dict(rates=(0.1, 0.2), evals=dict(val={}), metrics=("eval/vla/recall@1",)),
+            "'eval/vla/recall@1' begins with none of",
         ),
         (dict(rates=(0.1, 0.2), tuning_seed=0), "tuning_seed=0: is one of study.seeds"),
     ],
@@ -146,9 +146,9 @@ def test_rates_without_a_learning_rate_are_refused():
 
 def test_an_arm_that_cannot_be_built_is_refused_before_any_run():
     config = base()
-    wrong = {"method.negatives": dict(fn="avjax.losses.negatives.bnak", draws=16)}
+    wrong = {"method.negatives": dict(fn="avjax.losses.negatives.bnak", num_negatives=16)}
     (arm,), full, runs = read(config, wrong)
-    with pytest.raises(ValueError, match="arm bnak-draws=16 of sweep.*bnak"):
+    with pytest.raises(ValueError, match="arm bnak-num_negatives=16 of sweep.*bnak"):
         runner.check(arm, study.configured(config, runs[0], 6, 0.1, full))
 
 
@@ -171,9 +171,9 @@ def test_the_smoke_run_can_be_swept():
 
 def test_what_a_finished_run_says_is_of_the_trained_net():
     values = {
-        "loss": 1.25, "untrained/eval/world/retrieval/v2a/r1": 0.5,
-        "eval/world/retrieval/v2a/r1": 3.3, "eval/world/retrieval/v2a/r10": 20.8,
-        "eval/world/retrieval/a2v/r1": 7.0,
+        "loss": 1.25, "untrained/eval/world/retrieval/v2a/recall@1": 0.5,
+        "eval/world/retrieval/v2a/recall@1": 3.3, "eval/world/retrieval/v2a/recall@10": 20.8,
+        "eval/world/retrieval/a2v/recall@1": 7.0,
     }  # fmt: skip
     said = study.summary_line(dict(values=values, rate=0.1, diverged=None))
     assert said == (

@@ -15,20 +15,24 @@ def test_inner_specs_are_built_first_and_args_are_passed_by_position():
 
 
 def test_a_module_stands_for_its_make():
-    assert build(dict(fn="avjax.evals.retrieval", at=(1,)))
+    assert build(dict(fn="avjax.evals.retrieval", ks=(1,)))
 
 
 def test_a_wrong_argument_names_the_part_that_refused_it():
-    says = "^config.method.negatives: avjax.losses.negatives.bank takes no argument drawz.*'draw'"
+    says = "^config.method.negatives: avjax.losses.negatives.memory_bank takes no argument num_negativez.*'num_negatives'"
     with pytest.raises(ValueError, match=says):
-        build({"negatives": dict(fn="avjax.losses.negatives.bank", drawz=3)}, "config.method")
+        build(
+            {"negatives": dict(fn="avjax.losses.negatives.memory_bank", num_negativez=3)},
+            "config.method",
+        )
 
 
 def test_a_missing_argument_and_a_callable_that_raises_are_named_by_their_key():
     with pytest.raises(
-        ValueError, match="avjax.losses.negatives.bank needs draws: set config.negatives.draws"
+        ValueError,
+        match="avjax.losses.negatives.memory_bank needs num_negatives: set config.negatives.num_negatives",
     ):
-        build(dict(fn="avjax.losses.negatives.bank"), "config.negatives")
+        build(dict(fn="avjax.losses.negatives.memory_bank"), "config.negatives")
     with pytest.raises(ValueError, match="^config.x: fractions.Fraction: ZeroDivisionError"):
         build(dict(fn="fractions.Fraction", args=(1, 0)), "config.x")
     with pytest.raises(ValueError, match="'avjax.losses.contrastive' is a module"):

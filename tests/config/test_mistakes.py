@@ -38,8 +38,8 @@ def refused(config, says):
     assert app.expected(caught.value) and "\n" not in app.line(caught.value)
 
 
-BANK = dict(fn="avjax.losses.negatives.bank", draws=8)
-CONV = dict(fn="avjax.nets.audio.avid_convnet.Conv2D", width=4)
+BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=8)
+CONV = dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=4)
 COSINE = dict(fn="optax.warmup_cosine_decay_schedule", init_value=0.0, peak_value=1.0)
 RULES = ((".*", ()),)
 
@@ -62,25 +62,25 @@ RULES = ((".*", ()),)
         ("keep", DELETED, "config.keep is missing"),
         ("method", DELETED, "config.method is missing"),
         ("optimizer", 3, "config.optimizer=3: use a dictionary"),
-        ("method.scale.temperature", 0.0, "config.method.scale: temperature=0.0"),
-        ("method.scale.temperature", float("nan"), "config.method.scale.temperature=nan"),
+        ("method.temperature.temperature", 0.0, "config.method.temperature: temperature=0.0"),
+        ("method.temperature.temperature", float("nan"), "config.method.temperature.temperature=nan"),
         ("method.fn", "avjax.methods.avidd", "config.method: .*did you mean 'avid'"),
-        ("method.fn", "avjax.methods.l3", "config.method: .* takes no argument contrast"),
+        ("method.fn", "avjax.methods.l3", "config.method: .* takes no argument loss_fn"),
         ("method.fn", "", "config.method: fn=''"),
         ("method.fn", "avjax.losses.contrastive.info_nce", "config.method: .*takes no argument"),
-        ("method.contrast", dict(fn=3), "config.method.contrast: fn=3"),
-        ("method.contrast", dict(fn="avjax.losses.contrastive"), "is a module"),
-        ("method.contrast", dict(fn="avjax.losses.contrastive.logistic", args="x"), "give a list"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.bank"), "needs draws: set config.method"),
-        ("method.negatives.drawz", 3, "takes no argument drawz; did you mean 'draws'"),
-        ("method.negatives.draws", 0, "config.method.negatives: draws=0"),
-        ("method.negatives", BANK | dict(draws=-4), "draws=-4"),
+        ("method.loss_fn", dict(fn=3), "config.method.loss_fn: fn=3"),
+        ("method.loss_fn", dict(fn="avjax.losses.contrastive"), "is a module"),
+        ("method.loss_fn", dict(fn="avjax.losses.contrastive.logistic", args="x"), "give a list"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.memory_bank"), "needs num_negatives: set config.method"),
+        ("method.negatives.num_negativez", 3, "takes no argument num_negativez; did you mean 'num_negatives'"),
+        ("method.negatives.num_negatives", 0, "config.method.negatives: num_negatives=0"),
+        ("method.negatives", BANK | dict(num_negatives=-4), "num_negatives=-4"),
         ("method.negatives", BANK | dict(momentum=2.0), "momentum=2.0: .* below 1"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.queue", length=0), "length=0"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.queue", queue_size=0), "queue_size=0"),
         ("method.negatives", dict(fn="avjax.losses.negatives.tiled", tile=0), "tile=0"),
         ("method.chunks", 0, "chunks=0"),
-        ("method.clips", 0, "clips=0"),
-        ("method.clips", 2, "config.method.clips=2, but the view has count=1"),
+        ("method.num_clips", 0, "num_clips=0"),
+        ("method.num_clips", 2, "config.method.num_clips=2, but the view has count=1"),
         ("method.terms", dict(v2x=1.0), "config.method: terms .*v2x"),
         ("method.terms", dict(v2a=0.0), "all zero"),
         ("method.terms", dict(v2a=1.0, a2v=-1.0), "terms.a2v=-1.0"),
@@ -132,9 +132,9 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, 
         ("evals.world.test.view", DELETED, "config.evals.world.test has a source and no view"),
         ("evals", dict(x=dict(fn="avjax.losses.contrastive.info_nce")), "config.evals.x: .* no evaluator"),
         ("evals.world.every", -1, "config.evals.world: every=-1"),
-        ("method.negatives.draws", 100, "config.method: draws=100 of a batch of 8"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.shared", draws=99), "draws=99 of 60 examples"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.queue", length=7), "shorter than the batch"),
+        ("method.negatives.num_negatives", 100, "config.method: num_negatives=100 of a batch of 8"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.memory_bank_shared", num_negatives=99), "num_negatives=99 of 60 records"),
+        ("method.negatives", dict(fn="avjax.losses.negatives.queue", queue_size=7), "less than the batch"),
         ("method.negatives", dict(fn="avjax.losses.negatives.ring", axis="model"), "axis 'model'"),
         ("method.chunks", 3, "does not split into 3 chunks"),
         ("method.terms", dict(v2v=1.0), "would compare a clip with itself"),
@@ -142,8 +142,8 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, 
         ("method.model.encoders.audio", DELETED, "config.method: no audio"),
         ("method.model.encoders.audio", CONV | dict(width=0), "width=0"),
         ("method.model.encoders.audio", dict(fn="tests.tiny.Video"), "config.method: .*batch of video"),
-        ("method.model.fronts.audio.hop", 0, "hop=0"),
-        ("method.model.fronts.audio.window", 100_000, "too few to reflect"),
+        ("method.model.frontends.audio.hop", 0, "hop=0"),
+        ("method.model.frontends.audio.window", 100_000, "too few to reflect"),
         ("sharding", (("params", ()),), "config.sharding: no sharding rule for step"),
         ("sharding", ((".*", ("model",)),), "no mesh axis 'model'; there is data"),
         ("sharding", (("(", ()), *RULES), "not a regular expression"),
@@ -185,7 +185,7 @@ def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
     "key,value",
     [
         # Rows may be drawn twice: an estimate of the same sum.
-        ("method.negatives", BANK | dict(draws=10_000)),
+        ("method.negatives", BANK | dict(num_negatives=10_000)),
         # Features as embeddings, as in a comparison without heads.
         ("method.model.heads.audio.widths", ()),
     ],

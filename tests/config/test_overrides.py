@@ -35,7 +35,7 @@ def applied(config, *settings):
         ("on_device={'fn': 'avjax.nets.frontends.pixels.augmented', 'size': 8}", None),
         ("method.chunks=2", 2),
         ("method.terms.v2v=1.5", 1.5),
-        ("method.negatives.draws=16", 16),
+        ("method.negatives.num_negatives=16", 16),
         ("method.model.encoders.video.dtype=bfloat16", "bfloat16"),
         ("optimizer.b1=0.8", 0.8),
         ("optimizer.learning_rate=0.1", 0.1),
@@ -62,7 +62,7 @@ def test_any_argument_of_a_named_function_can_be_set(setting, value):
     [
         ("batchsize=3", r"config.batchsize: no such key; did you mean 'batch_size'\? Keys of config:"),
         ("data.train.wokers=1", r"config.data.train.wokers: .*'workers'.*max_broken"),
-        ("method.negatives.drawz=1", r"did you mean 'draws'\? Keys of config.method.negatives: draws, fn"),
+        ("method.negatives.num_negativez=1", r"did you mean 'num_negatives'\? Keys of config.method.negatives: fn, num_negatives"),
         ("method.model.encoders.vidoe.dtype=x", "'video'"),
         ("evals.fodler.every=5", "'folder'"),
         ("seed.x=1", "config.seed is 0"),
@@ -87,7 +87,7 @@ def test_a_function_is_set_before_its_arguments_and_the_old_ones_go():
         avid_kinetics.get_config(), "method.negatives.tile=64", "method.negatives.fn=avjax.losses.negatives.ring"
     )  # fmt: skip
     assert config.method.negatives.to_dict() == dict(
-        fn="avjax.losses.negatives.ring", tile=64, draws=1024
+        fn="avjax.losses.negatives.ring", tile=64, num_negatives=1024
     )
     assert dropped == [
         "avjax.losses.negatives.ring does not take momentum: left out of config.method.negatives"
@@ -116,9 +116,9 @@ def test_equal_parts_of_a_config_are_set_apart():
 def test_a_stage_takes_keys_of_the_config():
     config, _ = applied(
         cma_kinetics.get_config(), "stages.avid.steps=5", "stages.avid.method.chunks=2",
-        "stages.cma.method.near=4",
+        "stages.cma.method.num_positives=4",
     )  # fmt: skip
-    assert config.stages.avid.steps == 5 and config.stages.cma.method.near == 4
+    assert config.stages.avid.steps == 5 and config.stages.cma.method.num_positives == 4
     assert config.stages.avid.method.chunks == 2 and "chunks" not in config.method
     config, _ = applied(cma_kinetics.get_config(), "stages.cma.data.train.repeats=5")
     assert (config.data.train.repeats, config.stages.cma.data.train.repeats) == (10, 5)
@@ -146,7 +146,7 @@ def test_arguments_are_read_without_importing_what_takes_them():
     code = (
         "import sys; from avjax.config import signatures as s;"
         "a = s.arguments('avjax.methods.avid'); b = s.arguments('optax.adamw');"
-        "c = s.arguments('avjax.nets.audio.avid_convnet.Conv2D');"
+        "c = s.arguments('avjax.nets.audio.avid_convnet.AudioConvNet');"
         "assert a['chunks'] == (False, ('int',)) and a['model'].required and 'b1' in b;"
         "assert c['width'].types == ('int',); assert 'jax' not in sys.modules"
     )

@@ -148,14 +148,14 @@ def test_a_row_of_a_bank_is_the_oldest_without_repeats_and_like_the_others_with_
 @pytest.mark.parametrize("repeats", [1, 4])
 def test_a_bank_is_read_and_then_written_at_the_rows_of_the_order(repeats):
     """Its keys are angles that grow with the steps, so that every row says when it was written."""
-    size, angle, bank = 32, 0.1, negatives.bank(4, momentum=0.0)
+    size, angle, bank = 32, 0.1, negatives.memory_bank(4, momentum=0.0)
     east = jnp.array([[1.0, 0.0]] * 8)
     memory = bank.init(jax.random.key(0), size, 2)
     memory["rows"] = memory["rows"].at[:size].set(east[0])
-    written, tally = np.zeros(size, int), contrastive.tally()
+    written, tally = np.zeros(size, int), contrastive.score_statistics()
     for step, batch in enumerate(rows(size, 8, stop=12, repeats=repeats), 1):
         key = jnp.array([[np.cos(angle * step), np.sin(angle * step)]] * 8)
-        positive = bank.reduce(memory, east, key, batch, jax.random.key(step), tally)[:, 0]
+        positive = bank.loss(memory, east, key, batch, jax.random.key(step), tally)[:, 0]
         steps = np.arccos(np.clip(positive, -1, 1)) / angle
         np.testing.assert_allclose(steps, written[batch], atol=0.05)
         memory, written[batch] = bank.update(memory, key, batch), step

@@ -41,14 +41,17 @@ def features(video, audio, bad=None):
 def test_agreement_is_that_of_the_formula():
     video, audio, _ = modalities(41)
     cosine = video @ audio.T
-    for i, found in enumerate(metrics.clips(video, audio, near=0.1)):
+    for i, found in enumerate(metrics.margin_scores(video, audio, top_fraction=0.1)):
         rivals = [np.sort(np.delete(line, i))[-4:].mean() for line in (cosine[i], cosine[:, i])]
         assert found == pytest.approx(cosine[i, i] - np.mean(rivals), abs=1e-5)
 
 
 def test_few_partners_stand_for_all():
     video, audio, _ = modalities(500)
-    whole, some = metrics.clips(video, audio), metrics.clips(video, audio, partners=100)
+    whole, some = (
+        metrics.margin_scores(video, audio),
+        metrics.margin_scores(video, audio, max_candidates=100),
+    )
     assert np.corrcoef(whole, some)[0, 1] > 0.99
 
 
@@ -61,13 +64,13 @@ def test_swapped_sounds_are_found_where_a_bare_cosine_misses_them():
     found = score.make()(None, features(video, audio, bad))
     bare = score.auroc(np.einsum("nd,nd->n", video, audio), bad)
     assert found["auroc"] > 0.95 > bare
-    assert found["mean"] == pytest.approx(metrics.clips(video, audio).mean())
+    assert found["mean"] == pytest.approx(metrics.margin_scores(video, audio).mean())
 
 
 def test_a_collapsed_net_and_a_random_one_find_nothing():
     bad = np.arange(300) % 3 == 0
     same = np.full((300, 48), 48**-0.5, np.float32)
-    np.testing.assert_allclose(metrics.clips(same, same), 0, atol=1e-5)
+    np.testing.assert_allclose(metrics.margin_scores(same, same), 0, atol=1e-5)
     rng = np.random.default_rng(0)
     noise = [unit(rng.normal(size=(300, 16))) for _ in range(2)]
     assert 0.4 < score.make()(None, features(*noise, bad))["auroc"] < 0.6
@@ -88,21 +91,21 @@ def test_score_asks_for_what_it_needs(caplog):
     assert set(score.make()(None, features(video, audio, np.ones(20, bool)))) == {"mean"}
     assert "auroc left out" in caplog.text and "20 of 20 test records have it" in caplog.text
     with pytest.raises(ValueError, match="agreement of 2 records"):
-        metrics.clips(video[:2], audio[:2])
-    with pytest.raises(ValueError, match="cosines need embeddings of one width"):
-        metrics.clips(video, audio[:, :8])
+        metrics.margin_scores(video[:2], audio[:2])
+    with pytest.raises(ValueError, match="cosines need embeddings of equal width"):
+        metrics.margin_scores(video, audio[:, :8])
 
 
 def test_suite_knows_who_is_swapped_and_where_it_is():
     records = tuple({"path": f"/a/{i}.mp4", "label": i % 2} for i in range(10))
     of = swapped_audio.across_classes(Source("s", records, ("x", "y")), share=0.6)
-    known = suite.known(of)
+    known = suite.metadata(of)
     assert known.path[3] == "/a/3.mp4" and known.swapped.sum() == 6
     clips = {"": np.arange(10) % 2, "video": np.arange(10) % 2}
-    kept = suite.mean({("video", "embedding"): np.ones((10, 2))}, clips, of, "test")
+    kept = suite.mean_over_clips({("video", "embedding"): np.ones((10, 2))}, clips, of, "test")
     assert kept.path == known.path[1::2]
     np.testing.assert_array_equal(kept.swapped, known.swapped[1::2])
-    assert suite.known(Source("s", records)).swapped is None
+    assert suite.metadata(Source("s", records)).swapped is None
 
 
 def arrays(n=60, pictures=30):
@@ -162,7 +165,7 @@ def test_report_shows_the_plane_the_quadrants_and_the_least_agreeing(tmp_path):
     assert text.count("<svg") == 1 and "currentColor" in text and len(text) < 1_500_000
     assert all(name in text for name in similarity_plane.QUADRANTS) and "90% quantile" in text
     assert "<dog>" not in text and "&lt;dog&gt;" in text
-    own = metrics.clips(data["test/video/embedding"], data["test/audio/embedding"])
+    own = metrics.margin_scores(data["test/video/embedding"], data["test/audio/embedding"])
     tiles = re.findall(r'tile (right|wrong)">.*?<small>.*?row (\d+)', text)
     assert [int(row) for _, row in tiles] == np.argsort(own[:30])[: page.SHOWN].tolist()
     assert all((kind == "right") == data["test/swapped"][int(row)] for kind, row in tiles)
@@ -174,7 +177,7 @@ def test_agreement_csv_has_every_clip_the_least_agreeing_first(tmp_path):
     page.part(tmp_path)
     with (tmp_path / "agreement.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    own = metrics.clips(data["test/video/embedding"], data["test/audio/embedding"])
+    own = metrics.margin_scores(data["test/video/embedding"], data["test/audio/embedding"])
     assert [int(r["row"]) for r in rows] == np.argsort(own, kind="stable").tolist()
     assert all(r["path"] == f"/videos/é{r['row']}.mp4" for r in rows)
     assert all(bool(int(r["swapped"])) == data["test/swapped"][int(r["row"])] for r in rows)

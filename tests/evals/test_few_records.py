@@ -17,12 +17,12 @@ from tests.evals.test_suite import View, data, embed, features, pipeline
         (knn.make, dict(k=-2)),
         (knn.make, dict(k=2.5)),
         (knn.make, dict(k=5, temperature=0.0)),
-        (linear_probe.make, dict(strengths=())),
-        (linear_probe.make, dict(strengths=(0.0, 1.0))),
+        (linear_probe.make, dict(l2_regs=())),
+        (linear_probe.make, dict(l2_regs=(0.0, 1.0))),
         (linear_probe.make, dict(validation=1.0)),
-        (linear_probe.make, dict(steps=0)),
-        (retrieval.make, dict(at=(0, 1))),
-        (retrieval.make, dict(at=(-5,))),
+        (linear_probe.make, dict(max_iter=0)),
+        (retrieval.make, dict(ks=(0, 1))),
+        (retrieval.make, dict(ks=(-5,))),
         (alignment.make, dict(power=0.0)),
         (alignment.make, dict(spread=-1.0)),
     ],
@@ -86,8 +86,8 @@ def test_knn_of_few_records_lets_all_vote_and_says_so(caplog):
 def test_recall_that_any_net_has_is_left_out(caplog):
     x = np.random.default_rng(11).normal(size=(5, 8))
     found = retrieval.make()(None, features(x, x))
-    assert {name for name in found if "/r" in name} == {"v2a/r1", "a2v/r1"}
-    said = "retrieval among 5 test records of 0 classes: R@5, R@10 left out, 100 % for any net"
+    assert {name for name in found if "/recall@" in name} == {"v2a/recall@1", "a2v/recall@1"}
+    said = "retrieval among 5 test records of 0 classes: recall@5, recall@10 left out, 100 % for any net"
     assert caplog.messages == [said]
     assert found["v2a/chance"] == 20
 
@@ -95,8 +95,8 @@ def test_recall_that_any_net_has_is_left_out(caplog):
 def test_precision_of_a_single_class_is_left_out(caplog):
     x = np.random.default_rng(12).normal(size=(20, 8))
     found = retrieval.make()(None, features(x, x, label=np.zeros(20, int)))
-    assert "v2a/r10" in found and not any("class" in name for name in found)
-    assert "20 test records of 1 classes: class_p1 left out" in caplog.text
+    assert "v2a/recall@10" in found and not any("class" in name for name in found)
+    assert "20 test records of 1 classes: class_precision@1 left out" in caplog.text
 
 
 def test_records_that_turn_out_unreadable_may_leave_too_few(monkeypatch, caplog):

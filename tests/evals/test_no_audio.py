@@ -21,9 +21,9 @@ from tests.data.test_pipeline import no_fault
 
 COUNT, WIDTH = 2, 6
 SCORES = {
-    "linear": linear_probe.make(strengths=(0.1,)),
+    "linear": linear_probe.make(l2_regs=(0.1,)),
     "knn": knn.make(k=1),
-    "retrieval": retrieval.make(at=(1,)),
+    "retrieval": retrieval.make(ks=(1,)),
     "alignment": alignment.make(),
     "agreement": agreement.make(),
 }
@@ -160,7 +160,7 @@ def test_without_any_sound_the_picture_is_evaluated_all_the_same(half, caplog):
         (lambda: avid.make(None, None, None, dict(v2v=1.0), None), False),
         (lambda: avid.make(None, None, None, dict(v2v=1.0, a2a=1.0), None), True),
         (lambda: avid.make(None, None, None, dict(v2v=1.0, v2a=0.0), None), False),
-        (lambda: moco.make(None, 8, None, dict(v2v=1.0), 0.1, 0.9, clips=2), False),
+        (lambda: moco.make(None, 8, None, dict(v2v=1.0), 0.1, 0.9, num_clips=2), False),
         (lambda: moco.make(None, 8, None, dict(v2a=1.0), 0.1, 0.9), True),
         (lambda: xdc.make(None, {"video": ("video",)}, 4, 0.0), False),
         (lambda: xdc.make(None, {"video": ("audio",)}, 4, 0.0), True),

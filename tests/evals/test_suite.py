@@ -38,7 +38,12 @@ def test_retrieval_is_perfect_where_modalities_agree():
     x = np.random.default_rng(0).normal(size=(60, 16))
     found = retrieval.make()(None, features(x, x, label=np.arange(60) % 3))
     for way in ("v2a", "a2v"):
-        assert found[f"{way}/r1"] == found[f"{way}/r10"] == found[f"{way}/class_p1"] == 100
+        assert (
+            found[f"{way}/recall@1"]
+            == found[f"{way}/recall@10"]
+            == found[f"{way}/class_precision@1"]
+            == 100
+        )
         assert found[f"{way}/median_rank"] == 1
         assert found[f"{way}/chance"] == pytest.approx(100 / 60)
         assert found[f"{way}/class_chance"] == pytest.approx(100 / 3)
@@ -47,19 +52,19 @@ def test_retrieval_is_perfect_where_modalities_agree():
 def test_retrieval_of_random_embeddings_is_near_chance():
     rng = np.random.default_rng(1)
     found = retrieval.make()(None, features(*rng.normal(size=(2, 1000, 32))))
-    assert found["v2a/r1"] < 0.5 and found["v2a/r10"] < 2.5
+    assert found["v2a/recall@1"] < 0.5 and found["v2a/recall@10"] < 2.5
     assert 420 < found["v2a/median_rank"] < 580
-    assert "v2a/class_p1" not in found
+    assert "v2a/class_precision@1" not in found
 
 
 def test_retrieval_of_a_collapsed_net_is_exactly_chance():
     # 0.1 is no binary fraction: the cosines of equal rows then differ by rounding.
     x = np.full((250, 48), 0.1)
     found = retrieval.make()(None, features(x, x, label=np.arange(250) % 5))
-    assert found["a2v/r1"] == pytest.approx(found["a2v/chance"])
-    assert found["a2v/r10"] == pytest.approx(4)
+    assert found["a2v/recall@1"] == pytest.approx(found["a2v/chance"])
+    assert found["a2v/recall@10"] == pytest.approx(4)
     assert found["a2v/median_rank"] == 125.5
-    assert found["a2v/class_p1"] == pytest.approx(20)
+    assert found["a2v/class_precision@1"] == pytest.approx(20)
 
 
 def test_ranks_by_hand_with_a_tie():
@@ -71,8 +76,8 @@ def test_ranks_by_hand_with_a_tie():
     np.testing.assert_array_equal(equal, [1, 1, 2])
     found = retrieval.retrieve(query, key, np.full(3, -1), (1, 2))
     assert found["median_rank"] == 2  # of 1.5, 2.5, 2
-    assert found["r1"] == pytest.approx(100 * (1 / 2 + 0 + 1 / 3) / 3)
-    assert found["r2"] == pytest.approx(100 * (1 + 1 / 2 + 2 / 3) / 3)
+    assert found["recall@1"] == pytest.approx(100 * (1 / 2 + 0 + 1 / 3) / 3)
+    assert found["recall@2"] == pytest.approx(100 * (1 + 1 / 2 + 2 / 3) / 3)
 
 
 def test_retrieval_in_blocks_is_retrieval_by_sorting():
@@ -86,8 +91,8 @@ def test_retrieval_in_blocks_is_retrieval_by_sorting():
     np.testing.assert_array_equal(greater + 1, rank)
     assert not equal.any()
     np.testing.assert_array_equal(same, data.label[order[:, 0]] == data.label)
-    found = retrieval.make(at=(1, 7))(None, data)
-    assert found["v2a/r7"] == pytest.approx(100 * (rank <= 7).mean())
+    found = retrieval.make(ks=(1, 7))(None, data)
+    assert found["v2a/recall@7"] == pytest.approx(100 * (rank <= 7).mean())
     assert found["v2a/median_rank"] == np.median(rank)
 
 
@@ -155,7 +160,7 @@ def test_rows_that_are_not_finite_are_no_hits_but_refused(side, broken):
     rows = {name: unit(np.random.default_rng(5).normal(size=(9, 4))) for name in ("query", "key")}
     rows[side][[3, 7], 1] = broken
     with pytest.raises(ValueError, match=f"{side} .*not finite in 2 of 9 rows, first in row 3"):
-        retrieval.retrieve(**rows, label=np.arange(9), at=(1,))
+        retrieval.retrieve(**rows, label=np.arange(9), ks=(1,))
     with pytest.raises(ValueError, match="not finite in 2 of 9 rows, first in row 3"):
         knn.vote(**rows, label=np.arange(9), classes=9, k=2, temperature=0.07)
 
@@ -164,7 +169,7 @@ def test_collapsed_features_score_chance_in_knn_and_probe():
     label = np.arange(60) % 6
     data = features(np.full((60, 4), 0.1), label=label)
     assert knn.make(k=60)(data, data)["video/top1"] == pytest.approx(100 / 6)
-    assert linear_probe.make(strengths=(0.1,))(data, data)["video/top1"] == pytest.approx(100 / 6)
+    assert linear_probe.make(l2_regs=(0.1,))(data, data)["video/top1"] == pytest.approx(100 / 6)
 
 
 def test_linear_probe_separates_what_is_separable():
@@ -181,7 +186,7 @@ def test_linear_probe_separates_what_is_separable():
     assert found["video/top1"] == found["video/top5"] == 100
     assert found["both/top1"] > 90
     assert found["audio/top1"] < 45
-    assert found["video/strength"] in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    assert found["video/l2_reg"] in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 def test_linear_probe_of_two_classes_and_of_a_class_without_train():
@@ -197,7 +202,7 @@ def test_validation_never_parts_a_group():
     label = np.repeat(np.arange(5), 40)
     group = [f"{c}/{g}" for c, g in zip(label, rng.integers(0, 9, 200))]
     group[3] = None
-    held = linear_probe.part(label, group, 0.2, seed=0)
+    held = linear_probe.holdout_mask(label, group, 0.2, seed=0)
     assert not {g for g, h in zip(group, held) if h} & {g for g, h in zip(group, held) if not h}
     share = np.bincount(label[held], minlength=5) / 40
     assert (share > 0).all() and 0.1 < share.mean() < 0.3
@@ -205,19 +210,21 @@ def test_validation_never_parts_a_group():
 
 def test_validation_without_groups_takes_its_share_of_every_class():
     label = np.repeat([0, 1, 2], [50, 10, 1])
-    held = linear_probe.part(label, None, 0.2, seed=0)
+    held = linear_probe.holdout_mask(label, None, 0.2, seed=0)
     np.testing.assert_array_equal(np.bincount(label[held], minlength=3), [10, 2, 0])
-    assert (held != linear_probe.part(label, None, 0.2, seed=1)).any()
+    assert (held != linear_probe.holdout_mask(label, None, 0.2, seed=1)).any()
 
 
 def test_probe_that_did_not_converge_says_so():
     rng = np.random.default_rng(8)
     data = features(rng.normal(size=(80, 30)), label=rng.integers(0, 4, 80))
-    with pytest.warns(UserWarning, match="video at strength 1e-05 did not converge in 3 steps"):
-        linear_probe.make(strengths=(1e-5,), steps=3)(data, data)
+    with pytest.warns(
+        UserWarning, match="video with l2_reg=1e-05 did not converge in 3 iterations"
+    ):
+        linear_probe.make(l2_regs=(1e-5,), max_iter=3)(data, data)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        linear_probe.make(strengths=(1.0,))(data, data)
+        linear_probe.make(l2_regs=(1.0,))(data, data)
 
 
 def test_unlabeled_records_neither_teach_nor_count():
@@ -225,7 +232,7 @@ def test_unlabeled_records_neither_teach_nor_count():
     x, label = blobs(rng, 20, np.array([[-4.0, 0], [4, 0]]), 0.5)
     strange = np.concatenate([x, -x]), np.concatenate([label, np.full(40, -1)])
     data = features(strange[0], label=strange[1])
-    for score in (knn.make(k=5), linear_probe.make(strengths=(0.01,))):
+    for score in (knn.make(k=5), linear_probe.make(l2_regs=(0.01,))):
         assert score(data, data)["video/top1"] == 100
 
 
@@ -329,7 +336,7 @@ def test_suite_gives_pictures_of_readable_records(monkeypatch):
     # Higher tones lie nearer to the top.
     peaks = out["gallery/sound"][:, :, 32].argmax(1)
     assert (np.diff(peaks) < 0).all()
-    assert {"r/v2a/r1", "r/a2v/median_rank"} <= set(out)
+    assert {"r/v2a/recall@1", "r/a2v/median_rank"} <= set(out)
     none = suite.make(data(9), {"r": retrieval.make()}, batch_size=4, thumbnails=0)(embed, None)
     assert not any(name.startswith("gallery") for name in none)
 
@@ -358,7 +365,7 @@ def test_suite_without_sound_has_no_pictures(monkeypatch):
 
     monkeypatch.setattr(suite.pipeline, "evaluate", deaf)
     out = suite.make(data(6), {"r": retrieval.make()})(embed, None)
-    assert "r/v2a/r1" in out and "gallery/row" not in out
+    assert "r/v2a/recall@1" in out and "gallery/row" not in out
 
 
 def test_suite_refuses_embeddings_that_are_not_finite(monkeypatch):

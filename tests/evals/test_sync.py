@@ -53,12 +53,12 @@ def net(hear, see=lambda row: 10.0 * row, **more):
 
 def accuracies(embed, **more):
     out = sync.make(data(), batch_size=12, **more)(embed, None)
-    return [round(out[f"{kind}/accuracy"], 6) for kind in ("easy", "hard", "super")], out
+    return [round(out[f"{kind}/accuracy"], 6) for kind in ("easy", "hard", "super_hard")], out
 
 
 def test_a_net_that_hears_all_is_always_right():
     found, out = accuracies(net(lambda s: float(s)))
-    assert found == [100, 100, 100] and out["super/auroc"] == 100
+    assert found == [100, 100, 100] and out["super_hard/auroc"] == 100
     assert (out["test/records"], out["test/dropped"], out["test/audio/records"]) == (39, 1, 38)
 
 
@@ -101,7 +101,7 @@ def test_the_threshold_is_of_the_other_half():
     index = np.array([0, 0, 2, 1, 1, 3])
     own, other = np.array([5.0, 6, 7, 1, 2, 3]), np.array([4.0, 4, 4, 0, 0, 0])
     # Even records are parted at 4.5, odd ones at 0.5: each all wrong on one side of the other.
-    found = sync.rated(index, own, other, "hard")
+    found = sync.accuracy_and_auroc(index, own, other, "hard")
     assert found["accuracy"] == 50
     assert found["auroc"] == pytest.approx(100 * (3 * 6 + 3 * 3) / 36)
 
@@ -110,7 +110,7 @@ def test_auroc_counts_ties_half_and_is_that_of_all_pairs():
     rng = np.random.default_rng(0)
     own, other = rng.integers(2, 8, 60) * 1.0, rng.integers(0, 6, 60) * 1.0
     above, level = own[:, None] > other[None], own[:, None] == other[None]
-    found = sync.rated(np.arange(60), own, other, "easy")
+    found = sync.accuracy_and_auroc(np.arange(60), own, other, "easy")
     assert found["auroc"] == pytest.approx(100 * (above + level / 2).mean())
 
 
@@ -123,19 +123,19 @@ def test_a_threshold_is_the_best_of_all():
 
 
 def test_what_cannot_be_judged_is_named():
-    with pytest.raises(ValueError, match="two records in each batch: use 4 or more"):
+    with pytest.raises(ValueError, match="two records per batch: use 4 or more"):
         sync.make(data(), batch_size=3)
     with pytest.raises(ValueError, match="seed=-1"):
         sync.make(data(), seed=-1)
     with pytest.raises(ValueError, match="not finite"):
-        sync.rated(np.arange(2), np.array([np.nan, 1]), np.zeros(2), "easy")
+        sync.accuracy_and_auroc(np.arange(2), np.array([np.nan, 1]), np.zeros(2), "easy")
     broken = data(5)
     broken["max_broken"] = 0.1
     with pytest.raises(RuntimeError, match="1 of 5 records of test source 'made up' are broken"):
         sync.make(broken, batch_size=8)(net(float), None)
 
 
-@pytest.mark.parametrize("size, kinds", [(1, set()), (3, {"easy", "hard", "super"})])
+@pytest.mark.parametrize("size, kinds", [(1, set()), (3, {"easy", "hard", "super_hard"})])
 def test_kinds_without_two_records_are_left_out_and_named(caplog, size, kinds):
     out = sync.make(data(size), batch_size=8)(net(float), None)
     assert {name.split("/")[0] for name in out} - {"test"} == kinds
@@ -153,12 +153,12 @@ def test_a_net_of_one_sense_is_left_out(caplog):
         return {name: part for name, part in told(ts, batch).items() if name != "audio"}
 
     assert sync.make(data(), batch_size=8)(embed, None) == {}
-    assert "does not both see and hear" in caplog.text
+    assert "does not have both modalities" in caplog.text
 
 
 def test_records_are_read_in_the_order_given():
-    source = sync.reordered(data(6)["source"], [5, 0, 2, 1, 4, 3])
+    source = sync.permuted(data(6)["source"], [5, 0, 2, 1, 4, 3])
     clips, _ = source.read(0, None, [None])
     assert source[0]["path"] == "/5.mp4" and clips[0]["video"][0, 0, 0, 0] == 5
     plain = dataclasses.replace(data(2)["source"], read=None)
-    assert sync.reordered(plain, [1, 0]).read is None
+    assert sync.permuted(plain, [1, 0]).read is None

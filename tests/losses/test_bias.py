@@ -30,13 +30,13 @@ def spied(source, seen):
 
     def reduce(memory, query, key, index, rng, c):
         seen.append(c.bias)
-        return source.reduce(memory, query, key, index, rng, c)
+        return source.loss(memory, query, key, index, rng, c)
 
     def pair(query, key, index, rng, c):
         seen.append(c.bias)
-        return source.pair(query, key, index, rng, c)
+        return source.symmetric_loss(query, key, index, rng, c)
 
-    return source._replace(reduce=reduce, pair=source.pair and pair)
+    return source._replace(loss=reduce, symmetric_loss=source.symmetric_loss and pair)
 
 
 def traced(method, batch):
@@ -48,8 +48,8 @@ def traced(method, batch):
 
 def bias_of(spec, dim, batch=4, **changes):
     """The bias of the loss of `avjax.methods.avid` in a config, for embeddings of width `dim`."""
-    seen, parts = [], {name: build(spec[name]) for name in ("negatives", "contrast", "scale")}
-    parts |= {"terms": spec["terms"], "clips": spec.get("clips", 1)} | changes
+    seen, parts = [], {name: build(spec[name]) for name in ("negatives", "loss_fn", "temperature")}
+    parts |= {"terms": spec["terms"], "num_clips": spec.get("num_clips", 1)} | changes
     parts["negatives"] = spied(parts["negatives"], seen)
     traced(avid.make(Table((batch, dim)), **parts), batch)
     (bias,) = {b for b in seen if b}  # 0 is that of the scores for metrics.
@@ -72,48 +72,63 @@ def test_the_recipes_compute_with_the_same_bias_as_when_it_was_written_twice(spe
 
 def test_an_override_of_draws_or_of_the_temperature_moves_the_bias():
     c = avid_kinetics.get_config()
-    overrides.apply(c, [("method.negatives.draws", "256"), ("method.scale.temperature", "0.1")])
+    overrides.apply(
+        c, [("method.negatives.num_negatives", "256"), ("method.temperature.temperature", "0.1")]
+    )
     bias = bias_of(c.method.to_dict(), 128)
     assert bias == contrastive.nce_bias(256, 128, 0.1) == pytest.approx(-5.935, abs=5e-4)
 
 
 @pytest.mark.parametrize(
-    "source, batch, clips, count",
+    "source, batch, num_clips, count",
     [
         (negatives.in_batch(), 8, 1, 7),
         (negatives.tiled(tile=3), 8, 2, 6),
         (negatives.in_batch(3), 8, 1, 3),
-        (negatives.shared(16), 4, 1, 16),
+        (negatives.memory_bank_shared(16), 4, 1, 16),
         (negatives.queue(24), 8, 1, 24),
-        (negatives.queue(24, draws=5), 8, 1, 5),
-        (negatives.bank(16), 4, 1, 16),
+        (negatives.queue(24, num_negatives=5), 8, 1, 5),
+        (negatives.memory_bank(16), 4, 1, 16),
     ],
 )
-def test_the_number_of_negatives_is_that_of_their_source(source, batch, clips, count):
-    spec = dict(negatives=None, contrast=None, scale=None, terms=PAIR)
+def test_the_number_of_negatives_is_that_of_their_source(source, batch, num_clips, count):
+    spec = dict(negatives=None, loss_fn=None, temperature=None, terms=PAIR)
     more = dict(
-        negatives=source, contrast=contrastive.nce(), scale=contrastive.fixed(0.2), clips=clips
+        negatives=source,
+        loss_fn=contrastive.nce(),
+        temperature=contrastive.fixed_temperature(0.2),
+        num_clips=num_clips,
     )
     assert bias_of(spec, 16, batch, **more) == contrastive.nce_bias(count, 16, 0.2)
 
 
 def made(name, nce, dim=16):
     """(a method at 32 negatives and temperature 0.2, of a table of width `dim`; its batch)."""
-    table, how = Table((4, dim)), dict(contrast=nce, temperature=0.2)
+    table, how = Table((4, dim)), dict(loss_fn=nce, temperature=0.2)
     if name == "avid":
-        return avid.make(table, negatives.bank(32), nce, PAIR, contrastive.fixed(0.2))
+        return avid.make(
+            table, negatives.memory_bank(32), nce, PAIR, contrastive.fixed_temperature(0.2)
+        )
     if name == "learned":
-        return avid.make(table, negatives.bank(32), nce, PAIR, contrastive.learned(0.2))
+        return avid.make(
+            table, negatives.memory_bank(32), nce, PAIR, contrastive.learned_temperature(0.2)
+        )
     if name == "moco":
         return moco.make(table, 32, terms=PAIR, momentum=0.9, **how)
-    return sscl.mutual(table, 32, 0.5, structure=0.0, **how)
+    return sscl.stage_two(table, 32, 0.5, structure_weight=0.0, **how)
 
 
 METHODS = {
-    "avid": ("config.method.negatives: draws=32", "config.method.scale: temperature=0.2"),
-    "learned": ("config.method.negatives: draws=32", "config.method.scale: temperature=0.2"),
-    "moco": ("config.method.length=32: draws=32", "config.method: temperature=0.2"),
-    "sscl": ("config.method: draws=32", "config.method: temperature=0.2"),
+    "avid": (
+        "config.method.negatives: num_negatives=32",
+        "config.method.temperature: temperature=0.2",
+    ),
+    "learned": (
+        "config.method.negatives: num_negatives=32",
+        "config.method.temperature: temperature=0.2",
+    ),
+    "moco": ("config.method.queue_size=32: num_negatives=32", "config.method: temperature=0.2"),
+    "sscl": ("config.method: num_negatives=32", "config.method: temperature=0.2"),
 }
 
 
@@ -121,34 +136,42 @@ METHODS = {
 def test_values_that_contradict_each_other_are_refused_with_both(name):
     traced(made(name, contrastive.nce()), 4)
     traced(made(name, contrastive.nce(32, 16, 0.2)), 4)
-    draws, temperature = METHODS[name]
+    num_negatives, temperature = METHODS[name]
     wrong = {
-        f"draws=16 contradicts {draws};": dict(draws=16),
+        f"num_negatives=16 contradicts {num_negatives};": dict(num_negatives=16),
         f"temperature=0.1 contradicts {temperature};": dict(temperature=0.1),
         "dim=8 contradicts config.method.model: dim=16;": dict(dim=8),
     }
     for text, given in wrong.items():
         with pytest.raises(ValueError) as error:
             traced(made(name, contrastive.nce(**given)), 4)
-        assert str(error.value).startswith(f"config.method.contrast: {text}")
-        assert f"--config.method.contrast.{next(iter(given))}=None" in str(error.value)
+        assert str(error.value).startswith(f"config.method.loss_fn: {text}")
+        assert f"--config.method.loss_fn.{next(iter(given))}=None" in str(error.value)
 
 
 def test_draws_that_the_batch_does_not_give_are_refused():
     method = avid.make(
-        Table((8, 16)), negatives.ring(), contrastive.nce(draws=16), PAIR, contrastive.fixed(0.2)
+        Table((8, 16)),
+        negatives.ring(),
+        contrastive.nce(num_negatives=16),
+        PAIR,
+        contrastive.fixed_temperature(0.2),
     )
-    with pytest.raises(ValueError, match="draws=16 contradicts config.batch_size=8: draws=7"):
+    with pytest.raises(
+        ValueError, match="num_negatives=16 contradicts config.batch_size=8: num_negatives=7"
+    ):
         traced(method, 8)
 
 
 def test_a_learned_bias_that_begins_as_another_than_that_of_the_loss_is_refused():
-    scale = contrastive.learned(0.1, bias=-10.0)
-    with pytest.raises(ValueError, match="bias=-3.0 contradicts config.method.scale: bias=-10.0"):
+    scale = contrastive.learned_temperature(0.1, bias=-10.0)
+    with pytest.raises(
+        ValueError, match="bias=-3.0 contradicts config.method.temperature: bias=-10.0"
+    ):
         scale.apply(scale.init(), contrastive.logistic(-3.0))
 
 
-@pytest.mark.parametrize("given", [dict(draws=0), dict(dim=1.5), dict(temperature=0.0)])
+@pytest.mark.parametrize("given", [dict(num_negatives=0), dict(dim=1.5), dict(temperature=0.0)])
 def test_arguments_that_make_no_sense_are_refused_before_the_method_is_known(given):
     with pytest.raises(ValueError, match="=".join(map(str, *given.items()))):
         contrastive.nce(**given)
@@ -160,8 +183,8 @@ def test_a_batch_of_clips_of_one_record_is_refused():
         negatives.in_batch(),
         contrastive.info_nce(),
         PAIR,
-        contrastive.fixed(0.2),
-        clips=2,
+        contrastive.fixed_temperature(0.2),
+        num_clips=2,
     )
-    with pytest.raises(ValueError, match="batch_size=2 with 2 clips of a record is one record"):
+    with pytest.raises(ValueError, match="batch_size=2 with 2 clips per record is one record"):
         traced(method, 2)

@@ -13,7 +13,7 @@ ALL = jnp.ones((8, 20), bool)
 
 def loss(c, positive, scores, mask=ALL):
     positive, scores = jnp.asarray(positive) + c.bias, jnp.asarray(scores) + c.bias
-    return c.finish(positive, c.fold(scores, mask, positive))
+    return c.finalize(positive, c.accumulate(scores, mask, positive))
 
 
 def test_info_nce_is_cross_entropy():
@@ -49,21 +49,26 @@ def test_nce_matches_the_reference_program(golden, call):
 
 
 def test_the_partition_is_known_in_advance():
-    dim, temperature, draws = 128, 0.07, 1024
+    dim, temperature, num_negatives = 128, 0.07, 1024
     x = jax.random.normal(jax.random.key(0), (50_064, dim))
     x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
     measured = jnp.exp(x[:64] @ x[64:].T / temperature).mean()
-    known = np.exp(-contrastive.nce_bias(draws, dim, temperature)) / draws
+    known = np.exp(-contrastive.nce_bias(num_negatives, dim, temperature)) / num_negatives
     np.testing.assert_allclose(measured, known, rtol=0.02)
 
 
-FOLDS = [contrastive.info_nce(), contrastive.dcl(), contrastive.logistic(-3.0), contrastive.tally()]
+FOLDS = [
+    contrastive.info_nce(),
+    contrastive.dcl(),
+    contrastive.logistic(-3.0),
+    contrastive.score_statistics(),
+]
 
 
 @pytest.mark.parametrize("c", FOLDS)
 def test_negatives_may_come_in_parts(c):
-    parts = [c.fold(SCORES[:, s], ALL[:, s], POSITIVE) for s in (slice(7), slice(7, None))]
-    whole = c.fold(jnp.asarray(SCORES), ALL, POSITIVE)
+    parts = [c.accumulate(SCORES[:, s], ALL[:, s], POSITIVE) for s in (slice(7), slice(7, None))]
+    whole = c.accumulate(jnp.asarray(SCORES), ALL, POSITIVE)
     np.testing.assert_allclose(c.merge(*parts), whole, rtol=1e-5)
 
 
@@ -77,10 +82,10 @@ def test_masked_negatives_do_not_count(c):
 @pytest.mark.parametrize("c", FOLDS[:3])
 def test_slope_is_what_autodiff_finds(c):
     def total(scores):
-        return c.fold(scores, ALL, POSITIVE)
+        return c.accumulate(scores, ALL, POSITIVE)
 
     want = jax.grad(lambda s: total(s).sum())(jnp.asarray(SCORES))
-    got = c.slope(SCORES, total(jnp.asarray(SCORES))[:, None])
+    got = c.score_grad(SCORES, total(jnp.asarray(SCORES))[:, None])
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
@@ -98,7 +103,7 @@ def test_several_positives_weigh_alike():
 
 
 def test_tally_counts():
-    got = loss(contrastive.tally(), POSITIVE, SCORES)
+    got = loss(contrastive.score_statistics(), POSITIVE, SCORES)
     above = (SCORES > POSITIVE[:, None]).mean(1)
     np.testing.assert_allclose(got, np.stack([POSITIVE, SCORES.mean(1), above], 1), rtol=1e-5)
 
@@ -121,12 +126,12 @@ def test_scores_of_a_hundred_do_not_overflow(c):
 
 
 def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
-    scale = contrastive.learned(0.07, least=0.01)
+    scale = contrastive.learned_temperature(0.07, min_value=0.01)
 
-    def temperature(log_scale):
-        return scale.apply({"log_scale": log_scale}, contrastive.info_nce())[0]
+    def temperature(logit_scale):
+        return scale.apply({"logit_scale": logit_scale}, contrastive.info_nce())[0]
 
-    np.testing.assert_allclose(temperature(scale.init()["log_scale"]), 0.07, rtol=1e-6)
+    np.testing.assert_allclose(temperature(scale.init()["logit_scale"]), 0.07, rtol=1e-6)
     np.testing.assert_allclose(temperature(jnp.float32(9.0)), 0.01, rtol=1e-6)
     # Lower temperatures are out of reach, higher ones are not.
     assert jax.grad(lambda x: temperature(x))(jnp.float32(9.0)) == 0
@@ -135,15 +140,15 @@ def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
 
 
 def test_a_learned_bias_takes_the_place_of_the_fixed_one():
-    scale = contrastive.learned(0.1, bias=-10.0)
+    scale = contrastive.learned_temperature(0.1, bias=-10.0)
     params = scale.init()
     temperature, c = scale.apply(params | {"bias": jnp.float32(-2.0)}, contrastive.logistic(-10.0))
     np.testing.assert_allclose(temperature, 0.1, rtol=1e-6)
     assert params["bias"] == -10 and c.bias == -2
-    assert contrastive.fixed(0.07).init() == {}
+    assert contrastive.fixed_temperature(0.07).init() == {}
 
 
-@pytest.mark.parametrize("make", [contrastive.fixed, contrastive.learned])
+@pytest.mark.parametrize("make", [contrastive.fixed_temperature, contrastive.learned_temperature])
 def test_a_temperature_of_nothing_is_refused(make):
     with pytest.raises(ValueError, match="temperature=0"):
         make(0.0)

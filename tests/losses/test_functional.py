@@ -55,8 +55,8 @@ def test_tiles_give_the_same_and_the_temperature_has_a_gradient():
     "video, options, message",
     [
         (VIDEO[:5], {}, r"shapes \(5, 5\) and \(6, 5\)"),
-        (VIDEO, dict(negatives=negatives.bank(3)), "negatives of a memory"),
-        (VIDEO, dict(negatives=negatives.in_batch(2)), "draws=2"),
+        (VIDEO, dict(negatives=negatives.memory_bank(3)), "negatives of a memory"),
+        (VIDEO, dict(negatives=negatives.in_batch(2)), "num_negatives=2"),
     ],
 )
 def test_what_does_not_fit_is_named(video, options, message):

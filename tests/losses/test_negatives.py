@@ -18,7 +18,7 @@ def unit(seed, shape=(B, D)):
 @pytest.mark.parametrize("c", [contrastive.info_nce(), contrastive.logistic(-3.0)])
 def test_in_batch_is_the_same_on_one_device_and_four(c):
     def value(query, key):
-        return negatives.in_batch().reduce((), query, key, jnp.arange(B), None, c).mean()
+        return negatives.in_batch().loss((), query, key, jnp.arange(B), None, c).mean()
 
     f = jax.value_and_grad(value, (0, 1))
     query, key = 10 * unit(0), unit(1)
@@ -34,7 +34,7 @@ def test_in_batch_with_info_nce_is_cross_entropy_over_the_batch():
     query, key = np.array(10 * unit(0), float), np.array(unit(1), float)
     e = np.exp(query @ key.T)
     want = -np.log(np.diag(e) / e.sum(1))
-    got = negatives.in_batch().reduce(
+    got = negatives.in_batch().loss(
         (), jnp.asarray(query), jnp.asarray(key), jnp.arange(B), None, contrastive.info_nce()
     )
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
@@ -42,7 +42,7 @@ def test_in_batch_with_info_nce_is_cross_entropy_over_the_batch():
 
 def test_draws_are_even_and_never_hit_the_excluded_set():
     sets = jnp.sort(jax.random.permutation(jax.random.key(1), 20)[:6])[None]
-    rows = np.asarray(negatives.draw_outside(jax.random.key(0), sets, 20, 14_000))[0]
+    rows = np.asarray(negatives.sample_excluding(jax.random.key(0), sets, 20, 14_000))[0]
     counts = np.bincount(rows, minlength=20)
     inside = np.asarray(sets[0])
     assert (counts[inside] == 0).all()
@@ -50,7 +50,7 @@ def test_draws_are_even_and_never_hit_the_excluded_set():
 
 
 def test_a_row_that_comes_twice_takes_its_last_example():
-    bank = negatives.bank(draws=4)
+    bank = negatives.memory_bank(num_negatives=4)
     memory = bank.init(jax.random.key(0), 10, D)
     index = jnp.array([3, 5, 3, 7] * 4)
     key = unit(2)
@@ -68,7 +68,7 @@ def test_negative_rows_match_the_reference_program(golden):
     g = golden("avid")
     for step in ("step0", "step1"):
         y, rand = g[f"avid/{step}/y"], g[f"avid/{step}/rand"]
-        rows = negatives.skip(jnp.asarray(y)[:, None], jnp.asarray(rand))
+        rows = negatives.skip_excluded(jnp.asarray(y)[:, None], jnp.asarray(rand))
         np.testing.assert_array_equal(rows, g[f"avid/{step}/neg_idx"])
 
 
@@ -87,7 +87,7 @@ TERMS = {
 def test_bank_matches_the_reference_program(golden, variant, terms):
     g = golden("avid")
     memory = {m: {"rows": jnp.asarray(g[f"avid/mem_{m}0"])} for m in ("video", "audio")}
-    bank = negatives.bank(draws=16)
+    bank = negatives.memory_bank(num_negatives=16)
     for step in ("step0", "step1"):
         rows, y = jnp.asarray(g[f"avid/{step}/neg_idx"]), jnp.asarray(g[f"avid/{step}/y"])
         c = contrastive.logistic(float(-np.log(16 * g[f"avid/{variant}/{step}/Z"][0])))
@@ -110,22 +110,25 @@ def avid(raw, memory, rows, y, c, terms):
     """AVID's loss of raw embeddings {modality: [B, D]} against rows of the memories."""
     z = {m: unit_rows(x) for m, x in raw.items()}
     pairs = [TERMS[t] for t in terms]
-    each = [negatives.against(memory[k]["rows"], z[q] / 0.07, y, rows, c).mean() for q, k in pairs]
+    each = [
+        negatives.loss_against_memory(memory[k]["rows"], z[q] / 0.07, y, rows, c).mean()
+        for q, k in pairs
+    ]
     return sum(each) / len(each)
 
 
 def test_a_bank_never_draws_the_rows_that_only_fill_it_up():
-    bank = negatives.bank(draws=400)
+    bank = negatives.memory_bank(num_negatives=400)
     memory = bank.init(jax.random.key(0), 10, D)
     assert len(memory["rows"]) % 1024 == 0
     memory["rows"] = memory["rows"].at[10:].set(jnp.nan)
     index = jnp.arange(B) % 10
-    loss = bank.reduce(memory, unit(0), unit(1), index, jax.random.key(1), contrastive.info_nce())
+    loss = bank.loss(memory, unit(0), unit(1), index, jax.random.key(1), contrastive.info_nce())
     assert np.isfinite(loss).all()
 
 
 def test_shared_rows_are_apart_and_each_as_likely():
-    draw = jax.jit(jax.vmap(lambda r: negatives.draw_apart(r, 23, 7)))
+    draw = jax.jit(jax.vmap(lambda r: negatives.sample_stratified(r, 23, 7)))
     rows = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
     assert all(len(set(r)) == 7 for r in rows[:500].tolist())
     share = np.bincount(rows.ravel(), minlength=23) / len(rows)
@@ -133,28 +136,30 @@ def test_shared_rows_are_apart_and_each_as_likely():
 
 
 def test_shared_gives_each_query_exactly_so_many_rows_and_never_its_own():
-    size, draws = 12, 11  # All others: what is left out is known.
-    shared = negatives.shared(draws)
+    size, num_negatives = 12, 11  # All others: what is left out is known.
+    shared = negatives.memory_bank_shared(num_negatives)
     memory = shared.init(jax.random.key(0), size, D)
     index, query = jnp.arange(B) % size, 10 * unit(0)
     c = contrastive.logistic(-1.0)
-    got = shared.reduce(memory, query, unit(1), index, jax.random.key(2), c)
+    got = shared.loss(memory, query, unit(1), index, jax.random.key(2), c)
     scores = np.asarray(query @ memory["rows"][:size].T) - 1.0
     own = np.asarray(index)[:, None] == np.arange(size)[None]
     want = np.log1p(np.exp(np.where(own, -scores, scores))).sum(1)
     np.testing.assert_allclose(got, want, rtol=1e-5)
-    few = negatives.shared(5).reduce(memory, query, None, index, jax.random.key(2), count())
+    few = negatives.memory_bank_shared(5).loss(
+        memory, query, None, index, jax.random.key(2), count()
+    )
     np.testing.assert_array_equal(few, 5)
-    with pytest.raises(ValueError, match="draws=12 of 12 examples"):
-        negatives.shared(12).init(jax.random.key(0), size, D)
+    with pytest.raises(ValueError, match="num_negatives=12 of 12 records"):
+        negatives.memory_bank_shared(12).init(jax.random.key(0), size, D)
 
 
 def count():
     """A contrast that is the number of negatives."""
     return contrastive.info_nce()._replace(
-        fold=lambda scores, mask, positive: mask.sum(1),
+        accumulate=lambda scores, mask, positive: mask.sum(1),
         merge=jnp.add,
-        finish=lambda positive, total: total,
+        finalize=lambda positive, total: total,
     )
 
 
@@ -163,15 +168,15 @@ def count():
     [
         (negatives.in_batch(), B - 1),
         (negatives.in_batch(5), 5),
-        (negatives.bank(7), 7),
+        (negatives.memory_bank(7), 7),
         (negatives.queue(20), 20),
-        (negatives.queue(20, draws=6), 6),
+        (negatives.queue(20, num_negatives=6), 6),
     ],
 )
 def test_every_source_gives_as_many_as_it_says(source, want):
     memory = source.init(jax.random.key(0), 40, D)
     index = jnp.arange(B)
-    got = source.reduce(memory, unit(0), unit(1), index, jax.random.key(1), count())
+    got = source.loss(memory, unit(0), unit(1), index, jax.random.key(1), count())
     np.testing.assert_array_equal(got, want)
 
 
@@ -185,17 +190,17 @@ def test_a_queue_forgets_the_oldest_and_wraps():
     newest = {tuple(np.asarray(k).tolist()) for k in stream[-(2 * B + 5) :]}
     assert {tuple(k) for k in np.asarray(memory["keys"]).tolist()} == newest
     assert memory["head"] == 4 * B % (2 * B + 5)
-    with pytest.raises(ValueError, match="a queue of 3 is shorter than the batch of 16"):
+    with pytest.raises(ValueError, match="queue_size=3 is less than the batch of 16"):
         negatives.queue(3).update(negatives.queue(3).init(jax.random.key(0), 0, D), unit(0), None)
 
 
 def test_a_drawn_part_of_a_queue_is_even():
-    queue = negatives.queue(10, draws=4)
+    queue = negatives.queue(10, num_negatives=4)
     memory = queue.init(jax.random.key(0), 0, D) | {"keys": jnp.eye(10, D)}
-    mean = contrastive.tally()
+    mean = contrastive.score_statistics()
     rngs = jax.random.split(jax.random.key(1), 4000)
     query = jnp.tile(jnp.arange(D, dtype=jnp.float32)[None], (1, 1))
-    one = jax.jit(jax.vmap(lambda r: queue.reduce(memory, query, query, None, r, mean)[0, 1]))
+    one = jax.jit(jax.vmap(lambda r: queue.loss(memory, query, query, None, r, mean)[0, 1]))
     np.testing.assert_allclose(one(rngs).mean(), np.arange(10).mean(), rtol=0.05)
 
 
@@ -208,7 +213,7 @@ def test_queue_matches_moco(golden):
         k = {n: 0.9 * k[n] + 0.1 * q[n] for n in NAMES}
         np.testing.assert_allclose(k["fc.weight"], g[f"{step}/k_fc_w"], atol=1e-6)
         query, key = encode(q, g[f"{step}/q_in"]), encode(k, g[f"{step}/k_in"])
-        loss = source.reduce(memory, query / 0.2, key, None, None, contrastive.info_nce()).mean()
+        loss = source.loss(memory, query / 0.2, key, None, None, contrastive.info_nce()).mean()
         np.testing.assert_allclose(loss, g[f"{step}/loss"], rtol=1e-6)
         memory = source.update(memory, key, None)
         np.testing.assert_allclose(memory["keys"].T, g[f"{step}/queue"], atol=1e-6)
@@ -228,7 +233,7 @@ def test_gradients_of_a_queue_skip_the_keys():
     memory = source.init(jax.random.key(0), 0, D)
 
     def mean(key):
-        return source.reduce(memory, unit(0), key, None, None, contrastive.info_nce()).mean()
+        return source.loss(memory, unit(0), key, None, None, contrastive.info_nce()).mean()
 
     assert not jax.grad(mean)(unit(1)).any()
 
@@ -240,9 +245,7 @@ def test_a_batch_of_one_has_no_negatives_and_is_refused(source):
     one = jax.ShapeDtypeStruct((1, D), jnp.float32)
 
     def loss(query, key):
-        return source.reduce(
-            (), query, key, jnp.arange(1), jax.random.key(0), contrastive.info_nce()
-        )
+        return source.loss((), query, key, jnp.arange(1), jax.random.key(0), contrastive.info_nce())
 
     with pytest.raises(ValueError, match=r"batch_size=1 .*--config.batch_size=2 or more.*bank"):
         jax.eval_shape(loss, one, one)
@@ -250,25 +253,25 @@ def test_a_batch_of_one_has_no_negatives_and_is_refused(source):
 
 def test_negatives_with_a_memory_allow_a_batch_of_one():
     index, query = jnp.arange(1), unit(0, (1, D))
-    for source in (negatives.bank(4), negatives.shared(4), negatives.queue(8)):
+    for source in (negatives.memory_bank(4), negatives.memory_bank_shared(4), negatives.queue(8)):
         memory = source.init(jax.random.key(0), 10, D)
-        loss = source.reduce(memory, query, query, index, jax.random.key(1), contrastive.info_nce())
+        loss = source.loss(memory, query, query, index, jax.random.key(1), contrastive.info_nce())
         assert loss.shape == (1,) and loss[0] > 0
 
 
 def test_partners_of_a_batch_of_one_are_refused():
     with pytest.raises(ValueError, match="batch_size=1"):
-        pairing.drawn(jax.random.key(0), jnp.arange(1))
+        pairing.random_other_record(jax.random.key(0), jnp.arange(1))
 
 
-@pytest.mark.parametrize("fn, refused", [("in_batch", True), ("bank", False)])
+@pytest.mark.parametrize("fn, refused", [("in_batch", True), ("memory_bank", False)])
 def test_a_batch_of_clips_of_one_record_is_refused_by_the_plan(fn, refused):
-    more = {} if refused else dict(draws=4)
+    more = {} if refused else dict(num_negatives=4)
     config = dict(
         batch_size=3, method=dict(negatives=dict(fn=f"avjax.losses.negatives.{fn}", **more))
     )
-    dry_run.check_negatives(config, clips=1)
+    dry_run.check_negatives(config, num_clips=1)
     if not refused:
-        return dry_run.check_negatives(config, clips=3)
+        return dry_run.check_negatives(config, num_clips=3)
     with pytest.raises(ValueError, match="batch_size=3 with 3 clips .*batch_size=6 or more"):
-        dry_run.check_negatives(config, clips=3)
+        dry_run.check_negatives(config, num_clips=3)

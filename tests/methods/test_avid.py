@@ -35,7 +35,13 @@ def dense(world, tmp_path_factory):
 def test_tiles_train_as_the_dense_batch_on_four_devices(world, dense, tmp_path, fn):
     assert jax.device_count() == 4
     train.run(config(world, 5, dict(fn=f"avjax.losses.negatives.{fn}", tile=3)), tmp_path)
-    for name in ("loss", "grad_norm", "score/positive", "score/negative", "score/above"):
+    for name in (
+        "loss",
+        "grad_norm",
+        "score/positive",
+        "score/negative",
+        "score/negatives_above_positive",
+    ):
         got, want = losses(tmp_path, name), losses(dense, name)
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -43,9 +49,9 @@ def test_tiles_train_as_the_dense_batch_on_four_devices(world, dense, tmp_path, 
 @pytest.mark.parametrize(
     "negatives",
     [
-        dict(fn="avjax.losses.negatives.shared", draws=16),
-        dict(fn="avjax.losses.negatives.queue", length=24),
-        dict(fn="avjax.losses.negatives.ring", draws=3),
+        dict(fn="avjax.losses.negatives.memory_bank_shared", num_negatives=16),
+        dict(fn="avjax.losses.negatives.queue", queue_size=24),
+        dict(fn="avjax.losses.negatives.ring", num_negatives=3),
     ],
 )
 def test_avid_learns_against_other_negatives(world, tmp_path, negatives):
@@ -56,7 +62,7 @@ def test_avid_learns_against_other_negatives(world, tmp_path, negatives):
     got = losses(tmp_path)
     # Memories start random, so the loss may climb until they have filled.
     assert np.mean(got[-5:]) < max(got) - 0.1
-    assert all(0 <= share <= 1 for share in losses(tmp_path, "score/above"))
+    assert all(0 <= share <= 1 for share in losses(tmp_path, "score/negatives_above_positive"))
 
 
 def test_a_learned_temperature_and_bias_move(world, tmp_path):
@@ -64,11 +70,13 @@ def test_a_learned_temperature_and_bias_move(world, tmp_path):
         world,
         5,
         dict(fn="avjax.losses.negatives.ring"),
-        contrast=dict(fn="avjax.losses.contrastive.logistic", bias=-10.0),
-        scale=dict(fn="avjax.losses.contrastive.learned", temperature=0.1, bias=-10.0),
+        loss_fn=dict(fn="avjax.losses.contrastive.logistic", bias=-10.0),
+        temperature=dict(
+            fn="avjax.losses.contrastive.learned_temperature", temperature=0.1, bias=-10.0
+        ),
     )
     ts = train.run(c, tmp_path)
-    assert ts.params["scale"]["bias"] != -10
+    assert ts.params["temperature"]["bias"] != -10
     moved = losses(tmp_path, "temperature")
     np.testing.assert_allclose(moved[0], 0.1, rtol=1e-6)
     assert moved[-1] != moved[0]
@@ -78,8 +86,8 @@ def test_a_learned_temperature_and_bias_move(world, tmp_path):
 def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
     config = tiny.config(world, steps=30, save_every=30, evals={})
     config["method"] |= dict(
-        negatives=dict(fn="avjax.losses.negatives.bank", draws=16),
-        contrast=dict(fn="avjax.losses.contrastive.nce"),
+        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16),
+        loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2a=1.0, a2v=1.0, v2v=1.0, a2a=1.0),
         chunks=chunks,
     )
@@ -94,7 +102,7 @@ def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
     "negatives",
     [
         dict(fn="avjax.losses.negatives.in_batch"),
-        dict(fn="avjax.losses.negatives.queue", length=24),
+        dict(fn="avjax.losses.negatives.queue", queue_size=24),
     ],
 )
 def test_within_modal_terms_want_a_memory_or_two_clips(world, negatives):
@@ -130,8 +138,8 @@ def test_two_steps_of_the_whole_method_match_the_reference_program(golden, varia
     nce = contrastive.logistic(float(-np.log(16 * g[f"avid/{variant}/step0/Z"][0])))
     for step in ("step0", "step1"):
         drawn = jnp.asarray(g[f"avid/{step}/neg_idx"])
-        bank = negatives.bank(16, draw=lambda *_, drawn=drawn: drawn)
-        method = avid.make(Table(), bank, nce, terms, contrastive.fixed(0.07))
+        bank = negatives.memory_bank(16, sampler=lambda *_, drawn=drawn: drawn)
+        method = avid.make(Table(), bank, nce, terms, contrastive.fixed_temperature(0.07))
         if state is None:
             _, state = method.init(jax.random.key(0), {}, 60)
             for m, s in state["memory"].items():
@@ -176,8 +184,8 @@ def test_joint_avid_of_two_clips_is_the_formula(source):
         keys,
         contrastive.info_nce(),
         VARIANTS["joint"],
-        contrastive.fixed(0.2),
-        clips=2,
+        contrastive.fixed_temperature(0.2),
+        num_clips=2,
     )
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
@@ -205,9 +213,9 @@ def joint(index, params):
 def test_rows_that_are_no_pairs_are_not_taken_for_pairs():
     z = jnp.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(
-        pairs.following(z, jnp.array([3, 3, 8, 8]), 2), z[jnp.array([1, 0, 3, 2])]
+        pairs.next_clip_of_record(z, jnp.array([3, 3, 8, 8]), 2), z[jnp.array([1, 0, 3, 2])]
     )
-    assert np.isnan(pairs.following(z, jnp.array([3, 1, 8, 2]), 2)).all()
+    assert np.isnan(pairs.next_clip_of_record(z, jnp.array([3, 1, 8, 2]), 2)).all()
 
 
 def test_self_avid_of_two_clips_learns_without_a_memory(world, tmp_path):

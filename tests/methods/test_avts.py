@@ -11,7 +11,8 @@ from avjax.config.build import build
 from avjax.losses import pairs as pairing
 from avjax.methods import avts
 from avjax.nets.layers.mlp import Linear
-from avjax.nets.towers import Towers, raw, unit
+from avjax.nets.towers import Towers, identity
+from avjax.ops.normalize import l2_normalize
 from avjax.runtime import metrics_writer
 from avjax.training import train
 from configs import avts_kinetics, parts
@@ -28,14 +29,16 @@ def test_loss_is_the_papers_formula(power):
     want = [di**power if m else max(0.99 - di, 0) ** 2 for di, m in zip(d, matched)]
     found = avts.distance(jnp.array(x), jnp.array(y))
     np.testing.assert_allclose(
-        avts.loss_of(found, matched, 0.99, power), want, rtol=1e-4, atol=1e-7
+        avts.margin_loss(found, matched, 0.99, power), want, rtol=1e-4, atol=1e-7
     )
     assert min(d) < 0.99 < max(d)
 
 
 @pytest.mark.parametrize("matched", [True, False])
 def test_equal_embeddings_have_a_finite_gradient(matched):
-    slope = jax.jit(jax.grad(lambda x: avts.loss_of(avts.distance(x, 0), matched, 0.99, 1).sum()))
+    slope = jax.jit(
+        jax.grad(lambda x: avts.margin_loss(avts.distance(x, 0), matched, 0.99, 1).sum())
+    )
     assert np.isfinite(slope(jnp.zeros((2, 3)))).all()
 
 
@@ -45,9 +48,9 @@ def test_equal_embeddings_have_a_finite_gradient(matched):
      (10, MIXED, (5, 4, 1, 0)), (9, (0.0, 1.0, 0.0), (5, 0, 4, 0)), (8, (0, 0, 1), (4, 0, 0, 4))],
 )  # fmt: skip
 def test_a_batch_has_exact_numbers_of_each_kind_at_random_places(size, shares, want):
-    starts = avts.places(np.array([shares], float), size, size // 2)[0]
+    starts = avts.kind_offsets(np.array([shares], float), size, size // 2)[0]
     places = [jax.random.permutation(jax.random.key(n), size) for n in range(20)]
-    kinds = [avts.kinds(place, jnp.array(starts)) for place in places]
+    kinds = [avts.assign_kinds(place, jnp.array(starts)) for place in places]
     for kind in kinds:
         np.testing.assert_array_equal(np.bincount(kind, minlength=4), want)
     seen = np.array(kinds)  # Every place is matched at times, and not at others.
@@ -56,7 +59,7 @@ def test_a_batch_has_exact_numbers_of_each_kind_at_random_places(size, shares, w
 
 def test_easy_sound_is_of_another_record():
     index = jnp.array([4, 4, 7, 7, 9, 9])
-    another = jax.jit(jax.vmap(pairing.drawn, (0, None)))
+    another = jax.jit(jax.vmap(pairing.random_other_record, (0, None)))
     drawn = np.array(another(jax.random.split(jax.random.key(0), 60), index))
     assert (index[drawn] != index[None]).all()
     assert all(len(set(column)) == 4 for column in drawn.T)
@@ -89,7 +92,9 @@ def test_curriculum_follows_the_steps_and_pairs_have_the_sound_of_their_kind():
     step, shares, near, far = jax.jit(made.loss), [], [], []
     for n in range(len(stages)):
         total, (state, metrics) = step(params, state, told(), jax.random.key(n))
-        shares.append([float(metrics[f"negatives/{kind}"]) for kind in ("easy", "hard", "super")])
+        shares.append(
+            [float(metrics[f"negatives/{kind}"]) for kind in ("easy", "hard", "super_hard")]
+        )
         near.append(float(metrics["distance/positive"]))
         far.append(float(metrics["distance/negative"]))
         assert np.isfinite(total)
@@ -116,23 +121,23 @@ def test_loss_of_a_batch_is_that_of_its_pairs():
 )
 def test_twice_has_each_clip_with_its_own_sound_and_with_one_that_is_not(stage, want):
     batch, shares = told(), np.array([EASY, MIXED, ALL])
-    pairs = jax.jit(lambda rng: avts.twice(rng, batch, shares, stage))
+    pairs = jax.jit(lambda rng: avts.matched_and_mismatched_pairs(rng, batch, shares, stage))
     for seed in range(5):
         found = jax.tree.map(np.asarray, pairs(jax.random.key(seed)))
         np.testing.assert_array_equal(np.bincount(found.kind, minlength=4), want)
-        np.testing.assert_array_equal(np.sort(found.picture), np.repeat(np.arange(16), 2))
+        np.testing.assert_array_equal(np.sort(found.video_rows), np.repeat(np.arange(16), 2))
         # The most negatives that are not easy are eight; sounds of other times say whose they are.
         assert found.audio.shape == (16 + 8, 1)
-        sound, off = found.audio[found.sound][:, 0], (0, None, 100, 1000)
+        sound, off = found.audio[found.audio_rows][:, 0], (0, None, 100, 1000)
         for kind in (0, 2, 3):
             of = found.kind == kind
-            np.testing.assert_array_equal(sound[of], found.picture[of] + off[kind])
+            np.testing.assert_array_equal(sound[of], found.video_rows[of] + off[kind])
         easy = found.kind == 1
-        assert (sound[easy] != found.picture[easy]).all() and (sound[easy] < 16).all()
+        assert (sound[easy] != found.video_rows[easy]).all() and (sound[easy] < 16).all()
 
 
 def test_loss_of_pairs_twice_is_the_mean_over_matched_and_hard_ones():
-    made = method((0, (0, 1, 0)), pairs=avts.twice)
+    made = method((0, (0, 1, 0)), pairs=avts.matched_and_mismatched_pairs)
     params, state = made.init(jax.random.key(0), told(), 16)
     small = {"scale": params["scale"] * 0.004}
     total, (_, metrics) = jax.jit(made.loss)(small, state, told(), jax.random.key(0))
@@ -142,9 +147,9 @@ def test_loss_of_pairs_twice_is_the_mean_over_matched_and_hard_ones():
 
 
 def test_pairs_twice_that_do_not_split_into_chunks_are_refused():
-    made = method((0, MIXED), pairs=avts.twice, chunks=2)
+    made = method((0, MIXED), pairs=avts.matched_and_mismatched_pairs, chunks=2)
     params, state = made.init(jax.random.key(0), told(), 16)
-    with pytest.raises(ValueError, match="chunks=2 with pairs of 20 sounds for 16 clips"):
+    with pytest.raises(ValueError, match="chunks=2 with 20 audio rows for 16 clips"):
         jax.eval_shape(made.loss, params, state, told(), jax.random.key(0))
 
 
@@ -177,13 +182,13 @@ def test_raw_towers_are_those_of_unit_length_before_they_are_made_so():
             return x
 
     made = [
-        Towers(dict(video=Same()), dict(video=Same()), dict(video=Linear(5)), finish=finish)
-        for finish in (raw, unit)
+        Towers(dict(video=Same()), dict(video=Same()), dict(video=Linear(5)), normalize=finish)
+        for finish in (identity, l2_normalize)
     ]
     (z, params), (u, other) = (m.init_with_output(jax.random.key(0), batch, False) for m in made)
     assert jax.tree.structure(params) == jax.tree.structure(other)
     z, u = (out["video"]["embedding"] for out in (z, u))
-    np.testing.assert_allclose(unit(z), u)
+    np.testing.assert_allclose(l2_normalize(z), u)
     assert not np.allclose(jnp.linalg.norm(z, axis=1), 1)
 
 
@@ -207,13 +212,15 @@ def test_avts_learns_and_is_judged(world, tmp_path):
     train_clips, test_clips = c["data"]["train"], c["evals"]["world"]["test"]
     hard = dict(offset=(0.75, None), overlapping=0.25)
     c["data"] = dict(train=parts.shifted(train_clips, **hard))
-    finish = dict(fn="pkgutil.resolve_name", args=("avjax.nets.towers.unit",))
+    finish = dict(fn="pkgutil.resolve_name", args=("avjax.ops.normalize.l2_normalize",))
     c["method"] = dict(
         fn="avjax.methods.avts",
         model={**c["method"]["model"], "finish": finish},
         margin=0.99,
         curriculum=((0, EASY), (20, ALL)),
-        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.avts.twice",)),
+        pairs=dict(
+            fn="pkgutil.resolve_name", args=("avjax.methods.avts.matched_and_mismatched_pairs",)
+        ),
     )
     c["evals"] = dict(
         sync=dict(fn="avjax.evals.sync", data=parts.shifted(test_clips, **hard), batch_size=16)
@@ -225,8 +232,8 @@ def test_avts_learns_and_is_judged(world, tmp_path):
     for _, name, value in metrics_writer.read(tmp_path):
         found.setdefault(name, []).append(value)
     assert np.mean(found["loss"][15:20]) < np.mean(found["loss"][:3])
-    assert found["negatives/super"] == [0.0] * 20 + [0.25] * 10
-    assert {"score/positive", "score/negative", "score/above"} <= found.keys()
-    for kind in ("easy", "hard", "super"):
+    assert found["negatives/super_hard"] == [0.0] * 20 + [0.25] * 10
+    assert {"score/positive", "score/negative", "score/negatives_above_positive"} <= found.keys()
+    for kind in ("easy", "hard", "super_hard"):
         assert len(found[f"eval/sync/{kind}/accuracy"]) == 2  # Untrained, and at the end.
         assert all(0 <= x <= 100 for x in found[f"eval/sync/{kind}/auroc"])

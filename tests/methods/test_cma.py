@@ -22,10 +22,10 @@ VARIANTS = {
     "instX_posW3": CROSS | {"pos-v2v": 3.0, "pos-a2a": 3.0},
 }
 SMALL = dict(
-    agreement="consensus",
-    near=8,
-    draws=16,
-    within=6,
+    positive_criterion="consensus",
+    num_positives=8,
+    num_negatives=16,
+    within_modal_negatives=6,
     temperature=0.07,
     terms=VARIANTS["instX_posW"],
 )
@@ -62,10 +62,12 @@ def test_two_steps_match_the_reference_program(golden, begun, variant, monkeypat
     g, c = golden("avid"), golden("cma")
     method, state = begun(VARIANTS[variant])
     for name in ("step0", "step1"):
-        near = state["near"][g[f"avid/{name}/y"]]
+        near = state["positive_rows"][g[f"avid/{name}/y"]]
         np.testing.assert_array_equal(near, c[f"cma/{name}/pos_idx"])
         drawn = c[f"cma/{name}/neg_idx"]
-        rows = negatives.skip(near - jnp.arange(8)[None], jnp.asarray(c[f"cma/{name}/rand"]))
+        rows = negatives.skip_excluded(
+            near - jnp.arange(8)[None], jnp.asarray(c[f"cma/{name}/rand"])
+        )
         np.testing.assert_array_equal(rows, drawn)
         loss, state, metrics, grads = step(method, state, g, name, drawn, monkeypatch)
         where = f"cma/{variant}/{name}"
@@ -106,11 +108,11 @@ def test_a_refresh_is_the_same_on_one_device_and_four(begun):
     mesh = sharding.mesh()
     assert mesh.size == 4
     with jax.set_mesh(mesh):
-        places = sharding.place(state, mesh, ((r"rows$|near$", ("data",)), (".*", ())))
+        places = sharding.place(state, mesh, ((r"rows$|positive_rows$", ("data",)), (".*", ())))
         split = jax.device_put(state, places)
         refresh = jax.jit(method.refresh, out_shardings=(None, places))
         _, again = refresh({}, split, jax.random.key(0), ())
-    np.testing.assert_array_equal(again["near"][:60], state["near"][:60])
+    np.testing.assert_array_equal(again["positive_rows"][:60], state["positive_rows"][:60])
 
 
 def test_memories_and_z_of_the_reference_fit(golden, begun):
@@ -132,10 +134,10 @@ def test_memories_and_z_of_the_reference_fit(golden, begun):
 @pytest.mark.parametrize(
     "changes,told",
     [
-        (dict(agreement="product"), "agreement 'product'"),
+        (dict(positive_criterion="product"), "positive_criterion='product'"),
         (dict(terms={"inst": 1.0}), r"terms \['inst'\]"),
         (dict(terms={"pos-v2v": 0.0}), "terms are all zero"),
-        (dict(within=17), "within=17 of draws=16"),
+        (dict(within_modal_negatives=17), "within_modal_negatives=17: use 1 to 16"),
     ],
 )
 def test_what_cma_is_not_told_right_it_refuses(changes, told):
@@ -144,17 +146,17 @@ def test_what_cma_is_not_told_right_it_refuses(changes, told):
 
 
 def test_sets_as_large_as_the_world_are_refused():
-    with pytest.raises(ValueError, match="near=59 of 60 records"):
-        cma.make(Table(), **SMALL | {"near": 59}).init(jax.random.key(0), {}, 60)
+    with pytest.raises(ValueError, match="num_positives=59 of 60 records"):
+        cma.make(Table(), **SMALL | {"num_positives": 59}).init(jax.random.key(0), {}, 60)
 
 
 def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
     """CMA learns nothing here (rate 0), so it ends as it began but for what its batches moved."""
     c = tiny.config(world, steps=3, save_every=3, evals={})
-    c["sharding"] = ((r"rows$|near$", ("data",)), (".*", ()))
+    c["sharding"] = ((r"rows$|positive_rows$", ("data",)), (".*", ()))
     c["method"] |= dict(
-        negatives=dict(fn="avjax.losses.negatives.bank", draws=16),
-        contrast=dict(fn="avjax.losses.contrastive.nce"),
+        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16),
+        loss_fn=dict(fn="avjax.losses.contrastive.nce"),
     )
     c["stages"] = dict(
         avid={},
@@ -171,8 +173,8 @@ def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
     for m, s in cma["state"]["memory"].items():
         moved = np.any(np.asarray(s["rows"] != rows[m]), axis=1)
         assert 8 <= moved.sum() <= 16 and not moved[60:].any()
-    sets = nearest_neighbors.nearest(rows, 60, SMALL["near"], "consensus")
-    np.testing.assert_array_equal(cma["state"]["near"][:60], sets[:60])
+    sets = nearest_neighbors.top_k_rows(rows, 60, SMALL["num_positives"], "consensus")
+    np.testing.assert_array_equal(cma["state"]["positive_rows"][:60], sets[:60])
     found = dict((name, value) for _, name, value in metrics_writer.read(tmp_path / "cma"))
     assert {f"loss/{t}" for t in SMALL["terms"]} <= found.keys()
-    assert 0 <= found["score/above"] <= 1
+    assert 0 <= found["score/negatives_above_positive"] <= 1

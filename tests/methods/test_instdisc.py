@@ -15,48 +15,52 @@ from tests import tiny
 from tests.evals.test_suite import features
 
 
-def reference(z, draws, size, epsilon=1e-7):
+def reference(z, num_negatives, size, epsilon=1e-7):
     """Their criterion as a `Contrast` and what it adds to each loss: both have epsilons.
 
     With p = exp(s) / z and m = draws / size it is -ln(p / (p + m + e)) for the positive and
     -ln(m / (p + m + e)) for a negative: `logistic`, whose bias knows of e, and a constant.
     """
-    m = draws / size
-    return contrastive.logistic(-float(np.log(z * (m + epsilon)))), draws * np.log1p(epsilon / m)
+    m = num_negatives / size
+    return contrastive.logistic(-float(np.log(z * (m + epsilon)))), num_negatives * np.log1p(
+        epsilon / m
+    )
 
 
 def test_the_loss_is_that_of_wus_authors(golden):
     g = golden("wu")
-    draws, temperature, z, momentum = g["lem/Z"].tolist()
-    c, constant = reference(z, draws, 50)
+    num_negatives, temperature, z, momentum = g["lem/Z"].tolist()
+    c, constant = reference(z, num_negatives, 50)
     index, rows = g["lem/idx"][:, 0], jnp.asarray(g["lem/idx"][:, 1:])
     memory, x = jnp.asarray(g["lem/mem0"]), jnp.asarray(g["lem/x"])
 
     def loss(x):
-        return negatives.against(memory, x / temperature, index, rows, c).mean() + constant
+        return (
+            negatives.loss_against_memory(memory, x / temperature, index, rows, c).mean() + constant
+        )
 
     value, grad = jax.value_and_grad(loss)(x)
     np.testing.assert_allclose(value, g["lem/loss"][0], rtol=5e-7)
     np.testing.assert_allclose(grad, g["lem/dx"], rtol=1e-5, atol=1e-6)
-    bank = negatives.bank(int(draws), momentum)
+    bank = negatives.memory_bank(int(num_negatives), momentum)
     moved = bank.update({"rows": memory}, x, index)["rows"]
     np.testing.assert_allclose(moved, g["lem/mem1"], atol=1e-6)
 
 
 def test_without_their_epsilons_the_loss_is_within_a_millionth(golden):
     g = golden("wu")
-    draws, temperature, z, _ = g["lem/Z"].tolist()
-    c = contrastive.logistic(-float(np.log(z * draws / 50)))
+    num_negatives, temperature, z, _ = g["lem/Z"].tolist()
+    c = contrastive.logistic(-float(np.log(z * num_negatives / 50)))
     index, rows = g["lem/idx"][:, 0], jnp.asarray(g["lem/idx"][:, 1:])
     query = jnp.asarray(g["lem/x"]) / temperature
-    loss = negatives.against(jnp.asarray(g["lem/mem0"]), query, index, rows, c).mean()
+    loss = negatives.loss_against_memory(jnp.asarray(g["lem/mem0"]), query, index, rows, c).mean()
     np.testing.assert_allclose(loss, g["lem/loss"][0], rtol=2e-6)
 
 
 @pytest.mark.parametrize("kind", ["nce", "softmax"])
 def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
     g = golden("wu")
-    draws, temperature, z_l, z_ab, momentum = g[f"cmc/{kind}/params"].tolist()
+    num_negatives, temperature, z_l, z_ab, momentum = g[f"cmc/{kind}/params"].tolist()
     index, rows = jnp.asarray(g["cmc/y"]), jnp.asarray(g["cmc/idx"][:, 1:])
     memory = {m: jnp.asarray(g[f"cmc/mem_{m}"]) for m in ("l", "ab")}
 
@@ -65,9 +69,11 @@ def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
         for query, key, z in (("l", "ab", z_l), ("ab", "l", z_ab)):
             c, constant = contrastive.info_nce(), 0.0
             if kind == "nce":
-                c, constant = reference(z, draws, 50)
+                c, constant = reference(z, num_negatives, 50)
             scores = x[query] / temperature
-            total += negatives.against(memory[key], scores, index, rows, c).mean() + constant
+            total += (
+                negatives.loss_against_memory(memory[key], scores, index, rows, c).mean() + constant
+            )
         return total
 
     x = {m: jnp.asarray(g[f"cmc/{m}"]) for m in ("l", "ab")}
@@ -75,19 +81,23 @@ def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
     np.testing.assert_allclose(value, g[f"cmc/{kind}/loss_sum"][0], rtol=1e-6)
     for m in x:
         np.testing.assert_allclose(grads[m], g[f"cmc/{kind}/d{m}"], rtol=1e-5, atol=1e-6)
-    moved = negatives.bank(int(draws), momentum).update({"rows": memory["l"]}, x["l"], index)
+    moved = negatives.memory_bank(int(num_negatives), momentum).update(
+        {"rows": memory["l"]}, x["l"], index
+    )
     np.testing.assert_allclose(moved["rows"], g[f"cmc/{kind}/mem_l"], atol=1e-6)
 
 
 def test_wu_draws_all_rows_and_the_records_own_among_them():
-    rows = negatives.draw_any(jax.random.key(0), jnp.arange(4)[:, None], 20, 14_000)
+    rows = negatives.sample_uniform(jax.random.key(0), jnp.arange(4)[:, None], 20, 14_000)
     counts = np.stack([np.bincount(r, minlength=20) for r in np.asarray(rows)])
     assert counts.shape == (4, 20) and (abs(counts - 700) < 120).all()
     # A bank asks it: with one record of two, the own row is about half of the negatives.
-    bank = negatives.bank(1000, draw=negatives.draw_any)
+    bank = negatives.memory_bank(1000, sampler=negatives.sample_uniform)
     memory = bank.init(jax.random.key(0), 2, 8) | {"rows": jnp.eye(1024, 8)}
     query, index = jnp.eye(2, 8), jnp.arange(2)
-    own = bank.reduce(memory, query, query, index, jax.random.key(1), contrastive.tally())[:, 1]
+    own = bank.loss(memory, query, query, index, jax.random.key(1), contrastive.score_statistics())[
+        :, 1
+    ]
     np.testing.assert_allclose(own, 0.5, atol=0.06)
 
 
@@ -99,9 +109,9 @@ def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
     train = features(eye, label=[0, 1])
     test = train._replace(modalities={"video": {"features": eye[::-1], "embedding": eye}})
     for of, right in (("embedding", 100), ("features", 0)):
-        assert knn.make(k=1, of=of)(train, test) == {"video/top1": right}
-    with pytest.raises(ValueError, match="of='head' of kNN: use features or embedding"):
-        knn.make(k=1, of="head")
+        assert knn.make(k=1, representation=of)(train, test) == {"video/top1": right}
+    with pytest.raises(ValueError, match="representation='head': use features or embedding"):
+        knn.make(k=1, representation="head")
 
 
 def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
@@ -109,12 +119,14 @@ def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
     for clips in (c["data"]["train"], c["evals"]["world"]["train"], c["evals"]["world"]["test"]):
         clips["view"]["seconds"] = 0.0
     towers = ml_collections.ConfigDict(c["method"]["model"])
-    c["method"] = instdisc_kinetics.discriminating(towers, (16, 8), draws=16, temperature=0.1)
+    c["method"] = instdisc_kinetics.instance_discrimination(
+        towers, (16, 8), num_negatives=16, temperature=0.1
+    )
     c["evals"]["world"]["scores"].pop("linear")
     ts = train.run(c, tmp_path)
     rows = ts.state["memory"]["video"]["rows"]
     np.testing.assert_allclose(np.linalg.norm(rows[:60], axis=1), 1, rtol=1e-5)
     found = {name for _, name, _ in metrics_writer.read(tmp_path)}
-    assert {"loss/v2v", "score/above", "eval/world/knn/video/top1"} < found
+    assert {"loss/v2v", "score/negatives_above_positive", "eval/world/knn/video/top1"} < found
     # The suite asks for retrieval, too: with one modality there is nothing to find.
     assert not [name for name in found if "v2a" in name or "audio" in name or "both" in name]

@@ -22,7 +22,7 @@ class Given(nn.Module):
 
 def test_l3_star_is_that_of_avids_authors(golden):
     g = golden("l3")
-    found = pairing.another(jnp.asarray(g["l3/raw"]), jnp.arange(6))
+    found = pairing.nth_other_record(jnp.asarray(g["l3/raw"]), jnp.arange(6))
     np.testing.assert_array_equal(found, g["l3/neg_audio_idx"])
 
     rows = jnp.arange(6)
@@ -63,7 +63,9 @@ def test_the_logistic_loss_of_log_odds_is_the_cross_entropy_of_two_classes():
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_mismatch_is_any_row_of_another_record(count):
     index = jnp.repeat(jnp.array([40, 3, 17, 8]), count)
-    drawn = jax.vmap(pairing.drawn, (0, None))(jax.random.split(jax.random.key(0), 6000), index)
+    drawn = jax.vmap(pairing.random_other_record, (0, None))(
+        jax.random.split(jax.random.key(0), 6000), index
+    )
     for row in range(len(index)):
         share = np.bincount(np.asarray(drawn[:, row]), minlength=len(index)) / 6000
         others = np.asarray(index != index[row])
@@ -73,7 +75,7 @@ def test_a_mismatch_is_any_row_of_another_record(count):
 
 def test_half_of_the_pairs_match():
     index = jnp.repeat(jnp.arange(6), 2)
-    for pairs in (l3.once, l3.twice):
+    for pairs in (l3.half_matched_pairs, l3.matched_and_mismatched_pairs):
         picture, sound = pairs(jax.random.key(1), index)
         matched = np.asarray(index[picture] == index[sound])
         assert matched.mean() == 0.5
@@ -91,7 +93,9 @@ class Small(nn.Module):
         return {m: {"features": nn.relu(x), "embedding": x} for m, x in z.items()}
 
 
-@pytest.mark.parametrize("pairs,outputs", [(l3.once, 2), (l3.twice, 1)])
+@pytest.mark.parametrize(
+    "pairs,outputs", [(l3.half_matched_pairs, 2), (l3.matched_and_mismatched_pairs, 1)]
+)
 def test_l3_tells_pairs_apart(pairs, outputs):
     method = l3.make(Small(), Mlp((64, outputs)), pairs)
     kinds = jnp.eye(8, 16)  # A picture and its sound are of one of eight kinds.
@@ -126,7 +130,7 @@ def test_l3_tells_pairs_apart(pairs, outputs):
 def test_a_whole_run_trains_towers_and_classifier(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     model = c["method"]["model"]
-    model["fronts"]["audio"] = dict(
+    model["frontends"]["audio"] = dict(
         fn="avjax.nets.frontends.spectrogram.LogMagnitude", window=128, hop=64, fft=128
     )
     model["heads"] = {m: dict(fn="avjax.nets.layers.mlp.Mlp", widths=()) for m in model["heads"]}
@@ -134,7 +138,7 @@ def test_a_whole_run_trains_towers_and_classifier(world, tmp_path):
         fn="avjax.methods.l3",
         model=model,
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 2)),
-        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.once",)),
+        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.half_matched_pairs",)),
     )
     del c["evals"]["world"]["train"]  # Nothing that learns from labels: retrieval is enough.
     c["evals"]["world"]["scores"] = dict(retrieval=dict(fn="avjax.evals.retrieval"))

@@ -34,8 +34,10 @@ def embedded(x):
     return {"embedding": x / jnp.linalg.norm(x, axis=1, keepdims=True)}
 
 
-def method(model, length=32, terms=CROSS, temperature=0.2, momentum=0.9, clips=1):
-    return moco.make(model, length, contrastive.info_nce(), terms, temperature, momentum, clips)
+def method(model, queue_size=32, terms=CROSS, temperature=0.2, momentum=0.9, num_clips=1):
+    return moco.make(
+        model, queue_size, contrastive.info_nce(), terms, temperature, momentum, num_clips
+    )
 
 
 def batch(seed, shape=(8, 20), each=1):
@@ -49,7 +51,7 @@ def test_two_steps_are_those_of_the_authors(golden):
     one = method(Net(), terms=dict(v2a=1.0))
     params, slow = weights(g, "q"), weights(g, "k")
     state = one.init(jax.random.key(0), batch(0), 100)[1]
-    state["slow"]["params"] = slow
+    state["momentum_encoder"]["params"] = slow
     state["memory"]["audio"]["keys"] = jnp.asarray(g["moco/queue0"].T)
     step_of = jax.jit(one.loss)
     for step in ("moco/step0", "moco/step1"):
@@ -59,7 +61,7 @@ def test_two_steps_are_those_of_the_authors(golden):
         queue = state["memory"]["audio"]
         np.testing.assert_allclose(queue["keys"].T, g[f"{step}/queue"], atol=1e-6)
         assert queue["head"] == g[f"{step}/ptr"][0]
-        moved = state["slow"]["params"]["net"]["linear2"]["kernel"]
+        moved = state["momentum_encoder"]["params"]["net"]["linear2"]["kernel"]
         np.testing.assert_allclose(moved.T, g[f"{step}/k_fc_w"], atol=1e-6)
         logits = 0.2 * g[f"{step}/logits"].astype(float)
         np.testing.assert_allclose(metrics["score/positive"], logits[:, 0].mean(), atol=1e-6)
@@ -81,7 +83,7 @@ def test_the_slow_net_moves_before_it_encodes_and_takes_no_gradient():
     step = jax.jit(jax.value_and_grad(one.loss, has_aux=True))
     (_, (moved, _)), grads = step(fast, state, batch(1), jax.random.key(2))
     want = jax.tree.map(lambda s, f: (s + f) / 2, params, fast)
-    jax.tree.map(np.testing.assert_array_equal, moved["slow"]["params"], want)
+    jax.tree.map(np.testing.assert_array_equal, moved["momentum_encoder"]["params"], want)
     keys = Net().apply({"params": want}, batch(1), train=False)["audio"]["embedding"]
     np.testing.assert_allclose(moved["memory"]["audio"]["keys"][:8], keys, rtol=1e-5)
 
@@ -103,20 +105,20 @@ def test_the_slow_net_moves_before_it_encodes_and_takes_no_gradient():
 def test_batch_statistics_are_each_nets_own_and_not_averaged():
     one = method(Normalized(), momentum=0.9)
     params, state = one.init(jax.random.key(0), batch(0), 100)
-    mark = jax.tree.map(lambda x: x + 7.0, state["slow"]["stats"])
-    state["slow"]["stats"] = mark
+    mark = jax.tree.map(lambda x: x + 7.0, state["momentum_encoder"]["stats"])
+    state["momentum_encoder"]["stats"] = mark
     here = batch(1)
     after = one.loss(params, state, here, jax.random.key(2))[1][0]
     mean = np.asarray(here["video"]).mean(0)
     np.testing.assert_allclose(
         after["stats"]["batch_stats"]["video"]["mean"], 0.1 * mean, atol=1e-6
     )
-    got = after["slow"]["stats"]["batch_stats"]["video"]["mean"]
+    got = after["momentum_encoder"]["stats"]["batch_stats"]["video"]["mean"]
     np.testing.assert_allclose(got, 0.9 * 7 + 0.1 * mean, atol=1e-5)
 
 
 def test_within_a_modality_the_key_is_the_records_other_clip():
-    one = method(Net(), terms=dict(v2v=1.0), clips=2)
+    one = method(Net(), terms=dict(v2v=1.0), num_clips=2)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     assert list(state["memory"]) == ["video"]
     here = batch(1, each=2)
@@ -129,17 +131,17 @@ def test_within_a_modality_the_key_is_the_records_other_clip():
 def test_a_clip_is_never_its_own_key():
     with pytest.raises(ValueError, match="'v2v'.* would compare a clip with itself"):
         method(Net(), terms=dict(v2v=1.0))
-    one = method(Net(), terms=dict(v2v=1.0, v2a=1.0), clips=2)
+    one = method(Net(), terms=dict(v2v=1.0, v2a=1.0), num_clips=2)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     metrics = one.loss(params, state, batch(1), jax.random.key(2))[1][1]  # Of one clip a record.
     assert np.isnan(metrics["loss/v2v"]) and np.isfinite(metrics["loss/v2a"])
 
 
 def test_a_queue_that_is_no_multiple_of_the_batch_is_named():
-    one = method(Net(), length=30)
+    one = method(Net(), queue_size=30)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     with pytest.raises(
-        ValueError, match="queue of 30 is no multiple of the batch of 8: make it 24"
+        ValueError, match="queue_size=30 is not a multiple of the batch of 8: use 24"
     ):
         one.loss(params, state, batch(1), jax.random.key(2))
 
@@ -150,12 +152,12 @@ def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
     c["method"] = dict(
         fn="avjax.methods.moco",
         model=c["method"]["model"],
-        length=32,
-        contrast=dict(fn="avjax.losses.contrastive.info_nce"),
+        queue_size=32,
+        loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0, v2v=1.0, a2a=1.0),
         temperature=0.1,
         momentum=0.9,
-        clips=2,
+        num_clips=2,
     )
     c["batch_size"] = 16
     c["sharding"] = (("keys$", ("data",)), (".*", ()))
@@ -166,5 +168,5 @@ def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
     for _, name, value in metrics_writer.read(tmp_path):
         found.setdefault(name, []).append(value)
     # Queues start random; in three steps they are full, and by chance half would be above.
-    assert np.mean(found["score/above"][-10:]) < 0.4
+    assert np.mean(found["score/negatives_above_positive"][-10:]) < 0.4
     assert {"loss/v2a", "loss/a2v", "loss/v2v", "loss/a2a"} < found.keys()

@@ -8,8 +8,8 @@ import optax
 import pytest
 
 from avjax.methods import multisensory
-from avjax.nets.frontends.spectrogram import waveform
-from avjax.nets.joint.multisensory import Block, Fused, Unit, equal
+from avjax.nets.frontends.spectrogram import to_float
+from avjax.nets.joint.multisensory import Block, Fused, Unit, adaptive_max_pool
 from avjax.nets.layers import batch_independent_norm
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import CLIPS
@@ -46,7 +46,7 @@ class Tiny(nn.Module):
     @nn.compact
     def __call__(self, batch, train: bool):
         video = batch["video"].mean((1, 2, 3, 4))[:, None, None] / 255
-        sound = jnp.abs(waveform(batch["sounds"])).mean(2, keepdims=True)
+        sound = jnp.abs(to_float(batch["sounds"])).mean(2, keepdims=True)
         x = jnp.concatenate([jnp.broadcast_to(video, sound.shape), sound], -1)
         x = BatchNorm()(nn.relu(Linear(4)(x, train)), train)
         return {"features": x, "logit": Linear(1)(x, train)[..., 0]}
@@ -134,7 +134,7 @@ def test_padding_is_that_of_the_program_the_weights_are_of(kernel, strides, shap
 @pytest.mark.parametrize("samples, length", [(86, 32), (86, 8), (31, 8), (3, 8), (7, 7)])
 def test_sound_becomes_as_long_as_the_picture(samples, length):
     x = np.random.default_rng(0).standard_normal((2, samples, 1, 1, 3))
-    got = equal(jnp.asarray(x), length)
+    got = adaptive_max_pool(jnp.asarray(x), length)
     low = [i * samples // length for i in range(length)]
     high = [-(-(i + 1) * samples // length) for i in range(length)]
     want = np.stack([x[:, a:b].max(1) for a, b in zip(low, high)], 1)
@@ -173,14 +173,14 @@ def test_evaluators_get_features_and_whether_they_match(batch):
 
 
 def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
-    got = multisensory.judged(jnp.array([2.0, 0.5]), jnp.array([1.0, 1.0]))
+    got = multisensory.loss_and_scores(jnp.array([2.0, 0.5]), jnp.array([1.0, 1.0]))
     want = {
         "loss/aligned": np.log1p(np.exp([-2.0, -0.5])).mean(),
         "loss/shifted": np.log1p(np.exp(1.0)),
         "accuracy": 0.5,
         "score/positive": 1.25,
         "score/negative": 1.0,
-        "score/above": 0.5,
+        "score/negatives_above_positive": 0.5,
     }
     assert got.keys() == want.keys()
     for name, value in want.items():
@@ -207,13 +207,13 @@ def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
         if n == 0:
             for part in ("conv1", "sound"):
                 assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(grads[part])), part
-        seen.append((float(metrics["accuracy"]), float(metrics["score/above"])))
+        seen.append((float(metrics["accuracy"]), float(metrics["score/negatives_above_positive"])))
     assert seen[0][0] < 0.8
     assert np.mean(seen[-5:], 0)[0] > 0.95 and np.mean(seen[-5:], 0)[1] < 0.05, seen
 
 
 def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
-    net = Fused(width=2, norm=batch_independent_norm.group(1))
+    net = Fused(width=2, norm=batch_independent_norm.group_norm(1))
     pairs = {"video": batch["video"][:2], "sounds": np.stack([batch["audio"][:2]], 1)}
     found = drawn(net, pairs)
     judge = jax.jit(lambda pairs: net.apply(found, pairs, train=True)["logit"])

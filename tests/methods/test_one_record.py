@@ -19,9 +19,9 @@ OF_THE_BATCH = {
     "in_batch of 1": negatives.in_batch(1), "tiled of 1": negatives.tiled(1),
 }  # fmt: skip
 REMEMBERED = {
-    "bank": negatives.bank(4), "shared": negatives.shared(4), "queue": negatives.queue(8),
-    "queue of 2": negatives.queue(8, draws=2),
-    "bank of any": negatives.bank(4, draw=negatives.draw_any),
+    "bank": negatives.memory_bank(4), "shared": negatives.memory_bank_shared(4), "queue": negatives.queue(8),
+    "queue of 2": negatives.queue(8, num_negatives=2),
+    "bank of any": negatives.memory_bank(4, sampler=negatives.sample_uniform),
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def loss(method):
 
 
 def discriminating(source, name):
-    return avid.make(linear(), source, LOSSES[name], PAIR, contrastive.fixed(0.2))
+    return avid.make(linear(), source, LOSSES[name], PAIR, contrastive.fixed_temperature(0.2))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -48,10 +48,10 @@ def test_one_record_is_refused_where_negatives_are_those_of_the_batch(source, na
 @pytest.mark.parametrize(
     "method",
     [
-        l3.make(linear(), Mlp((4, 1)), l3.once),
-        l3.make(linear(), Mlp((4, 1)), l3.twice),
+        l3.make(linear(), Mlp((4, 1)), l3.half_matched_pairs),
+        l3.make(linear(), Mlp((4, 1)), l3.matched_and_mismatched_pairs),
         avts.make(linear(), 0.99, EASY),
-        avts.make(linear(), 0.99, EASY, pairs=avts.twice),
+        avts.make(linear(), 0.99, EASY, pairs=avts.matched_and_mismatched_pairs),
     ],
     ids=["l3 once", "l3 twice", "avts once", "avts twice"],
 )
@@ -67,15 +67,15 @@ def test_one_record_has_the_negatives_of_a_memory(source, name):
     assert np.isfinite(value) and value != 0
 
 
-HOW = dict(contrast=LOSSES["dcl"], temperature=0.2)
+HOW = dict(loss_fn=LOSSES["dcl"], temperature=0.2)
 
 
 @pytest.mark.parametrize(
     "method",
     [
         moco.make(linear(), 8, terms=PAIR, momentum=0.9, **HOW),
-        sscl.taught(linear(), "video", 4, 0.5, **HOW),
-        sscl.mutual(linear(), 4, 0.5, structure=1.0, **HOW),
+        sscl.stage_one(linear(), "video", 4, 0.5, **HOW),
+        sscl.stage_two(linear(), 4, 0.5, structure_weight=1.0, **HOW),
         cma.make(linear(), "consensus", 4, {"inst-v2a": 1.0, "pos-v2v": 1.0}, 8, 4, 0.2),
     ],
     ids=["moco", "sscl taught", "sscl mutual", "cma"],
@@ -92,7 +92,7 @@ def test_a_record_that_fills_a_batch_has_loss_and_gradient_zero(source, name):
     query, key = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 5)), jnp.float32)
 
     def mean(query, key, index):
-        return sum(x.mean() for x in source.pair(query, key, index, None, LOSSES[name]))
+        return sum(x.mean() for x in source.symmetric_loss(query, key, index, None, LOSSES[name]))
 
     value, grads = jax.value_and_grad(mean, (0, 1))(query, key, jnp.array([3, 3, 3, 3]))
     assert value == 0 and not any(grad.any() for grad in grads)
@@ -102,6 +102,6 @@ def test_a_record_that_fills_a_batch_has_loss_and_gradient_zero(source, name):
 
 @pytest.mark.parametrize("method", [dict(pairs=dict()), dict(curriculum=())])
 def test_a_batch_of_clips_of_one_record_has_no_pairs_of_two(method):
-    dry_run.check_negatives(dict(batch_size=4, method=method), clips=2)
+    dry_run.check_negatives(dict(batch_size=4, method=method), num_clips=2)
     with pytest.raises(ValueError, match="batch_size=2 with 2 clips .*batch_size=4 or more"):
-        dry_run.check_negatives(dict(batch_size=2, method=method), clips=2)
+        dry_run.check_negatives(dict(batch_size=2, method=method), num_clips=2)

@@ -18,7 +18,7 @@ from configs import sscl_kinetics
 from tests import tiny
 
 SIZE, B, K, T = 20, 4, 6, 0.5
-HOW = dict(draws=K, momentum=0.5, contrast=info_nce(), temperature=T)
+HOW = dict(num_negatives=K, momentum=0.5, loss_fn=info_nce(), temperature=T)
 
 
 class Same(nn.Module):
@@ -47,7 +47,7 @@ def made(method, batch):
 
 def cross_entropy(query, memory, index, rng):
     """InfoNCE of each query with its own row against the rows drawn; NumPy."""
-    rows = np.asarray(negatives.draw_outside(rng, index[:, None], SIZE, K))
+    rows = np.asarray(negatives.sample_excluding(rng, index[:, None], SIZE, K))
     memory = np.asarray(memory["rows"], np.float64)
     scores = np.stack([memory[np.append(i, r)] @ q for q, i, r in zip(query, index, rows)]) / T
     return np.log(np.exp(scores).sum(1)) - scores[:, 0]
@@ -56,7 +56,7 @@ def cross_entropy(query, memory, index, rng):
 @pytest.mark.parametrize("student", ["video", "audio"])
 def test_a_student_learns_from_the_memory_of_its_teacher(batch, student):
     teacher = sscl.OTHER[student]
-    method = sscl.taught(linear(), student, **HOW)
+    method = sscl.stage_one(linear(), student, **HOW)
     params, state, rng = made(method, batch)
     assert list(params) == [f"heads_{student}"] and list(state["teacher"]) == [f"heads_{teacher}"]
     z = method.embed(params, state, batch)
@@ -74,7 +74,7 @@ def test_a_student_learns_from_the_memory_of_its_teacher(batch, student):
 
 
 def test_two_nets_learn_from_each_other(batch):
-    method = sscl.mutual(linear(), **HOW, structure=0.3)
+    method = sscl.stage_two(linear(), **HOW, structure_weight=0.3)
     params, state, rng = made(method, batch)
     z = {m: o["embedding"] for m, o in method.embed(params, state, batch).items()}
     grad = jax.value_and_grad(method.loss, has_aux=True)
@@ -108,37 +108,37 @@ def test_ease_is_agreement_in_the_worse_modality():
     z = {"video": jnp.eye(2), "audio": jnp.eye(2)}
     memory = {"video": {"rows": jnp.array([[0.9, 0], [0.5, 0.2]])}}
     memory["audio"] = {"rows": jnp.array([[0.4, 0], [0.3, 0.6]])}
-    got = sscl.agreement(z, memory, jnp.arange(2))
+    got = sscl.memory_similarity(z, memory, jnp.arange(2))
     np.testing.assert_allclose(got, [0.4, 0.2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("share, want", [(0.5, [0.5, 0, 0, 0.5]), (0.0, [1, 0, 0, 0])])
 def test_the_easiest_part_of_a_batch_counts(share, want):
     ease = jnp.array([0.9, 0.1, -0.2, 0.3])
-    np.testing.assert_array_equal(sscl.easiest(share, ease), want)
+    np.testing.assert_array_equal(sscl.easiest_weights(share, ease), want)
 
 
-@pytest.mark.parametrize("stage", ["taught", "mutual"])
+@pytest.mark.parametrize("stage", ["stage_one", "stage_two"])
 def test_a_curriculum_follows_the_steps(batch, stage):
     """The share is 1/4, then 1: what all clips lose is lost only at the second step."""
-    more = dict(student="audio") if stage == "taught" else dict(structure=0.0)
+    more = dict(student="audio") if stage == "stage_one" else dict(structure_weight=0.0)
     method, plain = (
-        getattr(sscl, stage)(linear(), **HOW, **more, share=share)
+        getattr(sscl, stage)(linear(), **HOW, **more, keep_fraction=share)
         for share in (lambda step: jnp.where(step < 1, 0.25, 1.0), None)
     )
     params, state, rng = made(method, batch)
     first, (after, metrics) = method.loss(params, state, batch, rng)
     whole, _ = plain.loss(params, state, batch, rng)
-    assert metrics["curriculum/share"] == 0.25 and abs(first - whole) > 1e-3
+    assert metrics["curriculum/keep_fraction"] == 0.25 and abs(first - whole) > 1e-3
     state["step"] = after["step"]
     second, (_, metrics) = method.loss(params, state, batch, rng)
-    assert metrics["curriculum/share"] == 1
+    assert metrics["curriculum/keep_fraction"] == 1
     np.testing.assert_allclose(second, whole, rtol=1e-6)
 
 
 def test_a_student_is_of_one_of_the_two_modalities():
     with pytest.raises(ValueError, match="student='both': use one of"):
-        sscl.taught(linear(), "both", **HOW)
+        sscl.stage_one(linear(), "both", **HOW)
 
 
 def drawn(config, seed):
@@ -154,14 +154,16 @@ def drawn(config, seed):
 def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
     config = tiny.config(world, evals={})
     model = config["method"]["model"]
-    methods = sscl_kinetics.steps_of(model, draws=16, structure=1.0, share=None)
+    methods = sscl_kinetics.stage_methods(
+        model, num_negatives=16, structure_weight=1.0, keep_fraction=None
+    )
     config["stages"] = sscl_kinetics.chain(2, methods)
     run = {}
     for n, (folder, stage) in enumerate(stages.of(config, str(tmp_path))):
         ts = drawn(stage, n)
         if "init_from" in stage:
             ts, line = init_from.apply(ts, stage["init_from"], train.made(stage).inherits, None)
-            assert sscl.TAUGHT not in line
+            assert sscl.TEACHER_REQUIRED not in line
         with checkpoint.manager(folder, keep=1) as checkpoints:
             checkpoint.save(checkpoints, ts)
         run[folder.rsplit("/", 1)[1]] = ts
@@ -196,14 +198,19 @@ def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
         for part in ("stats", "memory"):
             same(now.state[part], before.state[part])
     same(run["audio_2"].params, nets(run["mutual_1"].params, "audio"))
-    same(run["audio_1"].state["stats"]["sound"], run["mutual_2"].state["stats"]["sound"])
+    same(
+        run["audio_1"].state["stats"]["spectrogram_stats"],
+        run["mutual_2"].state["stats"]["spectrogram_stats"],
+    )
 
 
 def test_a_stage_trains_on_the_tiny_world(world, tmp_path):
     config = tiny.config(world, steps=30, save_every=30, evals={})
     model = config["method"]["model"]
     half = dict(fn="optax.linear_schedule", init_value=0.5, end_value=1.0, transition_steps=15)
-    methods = sscl_kinetics.steps_of(model, draws=16, structure=1.0, share=half)
+    methods = sscl_kinetics.stage_methods(
+        model, num_negatives=16, structure_weight=1.0, keep_fraction=half
+    )
     config |= dict(method=methods["mutual"], optimizer=dict(fn="optax.adam", learning_rate=1e-2))
     ts = train.run(config, tmp_path)
     found = {}
@@ -211,6 +218,13 @@ def test_a_stage_trains_on_the_tiny_world(world, tmp_path):
         found.setdefault(name, []).append(value)
     # Memories start random, so the loss may climb until they have filled.
     assert np.mean(found["loss"][-5:]) < max(found["loss"]) - 0.1
-    assert {"loss/v2a", "loss/a2v", "loss/structure", "score/above"} <= found.keys()
-    np.testing.assert_allclose(found["curriculum/share"], np.minimum(0.5 + np.arange(30) / 30, 1))
+    assert {
+        "loss/v2a",
+        "loss/a2v",
+        "loss/structure",
+        "score/negatives_above_positive",
+    } <= found.keys()
+    np.testing.assert_allclose(
+        found["curriculum/keep_fraction"], np.minimum(0.5 + np.arange(30) / 30, 1)
+    )
     assert ts.state["step"] == 30

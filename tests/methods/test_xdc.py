@@ -31,7 +31,7 @@ def made(variant="xdc", balance=0.0, clusters=K):
     """The method on nets of one layer, of pictures and sounds that are vectors of 5."""
     modalities = "video", "audio"
     model = Towers(
-        fronts=dict.fromkeys(modalities, Same()),
+        frontends=dict.fromkeys(modalities, Same()),
         encoders={m: Linear(H) for m in modalities},
         heads=dict.fromkeys(modalities, Mlp(())),
     )
@@ -59,7 +59,7 @@ def answers(seed=0):
     # Lengths differ, and say nothing.
     rows = {m: x * rng.uniform(0.1, 10, (N, 1)) for m, x in rows.items()}
     rows = {m: jnp.asarray(np.pad(x, ((0, 4), (0, 0))), jnp.float32) for m, x in rows.items()}
-    return rows | {"heard": jnp.ones(N + 4), "mask": jnp.arange(N + 4) < N}, true
+    return rows | {"has_audio": jnp.ones(N + 4), "mask": jnp.arange(N + 4) < N}, true
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def test_clips_are_clustered_by_each_modality_whatever_their_loudness():
         np.testing.assert_array_equal(state["sizes"][m], N // K)
     assert float(state["quality"]["clusters/video/empty"]) == 0
     np.testing.assert_allclose(state["quality"]["clusters/audio/largest"], 1 / K)
-    assert float(state["quality"]["agreement/audio/video"]) < 0.3
+    assert float(state["quality"]["nmi/audio/video"]) < 0.3
 
 
 def test_clusters_of_both_tell_apart_what_either_does():
@@ -167,7 +167,7 @@ def test_with_balance_clusters_count_alike():
 def test_silence_by_absence_is_no_cluster():
     found, _ = answers()
     silent = np.arange(N + 4) % 8 == 0
-    found |= {"heard": jnp.where(silent, 0.0, 1.0)}
+    found |= {"has_audio": jnp.where(silent, 0.0, 1.0)}
     found |= {"audio": jnp.where(silent[:, None], 7.0, found["audio"])}
     method, params, state, refresh = begun()
     params, state = refresh(params, state, jax.random.key(1), found)
@@ -185,7 +185,7 @@ def test_clusters_of_pictures_alone_need_no_net_of_sound():
     method = xdc.make(model, {"video": ("video",)}, K, 0.0)
     batch = examples(size=N) | {"index": jnp.arange(N), "has_audio": jnp.zeros(N, bool)}
     params, state = method.init(jax.random.key(0), batch, N)
-    found = method.survey(params, state, batch) | {"mask": jnp.ones(N, bool)}
+    found = method.extract(params, state, batch) | {"mask": jnp.ones(N, bool)}
     params, state = method.refresh(params, state, jax.random.key(1), found)
     assert not method.needs_audio and (np.asarray(state["labels"]["video"]) >= 0).all()
     loss, (_, metrics) = method.loss(params, state, batch, jax.random.key(2))
@@ -201,8 +201,8 @@ def test_a_refresh_renews_the_classifiers_alone():
     for name in ("encoders_video", "encoders_audio"):
         jax.tree.map(np.testing.assert_array_equal, params[name], again[name])
     # The same clips: the same clusters, under other names.
-    np.testing.assert_allclose(after["quality"]["agreement/audio/previous"], 1, rtol=1e-5)
-    assert float(state["quality"]["agreement/audio/previous"]) == 0
+    np.testing.assert_allclose(after["quality"]["nmi/audio/previous"], 1, rtol=1e-5)
+    assert float(state["quality"]["nmi/audio/previous"]) == 0
 
 
 def test_one_device_and_four_refresh_alike():
@@ -265,7 +265,7 @@ def test_a_run_learns_the_clusters_in_each_iteration(ended):
     for first in (0, 20):
         each = got["loss"][first : first + 20]
         assert np.mean(each[-4:]) < np.mean(each[:4])
-    previous = got["agreement/audio/previous"]
+    previous = got["nmi/audio/previous"]
     assert previous[:20] == [0] * 20 and 0 < previous[20] == previous[39] <= 1.0001
     assert int(ts.state["sizes"]["audio"].sum()) == 60
 

@@ -71,7 +71,7 @@ def turned(a, layout):
     """An array of theirs in our order; `layout` as in `weights/names_video.py` and `weights/names_audio.py`."""
     if layout == "same":
         return a
-    return a.transpose(3, 2, 1, 0) if layout == "turned" else np.moveaxis(a, (0, 1), (-1, -2))
+    return a.transpose(3, 2, 1, 0) if layout == "transposed" else np.moveaxis(a, (0, 1), (-1, -2))
 
 
 def loaded(names, state):

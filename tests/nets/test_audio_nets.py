@@ -15,7 +15,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from avjax.nets.audio.acoustic_resnet import AcousticResNet
-from avjax.nets.audio.avid_convnet import Conv2D
+from avjax.nets.audio.avid_convnet import AudioConvNet
 from avjax.nets.audio.cnn14 import Cnn14
 from avjax.nets.audio.listen_to_look import ListenNet
 from avjax.nets.audio.vggm import VGGM9, Layer
@@ -35,13 +35,13 @@ from tests.nets.reference_weights import (
 )
 
 # Our axes, in the order of their array.
-THEIRS = {"conv": (3, 2, 0, 1), "turned": (3, 2, 1, 0), "linear": (1, 0)}
+THEIRS = {"conv": (3, 2, 0, 1), "transposed": (3, 2, 1, 0), "linear": (1, 0)}
 NETS = {
     "vggm9": (VGGM9, (1, 100, 40)),
     "acoustic": (AcousticResNet, (1, 100, 40)),
     "cnn14": (Cnn14, (1, 32, 64)),
     "listen": (ListenNet, (1, 101, 40)),
-    "conv2d": (Conv2D, (1, 100, 129)),
+    "conv2d": (AudioConvNet, (1, 100, 129)),
 }
 
 
@@ -140,7 +140,7 @@ def test_the_layers_of_vggm9_are_syncnets(arrays):
     """Its weights go into the first five convolutions of VGG-M 9 as they are."""
     names = names_audio.vggm9()
     conv, norm = names_audio.conv, names_audio.norm
-    names |= conv("conv6/conv", "netcnnaud.18", "turned", bias=True)
+    names |= conv("conv6/conv", "netcnnaud.18", "transposed", bias=True)
     names |= norm("conv6/norm", "netcnnaud.19")
     names |= conv("fc7", "netfcaud.0", "linear", bias=True) | norm("fc7_norm", "netfcaud.1")
     names |= conv("fc8", "netfcaud.3", "linear", bias=True)

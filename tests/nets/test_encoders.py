@@ -17,7 +17,7 @@ from avjax.nets.flops import gmacs
 from avjax.nets.image import resnet
 from avjax.nets.joint import l3
 from avjax.nets.layers import conv, mlp
-from avjax.nets.layers.batch_norm import BatchNorm, batch
+from avjax.nets.layers.batch_norm import BatchNorm, batch_norm
 from avjax.nets.video import avid_r2plus1d, ccl_student, i3d, resnet3d, vgg_mc3
 from avjax.weights.names_video import torch_names
 from tests.nets.reference_weights import (
@@ -46,7 +46,13 @@ GOLDENS = {
     "r3d_18": (resnet3d.r3d(), 201, 202, CLIP, STAGES),
     "i3d": (i3d.I3D(), 211, 212, (1, 3, 16, 64, 64), MIXED),
     "avid_r2p1d_small10": (avid_r2plus1d.R2Plus1D(10, False), 231, 234, PLAIN, SMALL),
-    "avid_conv2d_small10": (avid_convnet.Conv2D(small=True), 232, 235, (2, 1, 100, 129), SOUND),
+    "avid_conv2d_small10": (
+        avid_convnet.AudioConvNet(small=True),
+        232,
+        235,
+        (2, 1, 100, 129),
+        SOUND,
+    ),
     "avid_dev_vggish_mc3": (vgg_mc3.VGGMC3(), 233, 236, PLAIN, VGG),
 }
 CLASSIFIERS = r"fc\..*|linear\..*|logits\..*"
@@ -155,7 +161,7 @@ CLIPS, PICTURES = (1, 8, 112, 112, 3), (1, 224, 224, 3)
         (resnet.ResNet2D(50), PICTURES, 25_557_032, 1000),
         (resnet.ResNet2D(152), PICTURES, 60_192_808, 1000),
         # Kernels, biases and normalizations of eight layers.
-        (l3.Vision(), PICTURES, 9 * (3 * 64 + 64 * 64 * (1 + 2 + 4 + 8 + 16 + 32 + 64))
+        (l3.VisionNet(), PICTURES, 9 * (3 * 64 + 64 * 64 * (1 + 2 + 4 + 8 + 16 + 32 + 64))
          + 3 * 2 * (64 + 128 + 256 + 512), None),
     ],
 )  # fmt: skip
@@ -174,7 +180,7 @@ def test_parameters_are_as_many_as_the_references(net, shape, count, classes):
         (resnet3d.mc3(), (1, 16, 112, 112, 3), 43.34),
         (avid_r2plus1d.R2Plus1D(), (1, 8, 112, 112, 3), 3.08),
         (avid_r2plus1d.R2Plus1D(), (1, 8, 224, 224, 3), 12.13),
-        (avid_convnet.Conv2D(), (1, 200, 257), 1.44),
+        (avid_convnet.AudioConvNet(), (1, 200, 257), 1.44),
         (resnet.ResNet2D(50), PICTURES, 4.09),
         (mlp.Mlp((512, 512, 128)), (1, 512), (2 * 512 * 512 + 512 * 128) / 1e9),
     ],
@@ -214,7 +220,7 @@ def test_every_array_has_a_name_of_its_own(net, shape):
 
 def test_a_net_without_names_is_told():
     with pytest.raises(ValueError, match="no PyTorch names are known for Vision"):
-        torch_names(l3.Vision())
+        torch_names(l3.VisionNet())
 
 
 @pytest.mark.parametrize(
@@ -224,8 +230,8 @@ def test_a_net_without_names_is_told():
         (resnet3d.mc3, (2, 4, 33, 33, 3), 64),
         pytest.param(ccl_student.Student, (2, 4, 33, 33, 3), 64, marks=pytest.mark.slow),
         pytest.param(i3d.I3D, (2, 9, 33, 33, 3), 128, marks=pytest.mark.slow),
-        (l3.Vision, (2, 1, 33, 33, 3), 64),
-        (l3.Sound, (2, 25, 65), 64),
+        (l3.VisionNet, (2, 1, 33, 33, 3), 64),
+        (l3.AudioNet, (2, 25, 65), 64),
         (lambda **how: resnet.ResNet2D(10, **how), (2, 25, 65), 64),
         (lambda **how: resnet.ResNet2D(50, **how), (2, 33, 33, 3), 256),
     ],
@@ -269,7 +275,7 @@ def test_a_bottleneck_is_its_formula():
 @pytest.mark.parametrize("early", [True, False])
 def test_l3s_second_vision_layer_rectifies_first(early):
     """A negative scale tells the two orders apart: one of them ends in zeros."""
-    net = (l3.Vision if early else l3.Sound)(width=4)
+    net = (l3.VisionNet if early else l3.AudioNet)(width=4)
     x = normal(6, 2, 16, 16, 3)
     variables = fresh(net, x)
     norm = variables["params"]["layers"]["conv1_2_norm"]
@@ -290,7 +296,7 @@ def test_l3s_second_vision_layer_rectifies_first(early):
     ],
 )
 def test_same_pads_as_tensorflow(sizes, window, strides, pads):
-    assert conv.same(sizes, window, strides) == pads
+    assert conv.same_padding(sizes, window, strides) == pads
 
 
 def test_i3ds_ends_count_half():
@@ -313,9 +319,9 @@ def test_i3ds_ends_count_half():
 def test_norms_are_the_sources():
     """Epsilon and momentum as here, where a running mean keeps `momentum` of itself."""
     assert (resnet3d.r2plus1d().norm().epsilon, resnet3d.mc3().norm().epsilon) == (1e-3, 1e-5)
-    for net in (i3d.I3D(), l3.Vision(), l3.Sound()):
+    for net in (i3d.I3D(), l3.VisionNet(), l3.AudioNet()):
         assert (net.norm().epsilon, net.norm().momentum) == (1e-3, 0.99)
-    assert batch(2, epsilon=1e-3)().groups == 2
+    assert batch_norm(2, epsilon=1e-3)().groups == 2
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Front(nn.Module):
 def towers(norm):
     names = ("video", "audio")
     return Towers(
-        fronts={n: Front() for n in names},
+        frontends={n: Front() for n in names},
         encoders={n: Encoder(norm) for n in names},
         heads={n: Mlp((8, 4)) for n in names},
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.nets.audio.avid_convnet import Conv2D
+from avjax.nets.audio.avid_convnet import AudioConvNet
 from avjax.nets.frontends.pixels import Normalize
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv3D
@@ -25,7 +25,7 @@ from tests.nets.reference_weights import checked, close, drawn, loaded, normal, 
 # (our subtree, its net, the prefix of its arrays in a checkpoint)
 PARTS = (
     ("video", R2Plus1D(), "video_model"),
-    ("audio", Conv2D(), "audio_model"),
+    ("audio", AudioConvNet(), "audio_model"),
     ("video_head", Mlp((512, 512, 128)), "video_proj"),
     ("audio_head", Mlp((512, 512, 128)), "audio_proj"),
 )
@@ -53,7 +53,7 @@ class Model(nn.Module):
 
     def setup(self):
         self.video = R2Plus1D(dtype=self.dtype)
-        self.audio = Conv2D(dtype=self.dtype)
+        self.audio = AudioConvNet(dtype=self.dtype)
         self.video_head = Mlp((512, 512, 128))
         self.audio_head = Mlp((512, 512, 128))
 
@@ -219,8 +219,8 @@ def test_running_statistics_are_the_references(golden, trained):
     [
         (R2Plus1D(), (1, 8, 64, 64, 3), 15_379_136),
         (R2Plus1D(depth=10, stem_pool=False), (1, 8, 64, 64, 3), 7_015_616),
-        (Conv2D(), (1, 100, 129), 4_725_696),
-        (Conv2D(small=True), (1, 100, 129, 1), 4_725_696),
+        (AudioConvNet(), (1, 100, 129), 4_725_696),
+        (AudioConvNet(small=True), (1, 100, 129, 1), 4_725_696),
         (Mlp((512, 512, 128)), (1, 512), 590_976),
         (Linear(128), (1, 512), 512 * 128 + 128),
     ],
@@ -230,7 +230,7 @@ def test_parameters_are_as_many_as_the_papers(net, shape, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) == count
 
 
-@pytest.mark.parametrize("net", [R2Plus1D(depth=50), Conv2D(depth=18)])
+@pytest.mark.parametrize("net", [R2Plus1D(depth=50), AudioConvNet(depth=18)])
 def test_an_unknown_depth_is_named(net):
     with pytest.raises(ValueError, match=f"depth {net.depth}"):
         jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)), False))
@@ -238,7 +238,7 @@ def test_an_unknown_depth_is_named(net):
 
 def test_bfloat16_comes_near_to_float32():
     x = jnp.asarray(normal(3, 2, 100, 65))
-    nets = [Conv2D(width=4, dtype=dtype) for dtype in ("float32", "bfloat16")]
+    nets = [AudioConvNet(width=4, dtype=dtype) for dtype in ("float32", "bfloat16")]
     variables = jax.jit(nets[0].init, static_argnums=2)(jax.random.key(0), x, False)
     high, low = jax.jit(lambda v: [net.apply(v, x, False) for net in nets])(variables)
     close(low.astype(jnp.float32), high, 0.05)
@@ -248,7 +248,7 @@ def test_bfloat16_comes_near_to_float32():
     "net, shape",
     [
         (R2Plus1D(10, dtype="bfloat16"), (2, 8, 32, 32, 3)),
-        (Conv2D(dtype="bfloat16"), (2, 100, 65)),
+        (AudioConvNet(dtype="bfloat16"), (2, 100, 65)),
     ],
 )
 def test_bfloat16_is_of_activations_only(net, shape):
@@ -286,7 +286,7 @@ def test_groups_normalize_each_share_of_the_batch():
 
 
 def test_a_batch_that_groups_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="batch of 5 is no multiple of groups=2"):
+    with pytest.raises(ValueError, match="batch of 5 is not a multiple of groups=2"):
         normalized(jnp.ones((5, 3)), 2)
 
 

@@ -35,7 +35,7 @@ def step(query, key, index):
     """The symmetric loss of a batch and its gradients."""
 
     def value(query, key):
-        v2a, a2v = negatives.ring().pair(query / 0.07, key, index, None, C)
+        v2a, a2v = negatives.ring().symmetric_loss(query / 0.07, key, index, None, C)
         return v2a.mean() + a2v.mean()
 
     return jax.value_and_grad(value, (0, 1))(query, key)
@@ -84,7 +84,7 @@ def gathered(mesh, source, size):
 
     def step(memory, query, key, index, rng):
         loss, dq = jax.value_and_grad(
-            lambda q: source.reduce(memory, q / 0.07, key, index, rng, C).mean()
+            lambda q: source.loss(memory, q / 0.07, key, index, rng, C).mean()
         )(query)
         return loss, dq, source.update(memory, key, index)
 
@@ -111,8 +111,8 @@ def main():
             "d128": {b: temporaries(mesh, b, 128) for b in (4096, 16_384, 65_536, 2**18, 2**20)},
             "d768": {b: temporaries(mesh, b, 768) for b in (65_536, 2**17, 2**18, 2**20)},
             "products": products(8192, 128),
-            "bank": gathered(mesh, negatives.bank(16), 200_000),
-            "shared": gathered(mesh, negatives.shared(256), 200_000),
+            "bank": gathered(mesh, negatives.memory_bank(16), 200_000),
+            "shared": gathered(mesh, negatives.memory_bank_shared(256), 200_000),
             "queue": gathered(mesh, negatives.queue(65_536), 200_000),
         }
     print(json.dumps(found))

@@ -41,7 +41,7 @@ def gradients(source, c, index=None, rng=None):
     def value(query, key, temperature, bias):
         rows = jnp.arange(len(query)) if index is None else jnp.asarray(index)
         here = c._replace(bias=bias)
-        v2a, a2v = source.pair(query / temperature, key, rows, rng, here)
+        v2a, a2v = source.symmetric_loss(query / temperature, key, rows, rng, here)
         return (v2a.mean() + a2v.mean()) / 2
 
     return jax.jit(jax.value_and_grad(value, (0, 1, 2, 3)))
@@ -128,32 +128,35 @@ def test_a_sharded_memory_is_never_gathered(eight):
         assert eight[name]["largest"] < eight[name]["memory"] / 8, name
 
 
-@pytest.mark.parametrize("draws", [1, 7, 100, B - 1])
+@pytest.mark.parametrize("num_negatives", [1, 7, 100, B - 1])
 @pytest.mark.parametrize("name", ["info_nce", "logistic"])
-def test_tiles_draw_the_same_negatives_as_the_dense_batch(name, draws):
+def test_tiles_draw_the_same_negatives_as_the_dense_batch(name, num_negatives):
     c, (query, key) = LOSSES[name], batch(1.0)
     rng = jax.random.key(3)
-    want = gradients(negatives.in_batch(draws), c, rng=rng)(query, key, 0.07, c.bias)
-    tiled = gradients(negatives.tiled(draws, tile=19), c, rng=rng)(query, key, 0.07, c.bias)
+    want = gradients(negatives.in_batch(num_negatives), c, rng=rng)(query, key, 0.07, c.bias)
+    tiled = gradients(negatives.tiled(num_negatives, tile=19), c, rng=rng)(query, key, 0.07, c.bias)
     with jax.set_mesh(sharding.mesh()):
-        ring = gradients(negatives.ring(draws, tile=19), c, rng=rng)(query, key, 0.07, c.bias)
+        ring = gradients(negatives.ring(num_negatives, tile=19), c, rng=rng)(
+            query, key, 0.07, c.bias
+        )
     for got in (tiled, ring):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), got, want)
 
 
-@pytest.mark.parametrize("draws", [1, 5, 22])
-def test_exactly_so_many_others_are_drawn_and_each_as_often(draws):
+@pytest.mark.parametrize("num_negatives", [1, 5, 22])
+def test_exactly_so_many_others_are_drawn_and_each_as_often(num_negatives):
     b = 23
     slots = jnp.arange(b)
     masks = [
-        blockwise.others(slots, slots, (slots, slots), b, draws, first) for first in range(b - 1)
+        blockwise.negative_mask(slots, slots, (slots, slots), b, num_negatives, first)
+        for first in range(b - 1)
     ]
     count = np.sum(masks, 0)
     for mask in masks:
-        np.testing.assert_array_equal(mask.sum(0), draws)
-        np.testing.assert_array_equal(mask.sum(1), draws)
-    np.testing.assert_array_equal(count, draws * (1 - np.eye(b, dtype=int)))
-    firsts = {int(blockwise.offset(jax.random.key(i), b, draws)) for i in range(300)}
+        np.testing.assert_array_equal(mask.sum(0), num_negatives)
+        np.testing.assert_array_equal(mask.sum(1), num_negatives)
+    np.testing.assert_array_equal(count, num_negatives * (1 - np.eye(b, dtype=int)))
+    firsts = {int(blockwise.band_offset(jax.random.key(i), b, num_negatives)) for i in range(300)}
     assert firsts == set(range(b - 1))
 
 
@@ -167,8 +170,8 @@ def test_clips_of_one_video_are_no_negatives_of_each_other():
 
 
 def test_too_many_draws_are_refused():
-    with pytest.raises(ValueError, match="draws=8 of a batch of 8, which has 7 others"):
-        blockwise.offset(jax.random.key(0), 8, 8)
+    with pytest.raises(ValueError, match="num_negatives=8 of a batch of 8, which has 7 others"):
+        blockwise.band_offset(jax.random.key(0), 8, 8)
 
 
 def test_ring_wants_a_mesh():

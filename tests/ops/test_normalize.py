@@ -67,8 +67,8 @@ def identity(x, train):
 
 
 SOURCES = {
-    "in_batch": negatives.in_batch(), "tiled": negatives.tiled(tile=4), "bank": negatives.bank(5),
-    "shared": negatives.shared(5), "queue": negatives.queue(8),
+    "in_batch": negatives.in_batch(), "tiled": negatives.tiled(tile=4), "bank": negatives.memory_bank(5),
+    "shared": negatives.memory_bank_shared(5), "queue": negatives.queue(8),
 }  # fmt: skip
 
 
@@ -81,14 +81,16 @@ def test_one_dead_embedding_does_not_spoil_the_gradients_of_its_batch(source):
     def loss(batch):
         z = {m: towers.apply({}, batch, train=True)[m]["embedding"] for m in parts}
         rng, index, c = jax.random.key(1), jnp.arange(6), contrastive.info_nce()
-        each = fn.reduce(memory, z["video"] / 0.1, z["audio"], index, rng, c)
+        each = fn.loss(memory, z["video"] / 0.1, z["audio"], index, rng, c)
         return each.mean(), fn.update(memory, z["video"], index)
 
     batch = {"video": jnp.asarray(ROWS).at[3].set(0.0), "audio": jnp.asarray(ROWS[::-1])}
     (value, moved), grads = jax.value_and_grad(loss, has_aux=True)(batch)
     assert np.isfinite(value) and all(np.isfinite(g).all() for g in grads.values())
     assert not grads["video"][3].any() and all(grads["video"][i].any() for i in (0, 1, 2, 4, 5))
-    assert grads["audio"].any(1).all() == (fn.pair is not None)  # A memory's keys have none.
+    assert grads["audio"].any(1).all() == (
+        fn.symmetric_loss is not None
+    )  # A memory's keys have none.
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(moved))
 
 

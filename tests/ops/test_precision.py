@@ -23,8 +23,8 @@ SOURCES = {
     "tiled": negatives.tiled(tile=4),
     "tiled, drawn": negatives.tiled(3, tile=4),
     "ring": negatives.ring(tile=2),
-    "bank": negatives.bank(3),
-    "shared": negatives.shared(3),
+    "bank": negatives.memory_bank(3),
+    "shared": negatives.memory_bank_shared(3),
     "queue": negatives.queue(B),
     "queue, drawn": negatives.queue(B, 3),
 }
@@ -46,7 +46,7 @@ def products(jaxpr):
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         if eqn.primitive.name == "dot_general":
             yield eqn.params["precision"]
-        for inner in flops.parts(eqn.params):
+        for inner in flops.sub_jaxprs(eqn.params):
             yield from products(inner)
 
 
@@ -79,7 +79,7 @@ def test_scores_of_every_source_of_negatives_are_of_full_float32(name, loss):
     z = jax.random.normal(rng, (2, B, D))
 
     def value(query, key):
-        return source.reduce(memory, query, key, index, rng, c).mean()
+        return source.loss(memory, query, key, index, rng, c).mean()
 
     with jax.set_mesh(sharding.mesh()):
         assert check(jax.grad(value, (0, 1)), *z) > check(value, *z)
@@ -87,7 +87,7 @@ def test_scores_of_every_source_of_negatives_are_of_full_float32(name, loss):
 
 @pytest.mark.parametrize("name", ["in_batch", "bank", "shared", "queue"])
 def test_scores_of_avid_are_of_full_float32(name):
-    scale = contrastive.fixed(0.1)
+    scale = contrastive.fixed_temperature(0.1)
     check_method(
         avid.make(Table(), SOURCES[name], contrastive.info_nce(), {"v2a": 1, "a2v": 1}, scale)
     )
@@ -95,7 +95,9 @@ def test_scores_of_avid_are_of_full_float32(name):
 
 def test_scores_of_cma_and_its_positive_sets_are_of_full_float32():
     terms = {"inst-v2a": 1, "inst-a2v": 1, "pos-v2v": 1, "pos-a2a": 1}
-    method = cma.make(Table(), "consensus", 2, terms, draws=4, within=2, temperature=0.1)
+    method = cma.make(
+        Table(), "consensus", 2, terms, num_negatives=4, within_modal_negatives=2, temperature=0.1
+    )
     check_method(method)
     params, state = method.init(jax.random.key(0), batch(), SIZE)
     check(lambda state: method.refresh(params, state, jax.random.key(0), ()), state)
@@ -106,10 +108,10 @@ def test_scores_of_moco_are_of_full_float32():
 
 
 def test_scores_of_sscl_are_of_full_float32():
-    sizes = dict(draws=3, momentum=0.5, contrast=contrastive.info_nce(), temperature=0.1)
+    sizes = dict(num_negatives=3, momentum=0.5, loss_fn=contrastive.info_nce(), temperature=0.1)
     share = lambda step: 0.5
-    check_method(sscl.taught(Table(), "audio", **sizes, share=share))
-    check_method(sscl.mutual(Table(), **sizes, structure=1.0, share=share))
+    check_method(sscl.stage_one(Table(), "audio", **sizes, keep_fraction=share))
+    check_method(sscl.stage_two(Table(), **sizes, structure_weight=1.0, keep_fraction=share))
 
 
 def test_distances_of_kmeans_are_of_full_float32():
@@ -117,10 +119,10 @@ def test_distances_of_kmeans_are_of_full_float32():
     check(fit, jax.random.key(0), jnp.zeros((SIZE, D)), jnp.ones(SIZE, bool))
 
 
-@pytest.mark.parametrize("agreement", nearest_neighbors.AGREEMENTS)
+@pytest.mark.parametrize("agreement", nearest_neighbors.CRITERIA)
 def test_likeness_of_memories_is_of_full_float32(agreement):
     rows = {m: jnp.zeros((SIZE, D)) for m in ("video", "audio")}
-    check(lambda rows: nearest_neighbors.nearest(rows, SIZE, 2, agreement), rows)
+    check(lambda rows: nearest_neighbors.top_k_rows(rows, SIZE, 2, agreement), rows)
 
 
 def test_a_product_of_the_default_precision_is_found():

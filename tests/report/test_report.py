@@ -13,7 +13,7 @@ from avjax.report import evaluation_tables, headline, plots, retrieval_gallery, 
 HOSTILE = "<script>alert('&$x_{1}$')</script>"
 METRICS = (
     "loss", "loss/v2a", "loss/a2v", "grad_norm", "clips_per_second", "wait_share",
-    "eval/toys/retrieval/v2a/r1", "eval/toys/retrieval/a2v/r1", "eval/toys/retrieval/v2a/chance",
+    "eval/toys/retrieval/v2a/recall@1", "eval/toys/retrieval/a2v/recall@1", "eval/toys/retrieval/v2a/chance",
     "eval/toys/retrieval/v2a/median_rank", "eval/toys/knn/video/top1", "eval/toys/test/records",
     "eval/short",
 )  # fmt: skip
@@ -130,8 +130,8 @@ def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
     table = evaluation_tables.table(
         {
             "eval/s/r/v2a/median_rank": (x, np.array([50.0, 3, 9])),
-            "eval/s/r/v2a/r1": (x, np.array([1.0, 30, 20])),
-            "eval/s/r/v2a/r5": (x, np.array([5.0, 5, 5])),
+            "eval/s/r/v2a/recall@1": (x, np.array([1.0, 30, 20])),
+            "eval/s/r/v2a/recall@5": (x, np.array([5.0, 5, 5])),
             "eval/s/knn/video/top1": (x[1:], np.array([np.nan, 44.0])),
             "eval/s/agreement/auroc": (x, np.array([0.5, 0.9, 0.8])),
             "eval/s/mine/error": (x, np.array([3.0, 1, 2])),
@@ -152,17 +152,17 @@ def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
 
 def test_curves_have_three_points_and_change():
     x = np.array([0, 100, 200])
-    assert plots.evaluation({"eval/s/r/v2a/r1": (x[:2], np.array([1.0, 2]))}) == ""
-    assert plots.evaluation({"eval/s/r/v2a/r1": (x, np.array([2.0, 2, 2]))}) == ""
+    assert plots.evaluation({"eval/s/r/v2a/recall@1": (x[:2], np.array([1.0, 2]))}) == ""
+    assert plots.evaluation({"eval/s/r/v2a/recall@1": (x, np.array([2.0, 2, 2]))}) == ""
     assert plots.evaluation({"eval/s/train/listed": (x, np.array([1.0, 2, 3]))}) == ""
-    drawn = plots.evaluation({"eval/s/r/v2a/r1": (x, np.array([1.0, 2, 3]))})
+    drawn = plots.evaluation({"eval/s/r/v2a/recall@1": (x, np.array([1.0, 2, 3]))})
     assert drawn.count("<svg") == 1 and "recall@1" in drawn
     assert "<svg" not in plots.training({"loss": (x[:2], np.array([1.0, 2]))})
 
 
 def test_the_page_opens_with_what_ran_and_five_numbers(workdir):
     names = [f"eval/toys/{n}" for n in (
-        "retrieval/v2a/r1", "retrieval/a2v/r1", "retrieval/v2a/r10", "retrieval/v2a/chance",
+        "retrieval/v2a/recall@1", "retrieval/a2v/recall@1", "retrieval/v2a/recall@10", "retrieval/v2a/chance",
         "retrieval/a2v/chance", "linear/video/top1", "linear/audio/top1", "linear/both/top1",
         "knn/both/top1",
     )]  # fmt: skip
@@ -218,7 +218,7 @@ def test_a_page_that_cannot_be_written_stops_no_training(workdir, monkeypatch, c
 
 def test_hostile_names_are_only_text(workdir):
     names = [HOSTILE, f"loss/{HOSTILE}", "_hidden", f"eval/{HOSTILE}/{HOSTILE}/{HOSTILE}/{HOSTILE}"]
-    names += [f"eval/toys/r/{HOSTILE}/r1", "eval/toys/r/_a/r1"]
+    names += [f"eval/toys/r/{HOSTILE}/recall@1", "eval/toys/r/_a/recall@1"]
     write_metrics(workdir / "metrics.csv", [*METRICS, *names])
     config = {"method": HOSTILE, "</pre><script>": 1, "steps": HOSTILE, "optimizer": [HOSTILE]}
     (workdir / "config.json").write_text(json.dumps(config))

@@ -37,7 +37,7 @@ def towers():
 
 
 def avid_with(source_of_negatives):
-    return avid.make(towers(), source_of_negatives, INFO, CROSS, contrastive.fixed(0.1))
+    return avid.make(towers(), source_of_negatives, INFO, CROSS, contrastive.fixed_temperature(0.1))
 
 
 def in_batch():
@@ -45,12 +45,14 @@ def in_batch():
 
 
 def bank():
-    return avid_with(negatives.bank(4))
+    return avid_with(negatives.memory_bank(4))
 
 
 def agreeing():
     terms = {"inst-v2a": 1.0, "pos-v2v": 1.0}
-    return cma.make(towers(), "consensus", 2, terms, draws=4, within=2, temperature=0.1)
+    return cma.make(
+        towers(), "consensus", 2, terms, num_negatives=4, within_modal_negatives=2, temperature=0.1
+    )
 
 
 def slow():
@@ -58,7 +60,9 @@ def slow():
 
 
 def taught(student="audio"):
-    return sscl.taught(towers(), student, draws=4, momentum=0.5, contrast=INFO, temperature=0.1)
+    return sscl.stage_one(
+        towers(), student, num_negatives=4, momentum=0.5, loss_fn=INFO, temperature=0.1
+    )
 
 
 def videos(number=20, name="video"):
@@ -130,14 +134,17 @@ def test_the_slow_towers_of_moco_begin_as_the_trained_ones(saved):
     folder, trained = saved(in_batch())
     for spec in (folder, dict(folder=folder, paths=("params", "state/stats"))):
         ts, line = started(slow(), spec)
-        assert same(ts.state["slow"]["params"], trained.params) and same(ts.params, trained.params)
-        assert same(ts.state["slow"]["stats"], trained.state["stats"])
+        assert same(ts.state["momentum_encoder"]["params"], trained.params) and same(
+            ts.params, trained.params
+        )
+        assert same(ts.state["momentum_encoder"]["stats"], trained.state["stats"])
         assert (
-            "copied: state/slow/params (from params), state/slow/stats (from state/stats)" in line
+            "copied: state/momentum_encoder/params (from params), state/momentum_encoder/stats (from state/stats)"
+            in line
         )
         assert line.endswith("new: state/memory")
     # Two buffers: a step gives each up.
-    pairs = zip(*map(jax.tree.leaves, (ts.params, ts.state["slow"]["params"])))
+    pairs = zip(*map(jax.tree.leaves, (ts.params, ts.state["momentum_encoder"]["params"])))
     assert all(a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer() for a, b in pairs)
 
 
@@ -145,7 +152,9 @@ def test_a_part_of_the_towers_is_a_part_of_the_slow_ones_too(saved):
     folder, trained = saved(in_batch())
     ts, line = started(slow(), dict(folder=folder, paths=("params/heads_video",)))
     assert same(ts.params["heads_video"], trained.params["heads_video"])
-    assert same(ts.state["slow"]["params"], ts.params) and not same(ts.params, trained.params)
+    assert same(ts.state["momentum_encoder"]["params"], ts.params) and not same(
+        ts.params, trained.params
+    )
     assert line.split("new: ")[1].startswith("params/encoders_audio, params/encoders_video, ")
     assert "params/heads_audio, state/memory, state/stats" in line
 
@@ -153,8 +162,11 @@ def test_a_part_of_the_towers_is_a_part_of_the_slow_ones_too(saved):
 def test_the_slow_towers_of_moco_are_taken_where_there_are_some(saved):
     folder, trained = saved(slow())
     ts, line = started(slow(), folder)
-    assert same(ts.state["slow"], trained.state["slow"]) and "copied" not in line
-    assert not same(ts.state["slow"]["params"], ts.params)
+    assert (
+        same(ts.state["momentum_encoder"], trained.state["momentum_encoder"])
+        and "copied" not in line
+    )
+    assert not same(ts.state["momentum_encoder"]["params"], ts.params)
 
 
 def test_cma_takes_the_memories_of_avid(saved):
@@ -164,7 +176,7 @@ def test_cma_takes_the_memories_of_avid(saved):
         assert same(ts.state["memory"], trained.state["memory"])
         assert same(ts.params, trained.params)
         kept = "params, state/stats/batch_stats, state/memory/video, state/memory/audio"
-        assert line == f"starts from {folder}: {kept}; new: state/near, state/z"
+        assert line == f"starts from {folder}: {kept}; new: state/positive_rows, state/z"
 
 
 def test_cma_without_memories_is_refused_with_the_remedy(saved):
@@ -172,7 +184,7 @@ def test_cma_without_memories_is_refused_with_the_remedy(saved):
     said = refused(agreeing(), folder)
     assert said.startswith(f"{folder}: state/memory/video does not exist; {folder}: state/memory/a")
     assert (
-        "avjax.losses.negatives.bank" in said
+        "avjax.losses.negatives.memory_bank" in said
         and "configs/cma_kinetics.py" in said
         and "paths=" in said
     )
@@ -193,10 +205,12 @@ def test_paths_that_leave_memories_out_say_so_in_a_line(saved):
     folder, trained = saved(bank(), videos())
     ts, line = started(agreeing(), dict(folder=folder, paths=("params", "state/stats")))
     assert same(ts.params, trained.params)
-    assert "; new: state/memory, state/near, state/z; CMA makes its positive sets" in line
+    assert (
+        "; new: state/memory, state/positive_rows, state/z; CMA computes its positive sets" in line
+    )
     ts, line = started(agreeing(), dict(folder=folder, paths=("params", "state/memory")))
     assert same(ts.state["memory"], trained.state["memory"])
-    assert line.endswith("new: state/near, state/stats, state/z")
+    assert line.endswith("new: state/positive_rows, state/stats, state/z")
     # What one run has not, another may give.
     nets, _ = saved(in_batch(), videos())
     ts, _ = started(agreeing(), [nets, dict(folder=folder, paths=("state/memory",))])
@@ -236,7 +250,7 @@ def test_a_student_of_sscl_takes_its_teacher_and_both_memories(saved):
     new = "new: state/memory, state/step, state/teacher; A student of SSCL learns"
     assert new in line
     other, _ = saved(taught(), videos(name="other"))
-    assert "A student of SSCL learns from a trained teacher" in refused(taught(), other)
+    assert "A student of SSCL needs a trained teacher" in refused(taught(), other)
 
 
 def test_a_chain_is_checked_before_its_first_stage(world):
@@ -244,7 +258,7 @@ def test_a_chain_is_checked_before_its_first_stage(world):
     first = tiny.config(world, evals={})
     model = first["method"]["model"]
     method = dict(
-        fn="avjax.methods.cma", model=model, agreement="consensus", near=2, draws=4, within=2,
+        fn="avjax.methods.cma", model=model, positive_criterion="consensus", num_positives=2, num_negatives=4, within_modal_negatives=2,
         terms={"inst-v2a": 1.0}, temperature=0.1,
     )  # fmt: skip
     second, earlier = first | dict(method=method, init_from="runs/first"), {}
@@ -253,7 +267,9 @@ def test_a_chain_is_checked_before_its_first_stage(world):
         ValueError, match="config.init_from: runs/first: state/memory/video does not"
     ):
         dry_run.check(second, "runs/second", earlier)
-    first["method"] |= dict(negatives=dict(fn="avjax.losses.negatives.bank", draws=4))
+    first["method"] |= dict(
+        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=4)
+    )
     dry_run.check(first, "runs/first", earlier)
     dry_run.check(second, "runs/second", earlier)
     assert list(earlier) == ["runs/first", "runs/second"]

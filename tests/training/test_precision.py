@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.nets.layers import biased_conv, conv
+from avjax.nets.layers import conv
 from avjax.nets.layers.conv import Conv2D, Conv3D
 from avjax.training import precision
 from avjax.types import Inherited, Method
@@ -81,7 +81,9 @@ def test_a_broken_convolution_runs_in_float32_and_it_alone(monkeypatch, batch, c
     monkeypatch.setattr(conv, "conv2d", nonsense)
     params, state = begun(method(Net()), batch)
     inherits = {"state/memory": Inherited(records=True)}
-    ours = precision.mended(method(Net())._replace(inherits=inherits), params, state, batch)
+    ours = precision.with_float32_fallback(
+        method(Net())._replace(inherits=inherits), params, state, batch
+    )
     (line,) = capsys.readouterr().out.splitlines()
     assert "second (output not finite)" in line
     assert "first" not in line and "third" not in line
@@ -98,18 +100,18 @@ def test_a_broken_convolution_runs_in_float32_and_it_alone(monkeypatch, batch, c
     jax.tree.map(np.testing.assert_array_equal, grads, wanted)
     again = jax.eval_shape(lambda: ours.init(jax.random.key(0), batch, 0)[0])
     assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, params)
-    assert ours.refresh is None and ours.survey is None and ours.inherits is inherits
+    assert ours.refresh is None and ours.extract is None and ours.inherits is inherits
 
 
 def second():
     """The form of the layer `second`."""
     params, x = {"kernel": BROKEN}, (2, 9, 7, 8)
-    return precision.Form(Conv2D(8, (1, 1), dtype="bfloat16"), params, x, jnp.dtype("bfloat16"))
+    return precision.ConvSpec(Conv2D(8, (1, 1), dtype="bfloat16"), params, x, jnp.dtype("bfloat16"))
 
 
 def test_a_wrong_gradient_is_found_too(monkeypatch):
     monkeypatch.setattr(conv, "conv2d", no_gradient)
-    assert precision.fault(second()) == "kernel's gradient off by 100%"
+    assert precision.conv_error(second()) == "kernel's gradient off by 100%"
 
 
 def refusing(words):
@@ -123,25 +125,25 @@ def refusing(words):
 
 def test_what_does_not_compile_is_told_in_the_devices_words(monkeypatch):
     monkeypatch.setattr(precision, "_judge", refusing("INTERNAL: no valid config found\nand more"))
-    assert precision.fault(second()) == "fails: INTERNAL: no valid config found"
+    assert precision.conv_error(second()) == "fails: INTERNAL: no valid config found"
 
 
 def test_want_of_memory_is_no_fault_of_a_convolution(monkeypatch):
     monkeypatch.setattr(precision, "_judge", refusing("RESOURCE_EXHAUSTED: out of memory"))
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
-        precision.fault(second())
+        precision.conv_error(second())
 
 
 def test_a_sound_device_changes_nothing(batch, capsys):
     ours = method(Net())
-    assert precision.mended(ours, *begun(ours, batch), batch) is ours
+    assert precision.with_float32_fallback(ours, *begun(ours, batch), batch) is ours
     assert not capsys.readouterr().out
 
 
 def test_a_net_in_float32_is_not_probed(batch):
     ours = method(Net(("float32",) * 3))
     args = *begun(ours, batch), batch, jax.random.key(0)
-    assert precision.forms(ours.loss, *args) == []
+    assert precision.low_precision_convs(ours.loss, *args) == []
 
 
 class Twins(nn.Module):
@@ -151,20 +153,20 @@ class Twins(nn.Module):
     def __call__(self, x, train: bool):
         for name in ("a", "b"):
             x = Conv2D(4, (1, 1), dtype="float16", name=name)(x)
-        x = biased_conv.Conv2D(4, (1, 1), dtype="float16", name="c")(x)
+        x = conv.Conv2D(4, (1, 1), dtype="float16", use_bias=True, name="c")(x)
         return nn.Dense(5, dtype="float16")(x).astype(jnp.float32).mean((1, 2))
 
 
 def test_layers_alike_are_tried_once(batch):
     ours = method(Twins())
-    found = precision.forms(ours.loss, *begun(ours, batch), batch, jax.random.key(0))
+    found = precision.low_precision_convs(ours.loss, *begun(ours, batch), batch, jax.random.key(0))
     # The first gets its input in another precision.
     assert [paths for _, paths in found] == [["a"], ["b"], ["c"]]
     half = {"image": batch["image"].astype(jnp.float16)}
     args = *begun(ours, half), half, jax.random.key(0)
-    found = precision.forms(ours.loss, *args)
+    found = precision.low_precision_convs(ours.loss, *args)
     assert [paths for _, paths in found] == [["a", "b"], ["c"]]
-    assert [precision.fault(form) for form, _ in found] == ["", ""]
+    assert [precision.conv_error(form) for form, _ in found] == ["", ""]
 
 
 def test_a_sound_stem_is_within_the_tolerance():
@@ -172,5 +174,5 @@ def test_a_sound_stem_is_within_the_tolerance():
     stem = Conv3D(8, (3, 7, 7), (1, 2, 2), dtype="bfloat16")
     x = jax.ShapeDtypeStruct((2, 8, 33, 33, 3), jnp.float32)
     variables = jax.eval_shape(stem.init, jax.random.key(0), x)
-    ((form, paths),) = precision.forms(stem.apply, variables, x)
-    assert paths == [""] and precision.fault(form) == ""
+    ((form, paths),) = precision.low_precision_convs(stem.apply, variables, x)
+    assert paths == [""] and precision.conv_error(form) == ""

@@ -50,8 +50,8 @@ def test_the_time_left_leaves_out_the_first_step(monkeypatch):
 def test_an_evaluation_says_of_what_nets_it_is_in_percent_with_chance_beside():
     values = {
         "train/records": 480, "train/dropped": 0, "test/records": 142, "test/dropped": 2,
-        "retrieval/v2a/r1": 9.71, "retrieval/v2a/r5": 30.0, "retrieval/v2a/chance": 0.7,
-        "linear/video/top1": 85.4, "linear/video/strength": 0.1,
+        "retrieval/v2a/recall@1": 9.71, "retrieval/v2a/recall@5": 30.0, "retrieval/v2a/chance": 0.7,
+        "linear/video/top1": 85.4, "linear/video/l2_reg": 0.1,
         "test/label": np.array([0, 0, 0, 1]),
     }  # fmt: skip
     first, *rows, last = block("world", 300, values).splitlines()
@@ -84,7 +84,9 @@ def test_one_process_writes_and_all_know_what_was_written(tmp_path):
         log.write(1, {"loss": 0.5})
         assert log.has(1, "loss")
     assert metrics_writer.read(tmp_path) == [(1, "loss", 0.5)]
-    assert judged(tmp_path, "w", {"r1": 1.0, "x": np.zeros(3)}, write=False) == {"eval/w/r1": 1.0}
+    assert judged(tmp_path, "w", {"recall@1": 1.0, "x": np.zeros(3)}, write=False) == {
+        "eval/w/recall@1": 1.0
+    }
     assert not (tmp_path / "evals").exists()
 
 

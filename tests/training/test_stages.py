@@ -37,7 +37,7 @@ def test_a_stage_is_not_named_like_a_metric():
 
 def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
     """avid after 2 steps, cma after 4: neither what avid had before, nor its training metrics."""
-    r10 = "eval/world/retrieval/v2a/r10"
+    r10 = "eval/world/retrieval/v2a/recall@10"
     rows = {
         "avid": [(0, r10, 1), (1, r10, 7), (2, r10, 24), (2, "loss", 9)],
         "cma": [(0, r10, 23), (2, r10, 22), (4, r10, 21), (4, "loss", 3), (4, "clips_per_second", 8)],
@@ -53,10 +53,10 @@ def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
     )  # fmt: skip
     (arm,) = sweep.arms_of([{}], 4)
     values = runner.values(tmp_path, arm, config)
-    found = {name: value for name, value in values.items() if name.endswith("r10")}
+    found = {name: value for name, value in values.items() if name.endswith("recall@10")}
     assert found == {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21} and values["loss"] == 3
     # No pattern for the last stage takes an earlier one, which has names of its own.
-    assert ablation_tables.quantities(dict(values=values, cost=None))["r10"] == 21
+    assert ablation_tables.quantities(dict(values=values, cost=None))["recall@10"] == 21
     for patterns, title, want in (
         (comparison_page.QUANTITIES, "recall@10, %", 21),
         (compare_methods.QUANTITIES, "R@10, %", 21),

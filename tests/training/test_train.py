@@ -44,7 +44,10 @@ def test_a_run_leaves_config_metrics_checkpoints_and_arrays(unbroken):
     assert json.loads((workdir / "config.json").read_text())["steps"] == 20
     rows = table(workdir)
     assert {(n, "loss") for n in range(1, 21)} <= rows.keys()
-    assert {(0, "eval/world/retrieval/v2a/r1"), (20, "eval/world/retrieval/v2a/r1")} <= rows.keys()
+    assert {
+        (0, "eval/world/retrieval/v2a/recall@1"),
+        (20, "eval/world/retrieval/v2a/recall@1"),
+    } <= rows.keys()
     assert sorted(int(p.name) for p in (workdir / "checkpoints").iterdir()) == [18, 20]
     assert (workdir / "evals" / "world.npz").exists()
 
@@ -86,8 +89,8 @@ def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, 
 def test_a_run_of_another_config_is_refused(unbroken):
     config, workdir, _ = unbroken
     other = copy.deepcopy(config)
-    other["method"]["scale"]["temperature"] = 0.3
-    with pytest.raises(ValueError, match="method.scale.temperature was 0.07, is 0.3"):
+    other["method"]["temperature"]["temperature"] = 0.3
+    with pytest.raises(ValueError, match="method.temperature.temperature was 0.07, is 0.3"):
         train.run(other, workdir)
 
 
@@ -102,7 +105,7 @@ def test_a_finished_run_is_judged_again_without_training(unbroken):
     same(want, jax.device_get(train.run(config, workdir, train=False).params))
     after = table(workdir)
     assert before.keys() == after.keys()
-    name = (20, "eval/world/retrieval/v2a/r1")
+    name = (20, "eval/world/retrieval/v2a/recall@1")
     assert before[name] == after[name]
 
 
@@ -160,7 +163,10 @@ def test_pictures_made_on_the_device_or_the_host_train_alike(world, on_device, t
     host, device = table(tmp_path / "host"), table(tmp_path / "device")
     for n in (1, 2, 3):  # A gray level here and there is rounded the other way.
         np.testing.assert_allclose(device[n, "loss"], host[n, "loss"], rtol=1e-3)
-    assert {(0, "eval/world/retrieval/v2a/r1"), (3, "eval/world/retrieval/v2a/r1")} <= device.keys()
+    assert {
+        (0, "eval/world/retrieval/v2a/recall@1"),
+        (3, "eval/world/retrieval/v2a/recall@1"),
+    } <= device.keys()
 
 
 def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(on_device):
@@ -221,7 +227,7 @@ def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkey
     config = tiny.config(world, steps=1, evals={})
     assert "bfloat16" not in train.words(config["method"])
     config["method"]["model"]["encoders"]["audio"] = dict(
-        fn="avjax.nets.audio.avid_convnet.Conv2D", width=4, dtype="bfloat16"
+        fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=4, dtype="bfloat16"
     )
     train.run(config, tmp_path)
     (batch,) = tried

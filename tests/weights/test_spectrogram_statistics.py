@@ -77,7 +77,7 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
     torchfile.save(tmp_path / "avid.pth.tar", reference)
     file, mean, deviation = of_avid(tmp_path)
     out = ["--out", str(tmp_path / "run")]
-    port.main(["avid", str(tmp_path / "avid.pth.tar"), *out, "--sound", file])
+    port.main(["avid", str(tmp_path / "avid.pth.tar"), *out, "--audio_stats", file])
     assert "without the statistics" not in capsys.readouterr().out
     port.main(["--export", str(tmp_path / "run"), "--out", str(tmp_path / "x.safetensors")])
     said = capsys.readouterr().out
@@ -85,9 +85,11 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
     state = safetensors.read(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(state.pop("audio_spectrogram.mean"), mean)
     np.testing.assert_array_equal(state.pop("audio_spectrogram.std"), deviation)
-    assert state.keys() == convert.plain(reference["model"]).keys()
+    assert state.keys() == convert.plain_state_dict(reference["model"]).keys()
     port.port("avid", tmp_path / "x.safetensors", tmp_path / "again")
-    kept = checkpoint.newest(tmp_path / "again")["state"]["stats"]["sound"]["fronts_audio"]
+    kept = checkpoint.newest(tmp_path / "again")["state"]["stats"]["spectrogram_stats"][
+        "frontends_audio"
+    ]
     np.testing.assert_array_equal(kept["standardize"]["mean"], mean)
     np.testing.assert_array_equal(kept["standardize"]["deviation"], deviation)
 
@@ -95,7 +97,7 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
 def test_weights_without_statistics_say_so_both_ways(reference, tmp_path, capsys):  # noqa: F811
     torchfile.save(tmp_path / "avid.pth.tar", reference)
     port.port("avid", tmp_path / "avid.pth.tar", tmp_path / "run")
-    assert "only its net of video can be used: give --sound" in capsys.readouterr().out
+    assert "only its video net can be used: set --audio_stats" in capsys.readouterr().out
     state = port.export(tmp_path / "run", tmp_path / "x.safetensors")
     assert "has no statistics of its spectrogram" in capsys.readouterr().out
     assert not any("spectrogram" in name for name in state)
@@ -106,12 +108,13 @@ def test_statistics_for_nets_without_such_a_spectrogram_are_refused(tmp_path):
     tree = jax.eval_shape(
         lambda: build(spec).init(jax.random.key(0), np.zeros((1, 64, 64)), train=False)
     )
-    arrays = {path: np.ones(leaf.shape, np.float32) for path, leaf in convert.flat(tree).items()}
+    arrays = {path: np.ones(leaf.shape, np.float32) for path, leaf in convert.flatten(tree).items()}
     torchfile.save(
-        tmp_path / "x.pth", dict(model=convert.give(convert.nested(arrays), names_towers.of(spec)))
+        tmp_path / "x.pth",
+        dict(model=convert.to_torch(convert.unflatten(arrays), names_towers.of(spec))),
     )
-    with pytest.raises(ValueError, match="--sound: no net of panns has a spectrogram"):
-        port.port("panns", tmp_path / "x.pth", tmp_path / "run", sound=tmp_path / "stats.npz")
+    with pytest.raises(ValueError, match="--audio_stats: panns has no spectrogram"):
+        port.port("panns", tmp_path / "x.pth", tmp_path / "run", audio_stats=tmp_path / "stats.npz")
     assert not (tmp_path / "run").exists()
 
 
@@ -120,9 +123,9 @@ def test_the_help_lists_every_source_with_its_page(capsys):
         port.main(["--help"])
     said = capsys.readouterr().out
     for name, one in published.PUBLISHED.items():
-        assert name in said and one.home in said and one.licence in said
+        assert name in said and one.home in said and one.license in said
     assert sources.SOURCES.keys() == published.PUBLISHED.keys()
-    assert "audio-spectDB-24k-513-norm-stats.npz" in said and "--sound" in said
+    assert "audio-spectDB-24k-513-norm-stats.npz" in said and "--audio_stats" in said
 
 
 def test_a_folder_that_is_not_a_run_is_named_in_one_line(tmp_path):

@@ -58,7 +58,7 @@ def test_a_list_of_more_members_than_there_are_is_refused(refuses):
     "content, reason",
     [
         (b"", "empty"),
-        (b"hello, this is no model", "no file of PyTorch"),
+        (b"hello, this is no model", "not a PyTorch file"),
         (b"\x80\x02]q\x00.", "not one of PyTorch"),
         (bytes(257) + b"ustar" + bytes(250), "tar file"),
         (b"PK\3\4" + bytes(100), "cut short"),

@@ -1,4 +1,4 @@
-"""AVID's audio net, a plain 2-D one over the spectrogram.
+"""AVID's audio net, a plain 2-D convolutional net on the spectrogram.
 
 Morgado, Vasconcelos, Misra, CVPR 2021 (https://arxiv.org/abs/2004.12943).
 """
@@ -14,7 +14,7 @@ from avjax.nets.layers.batch_norm import BatchNorm
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each normalized and rectified."""
+    """Two 3x3 convolutions, each with normalization and ReLU."""
 
     features: int
     stride: int
@@ -30,14 +30,18 @@ class Block(nn.Module):
         return x
 
 
-class Conv2D(nn.Module):
+class AudioConvNet(nn.Module):
     """Spectrograms [B, S, F] or [B, S, F, 1] -> features [B, 8 * width].
 
-    `small` keeps the resolution in the first block: the variant of the paper's ablations,
-    for 100 x 129.  Depth 10 is the only one there is: the stem and four blocks of two, and
-    a head.  The modules are `conv1` and `block1` ... `block4`, the features of a probe.
-    `norm` makes the normalizations: `batch_norm.BatchNorm`, or one of
-    `nets/layers/batch_independent_norm.py`.
+    The modules are `conv1` and `block1` ... `block4`, whose features are probed.
+
+    Attributes:
+      depth: only 10: the stem, four blocks of two, and a head.
+      small: no stride in the first block: the variant of the paper's ablations, for 100 x 129.
+      width: channels of the stem.
+      dtype: of the computation.
+      norm: factory of normalizations: `batch_norm.BatchNorm`, or one of
+        `nets/layers/batch_independent_norm.py`.
     """
 
     depth: int = 10
@@ -49,7 +53,7 @@ class Conv2D(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         if self.depth != 10:
-            raise ValueError(f"Conv2D of depth {self.depth}: there is only 10")
+            raise ValueError(f"AudioConvNet of depth {self.depth}: there is only 10")
         ranges.whole("width", self.width, 1)
         x = x[..., None] if x.ndim == 3 else x
         x = conv.Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, name="conv1")(x)

@@ -17,7 +17,7 @@ glorot = nn.initializers.xavier_uniform()
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each normalized and rectified, and the mean of 2x2 if `pool`."""
+    """Two 3x3 convolutions, each with normalization and ReLU; 2x2 average pooling if `pool`."""
 
     features: int
     pool: bool
@@ -43,9 +43,8 @@ class Cnn14(nn.Module):
     An `embedding` of 2048 is CNN14, one of 512 CNN14-emb512, the teacher of CCL.  With 2048,
     79,673,792 parameters, 80,753,615 with the linear layer for 527 sounds that is AudioSet's
     head; 76,526,528 with 512.  20.04 GMACs at
-    10 s, 1001 x 64.  The modules are `norm`,
-    `block1` ... `block6`, the features of a probe, and `linear`.  `norm` as in
-    `avid_convnet.Conv2D`.
+    10 s, 1001 x 64.  The modules are `norm`, `block1` ... `block6`, whose features are probed, and
+    `linear`.  `norm` as in `avid_convnet.AudioConvNet`.
     """
 
     embedding: int = 2048
@@ -56,7 +55,7 @@ class Cnn14(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         if x.shape[1] < 32:
-            raise ValueError(f"{x.shape[1]} frames are less than the 32 five poolings leave one of")
+            raise ValueError(f"{x.shape[1]} frames: five poolings need 32 or more")
         x = x[..., 0] if x.ndim == 4 else x
         # Over time and examples, each mel frequency by itself.
         x = self.norm(name="norm")(x, train)[..., None]

@@ -9,8 +9,8 @@ from typing import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets.image.resnet import Block, pictures
-from avjax.nets.layers import biased_conv, conv
+from avjax.nets.image.resnet import Block, as_images
+from avjax.nets.layers import conv
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.max_pool import max_pool
 
@@ -20,11 +20,11 @@ small = nn.initializers.normal(0.02)
 class ListenNet(nn.Module):
     """Spectrograms [B, S, F] or [B, S, F, 1], 33 <= F <= 48 -> features [B, 8 * width].
 
-    11,170,244 parameters and 0.612 GMACs at 101 x 40.  The three frequencies that are left
-    are weighed into one, alike for all channels, then the loudest time is taken; features may
-    be negative.  The paper begins from the weights of an image net, but for `conv1`.  The
-    modules are `conv1`, `conv2x_0` ... `conv5x_1`, the features of a probe, and `frequency`.
-    `norm` as in `avid_convnet.Conv2D`.
+    11,170,244 parameters and 0.612 GMACs at 101 x 40.  The remaining three frequencies are
+    averaged with weights shared by all channels, then time is max-pooled; features may be
+    negative.  The paper starts from the weights of an image net, except `conv1`.  The modules are
+    `conv1`, `conv2x_0` ... `conv5x_1`, whose features are probed, and `frequency`.
+    `norm` as in `avid_convnet.AudioConvNet`.
     """
 
     width: int = 64
@@ -34,9 +34,9 @@ class ListenNet(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         if not 33 <= x.shape[2] <= 48:
-            raise ValueError(f"{x.shape[2]} frequencies do not become 3: give from 33 to 48")
+            raise ValueError(f"{x.shape[2]} frequencies do not reduce to 3: use 33 to 48")
         x = conv.Conv2D(self.width, (7, 7), dtype=self.dtype, kernel_init=small,
-                        name="conv1")(pictures(x))  # fmt: skip
+                        name="conv1")(as_images(x))  # fmt: skip
         x = nn.relu(self.norm(name="conv1_norm")(x, train))
         x = max_pool(x, (3, 3), (2, 2))
         for stage in range(4):
@@ -45,5 +45,6 @@ class ListenNet(nn.Module):
                               self.norm, name=f"conv{stage + 2}x_{i}")  # fmt: skip
                 x = block(x, train)
         x = x.swapaxes(2, 3)  # [B, S, C, 3]
-        x = biased_conv.Conv2D(1, (1, 1), dtype=self.dtype, kernel_init=small, name="frequency")(x)
+        x = conv.Conv2D(1, (1, 1), dtype=self.dtype, kernel_init=small, use_bias=True,
+                        name="frequency")(x)  # fmt: skip
         return x[..., 0].max(1)

@@ -1,4 +1,4 @@
-"""AVTS's audio net, a VGG-M like one over the log-mel spectrogram.
+"""AVTS's audio net, similar to VGG-M, on the log-mel spectrogram.
 
 Korbar, Tran, Torresani, NeurIPS 2018 (https://arxiv.org/abs/1807.00230), after the lip
 synchronization net of Chung & Zisserman, ACCV-W 2016.
@@ -9,9 +9,9 @@ from typing import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets.image.resnet import pictures
+from avjax.nets.image.resnet import as_images
 from avjax.nets.layers.batch_norm import BatchNorm
-from avjax.nets.layers.biased_conv import Conv2D
+from avjax.nets.layers.conv import Conv2D
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.mlp import Linear
 
@@ -19,7 +19,7 @@ LAYERS = ((1, True), (3, True), (6, False), (4, False), (4, True), (8, False))  
 
 
 class Layer(nn.Module):
-    """A convolution with a bias, normalized and rectified."""
+    """A convolution with a bias, normalization and ReLU."""
 
     features: int
     kernel: tuple[int, int]
@@ -29,7 +29,8 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        x = Conv2D(self.features, self.kernel, pads=self.pads, dtype=self.dtype, name="conv")(x)
+        x = Conv2D(self.features, self.kernel, pads=self.pads, dtype=self.dtype, use_bias=True,
+                   name="conv")(x)  # fmt: skip
         return nn.relu(self.norm(name="norm")(x, train))
 
 
@@ -37,8 +38,8 @@ class VGGM9(nn.Module):
     """Spectrograms [B, S, F] or [B, S, F, 1] -> features [B, 8 * width]; paper: [B, 100, 40].
 
     Its ninth layer is the head: `mlp.Linear(D)`.  3,961,280 parameters and 0.620 GMACs
-    without it at 100 x 40.  The modules are `conv1` ... `conv6`, the features of a probe, and
-    `fc7` and `fc8`.  `norm` makes the normalizations, as in `avid_convnet.Conv2D`.
+    without it at 100 x 40.  The modules are `conv1` ... `conv6`, whose features are probed, and
+    `fc7` and `fc8`.  `norm` makes the normalizations, as in `avid_convnet.AudioConvNet`.
     """
 
     width: int = 64
@@ -51,7 +52,7 @@ class VGGM9(nn.Module):
         # https://github.com/joonson/syncnet_python up to its fifth convolution, of whose two
         # strides in time one moved to the first pool, for 100 x 40 in place of 20 x 13; its
         # last convolution, over all that was left, became a 3x3 one and the global maximum.
-        x = pictures(x)
+        x = as_images(x)
         for i, (times, pool) in enumerate(LAYERS):
             layer = Layer(times * self.width, (3, 3), None, self.dtype, self.norm,
                           name=f"conv{i + 1}")  # fmt: skip

@@ -1,1 +1,1 @@
-"""What comes before an encoder: pixels and waveforms to its input."""
+"""Front ends: from pixels and waveforms to the input of an encoder."""

@@ -13,17 +13,17 @@ import numpy as np
 from avjax.nets.frontends import mel_filters
 from avjax.nets.frontends.spectrogram import (
     Standardize,
-    fitting,
-    frames,
-    hann,
-    power,
-    reflect,
-    waveform,
+    count_frames,
+    frame_signal,
+    hann_window,
+    power_spectrum,
+    reflect_pad,
+    to_float,
 )
 
 
 class AVTS(nn.Module):
-    """ln of 40 mel energies, standardized: [B, N] -> [B, frames, bins], 99 x 40 a second.
+    """ln of 40 mel energies, standardized: [B, N] -> [B, frames, bins], 99 x 40 per second.
 
     Hann windows of 20 ms every 10, zero-padded to `fft`; frames are those that fit into N.
     Korbar et al., NeurIPS 2018, https://arxiv.org/abs/1807.00230.
@@ -37,9 +37,9 @@ class AVTS(nn.Module):
     def __call__(self, x, train: bool):
         # Paper: rate, window and scale are not given; the mean and deviation are our own.
         window, hop = self.rate // 50, self.rate // 100
-        x = frames(waveform(x), fitting(x.shape[1], window, hop), window, hop)
+        x = frame_signal(to_float(x), count_frames(x.shape[1], window, hop), window, hop)
         filters = mel_filters.htk(self.rate, self.fft, self.bins, 0, self.rate / 2)
-        energy = _filter(power(x, hann(window), self.fft), filters)
+        energy = _filter(power_spectrum(x, hann_window(window), self.fft), filters)
         return Standardize(name="standardize")(jnp.log(energy + 1e-6), train)
 
 
@@ -58,11 +58,13 @@ class XDC(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         rate, window, gain = 16_000, 256, 1080674186.3482928
-        fitting(x.shape[1], window + 1, self.hop)
+        count_frames(x.shape[1], window + 1, self.hop)
         # Reference: a frame is read only while a sample is left after it.
         count = -(-(x.shape[1] - window) // self.hop)
-        x = frames(waveform(x), count, window, self.hop)
-        p = power(x, 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / (window - 1)), window)
+        x = frame_signal(to_float(x), count, window, self.hop)
+        p = power_spectrum(
+            x, 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / (window - 1)), window
+        )
         # Reference: its transform returns the last bin in the place of the first's phase.
         p = jnp.concatenate([p[..., :1] + p[..., -1:], p[..., 1:]], -1)
         energy = gain * _filter(p, mel_filters.vmz(rate, window, 40))
@@ -71,7 +73,7 @@ class XDC(nn.Module):
 
 
 class FilterBank(nn.Module):
-    """SeLaVi's and GDT's: [B, N] -> [B, frames, bins], 99 x 40 (or 257) a second.
+    """SeLaVi's and GDT's: [B, N] -> [B, frames, bins], 99 x 40 (or 257) per second.
 
     Pre-emphasis of 0.97, windows of 20 ms every 10 without a taper, zeros after the last one
     that begins inside; ln of the filters' energies, of samples that go to 32767.  A `mean` of
@@ -90,9 +92,12 @@ class FilterBank(nn.Module):
     def __call__(self, x, train: bool):
         window, hop = self.rate // 50, self.rate // 100
         count = 1 + max(0, -(-(x.shape[1] - window) // hop))
-        x = 32767.0 * waveform(x)
+        x = 32767.0 * to_float(x)
         x = jnp.concatenate([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
-        p = power(frames(x, count, window, hop), np.ones(window), self.fft) / self.fft
+        p = (
+            power_spectrum(frame_signal(x, count, window, hop), np.ones(window), self.fft)
+            / self.fft
+        )
         energy = _filter(p, mel_filters.floored(self.rate, self.fft, self.bins))
         floor = np.finfo(np.float64).eps  # Also that of the empty ones among 257 filters.
         return (jnp.log(jnp.maximum(energy, floor)) - self.mean) / self.deviation
@@ -119,7 +124,7 @@ class PANNs(nn.Module):
 
 
 class ListenToLook(nn.Module):
-    """ln of 40 mel energies: [B, N] -> [B, 1 + N // hop, 40], 101 x 40 a second.
+    """ln of 40 mel energies: [B, N] -> [B, 1 + N // hop, 40], 101 x 40 per second.
 
     Gao et al., CVPR 2020, https://arxiv.org/abs/1912.04487.
     """
@@ -128,8 +133,8 @@ class ListenToLook(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        # Paper: neither it nor its program tells; the net wants 33 to 48 bins, and 101 x 40 is
-        # what centered windows of 25 ms every 10 make of a second.
+        # Paper: given neither there nor in its program; the net needs 33 to 48 bins, and centered
+        # windows of 25 ms every 10 give 101 x 40 per second.
         window, hop = self.rate // 40, self.rate // 100
         fft = 1 << (window - 1).bit_length()
         filters = mel_filters.htk(self.rate, fft, 40, 0, self.rate / 2)
@@ -151,9 +156,13 @@ def resize(x, rows: int):
 
 
 def _centered(x, window, hop, fft):
-    """[B, N] -> [B, 1 + N // hop, 1 + fft // 2], power of frames whose middles begin at 0."""
-    x = reflect(waveform(x), window // 2)
-    return power(frames(x, fitting(x.shape[1], window, hop), window, hop), hann(window), fft)
+    """[B, N] -> [B, 1 + N // hop, 1 + fft // 2], power of frames centered from 0 on."""
+    x = reflect_pad(to_float(x), window // 2)
+    return power_spectrum(
+        frame_signal(x, count_frames(x.shape[1], window, hop), window, hop),
+        hann_window(window),
+        fft,
+    )
 
 
 def _filter(p, filters):

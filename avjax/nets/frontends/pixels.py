@@ -1,4 +1,4 @@
-"""Pixels as they travel, uint8: augmented on the device, and made the floats that nets take."""
+"""uint8 frames: augmented on the device, and normalized to floats."""
 
 import flax.linen as nn
 import jax
@@ -45,7 +45,7 @@ def augmented(size: int):
 def _one(video, numbers, size):
     """A clip: uint8 [T, h, w, 3] and its draw [16] -> uint8 [T, size, size, 3]."""
     draw = Draw(*numbers)
-    # Colors come first: rows of three numbers would leave vector units idle.
+    # Channels first: rows of three numbers would leave vector units idle.
     x = jnp.moveaxis(video, -1, 0).astype(jnp.float32)
     # In a transposed picture, left and right lie one below the other.
     mirrored = draw.mirrored * draw.transposed, draw.mirrored * (1 - draw.transposed)

@@ -1,1 +1,1 @@
-"""Encoders of single pictures."""
+"""Image encoders."""

@@ -1,4 +1,4 @@
-"""Residual nets of pictures and spectrograms.
+"""Residual nets of images and spectrograms.
 
 He et al., CVPR 2016 (https://arxiv.org/abs/1512.03385), as in torchvision: a bottleneck has its
 stride in the 3x3 convolution.
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv2D
 from avjax.nets.layers.max_pool import max_pool
-from avjax.nets.layers.residual import blocks
+from avjax.nets.layers.residual import block_specs
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 BLOCKS = {
@@ -26,10 +26,10 @@ BLOCKS = {
 
 
 class ResNet2D(nn.Module):
-    """Pictures [B, H, W, 3] or spectrograms [B, S, F] or [B, S, F, 1] -> features [B, H].
+    """Images [B, H, W, 3] or spectrograms [B, S, F] or [B, S, F, 1] -> features [B, H].
 
-    H is 8 * width, from depth 50 on 32 * width; the mean over all places.  Clips of one picture
-    are taken too.  Depth 10 is the audio net of SSCL, which SeLaVi and GDT call "resnet9".
+    H is 8 * width, from depth 50 on 32 * width; the mean over all positions.  Also takes clips of
+    one frame.  Depth 10 is the audio net of SSCL, which SeLaVi and GDT call "resnet9".
 
         depth   parameters   GMACs at 224x224
         10       4,905,792    0.89, with one channel 4,899,520 and 0.90 at 200x257
@@ -39,8 +39,8 @@ class ResNet2D(nn.Module):
         101     42,500,160    7.80
         152     58,143,808   11.51
 
-    The modules are `conv1`, `conv2x_0` ...; the last of each stage gives the features of a probe.
-    `norm` as in `avid_convnet.Conv2D`.
+    The modules are `conv1`, `conv2x_0` ...; the features of the last of each stage are probed.
+    `norm` as in `avid_convnet.AudioConvNet`.
     """
 
     depth: int = 18
@@ -50,10 +50,10 @@ class ResNet2D(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        parts = blocks(self, BLOCKS)
+        parts = block_specs(self, BLOCKS)
         block = Bottleneck if self.depth >= 50 else Block
         x = Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, kernel_init=he,
-                   name="conv1")(pictures(x))  # fmt: skip
+                   name="conv1")(as_images(x))  # fmt: skip
         x = nn.relu(self.norm(name="conv1_norm")(x, train))
         x = max_pool(x, (3, 3), (2, 2))
         for name, stage, stride in parts:
@@ -61,11 +61,11 @@ class ResNet2D(nn.Module):
         return x.mean((1, 2))
 
 
-def pictures(x):
-    """[B, H, W, C] of that, of spectrograms [B, S, F], or of clips of one picture."""
+def as_images(x):
+    """[B, H, W, C] of the same, of spectrograms [B, S, F], or of clips of one frame."""
     if x.ndim == 5:
         if x.shape[1] != 1:
-            raise ValueError(f"clips of {x.shape[1]} pictures for a net of one: set frames=1")
+            raise ValueError(f"clips of {x.shape[1]} frames for an image net: set frames=1")
         return x[:, 0]
     return x[..., None] if x.ndim == 3 else x
 
@@ -80,7 +80,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        return around(self, x, train, (self.features, 3, self.stride), (self.features, 3, 1))
+        return residual_sum(self, x, train, (self.features, 3, self.stride), (self.features, 3, 1))
 
 
 class Bottleneck(nn.Module):
@@ -94,10 +94,10 @@ class Bottleneck(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         n = self.features
-        return around(self, x, train, (n, 1, 1), (n, 3, self.stride), (4 * n, 1, 1))
+        return residual_sum(self, x, train, (n, 1, 1), (n, 3, self.stride), (4 * n, 1, 1))
 
 
-def around(block, x, train, *layers):
+def residual_sum(block, x, train, *layers):
     """The sum of `layers`, (features, size, stride) each, and the shortcut around them."""
 
     def layer(name, x, features, size, stride):

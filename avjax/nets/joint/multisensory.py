@@ -1,4 +1,4 @@
-"""Multisensory's net: pictures and raw sound fused early, to say whether they belong together.
+"""Multisensory's net: frames and waveform fused early, to classify whether they match.
 
 Owens and Efros, ECCV 2018, https://arxiv.org/abs/1804.03641; layers as in its program,
 https://github.com/andrewowens/multisensory.
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from avjax.nets.frontends.pixels import Normalize
-from avjax.nets.frontends.spectrogram import Companded
-from avjax.nets.layers.batch_norm import batch
-from avjax.nets.layers.conv import Conv3D, same
+from avjax.nets.frontends.spectrogram import MuLaw
+from avjax.nets.layers.batch_norm import batch_norm
+from avjax.nets.layers.conv import Conv3D, same_padding
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.mlp import Linear
 
@@ -22,19 +22,18 @@ ONE, THREE = (1, 1, 1), (3, 3, 3)
 
 
 class Fused(nn.Module):
-    """A clip with each of its S sounds -> {"features" [B, S, 8 * width], "logit" [B, S]}.
+    """A clip with each of its S audio tracks -> {"features" [B, S, 8 * width], "logit" [B, S]}.
 
     Takes "video" uint8 [B, T, H, W, 3] and "sounds" int16 [B, S, N] or [B, S, N, C]; the paper
-    has 125 frames of 224 and 87,588 stereo samples.  The pictures of a clip are looked at once,
-    whatever S.  36,048,961 parameters with stereo sound, 2,485,504 of them before the two meet in
-    the sound's part.  GMACs of a clip and one sound: 175, and 89 for another sound; of 32 frames
-    44.8.
+    has 125 frames of 224 and 87,588 stereo samples.  Frames are processed once for any S.
+    36,048,961 parameters with stereo audio, 2,485,504 of them of audio before the fusion.  GMACs
+    of a clip and one audio track: 175, and 89 for each other track; of 32 frames 44.8.
 
-        sound                                    pictures
+        audio                                    frames
         65 /4, width; max 4 /4                   5x7x7 /2, width; max 1x3x3 /(1,2,2)
         blocks of 15: 2, 2, 4 width, each /4     blocks of 3x3x3: width; width /2
-        pooled to the pictures' times; 3, 2 width
-        side by side at every place; 1x1x1: 8 width, 2 width, around a shortcut
+        pooled to the frames' times; 3, 2 width
+        concatenated at every position; 1x1x1: 8 width, 2 width, around a shortcut
         blocks of 3x3x3: 2, 2; 4 /2, 4; 8 /(1,2,2), 8 width; mean; one logit
 
     The modules are `sound_*`, `conv1` ... `conv2x_1`, `merge`, `conv3x_0` ... `conv5x_1`, `logit`.
@@ -42,10 +41,10 @@ class Fused(nn.Module):
 
     width: int = 64
     dtype: str | jnp.dtype = jnp.float32
-    # Reference: its running means move 1/30 as fast, and the pictures' are renormalized
+    # Reference: its running means move 1/30 as fast, and the frames' are renormalized
     # (https://arxiv.org/abs/1702.03275).
     # Paper: normalization has no scale, which the next convolution could undo; here it has one.
-    norm: Callable = batch(epsilon=1e-3, momentum=0.99)
+    norm: Callable = batch_norm(epsilon=1e-3, momentum=0.99)
 
     @nn.compact
     def __call__(self, batch, train: bool):
@@ -54,12 +53,12 @@ class Fused(nn.Module):
         half = (0.5,) * 3
         v = Normalize(half, half, self.dtype)(batch["video"], train)
         v = Unit(w, (5, 7, 7), (2, 2, 2), *how, name="conv1")(v, train)
-        v = max_pool(v, (1, 3, 3), (1, 2, 2), same(v.shape[1:-1], (1, 3, 3), (1, 2, 2)))
+        v = max_pool(v, (1, 3, 3), (1, 2, 2), same_padding(v.shape[1:-1], (1, 3, 3), (1, 2, 2)))
         v = Block(w, THREE, ONE, *how, name="conv2x_0")(v, train)
         v = Block(w, THREE, (2, 2, 2), *how, name="conv2x_1")(v, train)
-        a = Companded()(sounds.reshape(b * s, *sounds.shape[2:]), train)
-        a = Sound(w, *how, name="sound")(a, train)
-        a = equal(a, v.shape[1])
+        a = MuLaw()(sounds.reshape(b * s, *sounds.shape[2:]), train)
+        a = AudioStem(w, *how, name="sound")(a, train)
+        a = adaptive_max_pool(a, v.shape[1])
         a = Unit(2 * w, (3, 1, 1), ONE, *how, name="sound_last")(a, train)
         x = Merge(*how, name="merge")(jnp.repeat(v, s, axis=0), a, train)
         for stage, strides in ((3, ONE), (4, (2, 2, 2)), (5, (1, 2, 2))):
@@ -72,7 +71,7 @@ class Fused(nn.Module):
         return {"features": x.reshape(b, s, -1), "logit": logit.reshape(b, s)}
 
 
-class Sound(nn.Module):
+class AudioStem(nn.Module):
     """[B, N, 1, C] -> [B, N / 1024, 1, 1, 4 * width]."""
 
     width: int
@@ -91,11 +90,10 @@ class Sound(nn.Module):
         return x
 
 
-def equal(x, length: int):
+def adaptive_max_pool(x, length: int):
     """[B, N, ...] -> [B, length, ...]: the largest of N / length neighbors, or a little more.
 
-    Reference: it draws the borders at random (https://arxiv.org/abs/1412.6071); here they are
-    even.
+    Reference: samples the borders (https://arxiv.org/abs/1412.6071); here they are even.
     """
     edges = np.arange(length + 1) * x.shape[1] / length
     first, last = np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int) - 1
@@ -104,7 +102,7 @@ def equal(x, length: int):
 
 
 class Merge(nn.Module):
-    """Pictures [B, T, H, W, C] and sound [B, T, 1, 1, 2 * C] -> [B, T, H, W, 2 * C]."""
+    """Frames [B, T, H, W, C] and audio [B, T, 1, 1, 2 * C] -> [B, T, H, W, 2 * C]."""
 
     dtype: str | jnp.dtype
     norm: Callable
@@ -130,7 +128,7 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        pads = same(x.shape[1:-1], self.kernel, self.strides)
+        pads = same_padding(x.shape[1:-1], self.kernel, self.strides)
         x = Conv3D(self.features, self.kernel, self.strides, pads, self.dtype, he, name="conv")(x)
         return nn.relu(self.norm(name="norm")(x, train))
 
@@ -147,7 +145,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         def conv(name, x, kernel, strides):
-            pads = same(x.shape[1:-1], kernel, strides)
+            pads = same_padding(x.shape[1:-1], kernel, strides)
             return Conv3D(self.features, kernel, strides, pads, self.dtype, he, name=name)(x)
 
         st, sh, sw = self.strides

@@ -1,6 +1,6 @@
-"""Normalizations that look at no other example, so that a batch may be split into chunks.
+"""Normalizations that are independent of other examples, so a batch may be split into chunks.
 
-Each function gives what the `norm` of a net wants: a class of modules (x, train) -> x.
+Each function returns a `norm` for nets: a factory of modules (x, train) -> x.
 """
 
 import functools
@@ -11,21 +11,21 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def group(groups: int = 32):
-    """Each example by itself, its channels in `groups`.
+def group_norm(groups: int = 32):
+    """Group normalization, Wu and He, ECCV 2018, https://arxiv.org/abs/1803.08494.
 
-    Wu and He, ECCV 2018, https://arxiv.org/abs/1803.08494.  Fewer groups where they do not
-    divide the channels.
+    Args:
+      groups: groups of channels; fewer where they do not divide the channels.
     """
-    return functools.partial(Group, groups)
+    return functools.partial(GroupNorm, groups)
 
 
-def frozen(epsilon: float = 1e-5):
-    """Batch normalization with the running statistics that were loaded; they never change."""
-    return functools.partial(Frozen, epsilon)
+def frozen_batch_norm(epsilon: float = 1e-5):
+    """Batch normalization with loaded running statistics that never change."""
+    return functools.partial(FrozenBatchNorm, epsilon)
 
 
-class Group(nn.Module):
+class GroupNorm(nn.Module):
     """`x` [B, ..., C] with mean 0 and variance 1 in each example's groups of channels."""
 
     groups: int
@@ -35,8 +35,8 @@ class Group(nn.Module):
         return nn.GroupNorm(math.gcd(self.groups, x.shape[-1]), dtype=x.dtype, name="group")(x)
 
 
-class Frozen(nn.Module):
-    """`x` [B, ..., C]; parameters and statistics bear the names of `batch_norm.BatchNorm`."""
+class FrozenBatchNorm(nn.Module):
+    """`x` [B, ..., C]; parameters and statistics have the names of `batch_norm.BatchNorm`."""
 
     epsilon: float
 

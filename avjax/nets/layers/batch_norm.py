@@ -8,18 +8,17 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def batch(groups: int = 1, momentum: float = 0.9, epsilon: float = 1e-5):
-    """What the `norm` of a net wants, with statistics of each of `groups` shares of a batch."""
+def batch_norm(groups: int = 1, momentum: float = 0.9, epsilon: float = 1e-5):
+    """A `norm` for nets: batch normalization with the statistics of `groups` shares of a batch."""
     return functools.partial(BatchNorm, groups, momentum, epsilon)
 
 
 class BatchNorm(nn.Module):
-    """`x` [B, ..., C] with mean 0 and variance 1 a channel, scaled and shifted.
+    """`x` [B, ..., C] with mean 0 and variance 1 per channel, scaled and shifted.
 
-    Under `jit` the batch is the global one, whatever the number of devices: the
-    statistics are synchronized by themselves.  Papers trained with the statistics of
-    each GPU's share of the batch; `groups` splits the batch into as many shares.
-    `batch_stats` holds running means and, as in PyTorch, unbiased variances.
+    Under `jit` the batch is the global one on any number of devices, so statistics are
+    synchronized.  Papers often use the statistics of each GPU's share; `groups` splits the batch
+    into so many shares.  `batch_stats` holds running means and, as in PyTorch, unbiased variances.
     """
 
     groups: int = 1
@@ -42,7 +41,7 @@ class BatchNorm(nn.Module):
 
         if x.shape[0] % self.groups:
             raise ValueError(
-                f"batch of {x.shape[0]} is no multiple of groups={self.groups}: "
+                f"batch of {x.shape[0]} is not a multiple of groups={self.groups}: "
                 "change batch_size or the groups of the batch normalization"
             )
         if self.groups == 1:

@@ -1,13 +1,15 @@
-"""Convolutions of pictures and clips, in the form each backend runs fastest.
+"""Convolutions of images and clips, in the form that each backend runs fastest.
 
-The nets say what they compute, [N, T, H, W, C] with a kernel [kt, kh, kw, Cin, Cout]; this file
-and conv2d.py alone know how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D convolution after
-a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is explicit: half
-of the kernel on each side, as in PyTorch, or `same` for nets of TensorFlow, which pads strided ones
-less, and less before than after.
+Nets say what they compute, [N, T, H, W, C] with a kernel [kt, kh, kw, Cin, Cout]; this file and
+conv2d_kernels.py define how.  A (1, k, k) or (k, 1, 1) kernel of a clip is a 2-D convolution after
+a reshape: a CPU takes seven times as long for the 5-D form of a stem.  Padding is explicit: half of
+the kernel on each side, as in PyTorch, or `same_padding` for nets of TensorFlow, which pads strided
+ones less, and less before than after.
 
-`benchmarks/step.py` compares a training step with PyTorch's; the README has the numbers.
+`benchmarks/step.py` compares a training step with PyTorch's.
 """
+
+import math
 
 import flax.linen as nn
 import jax
@@ -23,15 +25,15 @@ uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def spatial(x, w, strides, pads):
-    """[N, T, H, W, C] * [kh, kw, C, Cout]: each picture of a clip for itself."""
+    """[N, T, H, W, C] * [kh, kw, C, Cout]: each frame of a clip on its own."""
     n, t = x.shape[:2]
     y = conv2d(x.reshape(n * t, *x.shape[2:]), w, strides, pads)
     return y.reshape(n, t, *y.shape[1:])
 
 
 def temporal(x, w, stride, pad):
-    """[N, T, H, W, C] * [kt, C, Cout]: each place of the picture for itself."""
-    if stride > 1 and w.shape[0] > 2 * stride and stride * x.shape[-1] <= 64:  # Raw sound.
+    """[N, T, H, W, C] * [kt, C, Cout]: each position of the frame on its own."""
+    if stride > 1 and w.shape[0] > 2 * stride and stride * x.shape[-1] <= 64:  # Raw audio.
         x, w = _strides_as_channels(x, w, stride, pad)
         stride, pad = 1, (0, 0)
     n, t, h, width, c = x.shape
@@ -58,14 +60,14 @@ def _strides_as_channels(x, w, stride, pad):
 
 
 def pointwise(x, w, strides):
-    """[N, T, H, W, C] * [C, Cout] at every `strides`-th place."""
+    """[N, T, H, W, C] * [C, Cout] at every `strides`-th position."""
     x = x[:, :: strides[0], :: strides[1], :: strides[2]]
     y = conv2d(x.reshape(-1, *x.shape[2:]), w[None, None], (1, 1), ((0, 0), (0, 0)))
     return y.reshape(*x.shape[:-1], -1)
 
 
 def full(x, w, strides, pads):
-    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] as a 2-D one: the taps of time become channels."""
+    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] in 2-D: temporal taps become channels."""
 
     def fold(x, w):
         kt, kh, kw, c, co = w.shape
@@ -87,9 +89,12 @@ def full(x, w, strides, pads):
 def conv3d(x, w, strides=(1, 1, 1), pads=None):
     """[N, T, H, W, C] * [kt, kh, kw, C, Cout] -> [N, T', H', W', Cout].
 
-    `pads` are three pairs (before, after); without them, half of the kernel on each side.
+    Args:
+      x, w: input and kernel.
+      strides: one number per axis.
+      pads: three pairs (before, after); None for half of the kernel on each side.
     """
-    pads = _half(w.shape[:3]) if pads is None else pads
+    pads = _half_padding(w.shape[:3]) if pads is None else pads
     kt, kh, kw = w.shape[:3]
     if (kt, kh, kw) == (1, 1, 1) and not any(map(sum, pads)):
         return pointwise(x, w[0, 0, 0], strides)
@@ -100,18 +105,18 @@ def conv3d(x, w, strides=(1, 1, 1), pads=None):
     return full(x, w, strides, pads)
 
 
-def _half(kernel):
+def _half_padding(kernel):
     return tuple((k // 2, k // 2) for k in kernel)
 
 
-def same(sizes, window, strides):
-    """TensorFlow's pads (before, after): as many outputs as strides begin, the odd one after."""
+def same_padding(sizes, window, strides):
+    """TensorFlow's SAME padding: pairs (before, after), the odd one after."""
     totals = (max(k - (n % s or s), 0) for n, k, s in zip(sizes, window, strides))
     return tuple((total // 2, total - total // 2) for total in totals)
 
 
 class Conv3D(nn.Module):
-    """`conv3d` and its kernel [kt, kh, kw, C, Cout]; no bias."""
+    """`conv3d` with its kernel [kt, kh, kw, C, Cout]; no bias."""
 
     features: int
     kernel: tuple[int, int, int]
@@ -128,7 +133,10 @@ class Conv3D(nn.Module):
 
 
 class Conv2D(nn.Module):
-    """`conv2d` and its kernel [kh, kw, C, Cout]; no bias."""
+    """`conv2d` with its kernel [kh, kw, C, Cout] and, with `use_bias`, a bias [Cout].
+
+    The default initial values are PyTorch's.
+    """
 
     features: int
     kernel: tuple[int, int]
@@ -136,9 +144,21 @@ class Conv2D(nn.Module):
     pads: tuple | None = None
     dtype: str | jnp.dtype | None = None
     kernel_init: nn.initializers.Initializer = uniform
+    use_bias: bool = False
+    bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
     def __call__(self, x):
-        w = self.param("kernel", self.kernel_init, (*self.kernel, x.shape[-1], self.features))
-        x, w = nn.dtypes.promote_dtype(x, w, dtype=self.dtype)
-        return conv2d(x, w, self.strides, _half(self.kernel) if self.pads is None else self.pads)
+        shape = (*self.kernel, x.shape[-1], self.features)
+        bound = math.prod(shape[:3]) ** -0.5
+
+        def within(key, shape, dtype=jnp.float32):
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+        w, b = self.param("kernel", self.kernel_init, shape), None
+        if self.use_bias:
+            b = self.param("bias", self.bias_init or within, (self.features,))
+        x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+        pads = _half_padding(self.kernel) if self.pads is None else self.pads
+        y = conv2d(x, w, self.strides, pads)
+        return y if b is None else y + b[None, None, None]

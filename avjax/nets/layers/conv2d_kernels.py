@@ -1,7 +1,7 @@
-"""The 2-D convolution under all others, and its gradients.
+"""The 2-D convolution that all others use, and its gradients.
 
-On a CPU the gradient of the kernel is our own, and pictures lie side by side; GPUs and TPUs get
-XLA's own, not compared there yet.
+On a CPU the gradient of the kernel is our own, and images are laid side by side; GPUs and TPUs use
+XLA's, which has not been compared there.
 """
 
 import functools
@@ -11,21 +11,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-PICTURES = ("NHWC", "HWIO", "NHWC")
+IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
 def _plain(x, w, strides, pads):
-    return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=PICTURES)
+    return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=IMAGES)
 
 
-def _beside(x, w, strides, pads):
-    """`_plain` of all pictures as one, side by side, with zeros in between.
+def _side_by_side(x, w, strides, pads):
+    """`_plain` of all images as one, side by side, with zeros in between.
 
-    A CPU's threads share out the channels and places of one row, nothing else: a row of one
-    picture and few channels make work for one thread only.
+    A CPU's threads split only the channels and positions of one row: a row of one image with few
+    channels keeps only one thread busy.
     """
     (n, _, width, _), (_, kw, _, co), stride = x.shape, w.shape, strides[1]
-    if n == 1 or width >= 128 * stride or w.size >= 1 << 17:  # Nothing to gain.
+    if n == 1 or width >= 128 * stride or w.size >= 1 << 17:  # No faster.
         return _plain(x, w, strides, pads)
     out = (width + sum(pads[1]) - kw) // stride + 1
     gap = max(pads[1][0], (out - 1) * stride + kw - pads[1][0] - width)
@@ -41,7 +41,9 @@ def conv2d(x, w, strides, pads):
     """[N, H, W, C] * [kh, kw, C, Cout] -> [N, H', W', Cout]; pads are pairs."""
     # Chosen where the program is lowered, not by the backend of this process: a TPU
     # program may be compiled on a machine that has none.
-    plain, fast = (functools.partial(f, strides=strides, pads=pads) for f in (_plain, _beside))
+    plain, fast = (
+        functools.partial(f, strides=strides, pads=pads) for f in (_plain, _side_by_side)
+    )
     return lax.platform_dependent(x, w, cpu=lambda x, w: _unfused(fast(x, w)), default=plain)
 
 
@@ -61,7 +63,7 @@ def _conv2d_backward(strides, pads, saved, dy):
         dw = _weight_gradient(x, dy, w.shape[:2], strides, pads).astype(w.dtype)
         if dy.size < dy.shape[-1] ** 2:  # Fewer places than channels.
             return _input_gradient(x.shape, w, dy, strides, pads), dw
-        return transposed(_beside if strides == (1, 1) else _plain, x, w, dy), dw
+        return transposed(_side_by_side if strides == (1, 1) else _plain, x, w, dy), dw
 
     return lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
 
@@ -78,10 +80,10 @@ def _unfused(y):
 
 
 def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=4 << 20):
-    """The gradient [kh, kw, C, Cout] of the kernel: a matmul over all places of their taps.
+    """The gradient [kh, kw, C, Cout] of the kernel: a matmul over all positions of their taps.
 
-    The places are taken in blocks, some pictures or some rows of one, whose taps fit the
-    cache.  XLA's own is one thread's work on a CPU if there are few channels.
+    Positions are processed in blocks, some images or some rows of one, whose taps fit the cache.
+    XLA's gradient runs on one thread on a CPU if there are few channels.
     """
     (n, _, _, c), (_, ho, wo, co) = x.shape, dy.shape
     (kh, kw), (sh, sw) = kernel, strides
@@ -105,7 +107,7 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=4 << 20):
         x, dy = pad(x), jnp.pad(dy, ((0, 0), (0, bands * band - ho), (0, 0), (0, 0)))
 
     def one(x, dy):
-        x = x if bands > 1 else pad(x)  # Here, in the cache, where blocks are whole pictures.
+        x = x if bands > 1 else pad(x)  # Here, in the cache, if blocks are whole images.
         down = [slice(i, i + (band - 1) * sh + 1, sh) for i in range(kh)]
         across = [slice(j, j + (wo - 1) * sw + 1, sw) for j in range(kw)]
         taps = jnp.concatenate([x[:, i, j] for i in down for j in across], -1)
@@ -132,10 +134,10 @@ def _weight_gradient(x, dy, kernel, strides, pads, block_bytes=4 << 20):
 
 
 def _input_gradient(shape, w, dy, strides, pads):
-    """The gradient [N, H, W, C] of a small picture: each tap's share, where it belongs.
+    """The gradient [N, H, W, C] of a small image: each tap's share, added at its position.
 
-    XLA would first transpose the kernel, which takes a CPU longer than the rest if the
-    kernel is larger than the picture.
+    XLA would first transpose the kernel, which takes a CPU longer than the rest if the kernel is
+    larger than the image.
     """
     accumulator = jnp.promote_types(dy.dtype, jnp.float32)
     rows, taps = (a.astype(accumulator).reshape(-1, a.shape[-1]) for a in (dy, w))

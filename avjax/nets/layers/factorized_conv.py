@@ -1,4 +1,4 @@
-"""A convolution of clips in two: in space, then in time, with a normalization between.
+"""A (2+1)D convolution: spatial, then temporal, with a normalization between.
 
 Tran et al., CVPR 2018 (https://arxiv.org/abs/1711.11248).
 """
@@ -11,14 +11,19 @@ import jax.numpy as jnp
 from avjax.nets.layers.conv import Conv3D, uniform
 
 
-def middle(kernel: tuple[int, int, int], before: int, after: int) -> int:
-    """Planes between the two with which they have as many weights as one in 3-D, or just less."""
+def midplanes_for(kernel: tuple[int, int, int], before: int, after: int) -> int:
+    """Number of channels in between for as many weights as a 3-D convolution, rounded down.
+
+    Args:
+      kernel: (time, height, width).
+      before, after: input and output channels.
+    """
     kt, kh, kw = kernel
     return kt * kh * kw * before * after // (kh * kw * before + kt * after)
 
 
-class Split(nn.Module):
-    """[B, T, H, W, C] -> [B, T', H', W', features] by way of `planes`; the end is not normalized.
+class FactorizedConv3D(nn.Module):
+    """[B, T, H, W, C] -> [B, T', H', W', features] via `midplanes` channels; output not normalized.
 
     The modules are `spatial`, its `norm`, and `temporal`; half of the kernel is padded on each
     side.
@@ -27,7 +32,7 @@ class Split(nn.Module):
     features: int
     kernel: tuple[int, int, int]
     strides: tuple[int, int, int]
-    planes: int
+    midplanes: int
     dtype: str | jnp.dtype
     norm: Callable
     kernel_init: nn.initializers.Initializer = uniform
@@ -40,6 +45,6 @@ class Split(nn.Module):
             return Conv3D(features, kernel, strides, dtype=self.dtype,
                           kernel_init=self.kernel_init, name=name)(x)  # fmt: skip
 
-        x = conv("spatial", x, self.planes, (1, kh, kw), (1, sh, sw))
+        x = conv("spatial", x, self.midplanes, (1, kh, kw), (1, sh, sw))
         x = nn.relu(self.norm(name="norm")(x, train))
         return conv("temporal", x, self.features, (kt, 1, 1), (st, 1, 1))

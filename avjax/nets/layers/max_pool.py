@@ -1,4 +1,4 @@
-"""Max-pooling of pictures and clips, with a gradient that is fast on a CPU too."""
+"""Max pooling of images and clips, with a gradient that is fast on a CPU too."""
 
 import functools
 import itertools
@@ -9,9 +9,12 @@ from jax import lax
 
 
 def max_pool(x, window, strides, pads=None):
-    """The largest of each window over the axes between the first and the last of `x`.
+    """Maximum of each window over the axes between the first and the last of `x`.
 
-    `pads` are pairs (before, after), of -inf; without them, half of the window on each side.
+    Args:
+      x: [B, ..., C].
+      window, strides: one number per axis in between.
+      pads: pairs (before, after), filled with -inf; None for half of the window on each side.
     """
     pads = tuple((k // 2, k // 2) for k in window) if pads is None else pads
     return _max_pool(x, window, strides, pads)
@@ -49,7 +52,7 @@ def _max_pool_gradient(x, y, dy, window, strides, pads):
     """`dy` at the first place of each window that holds its maximum; 0 elsewhere.
 
     XLA's scatter is many times slower on a CPU.  Places of the input that are equal modulo
-    the stride are reached by the same taps: each such phase is a sum of shifted pictures.
+    the stride are reached by the same taps: each such phase is a sum of shifted images.
     """
     sizes, outs, taps = x.shape[1:-1], y.shape[1:-1], list(itertools.product(*map(range, window)))
 

@@ -9,7 +9,7 @@ from avjax.nets.layers.conv import uniform
 
 
 class Linear(nn.Module):
-    """One affine layer with PyTorch's default initial values."""
+    """An affine layer with PyTorch's default initialization."""
 
     width: int
     dtype: str | jnp.dtype | None = None
@@ -29,7 +29,7 @@ class Linear(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Affine layers with ReLU between; AVID's are (512, 512, 128)."""
+    """Affine layers with ReLU in between; AVID's are (512, 512, 128)."""
 
     widths: tuple[int, ...]
     dtype: str | jnp.dtype | None = None

@@ -1,13 +1,19 @@
-"""The blocks that residual nets are made of: their names, stages and strides."""
+"""Blocks of residual nets: their names, stages and strides."""
 
 from collections.abc import Mapping
 
 
-def blocks(net, counts: Mapping[int, tuple[int, ...]]) -> list[tuple[str, int, int]]:
-    """(name, stage, stride) of each block of a module: `counts[net.depth][stage]` of them.
+def block_specs(net, counts: Mapping[int, tuple[int, ...]]) -> list[tuple[str, int, int]]:
+    """(name, stage, stride) of each block of a residual net.
 
-    The first of each stage but that of the first halves the resolution.  ValueError if `counts`
-    lacks the depth.
+    The first block of each stage but the first halves the resolution.
+
+    Args:
+      net: a module with `depth`.
+      counts: {depth: number of blocks of each stage}.
+
+    Raises:
+      ValueError: `counts` lacks the depth.
     """
     if net.depth not in counts:
         raise ValueError(f"{type(net).__name__} of depth {net.depth}: there are {sorted(counts)}")

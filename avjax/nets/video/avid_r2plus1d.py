@@ -1,4 +1,4 @@
-"""AVID's video net: residual, with convolutions in space and time apart.
+"""AVID's video net: residual, with separate spatial and temporal convolutions.
 
 Morgado, Vasconcelos, Misra, CVPR 2021 (https://arxiv.org/abs/2004.12943), after the
 R(2+1)D of Tran et al., CVPR 2018 (https://arxiv.org/abs/1711.11248).  It is not that net:
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv3D
 from avjax.nets.layers.max_pool import max_pool
-from avjax.nets.layers.residual import blocks
+from avjax.nets.layers.residual import block_specs
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -66,9 +66,9 @@ class R2Plus1D(nn.Module):
 
     `stem_pool=False` is the small variant of the paper's ablations, for 8x112x112.
     `width` is the paper's 64 but for quick runs.  The modules are `conv1`, `conv2x_0`,
-    ... `conv5x_1`; the last of each stage gives the features of a probe.  `norm` makes the
-    normalizations: `batch_norm.BatchNorm`, `batch_norm.batch(groups)` or one of
-      `nets/layers/batch_independent_norm.py`.
+    ... `conv5x_1`; the features of the last of each stage are probed.  `norm` is a factory of
+    normalizations: `batch_norm.BatchNorm`, `batch_norm.batch_norm(groups)`, or one of
+    `nets/layers/batch_independent_norm.py`.
     """
 
     depth: int = 18
@@ -79,7 +79,7 @@ class R2Plus1D(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        parts = blocks(self, BLOCKS)
+        parts = block_specs(self, BLOCKS)
         x = Stem(self.width, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
         for name, stage, stride in parts:
             x = Block(self.width << stage, stride, self.dtype, self.norm, name=name)(x, train)

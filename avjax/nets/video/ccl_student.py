@@ -1,4 +1,4 @@
-"""CCL's video student: an R(2+1)D whose stem and shortcuts are split in space and time too.
+"""CCL's video student: an R(2+1)D whose stem and shortcuts are factorized too.
 
 Chen et al., CVPR 2021 (https://arxiv.org/abs/2104.10955), whose "R(2+1)D-18" has one block a
 stage where Tran et al. (https://arxiv.org/abs/1711.11248) and `vmz` have two.
@@ -10,18 +10,18 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from avjax.nets.layers.batch_norm import BatchNorm
-from avjax.nets.layers.factorized_conv import Split, middle
-from avjax.nets.layers.residual import blocks
+from avjax.nets.layers.factorized_conv import FactorizedConv3D, midplanes_for
+from avjax.nets.layers.residual import block_specs
 from avjax.nets.video.avid_r2plus1d import BLOCKS
 
 
 class Student(nn.Module):
-    """Clips [B, T, H, W, 3] -> features [B, 8 * width], the mean over times and places.
+    """Clips [B, T, H, W, 3] -> features [B, 8 * width], the mean over time and positions.
 
     14,365,303 parameters, 14,391,466 with a linear layer for 51 classes; 21.4 GMACs at
     16x112x112.  Depth 10 is what its authors call 18; depth 34 has 63,504,759 parameters and
-    76.9 GMACs.  The modules are `conv1` and `norm1`, `conv2x_0` ... `conv5x_0`; the last of each
-    stage gives the features of a probe.  `norm` as in `avid_r2plus1d.R2Plus1D`.
+    76.9 GMACs.  The modules are `conv1` and `norm1`, `conv2x_0` ... `conv5x_0`; the features of
+    the last of each stage are probed.  `norm` as in `avid_r2plus1d.R2Plus1D`.
     """
 
     depth: int = 10
@@ -31,9 +31,9 @@ class Student(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        parts, kernel = blocks(self, BLOCKS), (3, 7, 7)
-        planes = middle(kernel, x.shape[-1], self.width)
-        x = Split(self.width, kernel, (1, 2, 2), planes, self.dtype, self.norm,
+        parts, kernel = block_specs(self, BLOCKS), (3, 7, 7)
+        midplanes = midplanes_for(kernel, x.shape[-1], self.width)
+        x = FactorizedConv3D(self.width, kernel, (1, 2, 2), midplanes, self.dtype, self.norm,
                   name="conv1")(x, train)  # fmt: skip
         x = nn.relu(self.norm(name="norm1")(x, train))
         for name, stage, stride in parts:
@@ -42,7 +42,7 @@ class Student(nn.Module):
 
 
 class Block(nn.Module):
-    """Two split convolutions around a shortcut: a split pointwise one where it has a stride."""
+    """Two factorized convolutions with a shortcut, factorized and pointwise with a stride."""
 
     features: int
     stride: int
@@ -53,8 +53,8 @@ class Block(nn.Module):
     def __call__(self, x, train: bool):
         def conv(name, x, size, s):
             kernel = (size,) * 3
-            planes = middle(kernel, x.shape[-1], self.features)
-            x = Split(self.features, kernel, (s, s, s), planes, self.dtype, self.norm,
+            midplanes = midplanes_for(kernel, x.shape[-1], self.features)
+            x = FactorizedConv3D(self.features, kernel, (s, s, s), midplanes, self.dtype, self.norm,
                       name=name)(x, train)  # fmt: skip
             return self.norm(name=f"{name}_norm")(x, train)
 

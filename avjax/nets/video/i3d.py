@@ -9,8 +9,8 @@ from typing import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets.layers.batch_norm import batch
-from avjax.nets.layers.conv import Conv3D, same
+from avjax.nets.layers.batch_norm import batch_norm
+from avjax.nets.layers.conv import Conv3D, same_padding
 from avjax.nets.layers.max_pool import max_pool
 
 # Of each block the widths of: 1x1 | 1x1, 3x3 | 1x1, 3x3 | pool, 1x1.
@@ -34,13 +34,13 @@ class I3D(nn.Module):
 
     12,287,264 parameters, 12,697,264 with its linear layer for 400 actions; GMACs: 6.98 at
     16x112x112, 27.8 at 16x224x224, 111 at 64x224x224.  The modules are `conv1a`, `conv2b`,
-    `conv2c` and `mixed3b` ... `mixed5c`, the features of a probe.  `norm` as in
+    `conv2c` and `mixed3b` ... `mixed5c`, whose features are probed.  `norm` as in
     `avid_r2plus1d.R2Plus1D`; the source's epsilon and momentum are not PyTorch's own.
     """
 
     width: int = 64
     dtype: str | jnp.dtype = jnp.float32
-    norm: Callable = batch(epsilon=1e-3, momentum=0.99)
+    norm: Callable = batch_norm(epsilon=1e-3, momentum=0.99)
 
     @nn.compact
     def __call__(self, x, train: bool):
@@ -98,7 +98,7 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         kernel, strides = (self.size,) * 3, (self.stride,) * 3
-        x = Conv3D(self.features, kernel, strides, same(x.shape[1:-1], kernel, strides),
+        x = Conv3D(self.features, kernel, strides, same_padding(x.shape[1:-1], kernel, strides),
                    dtype=self.dtype, name="conv")(x)  # fmt: skip
         return nn.relu(self.norm(name="norm")(x, train))
 
@@ -106,4 +106,4 @@ class Unit(nn.Module):
 def pool(x, window, strides):
     """`max_pool` with padding as in TensorFlow."""
     # Reference: pads with zeros; what is pooled is never negative, so it is the same.
-    return max_pool(x, window, strides, same(x.shape[1:-1], window, strides))
+    return max_pool(x, window, strides, same_padding(x.shape[1:-1], window, strides))

@@ -1,10 +1,10 @@
-"""Residual nets of clips that differ in how they convolve time: R(2+1)D, R3D, MC2 and MC3.
+"""Residual nets of clips with different temporal convolutions: R(2+1)D, R3D, MC2 and MC3.
 
 Tran et al., CVPR 2018 (https://arxiv.org/abs/1711.11248), published as
-https://github.com/facebookresearch/VMZ and, changed in small ways, in torchvision.  None of
-them is AVID's video net, which has the name R(2+1)D-18 too: that is `avid_r2plus1d.R2Plus1D`.
+https://github.com/facebookresearch/VMZ and, with small changes, in torchvision.  None of them is
+AVID's video net, which is called R(2+1)D-18 too: that is `avid_r2plus1d.R2Plus1D`.
 
-Each function makes a `VideoResNet`, of clips [B, T, H, W, 3] -> features [B, 8 * width].  GMACs
+Each function returns a `VideoResNet`, of clips [B, T, H, W, 3] -> features [B, 8 * width].  GMACs
 are of one clip, for depth 18 and width 64; twice or half as many for twice or half as many
 frames.
 """
@@ -14,15 +14,15 @@ from typing import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from avjax.nets.layers.batch_norm import BatchNorm, batch
+from avjax.nets.layers.batch_norm import BatchNorm, batch_norm
 from avjax.nets.layers.conv import Conv3D
-from avjax.nets.layers.factorized_conv import Split, middle
+from avjax.nets.layers.factorized_conv import FactorizedConv3D, midplanes_for
 from avjax.nets.layers.max_pool import max_pool
-from avjax.nets.layers.residual import blocks
+from avjax.nets.layers.residual import block_specs
 from avjax.nets.video.avid_r2plus1d import BLOCKS
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-caffe2 = batch(epsilon=1e-3)
+caffe2 = batch_norm(epsilon=1e-3)
 THREE, STEM = (3, 3, 3), (3, 7, 7)
 
 
@@ -34,7 +34,7 @@ def r2plus1d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=caffe2
     planes between space and time.  `stem_pool` is what VMZ offers for
     crops of 224: 21.9 at 8x224x224.
     """
-    return VideoResNet(("split",) * 5, depth, stem_pool, width, dtype, norm)
+    return VideoResNet(("factorized",) * 5, depth, stem_pool, width, dtype, norm)
 
 
 def torchvision_r2plus1d(depth=18, width=64, dtype=jnp.float32, norm=BatchNorm):
@@ -75,17 +75,17 @@ def mc3(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=BatchNorm):
 
 
 class VideoResNet(nn.Module):
-    """Clips [B, T, H, W, 3] -> features [B, 8 * width], the mean over times and places.
+    """Clips [B, T, H, W, 3] -> features [B, 8 * width], the mean over time and positions.
 
-    `convs` says how the stem and each of the four stages convolve:
+    `convs` are the convolutions of the stem and of the four stages:
 
-        "full"    3x3x3
-        "flat"    1x3x3, with a stride in space alone
-        "split"   1x3x3 and 3x1x1, each with planes of its own between them
-        "shared"  the same, with the planes of the block's first for both
+        "full"        3x3x3
+        "flat"        1x3x3, with a stride in space only
+        "factorized"  1x3x3 and 3x1x1, each with its own number of channels in between
+        "shared"      the same, with the number of the block's first for both
 
-    The modules are `conv1`, `conv2x_0` ... `conv5x_1`; the last of each stage gives the features
-    of a probe.  `norm` makes the normalizations, as in `avid_r2plus1d.R2Plus1D`.
+    The modules are `conv1`, `conv2x_0` ... `conv5x_1`; the features of the last of each stage are
+    probed.  `norm` is a factory of normalizations, as in `avid_r2plus1d.R2Plus1D`.
     """
 
     convs: tuple[str, ...]
@@ -97,7 +97,7 @@ class VideoResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        parts = blocks(self, BLOCKS)
+        parts = block_specs(self, BLOCKS)
         stem, *kinds = self.convs
         x = Stem(self.width, stem, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
         for name, stage, stride in parts:
@@ -122,8 +122,8 @@ class Stem(nn.Module):
             x = Conv3D(self.features, STEM, strides, dtype=self.dtype, kernel_init=he,
                        name="conv")(x)  # fmt: skip
         else:
-            planes = 45 * self.features // 64  # Reference: not the 83 of the formula.
-            x = Split(self.features, STEM, strides, planes, self.dtype, self.norm, he,
+            midplanes = 45 * self.features // 64  # Reference: not the 83 of the formula.
+            x = FactorizedConv3D(self.features, STEM, strides, midplanes, self.dtype, self.norm, he,
                       name="conv")(x, train)  # fmt: skip
         x = nn.relu(self.norm(name="norm")(x, train))
         return max_pool(x, (1, 3, 3), (1, 2, 2)) if self.pool else x
@@ -141,9 +141,9 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool):
         c, features = x.shape[-1], self.features
-        planes = [middle(THREE, c, features), middle(THREE, features, features)]
+        midplanes = [midplanes_for(THREE, c, features), midplanes_for(THREE, features, features)]
         if self.kind == "shared":
-            planes[1] = planes[0]
+            midplanes[1] = midplanes[0]
 
         def norm(name, x):
             return self.norm(name=f"{name}_norm")(x, train)
@@ -153,14 +153,15 @@ class Block(nn.Module):
             return Conv3D(features, kernel, strides, dtype=self.dtype, kernel_init=he,
                           name=name)(x)  # fmt: skip
 
-        def conv(name, x, s, planes):
+        def conv(name, x, s, midplanes):
             if self.kind in ("full", "flat"):
                 return plain(name, x, (1, 3, 3) if self.kind == "flat" else THREE, s)
-            return Split(features, THREE, (s, s, s), planes, self.dtype, self.norm, he,
-                         name=name)(x, train)  # fmt: skip
+            return FactorizedConv3D(
+                features, THREE, (s, s, s), midplanes, self.dtype, self.norm, he, name=name
+            )(x, train)
 
         shortcut = x
         if self.stride != 1 or c != features:
             shortcut = norm("shortcut", plain("shortcut", x, (1, 1, 1), self.stride))
-        x = nn.relu(norm("conv1", conv("conv1", x, self.stride, planes[0])))
-        return nn.relu(norm("conv2", conv("conv2", x, 1, planes[1])) + shortcut)
+        x = nn.relu(norm("conv1", conv("conv1", x, self.stride, midplanes[0])))
+        return nn.relu(norm("conv2", conv("conv2", x, 1, midplanes[1])) + shortcut)

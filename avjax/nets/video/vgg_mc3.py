@@ -1,4 +1,4 @@
-"""A plain net of clips like AVTS's, which AVID was tried with before its release.
+"""A plain net of clips like AVTS's, used by AVID before its release.
 
 Its authors' AVID (https://github.com/facebookresearch/AVID-CMA) had it as "VGGishMC3"; it is not
 the MC3 of AVTS's paper (https://arxiv.org/abs/1807.00230), which is `resnet3d.mc3`.
@@ -24,8 +24,8 @@ class VGGMC3(nn.Module):
     """Clips [B, T, H, W, 3] -> features [B, 8 * width], their maximum; paper: none.
 
     4,898,240 parameters and 7.64 GMACs at 8x112x112.  Only the stem and the first of four stages
-    look at neighboring times.  The modules are `conv1` and `conv2x` ... `conv5x`, the features of
-    a probe.  `norm` as in `avid_r2plus1d.R2Plus1D`.
+    convolve over time.  The modules are `conv1` and `conv2x` ... `conv5x`, whose features are
+    probed.  `norm` as in `avid_r2plus1d.R2Plus1D`.
     """
 
     width: int = 64

@@ -22,7 +22,7 @@ X = jax.random.normal(jax.random.key(0), (6, 3, 5, 8)) * 3 + 1
 
 
 def test_group_normalizes_each_example_by_itself():
-    norm = batch_independent_norm.group(4)()
+    norm = batch_independent_norm.group_norm(4)()
     y, _ = norm.init_with_output(jax.random.key(0), X, True)
     alone, _ = norm.init_with_output(jax.random.key(0), X[2:3], True)
     np.testing.assert_allclose(y[2:3], alone, atol=1e-6)
@@ -37,7 +37,7 @@ def test_frozen_is_batch_normalization_in_evaluation():
     _, new = before.apply(variables, X, True, mutable=["batch_stats"])
     variables = {"params": {"scale": jnp.arange(8.0), "bias": jnp.ones(8)}, **new}
     want = before.apply(variables, X, False)
-    got, after = batch_independent_norm.frozen()().apply(
+    got, after = batch_independent_norm.frozen_batch_norm()().apply(
         variables, X, True, mutable=["batch_stats"]
     )
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
@@ -66,7 +66,7 @@ class Audio(nn.Module):
 
 def towers(norm):
     return Towers(
-        fronts=dict(video=Normalize(), audio=Spectrogram(window=128, hop=80)),
+        frontends=dict(video=Normalize(), audio=Spectrogram(window=128, hop=80)),
         encoders=dict(video=Video(norm), audio=Audio(norm)),
         heads={m: Mlp((16, 8), dtype="float64") for m in ("video", "audio")},
     )
@@ -88,9 +88,10 @@ def batch(size=16):
 @pytest.fixture(scope="module", params=["group", "frozen"])
 def step(request):
     """chunks -> (loss, gradients) of AVID's nets; in float64, to tell a slip from rounding."""
-    norm = {"group": batch_independent_norm.group(2), "frozen": batch_independent_norm.frozen()}[
-        request.param
-    ]
+    norm = {
+        "group": batch_independent_norm.group_norm(2),
+        "frozen": batch_independent_norm.frozen_batch_norm(),
+    }[request.param]
     with jax.enable_x64(True):
         model, data = towers(norm), batch()
         variables = jax.jit(lambda r: model.init(r, data, train=False))(jax.random.key(0))
@@ -100,7 +101,7 @@ def step(request):
         stats = {k: v for k, v in variables.items() if k != "params"}
         out, _ = forward(model, params, stats, data, train=True, chunks=chunks)
         video, audio = (out[m]["embedding"] for m in ("video", "audio"))
-        both = negatives.tiled(tile=5).pair(
+        both = negatives.tiled(tile=5).symmetric_loss(
             video / 0.1, audio, data["index"], None, contrastive.info_nce()
         )
         return sum(side.mean() for side in both)
