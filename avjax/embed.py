@@ -34,8 +34,8 @@ def parser():
     p.add_argument("--out", required=True, help=".npz or .parquet")
     p.add_argument("--per_clip", action="store_true", help="a row for each clip")
     p.add_argument("--only", choices=("video", "audio"), help="leave the other modality out")
-    p.add_argument("--clips", type=int, help="clips of a file (as the run's evaluation)")
-    p.add_argument("--frames", type=int, help="frames of a clip (as the run's evaluation)")
+    p.add_argument("--num_clips", type=int, help="clips of a file (as the run's evaluation)")
+    p.add_argument("--num_frames", type=int, help="frames of a clip (as the run's evaluation)")
     p.add_argument("--batch_size", type=int, default=32, help="clips at a time (32)")
     p.add_argument("--workers", type=int, help="processes that decode (one a core)")
     return p
@@ -52,10 +52,10 @@ def run(args):
     from avjax.runtime import checkpoint
 
     config = checkpoint.config_of(args.run)
-    source, named, only = inputs.source(args.places, args.only)
+    source, named, only = inputs.from_paths(args.places, args.only)
     print("".join(f"{note}\n" for note in source.notes), end="")
     app.start_jax()
-    changes = {"count": args.clips, "frames": args.frames}
+    changes = {"num_clips": args.num_clips, "num_frames": args.num_frames}
     data = dict(looking(config, only, changes), source=source, workers=args.workers)
     clips, faults = embedded(config, args.run, data, args.batch_size)
     silent = without_sound(clips)
@@ -73,9 +73,10 @@ def run(args):
 
 
 def looking(config, only, changes=None) -> dict:
-    """{"view", "transforms"}: how the run's evaluation looks at a file, of one modality or both.
+    """{"clip_sampler", "transforms"}: how the run's evaluation looks at a file, of one modality or
+    both.
 
-    changes: arguments of the view in place of the config's, where they are not None.
+    changes: arguments of the clip sampler in place of the config's, where they are not None.
     """
     from avjax.config.build import build
     from avjax.training import dry_run
@@ -88,24 +89,24 @@ def looking(config, only, changes=None) -> dict:
     changes = {name: value for name, value in (changes or {}).items() if value is not None}
     if wrong := [f"{name}={value}" for name, value in changes.items() if value < 1]:
         raise ValueError(f"{wrong[0]}: use 1 or more")
-    if "frames" in changes and not build(spec["view"]).frames:
-        raise ValueError("this model has no video encoder: drop --frames")
-    view = build({**spec["view"], **changes})
+    if "num_frames" in changes and not build(spec["clip_sampler"]).num_frames:
+        raise ValueError("this model has no video encoder: drop --num_frames")
+    sampler = build({**spec["clip_sampler"], **changes})
     if only == "audio":
-        if not view.samples:
+        if not sampler.num_samples:
             raise ValueError("this model has no audio encoder: drop --only audio, or give videos")
-        view = view._replace(frames=0)
+        sampler = sampler._replace(num_frames=0)
         transforms = [
             t for t in transforms if not t["fn"].startswith("avjax.data.transforms.video")
         ]
     if only == "video":
-        if not view.frames:
+        if not sampler.num_frames:
             raise ValueError("this model has no video encoder: drop --only video, or give sounds")
-        view = view._replace(samples=0)
+        sampler = sampler._replace(num_samples=0)
         transforms = [
             t for t in transforms if not t["fn"].startswith("avjax.data.transforms.audio")
         ]
-    return dict(view=view, transforms=build(list(transforms)))
+    return dict(clip_sampler=sampler, transforms=build(list(transforms)))
 
 
 def embedded(config, folder, data, batch_size):
@@ -118,21 +119,21 @@ def embedded(config, folder, data, batch_size):
     from avjax.runtime.progress import progress
     from avjax.training import train
 
-    if not data["view"].frames:
+    if not data["clip_sampler"].num_frames:
         config = {k: v for k, v in config.items() if k != "on_device"}  # It changes pictures.
     method, saved, faults = train.made(config), checkpoint.newest(folder), {}
     look = jax.jit(functools.partial(_embed, method, folder))
-    each = max(1, batch_size // data["view"].count)
-    size = each * data["view"].count
-    batches = pipeline.evaluate(**data, batch_size=size, on_fault=faults.setdefault)
+    each = max(1, batch_size // data["clip_sampler"].num_clips)
+    size = each * data["clip_sampler"].num_clips
+    batches = pipeline.eval_batches(**data, batch_size=size, on_error=faults.setdefault)
     rows, files = [], len(data["source"])
     for batch in progress(_by_file(batches, files, each), files, "embedding"):
         if batch is None:
             continue
         out = jax.device_get(look(saved["params"], saved["state"], batch))
         kept = np.asarray(batch["mask"])
-        found = {"index": batch["index"], "clip": np.arange(size) % data["view"].count}
-        if data["view"].samples:
+        found = {"index": batch["index"], "clip": np.arange(size) % data["clip_sampler"].num_clips}
+        if data["clip_sampler"].num_samples:
             found["has_audio"] = batch["has_audio"]
         for modality, arrays in out.items():
             if isinstance(arrays, dict):  # A "match" is of two modalities.

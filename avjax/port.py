@@ -144,13 +144,13 @@ def run_config(weights) -> dict:
     """Config of a ported run: a method with these nets, and the clips they expect."""
     clip = dict(weights.clip)
     size = clip.pop("size", None)
-    view, transforms = dict(fn="avjax.data.clip_sampling.even", **clip), ()
+    sampler, transforms = dict(fn="avjax.data.clip_sampling.uniform", **clip), ()
     if size:
         short = math.ceil(size / 0.875)
-        view["short_side"] = short
+        sampler["short_side"] = short
         transforms = (
-            dict(fn="avjax.data.transforms.video.center", canvas=(short, 2 * short)),
-            dict(fn="avjax.data.transforms.video.applied", size=size),
+            dict(fn="avjax.data.transforms.video.center_crop", frame_size=(short, 2 * short)),
+            dict(fn="avjax.data.transforms.video.apply_on_host", size=size),
         )
     return dict(
         seed=0,
@@ -163,7 +163,7 @@ def run_config(weights) -> dict:
             terms=dict(v2a=1.0, a2v=1.0),
             temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
         ),
-        evals=dict(ported=dict(source=None, view=view, transforms=transforms)),
+        evals=dict(ported=dict(source=None, clip_sampler=sampler, transforms=transforms)),
     )
 
 

@@ -6,7 +6,7 @@ decode the sound of the window and resample it.  Bare decoding is avjax.data.med
 else.  The pipeline also draws what the device is to do (crop, flip, color), lays frames on the
 canvas and makes batches, with Grain or in a plain loop.  All sides run on one core, take turns and
 are measured by processor time, so a busy machine slows them alike; ratios are of medians.  Shards
-are as python -m avjax.prepare writes them with --fps 16 --rate 24000.
+are as python -m avjax.prepare writes them with --fps 16 --sample_rate 24000.
 
     PYTHONPATH=. python benchmarks/data.py                   # 340 x 256, H.264 and AAC, rendered
     PYTHONPATH=. python benchmarks/data.py --root ~/videos   # or a folder of videos
@@ -116,41 +116,47 @@ def prepared(place, records):
     os.makedirs(place)
     paths = sorted({r["path"] for r in records})
     whole = {"train": Source("benchmark", tuple(dict(path=path) for path in paths))}
-    made = shard_layout.shards_of(str(place), "benchmark", "/", whole)
-    kept = segments.Settings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
-    shard_layout.claim(str(place), kept, made)
+    made = shard_layout.plan_shards(str(place), "benchmark", "/", whole)
+    kept = segments.PrepareSettings(SIDE, 16.0, RATE, 1, 90, 10.0, ("video", "audio"), 0.5)
+    shard_layout.record_settings(str(place), kept, made)
     for number in range(len(made)):
-        shard_writer.write(made, kept, (), number, {}, lambda path: None)
-    shard_layout.finish(str(place), "benchmark", "/", whole, kept, made, shard_layout.rows_of(made))
+        shard_writer.write_shard(made, kept, (), number, {}, lambda path: None)
+    shard_layout.write_metadata(
+        str(place), "benchmark", "/", whole, kept, made, shard_layout.load_rows(made)
+    )
     source = shards.make(str(place), "train")
     row = {record["path"]: i for i, record in enumerate(source.records)}
 
-    def read(i, view, rngs):
+    def read(i, sampler, rngs):
         # A clip of its own record of two seconds, out of the ten of the file.
         at = lambda info, rng: [(records[i]["start"] + 0.75, records[i]["start"])]
-        return source.read(row[records[i]["path"]], view._replace(windows=at), rngs)
+        return source.read(row[records[i]["path"]], sampler._replace(sample=at), rngs)
 
     return Source("shards", records, read=read)
 
 
-def sides(records, kept, view, transforms, batch_size):
+def sides(records, kept, sampler, transforms, batch_size):
     """{name: a function that makes all clips}."""
     source, steps = Source("files", records), len(records) // batch_size
 
     def loop():
         for record in records:
             start = record["start"]
-            plain(record["path"], start + 0.75, start, view.frames, view.samples)
+            plain(record["path"], start + 0.75, start, sampler.num_frames, sampler.num_samples)
 
     def bare():
         for record in records:
             with media_video.open_media(record["path"]) as media:
-                media_video.frames(media, record["start"] + 0.75, view.frames, view.fps, SIDE)
-                media_video.sound(media, record["start"], view.samples, view.rate)
+                media_video.read_frames(
+                    media, record["start"] + 0.75, sampler.num_frames, sampler.fps, SIDE
+                )
+                media_video.read_audio(
+                    media, record["start"], sampler.num_samples, sampler.sample_rate
+                )
 
     def batches(source, times=1):
-        args = source, view, transforms, batch_size
-        for batch in pipeline.train(*args, seed=0, stop=times * steps, workers=0):
+        args = source, sampler, transforms, batch_size
+        for batch in pipeline.train_batches(*args, seed=0, stop=times * steps, workers=0):
             assert batch["mask"].all()
 
     def without_grain(source):
@@ -158,8 +164,8 @@ def sides(records, kept, view, transforms, batch_size):
             examples = []
             for row in range(first, first + batch_size):
                 rngs = [np.random.default_rng([0, row])]
-                clip, fault = reading.attempt(
-                    source, row, view, transforms, rngs, True, {}, lambda row: None
+                clip, fault = reading.load_example(
+                    source, row, sampler, transforms, rngs, True, {}, lambda row: None
                 )
                 assert fault is None
                 examples.append(clip)
@@ -176,11 +182,11 @@ def sides(records, kept, view, transforms, batch_size):
     }
 
 
-def by_the_clock(source, view, transforms, batch_size, workers):
+def by_the_clock(source, sampler, transforms, batch_size, workers):
     """Clips a second of shards, from the second batch on."""
     steps = 20 * len(source) // batch_size
-    running = pipeline.train(
-        source, view, transforms, batch_size, seed=0, stop=steps + 1, workers=workers
+    running = pipeline.train_batches(
+        source, sampler, transforms, batch_size, seed=0, stop=steps + 1, workers=workers
     )
     next(running)
     begin = time.perf_counter()
@@ -189,10 +195,10 @@ def by_the_clock(source, view, transforms, batch_size, workers):
 
 
 def measure(name, records, place, options):
-    view = clip_sampling.even(options.frames, FPS, 2.0, RATE, count=1, short_side=SIDE)
-    transforms = video.augment(canvas=(SIDE, 228)), audio.gain()
+    sampler = clip_sampling.uniform(options.frames, FPS, 2.0, RATE, num_clips=1, short_side=SIDE)
+    transforms = video.random_crop_color_jitter(frame_size=(SIDE, 228)), audio.random_gain()
     kept = prepared(place, records)
-    ours = sides(records, kept, view, transforms, options.batch_size)
+    ours = sides(records, kept, sampler, transforms, options.batch_size)
     used, every = {side: [] for side in ours}, os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(every)})
     for _ in range(options.rounds + 1):
@@ -217,7 +223,7 @@ def measure(name, records, place, options):
     ):
         print(f"  {one} / {other}: {middle[other] / middle[one]:.2f}")
     for name, workers in (("threads", 0), ("processes", len(every))):
-        args = kept, view, transforms, options.batch_size, workers
+        args = kept, sampler, transforms, options.batch_size, workers
         rate = statistics.median(by_the_clock(*args) for _ in range(3))
         print(f"  shards by the clock, {len(every)} {name}: {rate:.0f}", flush=True)
 

@@ -75,16 +75,16 @@ def serve():
 def clip(path):
     """Decodes a random clip and the even ones of a file: what it has of picture and sound."""
     with media_video.open_media(path) as media:
-        for view in (
+        for sampler in (
             clip_sampling.random(8, 16, 2.0, 24000),
-            clip_sampling.even(8, 16, 2.0, 24000, count=2),
+            clip_sampling.uniform(8, 16, 2.0, 24000, num_clips=2),
         ):
-            for window in view.windows(media.info, np.random.default_rng(0)):
+            for window in sampler.sample(media.info, np.random.default_rng(0)):
                 if media.video is not None:
-                    shape = media_video.frames(media, window[0], 8, 16, short_side=128).shape
+                    shape = media_video.read_frames(media, window[0], 8, 16, short_side=128).shape
                     assert shape[0] == 8 and min(shape[1:3]) == 128 and shape[3] == 3
                 if media.audio is not None:
-                    assert media_video.sound(media, window[1], 48000, 24000).shape == (48000,)
+                    assert media_video.read_audio(media, window[1], 48000, 24000).shape == (48000,)
 
 
 def judge(files):

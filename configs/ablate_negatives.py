@@ -43,18 +43,20 @@ def get_config(size="smoke"):
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    clip = dict(frames=s["frames"], fps=4.0, seconds=1.5, rate=8000, canvas=(48, 48))
+    clip = dict(
+        num_frames=s["frames"], fps=4.0, audio_seconds=1.5, sample_rate=8000, frame_size=(48, 48)
+    )
     data = {split: source(split, n) for split, n in zip(("train", "val", "test"), s["videos"])}
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    learned = parts.training_clips(data["train"], **clip, **mild)
-    c.data = dict(train=parts.on_host(learned, s["pixels"]) | dict(repeats=1))
+    mild = dict(max_offset_seconds=0.0, min_area=0.5, color_jitter=0.1, hue=0.0)
+    learned = parts.train_clips(data["train"], **clip, **mild)
+    c.data = dict(train=parts.apply_on_host(learned, s["pixels"]) | dict(repeats=1))
     c.method = parts.cross_avid_in_batch(model(s))
     c.optimizer = parts.adamw_cosine(
         c.get_ref("learning_rate"), c.get_ref("steps") // 10, c.get_ref("steps"), weight_decay=1e-4
     )
     judged = {
-        split: parts.on_host(parts.judging_clips(of, **clip, count=2), s["pixels"])
+        split: parts.apply_on_host(parts.eval_clips(of, **clip, num_clips=2), s["pixels"])
         for split, of in data.items()
     }
     c.evals = dict(test=suite(test=judged["test"], train=judged["train"]))
@@ -131,10 +133,10 @@ def named(strategy, batch, k, changes, loss="info_nce", tune=False):
 def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
     world = dict(
-        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, videos=videos
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, num_videos=videos
     )
-    world = dict(world, seconds=3.0, size=48, fps=8, rate=8000)
-    return parts.decoded_once(world, fps=8.0, rate=8000)
+    world = dict(world, seconds=3.0, size=48, fps=8, sample_rate=8000)
+    return parts.cached(world, fps=8.0, sample_rate=8000)
 
 
 def suite(**data):

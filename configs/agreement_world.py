@@ -21,7 +21,7 @@ def get_config(train="clean"):
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    clip = dict(frames=8, fps=4.0, seconds=2.0, rate=8000, canvas=(48, 48))
+    clip = dict(num_frames=8, fps=4.0, audio_seconds=2.0, sample_rate=8000, frame_size=(48, 48))
     # Other seeds than those of the test sets: who is swapped there says nothing of these.
     learned = {
         "clean": source("train", 960),
@@ -29,8 +29,8 @@ def get_config(train="clean"):
     }
     own = parts.one_of(learned, train)
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    c.data = dict(train=parts.on_host(parts.training_clips(own, **clip, **mild), 32))
+    mild = dict(max_offset_seconds=0.0, min_area=0.5, color_jitter=0.1, hue=0.0)
+    c.data = dict(train=parts.apply_on_host(parts.train_clips(own, **clip, **mild), 32))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
@@ -51,7 +51,7 @@ def judged(how, clip):
     return dict(
         fn="avjax.evals.suite",
         every=300,
-        test=parts.on_host(parts.judging_clips(files, **clip, count=2), 32),
+        test=parts.apply_on_host(parts.eval_clips(files, **clip, num_clips=2), 32),
         scores=dict(agreement=dict(fn="avjax.evals.agreement")),
     )
 
@@ -63,9 +63,9 @@ def dubbed(source, how, seed):
 def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
     world = dict(
-        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, videos=videos
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, num_videos=videos
     )
     return dict(
-        fn="avjax.data.datasets.decoded_cache", fps=8.0, rate=8000, root="{workdir}/decoded",
-        source=dict(world, seconds=4.0, size=48, fps=8, rate=8000),
+        fn="avjax.data.datasets.decoded_cache", fps=8.0, sample_rate=8000, root="{workdir}/decoded",
+        source=dict(world, seconds=4.0, size=48, fps=8, sample_rate=8000),
     )  # fmt: skip

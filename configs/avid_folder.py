@@ -1,4 +1,5 @@
-"""Cross-AVID on your own folder of videos.  Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943.
+"""Cross-AVID on your own folder of videos.  Morgado et al., CVPR 2021,
+https://arxiv.org/abs/2004.12943.
 
 python -m avjax.main --config configs/avid_folder.py --config.data.root=DIR
 
@@ -18,11 +19,11 @@ from configs import parts
 
 SIZES = {
     "small": dict(
-        depth=10, width=24, pixels=64, canvas=(128, 228),
+        depth=10, width=24, pixels=64, frame_size=(128, 228),
         head=(256, 256, 128), window=512, hop=480,
     ),
     "large": dict(
-        depth=18, width=64, pixels=224, canvas=(256, 456),
+        depth=18, width=64, pixels=224, frame_size=(256, 456),
         head=(512, 512, 128), window=1024, hop=240,
     ),
 }  # fmt: skip
@@ -36,18 +37,20 @@ def get_config(size="small"):
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    c.data = parts.videos()
-    train, test = parts.own(c.data)
-    clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=s["canvas"])
+    c.data = parts.user_videos()
+    train, test = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=8, fps=8.0, audio_seconds=2.0, sample_rate=24_000, frame_size=s["frame_size"]
+    )
     clips = dict(
-        learned=parts.training_clips(train, **clip, area=0.2),
-        train=parts.judging_clips(train, **clip, count=4),
-        test=parts.judging_clips(test, **clip, count=4),
+        learned=parts.train_clips(train, **clip, min_area=0.2),
+        train=parts.eval_clips(train, **clip, num_clips=4),
+        test=parts.eval_clips(test, **clip, num_clips=4),
     )
     if size == "large":
-        c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=s["pixels"])
+        c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=s["pixels"])
     else:  # A CPU makes pictures with fewer operations than a device would.
-        clips = {name: parts.on_host(part, s["pixels"]) for name, part in clips.items()}
+        clips = {name: parts.apply_on_host(part, s["pixels"]) for name, part in clips.items()}
     c.data.train = clips.pop("learned")
     c.method = parts.cross_avid_in_batch(
         parts.towers(

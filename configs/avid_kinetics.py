@@ -1,4 +1,5 @@
-"""Cross-AVID on Kinetics-400, the paper's recipe.  Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943.
+"""Cross-AVID on Kinetics-400, the paper's recipe.  Morgado et al., CVPR 2021,
+https://arxiv.org/abs/2004.12943.
 
 python -m avjax.main --config configs/avid_kinetics.py --config.data.root=DIR --workdir runs/avid
 
@@ -28,11 +29,13 @@ def get_config():
     # A row of the bank is never needed whole on one device.
     c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
-    c.data = parts.videos()
-    train, test = parts.own(c.data)
-    clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
-    c.data.train = parts.training_clips(train, **clip) | dict(repeats=10)
+    c.data = parts.user_videos()
+    train, test = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=8, fps=16.0, audio_seconds=2.0, sample_rate=24_000, frame_size=(256, 456)
+    )
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    c.data.train = parts.train_clips(train, **clip) | dict(repeats=10)
     c.method = dict(
         fn="avjax.methods.avid",
         # Paper: float32, and batch statistics of the 32 clips of a GPU (batch_norm.batch_norm(32)).
@@ -49,7 +52,7 @@ def get_config():
     c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
-            test=parts.judging_clips(test, **clip, count=10),
+            test=parts.eval_clips(test, **clip, num_clips=10),
             every=10_000,
         )
     )

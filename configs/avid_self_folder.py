@@ -13,7 +13,7 @@ from configs import avid_folder
 
 def get_config(size="small"):
     c = avid_folder.get_config(size)
-    c.data.train.view.count = c.method.num_clips = 2
+    c.data.train.clip_sampler.num_clips = c.method.num_clips = 2
     # Paper: a clip is compared with what a memory bank keeps of its video.
     c.method.terms = dict(v2a=0.0, a2v=0.0, v2v=1.0, a2a=1.0)
     return c

@@ -1,4 +1,5 @@
-"""AVTS on Kinetics-400, the paper's recipe.  Korbar et al., NeurIPS 2018, https://arxiv.org/abs/1807.00230.
+"""AVTS on Kinetics-400, the paper's recipe.  Korbar et al., NeurIPS 2018,
+https://arxiv.org/abs/1807.00230.
 
 python -m avjax.main --config configs/avts_kinetics.py --config.data.root=DIR --workdir runs/avts
 
@@ -36,14 +37,16 @@ def get_config(pick="mc3"):
     c.calibration = 1024
     c.sharding = ((".*", ()),)
 
-    c.data = parts.videos()
-    train, test = parts.own(c.data)
+    c.data = parts.user_videos()
+    train, test = parts.user_splits(c.data)
     # Paper: the rate of the sound is not given.
-    clip = dict(frames=25, fps=25.0, seconds=1.0, rate=16_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
+    clip = dict(
+        num_frames=25, fps=25.0, audio_seconds=1.0, sample_rate=16_000, frame_size=(256, 456)
+    )
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
     # Paper: pictures are scaled, cropped and mirrored; how much is not given.
-    learned = parts.training_clips(train, **clip, area=0.4, jitter=0.0, hue=0.0)
-    c.data.train = parts.shifted(learned, HARD)
+    learned = parts.train_clips(train, **clip, min_area=0.4, color_jitter=0.0, hue=0.0)
+    c.data.train = parts.with_shifted_audio(learned, HARD)
     head = dict(fn="avjax.nets.layers.mlp.Linear", width=128)
     c.method = dict(
         fn="avjax.methods.avts",
@@ -69,11 +72,13 @@ def get_config(pick="mc3"):
     )
     # Paper: the rate came of a search; momentum and decay are not given.
     c.optimizer = sgd(1e-2, epoch, second=harder)
-    judged = parts.judging_clips(test, **clip, count=2)
+    judged = parts.eval_clips(test, **clip, num_clips=2)
     c.evals = dict(
-        sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, HARD, SUPER), every=18_130),
+        sync=dict(
+            fn="avjax.evals.sync", data=parts.with_shifted_audio(judged, HARD, SUPER), every=18_130
+        ),
         kinetics=parts.suite(
-            test=parts.judging_clips(test, **clip, count=10),
+            test=parts.eval_clips(test, **clip, num_clips=10),
             every=90_650,
         ),
     )

@@ -1,4 +1,5 @@
-"""AVID, then CMA, on AudioSet, the paper's recipe.  Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943.
+"""AVID, then CMA, on AudioSet, the paper's recipe.  Morgado et al., CVPR 2021,
+https://arxiv.org/abs/2004.12943.
 
 python -m avjax.main --config configs/cma_audioset.py --config.data.root=DIR
 --config.data.lists=LISTS --workdir runs/cma

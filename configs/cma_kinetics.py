@@ -1,4 +1,5 @@
-"""AVID, then CMA, on Kinetics-400, the paper's recipe.  Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943.
+"""AVID, then CMA, on Kinetics-400, the paper's recipe.  Morgado et al., CVPR 2021,
+https://arxiv.org/abs/2004.12943.
 
 python -m avjax.main --config configs/cma_kinetics.py --config.data.root=DIR --workdir runs/cma
 

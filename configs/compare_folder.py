@@ -17,7 +17,7 @@ METHODS = (
     "cma-repeats1", "avts-easy", "avts-mixed", "avts", "avts-raw-once", "moco", "xdc",
 )  # fmt: skip
 PIXELS = 40
-CLIP = dict(frames=8, fps=8.0, seconds=1.0, rate=8000, canvas=(48, 85))
+CLIP = dict(num_frames=8, fps=8.0, audio_seconds=1.0, sample_rate=8000, frame_size=(48, 85))
 TOWERS = world.towers(hop=80)  # A clip of a second has as many windows as one of two there.
 # Seconds between AVTS's hard negatives; super-hard ones want longer files than UCF101's shortest.
 APART = (1.0, None)
@@ -28,19 +28,19 @@ def get_config():
     c.steps = DRAWS // world.BATCH
     c.study.amount = dict(examples=DRAWS)
     c.method = world.avid(TOWERS, world.CROSS, world.IN_BATCH)
-    c.data = parts.videos()
-    train, test = map(once, parts.own(c.data))
-    learned = parts.training_clips(train, **CLIP, area=0.2)
-    c.data.train = parts.on_host(parts.shifted(learned, APART), PIXELS)
+    c.data = parts.user_videos()
+    train, test = map(once, parts.user_splits(c.data))
+    learned = parts.train_clips(train, **CLIP, min_area=0.2)
+    c.data.train = parts.apply_on_host(parts.with_shifted_audio(learned, APART), PIXELS)
     c.data.train.max_broken = 0.02  # What is shorter than two clips is left out, and named.
     c.data.train.repeats = 1  # Methods with a memory bank have 10, see configs/world.py.
-    c.data.refresh = parts.on_host(parts.judging_clips(train, **CLIP, count=1), PIXELS)
-    judged = parts.on_host(parts.judging_clips(test, **CLIP, count=2), PIXELS)
-    dubbed = dict(fn="avjax.data.datasets.swapped_audio.across_classes", source=test, share=0.3)
-    seen = parts.on_host(parts.judging_clips(train, **CLIP, count=2), PIXELS)
+    c.data.refresh = parts.apply_on_host(parts.eval_clips(train, **CLIP, num_clips=1), PIXELS)
+    judged = parts.apply_on_host(parts.eval_clips(test, **CLIP, num_clips=2), PIXELS)
+    dubbed = dict(fn="avjax.data.datasets.swapped_audio.across_classes", source=test, fraction=0.3)
+    seen = parts.apply_on_host(parts.eval_clips(train, **CLIP, num_clips=2), PIXELS)
     c.evals = dict(
         folder=parts.suite(test=judged, train=seen, thumbnails=0),
-        sync=dict(fn="avjax.evals.sync", data=parts.shifted(judged, APART)),
+        sync=dict(fn="avjax.evals.sync", data=parts.with_shifted_audio(judged, APART)),
         dubbed=dict(
             fn="avjax.evals.suite",
             test=judged | dict(source=dubbed),
@@ -62,5 +62,5 @@ def sweep():
 
 
 def once(source):
-    kept = parts.decoded_once(source, fps=CLIP["fps"], rate=CLIP["rate"])
-    return kept | dict(short_side=CLIP["canvas"][0])
+    kept = parts.cached(source, fps=CLIP["fps"], sample_rate=CLIP["sample_rate"])
+    return kept | dict(short_side=CLIP["frame_size"][0])

@@ -1,4 +1,5 @@
-"""Instance discrimination of video alone on Kinetics-400.  Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
+"""Instance discrimination of video alone on Kinetics-400.  Wu et al., CVPR 2018,
+https://arxiv.org/abs/1805.01978.
 
 python -m avjax.main --config configs/instdisc_kinetics.py --config.data.root=DIR
 
@@ -15,17 +16,19 @@ def get_config():
     c = avid_kinetics.get_config()
     c.batch_size, c.calibration = 256, 256
     c.steps = 181_200  # 200 epochs of a clip of 232,067 videos.
-    train, _ = parts.own(c.data)
-    clip = dict(frames=8, fps=16.0, seconds=0.0, rate=24_000, canvas=(256, 456))
+    train, _ = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=8, fps=16.0, audio_seconds=0.0, sample_rate=24_000, frame_size=(256, 456)
+    )
     # Paper: one picture in five is gray, too, which is left out.
-    c.data.train = parts.training_clips(train, **clip, area=0.2, hue=0.4)
+    c.data.train = parts.train_clips(train, **clip, min_area=0.2, hue=0.4)
     c.data.train.repeats = 1  # Its program shuffles the list itself, unlike AVID's.
     c.method = instance_discrimination(
         c.method.model, head=(128,), num_negatives=4096, temperature=0.07
     )
     c.optimizer = sgd(step_decay(0.03, c.get_ref("steps")))
-    c.evals.kinetics.test.view.seconds = 0.0
-    c.evals.kinetics.train = parts.judging_clips(train, **clip, count=1)
+    c.evals.kinetics.test.clip_sampler.audio_seconds = 0.0
+    c.evals.kinetics.train = parts.eval_clips(train, **clip, num_clips=1)
     c.evals.kinetics.scores = dict(
         knn=dict(fn="avjax.evals.knn", k=200, representation="embedding")
     )

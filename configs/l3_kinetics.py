@@ -1,4 +1,5 @@
-"""L3-Net on Kinetics-400, the paper's recipe.  Arandjelovic, Zisserman, ICCV 2017, https://arxiv.org/abs/1705.08168.
+"""L3-Net on Kinetics-400, the paper's recipe.  Arandjelovic, Zisserman, ICCV 2017,
+https://arxiv.org/abs/1705.08168.
 
 python -m avjax.main --config configs/l3_kinetics.py --config.data.root=DIR --workdir runs/l3
 
@@ -19,20 +20,26 @@ def get_config():
     c.calibration = 256
     c.sharding = ((".*", ()),)
 
-    c.data = parts.videos()
-    train, test = parts.own(c.data)
-    clip = dict(frames=1, fps=25.0, seconds=1.0, rate=48_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
-    clips = parts.training_clips(train, **clip, slack=0.0)  # The picture is within its second.
+    c.data = parts.user_videos()
+    train, test = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=1, fps=25.0, audio_seconds=1.0, sample_rate=48_000, frame_size=(256, 456)
+    )
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    clips = parts.train_clips(
+        train, **clip, max_offset_seconds=0.0
+    )  # The picture is within its second.
     # Paper: 224 x 224 of a picture whose shorter side is 256, and brightness is added; here the
     # square has 0.4 to 0.6 of the picture's area, a side of 0.84 to 1 of the shorter one at 16:9
     # and of 0.73 to 0.89 at 4:3, and brightness multiplies.
     crop = dict(
-        fn="avjax.data.transforms.video.augment", canvas=clip["canvas"], area=(0.4, 0.6),
-        aspect=(1.0, 1.0),
+        fn="avjax.data.transforms.video.random_crop_color_jitter",
+        frame_size=clip["frame_size"], area_range=(0.4, 0.6), aspect_ratio_range=(1.0, 1.0),
         brightness=0.125, contrast=0.0, saturation=0.5, hue=0.0,
     )  # fmt: skip
-    c.data.train = clips | dict(transforms=(crop, dict(fn="avjax.data.transforms.audio.gain")))
+    c.data.train = clips | dict(
+        transforms=(crop, dict(fn="avjax.data.transforms.audio.random_gain"))
+    )
     c.method = l3(
         video=dict(fn="avjax.nets.joint.l3.VisionNet", dtype="bfloat16"),
         audio=dict(fn="avjax.nets.joint.l3.AudioNet", dtype="bfloat16"),
@@ -43,7 +50,7 @@ def get_config():
         1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS
     )
     c.evals = dict(
-        kinetics=parts.suite(test=parts.judging_clips(test, **clip, count=10), every=20_000)
+        kinetics=parts.suite(test=parts.eval_clips(test, **clip, num_clips=10), every=20_000)
     )
     return c
 

@@ -1,4 +1,5 @@
-"""MoCo across the modalities on Kinetics-400.  He et al., CVPR 2020, https://arxiv.org/abs/1911.05722.
+"""MoCo across the modalities on Kinetics-400.  He et al., CVPR 2020,
+https://arxiv.org/abs/1911.05722.
 
 python -m avjax.main --config configs/moco_kinetics.py --config.data.root=DIR --workdir runs/moco
 
@@ -34,7 +35,7 @@ def v1():
 def v2():
     c = v1()
     # Paper: one picture in five is gray and every second one blurred, too, which is left out.
-    c.data.train = clips(c, hue=0.1, jitter_p=0.8)
+    c.data.train = clips(c, hue=0.1, jitter_prob=0.8)
     c.method = moco(
         c.method.model, head=(512, 128), queue_size=65_536, temperature=0.2, momentum=0.999
     )
@@ -44,15 +45,17 @@ def v2():
 
 def clips(c, **colors) -> dict:
     """The training data: crops of at least a fifth of the picture, and these colors."""
-    train, _ = parts.own(c.data)
-    clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, canvas=(256, 456))
-    return parts.training_clips(train, **clip, area=0.2, **colors)
+    train, _ = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=8, fps=16.0, audio_seconds=2.0, sample_rate=24_000, frame_size=(256, 456)
+    )
+    return parts.train_clips(train, **clip, min_area=0.2, **colors)
 
 
 def moco(model, head, **sizes) -> dict:
     """MoCo on the towers of a config of AVID, with other heads.
 
-    Within a modality, as published: terms=dict(v2v=1.0), num_clips=2, and count=2 in the view.
+    Within a modality, as published: terms=dict(v2v=1.0), num_clips=2, and clip_sampler.num_clips=2.
     """
     mlp = dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)
     return dict(

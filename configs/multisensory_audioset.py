@@ -25,34 +25,46 @@ def get_config():
     c.log_every, c.save_every, c.keep, c.refresh_every, c.calibration = 20, 1000, 3, 0, 8
     c.sharding = ((".*", ()),)
 
-    c.data = parts.videos("audioset")
-    learned, probed, tested = (parts.serving(c.data, role) for role in ("train", "probe", "test"))
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
+    c.data = parts.user_videos("audioset")
+    learned, probed, tested = (
+        parts.split_for_role(c.data, role) for role in ("train", "probe", "test")
+    )
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
     c.method = dict(
         fn="avjax.methods.multisensory",
         model=dict(fn="avjax.nets.joint.multisensory.Fused", dtype="bfloat16"),
     )
     # Of the pictures, 224 x 224 of the 256 x 256 in the middle, mirrored or not; colors stay.
-    crop = dict(canvas=(256, 256), area=((224 / 256) ** 2,) * 2, aspect=(1.0, 1.0))
+    crop = dict(
+        frame_size=(256, 256), area_range=((224 / 256) ** 2,) * 2, aspect_ratio_range=(1.0, 1.0)
+    )
     calm = dict(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 
     def stage(frames, fps, **more):
-        view = dict(frames=frames, fps=fps, seconds=125 / FPS, rate=21_000, channels=2)
-        view["short_side"] = 256
+        sampler = dict(
+            num_frames=frames, fps=fps, audio_seconds=125 / FPS, sample_rate=21_000, channels=2
+        )
+        sampler["short_side"] = 256
         # Windows of 125 frames have at most 60 in common.
-        apart = dict(view, fn="avjax.data.clip_sampling.shifted", offset=(65 / FPS, None))
-        evenly = dict(view, fn="avjax.data.clip_sampling.even", count=2)
+        apart = dict(
+            sampler,
+            fn="avjax.data.clip_sampling.with_shifted_audio",
+            min_max_shift=(65 / FPS, None),
+        )
+        evenly = dict(sampler, fn="avjax.data.clip_sampling.uniform", num_clips=2)
         train = dict(
             source=learned,
-            view=apart,
-            transforms=(dict(fn="avjax.data.transforms.video.augment", **crop, **calm),),
+            clip_sampler=apart,
+            transforms=(
+                dict(fn="avjax.data.transforms.video.random_crop_color_jitter", **crop, **calm),
+            ),
         )
-        center = (dict(fn="avjax.data.transforms.video.center", canvas=(256, 256)),)
+        center = (dict(fn="avjax.data.transforms.video.center_crop", frame_size=(256, 256)),)
         judged = {
-            part: dict(source=source, view=evenly, transforms=center)
+            part: dict(source=source, clip_sampler=evenly, transforms=center)
             for part, source in (("train", probed), ("test", tested))
         }
-        sync = parts.shifted(judged["test"], (65 / FPS, None))
+        sync = parts.with_shifted_audio(judged["test"], (65 / FPS, None))
         evals = dict(audioset=parts.suite(**judged), sync=dict(fn="avjax.evals.sync", data=sync))
         return dict(data=dict(train=train), evals=evals, **more)
 

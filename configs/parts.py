@@ -35,30 +35,30 @@ OPTIONS = dict(
 )  # fmt: skip
 
 
-def videos(source="folder") -> dict:
+def user_videos(source="folder") -> dict:
     """Which data set, and where it is: see avjax.data.dataset, which takes a prepared one too."""
     options = {key: config_dict.placeholder(kind) for key, kind in OPTIONS.items()}
     return dict(source=source, **options)
 
 
-def own(data) -> tuple[dict, dict]:
-    """The data set for training and for test, as the keys of `data` say, those of `videos`."""
-    return serving(data, "train"), serving(data, "test")
+def user_splits(data) -> tuple[dict, dict]:
+    """The data set for training and for test, from the keys of `data`, those of `user_videos`."""
+    return split_for_role(data, "train"), split_for_role(data, "test")
 
 
-def serving(data, role) -> dict:
-    """The split of the data set that serves a role: "train", "test", or "probe" for classifiers."""
+def split_for_role(data, role) -> dict:
+    """The split of the data set for a role: "train", "test", or "probe" for classifiers."""
     options = {key: data.get_ref(key) for key in ("source", *OPTIONS)}
     return dict(fn="avjax.data.dataset", role=role, **options)
 
 
-def decoded_once(source: dict, fps, rate) -> dict:
-    """A source whose frames and sound are kept as arrays beside the run: for small sets."""
+def cached(source: dict, fps, sample_rate) -> dict:
+    """A source whose decoded frames and audio are cached beside the run: for small data sets."""
     return dict(
         fn="avjax.data.datasets.decoded_cache",
         source=source,
         fps=fps,
-        rate=rate,
+        sample_rate=sample_rate,
         root="{workdir}/decoded",
     )
 
@@ -140,66 +140,84 @@ def square_root_rate(base, batch_size):
     return (batch_size / 256) ** 0.5 * base
 
 
-def training_clips(
+def train_clips(
     source: dict,
-    frames,
+    num_frames,
     fps,
-    seconds,
-    rate,
-    canvas,
-    slack=0.5,
-    area=0.08,
-    jitter=0.4,
+    audio_seconds,
+    sample_rate,
+    frame_size,
+    max_offset_seconds=0.5,
+    min_area=0.08,
+    color_jitter=0.4,
     hue=0.2,
     **more,
 ) -> dict:
     """A dataset of random clips, augmented as AVID does (https://arxiv.org/abs/2004.12943).
 
-    canvas: the shorter and the longer side of what frames are laid on, see
-      avjax.data.transforms.video; `on_host`, or config.on_device, makes of it what the net sees.
-    area: the least share of the picture that a crop keeps.
-    more: other arguments of avjax.data.transforms.video.augment.
+    Args:
+      source: spec of a Source.
+      num_frames, fps, audio_seconds, sample_rate, max_offset_seconds: of a clip, see
+        avjax.data.clip_sampling.random.
+      frame_size: (shorter, longer) side of the stored frames, see avjax.data.transforms.video;
+        `apply_on_host`, or config.on_device, makes of them what the net takes.
+      min_area: minimum fraction of the area that a crop keeps.
+      color_jitter, hue: strengths of the color changes.
+      more: other arguments of avjax.data.transforms.video.random_crop_color_jitter.
     """
     return dict(
         source=source,
-        view=dict(
+        clip_sampler=dict(
             fn="avjax.data.clip_sampling.random",
-            frames=frames, fps=fps, seconds=seconds, rate=rate, slack=slack, short_side=canvas[0],
+            num_frames=num_frames, fps=fps, audio_seconds=audio_seconds, sample_rate=sample_rate,
+            max_offset_seconds=max_offset_seconds, short_side=frame_size[0],
         ),
         transforms=(
             dict(
-                fn="avjax.data.transforms.video.augment",
-                canvas=canvas, area=(area, 1.0),
-                brightness=jitter, contrast=jitter, saturation=jitter, hue=hue, **more,
+                fn="avjax.data.transforms.video.random_crop_color_jitter",
+                frame_size=frame_size, area_range=(min_area, 1.0),
+                brightness=color_jitter, contrast=color_jitter, saturation=color_jitter, hue=hue,
+                **more,
             ),
-            dict(fn="avjax.data.transforms.audio.gain"),
+            dict(fn="avjax.data.transforms.audio.random_gain"),
         ),
     )  # fmt: skip
 
 
-def judging_clips(source: dict, frames, fps, seconds, rate, canvas, count) -> dict:
-    """A dataset of `count` evenly spaced clips a record, or the middle one, cropped centrally."""
+def eval_clips(
+    source: dict, num_frames, fps, audio_seconds, sample_rate, frame_size, num_clips
+) -> dict:
+    """A dataset of `num_clips` uniformly spaced clips per record, cropped centrally."""
     return dict(
         source=source,
-        view=dict(
-            fn="avjax.data.clip_sampling.even",
-            frames=frames, fps=fps, seconds=seconds, rate=rate, count=count, short_side=canvas[0],
+        clip_sampler=dict(
+            fn="avjax.data.clip_sampling.uniform",
+            num_frames=num_frames, fps=fps, audio_seconds=audio_seconds, sample_rate=sample_rate,
+            num_clips=num_clips, short_side=frame_size[0],
         ),
-        transforms=(dict(fn="avjax.data.transforms.video.center", canvas=canvas),),
+        transforms=(dict(fn="avjax.data.transforms.video.center_crop", frame_size=frame_size),),
     )  # fmt: skip
 
 
-def shifted(clips: dict, offset, overlapping=None) -> dict:
-    """The dataset, its frames in step with the sound, and sound of other times of its files."""
-    view = {name: value for name, value in clips["view"].items() if name != "slack"}
-    view |= dict(fn="avjax.data.clip_sampling.shifted", offset=offset, overlapping=overlapping)
-    return clips | dict(view=view)
+def with_shifted_audio(dataset: dict, min_max_shift, overlap_shift=None) -> dict:
+    """The dataset with synchronized clips, and audio of other times of their files."""
+    sampler = {
+        name: value
+        for name, value in dataset["clip_sampler"].items()
+        if name != "max_offset_seconds"
+    }
+    sampler |= dict(
+        fn="avjax.data.clip_sampling.with_shifted_audio",
+        min_max_shift=min_max_shift,
+        overlap_shift=overlap_shift,
+    )
+    return dataset | dict(clip_sampler=sampler)
 
 
-def on_host(clips: dict, size) -> dict:
-    """The dataset with its pictures, size x size, made by the processes that decode."""
-    made = dict(fn="avjax.data.transforms.video.applied", size=size)
-    return clips | dict(transforms=(*clips["transforms"], made))
+def apply_on_host(dataset: dict, size) -> dict:
+    """The dataset with frames of size x size, augmented in the worker processes."""
+    made = dict(fn="avjax.data.transforms.video.apply_on_host", size=size)
+    return dataset | dict(transforms=(*dataset["transforms"], made))
 
 
 def suite(test: dict, train: dict | None = None, **more) -> dict:

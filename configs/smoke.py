@@ -16,12 +16,12 @@ def get_config():
     c.sharding = ((".*", ()),)
 
     world = dict(fn="avjax.data.datasets.synthetic", root="{workdir}/world", seed=0, fps=8)
-    clip = dict(frames=8, fps=8.0, seconds=2.0, rate=24_000, canvas=(96, 96))
-    train = parts.decoded_once(dict(world, split="train", videos=480), fps=8.0, rate=24_000)
-    test = parts.decoded_once(dict(world, split="test", videos=144), fps=8.0, rate=24_000)
+    clip = dict(num_frames=8, fps=8.0, audio_seconds=2.0, sample_rate=24_000, frame_size=(96, 96))
+    train = parts.cached(dict(world, split="train", num_videos=480), fps=8.0, sample_rate=24_000)
+    test = parts.cached(dict(world, split="test", num_videos=144), fps=8.0, sample_rate=24_000)
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    mild = dict(slack=0.0, area=0.5, jitter=0.1, hue=0.0)
-    c.data = dict(train=parts.on_host(parts.training_clips(train, **clip, **mild), size=48))
+    mild = dict(max_offset_seconds=0.0, min_area=0.5, color_jitter=0.1, hue=0.0)
+    c.data = dict(train=parts.apply_on_host(parts.train_clips(train, **clip, **mild), size=48))
     c.method = parts.cross_avid_in_batch(
         parts.towers(
             video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=16),
@@ -36,8 +36,8 @@ def get_config():
     c.optimizer = parts.adamw_cosine(2e-3, steps // 15, steps, weight_decay=1e-4)
     c.evals = dict(
         world=parts.suite(
-            train=parts.on_host(parts.judging_clips(train, **clip, count=1), size=48),
-            test=parts.on_host(parts.judging_clips(test, **clip, count=4), size=48),
+            train=parts.apply_on_host(parts.eval_clips(train, **clip, num_clips=1), size=48),
+            test=parts.apply_on_host(parts.eval_clips(test, **clip, num_clips=4), size=48),
         )
     )
     return c

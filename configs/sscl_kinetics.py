@@ -28,12 +28,14 @@ def get_config():
     # A row of the bank is never needed whole on one device.
     c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
-    c.data = parts.videos()
-    train, test = parts.own(c.data)
-    clip = dict(frames=16, fps=16.0, seconds=2.0, rate=24_000, canvas=(128, 228))
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=112)
+    c.data = parts.user_videos()
+    train, test = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=16, fps=16.0, audio_seconds=2.0, sample_rate=24_000, frame_size=(128, 228)
+    )
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=112)
     # Paper: the order of the records is not known; here it is AVID's.
-    c.data.train = parts.training_clips(train, **clip) | dict(repeats=10)
+    c.data.train = parts.train_clips(train, **clip) | dict(repeats=10)
     towers = parts.towers(
         video=dict(fn="avjax.nets.video.resnet3d.r3d", depth=18, dtype="bfloat16"),
         audio=dict(fn="avjax.nets.image.resnet.ResNet2D", depth=10, dtype="bfloat16"),
@@ -43,7 +45,7 @@ def get_config():
     c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
-            test=parts.judging_clips(test, **clip, count=10),
+            test=parts.eval_clips(test, **clip, num_clips=10),
             every=10_000,
         )
     )

@@ -16,7 +16,7 @@ from configs import parts, sscl_kinetics, xdc_kinetics
 
 BATCH, RATE, DRAWS = 64, 3e-3, 15_360  # Draws of a video: of a run, in all its stages.
 # So many frames a second that the motion of one video at two times can be told apart by ear.
-CLIP = dict(frames=64, fps=32.0, seconds=2.0, rate=8000, canvas=(24, 24))
+CLIP = dict(num_frames=64, fps=32.0, audio_seconds=2.0, sample_rate=8000, frame_size=(24, 24))
 APART = (2.5, None)  # Seconds to AVTS's hard negatives, and to what Multisensory calls shifted.
 OVERLAPPING = 0.5  # Seconds to AVTS's super-hard negatives.
 PIXELS = 16
@@ -68,7 +68,7 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     rate = (c.get_ref("batch_size") / BATCH) ** 0.5 * c.get_ref("learning_rate")
     c.optimizer = warmup_cosine(c.get_ref("steps"), rate)
     known, new = (eval_data(split, count=2) for split in (train, test))
-    apart = parts.shifted(new, APART, OVERLAPPING)
+    apart = parts.with_shifted_audio(new, APART, OVERLAPPING)
     c.evals = dict(
         world=parts.suite(test=new, train=known, thumbnails=0),
         sync=dict(fn="avjax.evals.sync", data=apart),
@@ -79,24 +79,24 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
 def train_data(train):
     """All methods see the same clips; what they do not use, the other sounds, they leave."""
     # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
-    clips = parts.training_clips(train, **CLIP, area=0.8, jitter=0.1, hue=0.0)
-    return parts.on_host(parts.shifted(clips, APART, OVERLAPPING), PIXELS)
+    clips = parts.train_clips(train, **CLIP, min_area=0.8, color_jitter=0.1, hue=0.0)
+    return parts.apply_on_host(parts.with_shifted_audio(clips, APART, OVERLAPPING), PIXELS)
 
 
 def eval_data(videos, count):
     """`count` clips of each video, evenly spaced, at the size that the nets take."""
-    return parts.on_host(parts.judging_clips(videos, **CLIP, count=count), PIXELS)
+    return parts.apply_on_host(parts.eval_clips(videos, **CLIP, num_clips=count), PIXELS)
 
 
 def source(split, videos):
     """Synthetic videos, decoded once for all runs."""
-    fps, rate = CLIP["fps"], CLIP["rate"]
-    rendered = dict(seconds=6.0, size=48, fps=fps, rate=rate)
+    fps, rate = CLIP["fps"], CLIP["sample_rate"]
+    rendered = dict(seconds=6.0, size=48, fps=fps, sample_rate=rate)
     world = dict(
-        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, videos=videos
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, num_videos=videos
     )
-    kept = parts.decoded_once(world | rendered, fps, rate)
-    return kept | dict(short_side=CLIP["canvas"][0])
+    kept = parts.cached(world | rendered, fps, rate)
+    return kept | dict(short_side=CLIP["frame_size"][0])
 
 
 def warmup_cosine(steps, rate=RATE):
@@ -121,8 +121,11 @@ def avid(towers, terms, negatives):
 
 
 def two_clips_per_record(towers, terms):
-    view = train_data(None)["view"] | dict(count=2)
-    return {"method": avid(towers, terms, IN_BATCH) | dict(num_clips=2), "data.train.view": view}
+    sampler = train_data(None)["clip_sampler"] | dict(num_clips=2)
+    return {
+        "method": avid(towers, terms, IN_BATCH) | dict(num_clips=2),
+        "data.train.clip_sampler": sampler,
+    }
 
 
 def cma(steps, towers, positives=1.0, repeats=10):

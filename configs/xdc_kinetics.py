@@ -34,12 +34,14 @@ def get_config(variant="xdc"):
     c.log_every, c.save_every, c.keep, c.calibration = 20, 1000, 3, 256
     c.sharding = ((".*", ()),)
 
-    c.data = parts.videos()
-    train, test = parts.own(c.data)
-    clip = dict(frames=8, fps=30.0, seconds=2.0, rate=16_000, canvas=(256, 456))
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.augmented", size=224)
-    c.data.train = parts.training_clips(train, **clip)
-    c.data.refresh = parts.judging_clips(train, **clip, count=1)
+    c.data = parts.user_videos()
+    train, test = parts.user_splits(c.data)
+    clip = dict(
+        num_frames=8, fps=30.0, audio_seconds=2.0, sample_rate=16_000, frame_size=(256, 456)
+    )
+    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    c.data.train = parts.train_clips(train, **clip)
+    c.data.refresh = parts.eval_clips(train, **clip, num_clips=1)
     model = parts.towers(
         video=dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=18, dtype="bfloat16"),
         audio=dict(fn="avjax.nets.audio.acoustic_resnet.AcousticResNet", dtype="bfloat16"),
@@ -60,8 +62,8 @@ def get_config(variant="xdc"):
     )
     c.optimizer = parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
     judged = parts.suite(
-        train=parts.judging_clips(train, **clip, count=1),
-        test=parts.judging_clips(test, **clip, count=10),
+        train=parts.eval_clips(train, **clip, num_clips=1),
+        test=parts.eval_clips(test, **clip, num_clips=10),
     )
     judged["scores"].pop("retrieval")  # There is no space in which one could find the other.
     c.evals = dict(kinetics=judged)

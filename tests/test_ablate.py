@@ -146,21 +146,24 @@ def test_a_convolution_counts_as_the_compiler_counts_it():
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("kept")
-    whole = dict(seconds=1.5, size=32, fps=16, rate=8000)
-    return synthetic.make(str(root / "world"), "train", videos=12, **whole), root
+    whole = dict(seconds=1.5, size=32, fps=16, sample_rate=8000)
+    return synthetic.make(str(root / "world"), "train", num_videos=12, **whole), root
 
 
 @pytest.mark.parametrize("fps", [16, 8, 5])
 def test_clips_from_memory_are_those_of_the_files(world, fps):
     source, root = world
-    kept = decoded_cache.make(source, fps=16, rate=8000, root=str(root / "kept"))
-    view = clip_sampling.random(4, fps, 0.5, 8000)
-    crop = (video.augment(canvas=(32, 32)), video.applied(24))
-    for view, read in (  # noqa: B020
-        (view, lambda s, v: pipeline.train(s, v, crop, 6, 3, stop=4)),
-        (clip_sampling.even(12, fps, 0.5, 8000, 3), lambda s, v: pipeline.evaluate(s, v, (), 6)),
+    kept = decoded_cache.make(source, fps=16, sample_rate=8000, root=str(root / "kept"))
+    sampler = clip_sampling.random(4, fps, 0.5, 8000)
+    crop = (video.random_crop_color_jitter(frame_size=(32, 32)), video.apply_on_host(24))
+    for sampler, read in (  # noqa: B020
+        (sampler, lambda s, v: pipeline.train_batches(s, v, crop, 6, 3, stop=4)),
+        (
+            clip_sampling.uniform(12, fps, 0.5, 8000, 3),
+            lambda s, v: pipeline.eval_batches(s, v, (), 6),
+        ),
     ):
-        pairs = list(zip(read(source, view), read(kept, view), strict=True))
+        pairs = list(zip(read(source, sampler), read(kept, sampler), strict=True))
         assert pairs
         for one, other in pairs:
             for name in one:
@@ -169,9 +172,9 @@ def test_clips_from_memory_are_those_of_the_files(world, fps):
 
 def test_frames_that_would_repeat_are_refused(world):
     source, root = world
-    kept = decoded_cache.make(source, fps=12, rate=8000, root=str(root / "kept"))
+    kept = decoded_cache.make(source, fps=12, sample_rate=8000, root=str(root / "kept"))
     read = lambda frames, fps: kept.read(
-        0, clip_sampling.even(frames, fps, 0.5, 8000, 1), [np.random.default_rng(0)]
+        0, clip_sampling.uniform(frames, fps, 0.5, 8000, 1), [np.random.default_rng(0)]
     )
     for fps in (12, 6, 4):
         assert len(read(4, fps)[0]) == 1
@@ -187,18 +190,20 @@ def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path,
     records = (*source.records[:2], dict(path=str(bad), label=0))
     source = type(source)("some", records, source.classes)
     made = []
-    whole = decoded_cache._keep
-    monkeypatch.setattr(decoded_cache, "_keep", lambda *a, **k: made.append(a) or whole(*a, **k))
+    whole = decoded_cache._decode_to_cache
+    monkeypatch.setattr(
+        decoded_cache, "_decode_to_cache", lambda *a, **k: made.append(a) or whole(*a, **k)
+    )
     for _ in range(2):
-        kept = decoded_cache.make(source, fps=16, rate=8000, root=str(tmp_path / "kept"))
+        kept = decoded_cache.make(source, fps=16, sample_rate=8000, root=str(tmp_path / "kept"))
     assert len(made) == 3
     told = []
-    view = clip_sampling.even(2, 16, 0.5, 8000, 1)
-    middle = video.center(canvas=(32, 32)), video.applied(24)
-    (batch,) = pipeline.evaluate(kept, view, middle, 3, on_fault=lambda *f: told.append(f))
+    sampler = clip_sampling.uniform(2, 16, 0.5, 8000, 1)
+    middle = video.center_crop(frame_size=(32, 32)), video.apply_on_host(24)
+    (batch,) = pipeline.eval_batches(kept, sampler, middle, 3, on_error=lambda *f: told.append(f))
     assert batch["mask"].tolist() == [True, True, False] and told[0][0] == str(bad)
-    with pytest.raises(ValueError, match="8000 Hz and the view wants 16000"):
-        kept.read(0, clip_sampling.even(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
+    with pytest.raises(ValueError, match="8000 Hz and the clip sampler asks for 16000"):
+        kept.read(0, clip_sampling.uniform(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
 
 
 # A study of two arms, small enough to be done twice here.
@@ -225,7 +230,8 @@ def sweep():
     fn = dict(fn="avjax.losses.negatives.in_batch", num_negatives=None)
     yield whole.arm("in_batch", 8, 7, fn, tune=True)
     yield whole.arm("bank", 8, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7))
-    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7), tune=True)
+    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7),
+    tune=True)
 """
 
 

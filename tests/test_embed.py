@@ -65,7 +65,7 @@ def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world)
         trained = build(config["data"]["train"]) | dict(batch_size=8, seed=0)
         _, ts, _ = train.start(config, method, trained, mesh, checkpoints)
         look = train.make_embed(method, mesh)
-        theirs = [look(ts, b) for b in pipeline.evaluate(**data, batch_size=8, workers=0)]
+        theirs = [look(ts, b) for b in pipeline.eval_batches(**data, batch_size=8, workers=0)]
     for modality in ("video", "audio"):
         clips = np.concatenate([b[modality]["features"] for b in theirs])[: 2 * FILES]
         mean = clips.reshape(FILES, 2, -1).mean(1)[[0, 2, 1, 3]]
@@ -90,7 +90,7 @@ def test_files_without_sound_are_counted_and_keep_the_features_of_their_picture(
     found = called(tmp_path / "x.npz", run, [videos / "0" / "0.mp4", tmp_path / "mute.mp4"])
     assert found["has_audio"].tolist() == [True, False] and found["video_features"][1].any()
     said = capsys.readouterr().out
-    assert "2 rows of 2 files; 0 unreadable; 1 without sound (has_audio is False)" in said
+    assert "2 rows of 2 files; 0 unreadable; 1 without audio (has_audio is False)" in said
 
 
 def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
@@ -118,7 +118,7 @@ def test_files_and_folders_may_be_named_together(run, videos, tmp_path):
 
 
 def test_fewer_clips_and_frames_on_request(run, videos, tmp_path):
-    found = called(tmp_path / "x.npz", run, videos / "0", "--clips", 1, "--frames", 2)
+    found = called(tmp_path / "x.npz", run, videos / "0", "--num_clips", 1, "--num_frames", 2)
     assert found["clips"].tolist() == [1, 1] and found["video_features"].shape == (2, 8)
 
 
@@ -186,8 +186,8 @@ def test_what_cannot_be_is_named_at_once(run, videos, tmp_path, monkeypatch):
             (),
             "folder: .*a.mp4, .*b.mp4$",
         ),
-        ("x.npz", videos, ("--clips", "0"), "count=0: use 1 or more"),
-        ("x.npz", videos, ("--frames", "-3"), "frames=-3: use 1 or more"),
+        ("x.npz", videos, ("--num_clips", "0"), "num_clips=0: use 1 or more"),
+        ("x.npz", videos, ("--num_frames", "-3"), "num_frames=-3: use 1 or more"),
     ):
         with pytest.raises(SystemExit, match=told):
             called(tmp_path / out, run, folder, *more)

@@ -15,14 +15,17 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
     world = tmp_path_factory.mktemp("larger_world")
     config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)
     config["calibration"] = 96
-    clip = dict(frames=6, fps=6.0, seconds=2.0, rate=16_000, canvas=(48, 48))
+    clip = dict(num_frames=6, fps=6.0, audio_seconds=2.0, sample_rate=16_000, frame_size=(48, 48))
     source = dict(fn="avjax.data.datasets.synthetic", root=str(world), seconds=3.0, size=48)
-    ours, theirs = dict(source, split="train", videos=192), dict(source, split="test", videos=96)
-    mild = dict(slack=0.0, area=0.5, jitter=0.0, hue=0.0)
-    config["data"] = dict(train=parts.on_host(parts.training_clips(ours, **clip, **mild), 32))
+    ours, theirs = (
+        dict(source, split="train", num_videos=192),
+        dict(source, split="test", num_videos=96),
+    )
+    mild = dict(max_offset_seconds=0.0, min_area=0.5, color_jitter=0.0, hue=0.0)
+    config["data"] = dict(train=parts.apply_on_host(parts.train_clips(ours, **clip, **mild), 32))
     config["evals"]["world"] |= dict(
-        train=parts.on_host(parts.judging_clips(ours, **clip, count=2), 32),
-        test=parts.on_host(parts.judging_clips(theirs, **clip, count=2), 32),
+        train=parts.apply_on_host(parts.eval_clips(ours, **clip, num_clips=2), 32),
+        test=parts.apply_on_host(parts.eval_clips(theirs, **clip, num_clips=2), 32),
     )
     config["method"]["model"] = parts.towers(
         video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),

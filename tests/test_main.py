@@ -73,7 +73,7 @@ def clips_folder(tmp_path_factory):
     from avjax.data.datasets import synthetic
 
     root = tmp_path_factory.mktemp("clips")
-    source = synthetic.make(str(root / "world"), "train", videos=60, seconds=2.5, size=32)
+    source = synthetic.make(str(root / "world"), "train", num_videos=60, seconds=2.5, size=32)
     for record in source:
         place = root / "videos" / source.classes[record["label"]]
         place.mkdir(parents=True, exist_ok=True)

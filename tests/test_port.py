@@ -244,12 +244,18 @@ def test_a_learned_temperature_stays_here(ported, tmp_path):
 
 
 SINGLE = {
-    "xdc": (dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=10), (1, 2, 32, 32, 3), ["fc.weight"]),
-    "torchvision": (dict(fn="avjax.nets.video.resnet3d.torchvision_r2plus1d"), (1, 2, 32, 32, 3), ["fc.bias"]),
+    "xdc": (dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=10), (1, 2, 32, 32, 3), [
+        "fc.weight"
+    ]),
+    "torchvision": (dict(fn="avjax.nets.video.resnet3d.torchvision_r2plus1d"), (1, 2, 32, 32, 3), [
+        "fc.bias"
+    ]),
     "torchvision mc3": (dict(fn="avjax.nets.video.resnet3d.mc3"), (1, 2, 32, 32, 3), []),
     "torchvision mc2": (dict(fn="avjax.nets.video.resnet3d.mc2"), (1, 2, 32, 32, 3), []),
     "torchvision r3d": (dict(fn="avjax.nets.video.resnet3d.r3d"), (1, 2, 32, 32, 3), []),
-    "torchvision resnet": (dict(fn="avjax.nets.image.resnet.ResNet2D", depth=34), (1, 32, 32, 3), ["fc.bias"]),
+    "torchvision resnet": (dict(fn="avjax.nets.image.resnet.ResNet2D", depth=34), (1, 32, 32, 3), [
+        "fc.bias"
+    ]),
     "torchvision resnet50": (dict(fn="avjax.nets.image.resnet.ResNet2D", depth=50), (1, 32, 32, 3), []),
     "i3d": (dict(fn="avjax.nets.video.i3d.I3D"), (1, 8, 32, 32, 3), ["logits.conv3d.weight"]),
 }  # fmt: skip

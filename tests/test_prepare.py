@@ -15,7 +15,14 @@ from avjax.data.datasets import folder, shards
 from tests.data.media.test_video import click, numbered, render
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OPTIONS = ("--short_side=48", "--fps=0", "--rate=16000", "--quality=95", "--piece=1", "--workers=2")
+OPTIONS = (
+    "--short_side=48",
+    "--fps=0",
+    "--sample_rate=16000",
+    "--jpeg_quality=95",
+    "--segment_seconds=1",
+    "--workers=2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +88,11 @@ def test_a_killed_run_goes_on_and_writes_the_same_bytes(whole, videos, tmp_path)
 
 def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
     with pytest.raises(SystemExit):
-        prepare.main([str(videos), str(tmp_path), *OPTIONS, "--quality=0"])
-    view = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
+        prepare.main([str(videos), str(tmp_path), *OPTIONS, "--jpeg_quality=0"])
+    sampler = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
     direct = folder.make(videos, "train", quarantine=tmp_path / "quarantine.csv")
     batches = [
-        list(pipeline.train(source, view, (), 4, seed=3, stop=6))
+        list(pipeline.train_batches(source, sampler, (), 4, seed=3, stop=6))
         for source in (direct, shards.make(tmp_path, "train"))
     ]
     for one, two in zip(*batches, strict=True):
@@ -94,11 +101,11 @@ def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
 
 
 def test_training_sees_the_same_clips_from_shards(whole, videos):
-    view = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
+    sampler = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
     left_out = whole / "quarantine.csv"
     direct = folder.make(videos, "train", quarantine=left_out)
     batches = [
-        list(pipeline.train(source, view, (), 4, seed=3, stop=6))
+        list(pipeline.train_batches(source, sampler, (), 4, seed=3, stop=6))
         for source in (direct, shards.make(whole, "train"))
     ]
     for one, two in zip(*batches):
@@ -116,7 +123,7 @@ def test_check_writes_the_report_and_no_shards(videos, tmp_path, capsys):
     assert "doctor.html" in names and "quarantine.csv" in names
     assert not [name for name in names if "array_record" in name and not name.endswith(".jsonl")]
     said = capsys.readouterr().out
-    assert "without sound but else good: 1; --need video keeps them" in said
+    assert "without audio but else good: 1; --require video keeps them" in said
     assert "no audio" in said and said.count("groups: no two names") == 1
 
 
@@ -141,12 +148,15 @@ def test_a_csv_says_what_is_in_which_split(videos, tmp_path):
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        (["--quality=101"], "--quality 101: use 0 to 100"),
-        (["--piece=0"], "--piece 0.0: use 1 to 3600"),
+        (["--jpeg_quality=101"], "--jpeg_quality 101: use 0 to 100"),
+        (["--segment_seconds=0"], "--segment_seconds 0.0: use 1 to 3600"),
         (["--fps=-1"], "--fps -1.0: use up to 1000, or 0 for all"),
         (["--fps=nan"], "--fps nan"),
-        (["--deadline=inf"], "--deadline inf"),
-        (["--rate=0", "--workers=-1"], "--rate 0: use 1000 to 192000; --workers -1: use 1 or more"),
+        (["--timeout=inf"], "--timeout inf"),
+        (
+            ["--sample_rate=0", "--workers=-1"],
+            "--sample_rate 0: use 1000 to 192000; --workers -1: use 1 or more",
+        ),
         (["--dataset=nothing"], "--dataset nothing cannot be imported: use one of activitynet"),
         (["--dataset=kinetic"], "did you mean kinetics?"),
         (["--dataset=ucf101"], "needs --set lists=... (the folder of the official classInd.txt"),

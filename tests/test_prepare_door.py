@@ -69,10 +69,10 @@ def test_names_may_be_any_bytes(tmp_path, capfd):
     paths = sorted(os.fsencode(record["path"]) for source in sources for record in source)
     assert paths == sorted(root + b"/\xff b\nc/" + name for name in ODD)
     assert sources[0].classes == (os.fsdecode(b"\xff b\nc"),)
-    view = clip_sampling.random(2, 16, 0.5, 16000)
+    sampler = clip_sampling.random(2, 16, 0.5, 16000)
     for source in sources:
         for row in range(len(source)):
-            assert len(source.read(row, view, [np.random.default_rng(0)])[0]) == 1
+            assert len(source.read(row, sampler, [np.random.default_rng(0)])[0]) == 1
     for folder in (out, tmp_path / "checked"):
         assert os.fsdecode(b"br\xe9k.mp4") in lines(folder, "quarantine.csv")
         assert b"br" in (folder / "doctor.html").read_bytes()
@@ -89,7 +89,7 @@ def test_names_may_be_any_bytes(tmp_path, capfd):
      ("-", "avjax"), ("{x}%d", "x_d"), ("caf\udce9", "caf")],
 )  # fmt: skip
 def test_any_folder_gives_a_name_that_tfds_takes(text, name):
-    assert shard_layout.name_of(text) == name
+    assert shard_layout.tfds_name(text) == name
 
 
 def test_sounds_need_no_pictures(tmp_path, capfd):
@@ -98,8 +98,8 @@ def test_sounds_need_no_pictures(tmp_path, capfd):
         place.mkdir(parents=True, exist_ok=True)
         media(place / f"{i}.wav", None, WAVE * (i + 1), audio="pcm_s16le", rate=16000)
     said = run(tmp_path / "in", tmp_path / "out", *OPTIONS)
-    assert "no video in" in said and "add --need audio" in said
-    assert run(tmp_path / "in", tmp_path / "out", "--need=audio", *OPTIONS) == 0
+    assert "no video in" in said and "add --require audio" in said
+    assert run(tmp_path / "in", tmp_path / "out", "--require=audio", *OPTIONS) == 0
     assert {path: row["usable"] for path, row in lines(tmp_path / "out").items()} == {
         "a/0.wav": "yes", "b/1.wav": "yes", "a/2.wav": "yes"
     }  # fmt: skip
@@ -153,14 +153,14 @@ def test_shards_that_are_half_rewritten_are_no_data_set(copied, monkeypatch):
     (root / "a" / "0.mp4").write_bytes(b"")
     (root / "a" / "2.mp4").write_bytes(b"")
     with monkeypatch.context() as patch:
-        patch.setattr(shard_layout, "rows_of", interrupted)
+        patch.setattr(shard_layout, "load_rows", interrupted)
         assert run(root, out, *OPTIONS, "--set", "holdout=0.0") == 130
     with pytest.raises(FileNotFoundError, match="no prepared data set"):
         shards.make(str(out), "train")
-    shards._reader.cache_clear()
-    view = clip_sampling.random(2, 16, 0.5, 16000)
+    shards._open_reader.cache_clear()
+    sampler = clip_sampling.random(2, 16, 0.5, 16000)
     with pytest.raises(ValueError, match="was prepared again"):
-        opened.read(0, view, [np.random.default_rng(0)])
+        opened.read(0, sampler, [np.random.default_rng(0)])
     assert run(root, out, *OPTIONS, "--set", "holdout=0.0") == 0
     assert len(shards.make(str(out), "train")) == 4
 
@@ -186,7 +186,7 @@ def test_copies_lie_in_one_split_only(videos, tmp_path, capfd):
     left_out = lines(out, "quarantine.csv")
     assert set(left_out) == {"1.mp4", "1b.mp4"}
     assert left_out["1.mp4"]["reason"] == "the same packets as 1c.mp4 of split test"
-    assert lines(out)["5b.mp4"]["found"] == "duplicate"
+    assert lines(out)["5b.mp4"]["findings"] == "duplicate"
     assert "2  duplicate across splits" in capfd.readouterr().out
 
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_file(videos, tmp_pat
 def test_a_second_prepare_is_refused_and_leaves_the_first_one_its_files(videos, tmp_path):
     (tmp_path / "x.0123abcd.part").write_text("half written")
     (tmp_path / "mine.part").write_text("not of avjax")
-    with folder_lock.locked(str(tmp_path)):
+    with folder_lock.hold_lock(str(tmp_path)):
         said = run(videos, tmp_path, *OPTIONS)
         assert f"written by another prepare (process {os.getpid()} on" in said
         assert (tmp_path / "x.0123abcd.part").exists()

@@ -31,13 +31,16 @@ def config(world, steps=6, **changes):
     c = smoke.get_config()
     c.batch_size, c.steps, c.log_every, c.save_every, c.calibration = 8, steps, 1, 2, 16
     c = c.to_dict()
-    clip = dict(frames=4, fps=8.0, seconds=0.5, rate=8000, canvas=(32, 32))
+    clip = dict(num_frames=4, fps=8.0, audio_seconds=0.5, sample_rate=8000, frame_size=(32, 32))
     source = dict(fn="avjax.data.datasets.synthetic", root=str(world), seconds=2.0, size=32)
-    ours, theirs = dict(source, split="train", videos=60), dict(source, split="test", videos=12)
-    c["data"] = dict(train=parts.on_host(parts.training_clips(ours, **clip), 16))
+    ours, theirs = (
+        dict(source, split="train", num_videos=60),
+        dict(source, split="test", num_videos=12),
+    )
+    c["data"] = dict(train=parts.apply_on_host(parts.train_clips(ours, **clip), 16))
     c["evals"]["world"] |= dict(
-        train=parts.on_host(parts.judging_clips(ours, **clip, count=2), 16),
-        test=parts.on_host(parts.judging_clips(theirs, **clip, count=2), 16),
+        train=parts.apply_on_host(parts.eval_clips(ours, **clip, num_clips=2), 16),
+        test=parts.apply_on_host(parts.eval_clips(theirs, **clip, num_clips=2), 16),
     )
     model = c["method"]["model"]
     model["encoders"] = dict(video=dict(fn="tests.tiny.Video"), audio=dict(fn="tests.tiny.Audio"))

@@ -17,7 +17,7 @@ from avjax.config.signatures import ANY, Argument
 PART = Argument(False, ("dict", "None"))
 # Keys that avjax reads and a config may lack.
 OPTIONAL = {"init_from": ANY, "on_device": PART, "stages": PART}
-GIVEN = ("batch_size", "seed", "start", "stop", "shard", "on_fault")  # By the loop, to a pipeline.
+GIVEN = ("batch_size", "seed", "start", "stop", "shard", "on_error")  # By the loop, to a pipeline.
 WORDS = {
     "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text",
     "tuple": "a list such as (1, 2)", "list": "a list such as [1, 2]", "None": "None",
@@ -128,12 +128,12 @@ def _taken(config, node, done):
     if len(done) == 2 and done[0] == "stages":
         kinds = {key: Argument(False, _kind(value)) for key, value in config.items()}
         return {**kinds, **OPTIONAL, "after": ANY}
-    if {"source", "view"} <= {*node.keys()}:
+    if {"source", "clip_sampler"} <= {*node.keys()}:
         within = done[2:] if done[0] == "stages" else done
-        kind = "train" if within == ("data", "train") else "evaluate"
+        kind = "train_batches" if within == ("data", "train") else "eval_batches"
         takes = signatures.arguments(f"avjax.data.pipeline.{kind}")
         takes = {key: value for key, value in takes.items() if key not in GIVEN}
-        return takes | {"max_broken": Argument(False, ("float",))}
+        return takes | {"max_unreadable": Argument(False, ("float",))}
     if not node:
         return {"fn": Argument(True, ("str",))}
     return {"report": PART} if done == ("study",) else {}

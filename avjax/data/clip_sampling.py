@@ -1,4 +1,4 @@
-"""Which seconds of a file a clip takes: random windows to learn from, even ones to measure by."""
+"""Clip sampling: random clips for training, uniformly spaced clips for evaluation."""
 
 import math
 from typing import Callable, NamedTuple
@@ -6,182 +6,241 @@ from typing import Callable, NamedTuple
 import numpy as np
 
 from avjax.config import ranges
+from avjax.data import clip_times
 from avjax.data.media.media_file import MediaError
 
-LEAST = 0.5  # Seconds of a stream that a segment of a file must hold.
-SOUNDS = ("audio", "shifted", "overlapping")  # Of a clip, in the order of a window's starts.
+MIN_STREAM_SECONDS = 0.5  # Seconds of a stream that a record's part of a file must hold.
+AUDIO_KEYS = ("audio", "shifted", "overlapping")  # In the order of a clip's start times.
 
 
-class View(NamedTuple):
-    """What a clip is: how many frames and samples, and where in the file they lie.
+class ClipSampler(NamedTuple):
+    """How many frames and audio samples a clip has, and where in its file they lie.
 
-    frames, fps:    the picture: `frames` at `fps`.  frames = 0 leaves the picture out.
-    samples, rate:  the sound: `samples` at `rate` Hz.  samples = 0 leaves the sound out.
-    count:          clips of one record.
-    windows:        (info, rng) -> [(video_start, audio_start)] * count, in seconds on
-                    the file's clock; `info` is a media_video.Info.  A third start is that
-                    of the clip's sound at another time, "shifted", a fourth that of
-                    "overlapping".  A MediaError without a path says that the record has
-                    no such windows: it counts as broken.
-    short_side:     scale frames on decoding so that their shorter side has that many
-                    pixels; saves time with large pictures.  None: as they are.
-    channels:       1 mixes the sound down to [samples]; 2 keeps [samples, 2].
+    Attributes:
+      num_frames: frames per clip; 0 for clips without video.
+      fps: frames per second of the clip.
+      num_samples: audio samples per clip; 0 for clips without audio.
+      sample_rate: of the audio, in Hz.
+      num_clips: clips per record.
+      sample: (info, rng) -> [(video_start, audio_start, ...)] * num_clips, in seconds on
+        the file's clock; `info` is a media_video.Info.  A third start is that of the key
+        "shifted", a fourth that of "overlapping": audio of other times of the file.
+        Raises a MediaError without a path if the record is too short; the record then
+        counts as unreadable.
+      short_side: while decoding, frames are scaled to this many pixels on their shorter
+        side; None keeps their size.
+      channels: 1 for mono audio [num_samples], 2 for stereo [num_samples, 2].
     """
 
-    frames: int
+    num_frames: int
     fps: float
-    samples: int
-    rate: int
-    count: int
-    windows: Callable
+    num_samples: int
+    sample_rate: int
+    num_clips: int
+    sample: Callable
     short_side: int | None = None
     channels: int = 1
 
 
-def cut(view, window, frames, sound):
-    """The clip of one of a view's windows, from frames(start) [T, H, W, 3] and sound(start) [N]."""
-    clip = {"video": frames(window[0])} if view.frames else {}
-    if view.samples:
-        clip |= dict(zip(SOUNDS, map(sound, window[1:])))
+def read_clip(sampler, starts, read_frames, read_audio):
+    """Returns one clip: {"video": [T, H, W, 3], "audio": [N], ...}.
+
+    Args:
+      sampler: a ClipSampler.
+      starts: start times of the video and of each audio key, one item of sampler.sample.
+      read_frames: start in seconds -> uint8 [T, H, W, 3].
+      read_audio: start in seconds -> int16 [N] or [N, 2].
+    """
+    clip = {"video": read_frames(starts[0])} if sampler.num_frames else {}
+    if sampler.num_samples:
+        clip |= dict(zip(AUDIO_KEYS, map(read_audio, starts[1:])))
     return clip
 
 
-def silence(view):
-    """What stands for sound that is missing: int16 zeros, [N] or [N, channels]."""
-    shape = (view.samples,) if view.channels == 1 else (view.samples, view.channels)
-    return np.zeros(shape, np.int16)
+def silent_audio(sampler):
+    """Returns digital silence of a clip's shape: int16 zeros, [N] or [N, 2]."""
+    channels = () if sampler.channels == 1 else (sampler.channels,)
+    return np.zeros((sampler.num_samples, *channels), np.int16)
 
 
-def subsamples(kept: float, fps: float) -> bool:
-    """Whether a clip of `fps` frames per second takes every n-th of `kept` frames per second."""
-    ratio = kept / fps
+def is_integer_subsampling(stored_fps: float, fps: float) -> bool:
+    """Whether every n-th of `stored_fps` frames per second gives `fps` frames per second."""
+    ratio = stored_fps / fps
     return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6
 
 
 def random(
-    frames: int, fps: float, seconds: float, rate: int, slack: float = 0.5,
-    short_side: int | None = None, count: int = 1, channels: int = 1,
-) -> View:  # fmt: skip
-    """`count` clips of a file: a random window of sound each, the frames random about it.
+    num_frames: int, fps: float, audio_seconds: float, sample_rate: int,
+    max_offset_seconds: float = 0.5, short_side: int | None = None, num_clips: int = 1,
+    channels: int = 1,
+) -> ClipSampler:  # fmt: skip
+    """Samples `num_clips` clips per record, with independent random times.
 
-    The frames may begin up to `slack` seconds before the sound and end as much after
-    it: the two occur together but are not in step.  slack=0 puts the frames inside the
-    sound, in step with it if they last as long.  Clips of one file are independent draws.
+    The audio window is uniform over the file.  The frames may begin up to
+    `max_offset_seconds` before the audio and end as much after it: both occur together but
+    are not synchronized.  max_offset_seconds=0 keeps the frames within the audio, and
+    synchronized with it if they last as long.
     Audio-Visual Instance Discrimination, https://arxiv.org/abs/2004.12943.
+
+    Args:
+      num_frames: frames per clip, at `fps` frames per second; 0 for audio only.
+      audio_seconds: seconds of audio per clip, at `sample_rate` Hz; 0 for video only.
+      max_offset_seconds: see above.
+      short_side, num_clips, channels: see ClipSampler.
+
+    Raises:
+      ValueError: for an argument out of its range.
     """
-    _check(frames, fps, seconds, rate, short_side, count, channels)
-    ranges.number("slack", slack, least=0)
-    length = frames / fps
+    _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels)
+    ranges.number("max_offset_seconds", max_offset_seconds, least=0)
+    video_seconds = num_frames / fps
 
-    def window(span, rng):
-        # Reference: AVID draws the sound alike, but its frames may begin up to the end of the
-        # picture; here their whole window lies within it.
-        audio = _uniform(rng, span.low, min(span.audio_end - seconds, span.video_end - length))
-        first = max(audio - slack, span.video_start)
-        last = min(audio + seconds + slack, span.video_end) - length
-        return _uniform(rng, first, last), audio
+    def sample_one(span, rng):
+        # Reference: AVID draws the audio alike, but its frames may begin up to the end of the
+        # video; here their whole window lies within it.
+        audio = clip_times.draw_uniform(
+            rng, span.low, min(span.audio_end - audio_seconds, span.video_end - video_seconds)
+        )
+        first = max(audio - max_offset_seconds, span.video_start)
+        last = min(audio + audio_seconds + max_offset_seconds, span.video_end) - video_seconds
+        return clip_times.draw_uniform(rng, first, last), audio
 
-    def windows(info, rng):
-        span = _shared(info, frames, seconds)
-        return [window(span, rng) for _ in range(count)]
+    def sample(info, rng):
+        span = clip_times.shared_span(info, num_frames, audio_seconds)
+        return [sample_one(span, rng) for _ in range(num_clips)]
 
-    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
+    size = num_frames, fps, round(audio_seconds * sample_rate), sample_rate, num_clips
+    return ClipSampler(*size, sample, short_side, channels)
 
 
-def even(
-    frames: int, fps: float, seconds: float, rate: int, count: int,
+def uniform(
+    num_frames: int, fps: float, audio_seconds: float, sample_rate: int, num_clips: int,
     short_side: int | None = None, channels: int = 1,
-) -> View:  # fmt: skip
-    """`count` clips evenly spaced over what sound and picture share, frames amid the sound.
+) -> ClipSampler:  # fmt: skip
+    """Samples `num_clips` clips per record, uniformly spaced over what video and audio share.
 
-    The first clip starts where both have started and the last ends where one of them ends; a single
-    clip is the middle one.  A file too short for one window gives the same clip `count` times.
+    Frames and audio of a clip have the same center.  The first clip starts where both
+    streams have begun and the last one ends where one of them ends; a single clip is in
+    the middle.  In a file shorter than a clip all clips are the same.
+
+    Args: as of `random`.
     """
-    # Reference: AVID spaces frames and sound each for itself, from start to end of its stream.
-    _check(frames, fps, seconds, rate, short_side, count, channels)
-    longest, video, audio = _amid(frames / fps, seconds)
+    # Reference: AVID spaces frames and audio separately, from start to end of each stream.
+    _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels)
+    clip_seconds, video_offset, audio_offset = clip_times.center_offsets(
+        num_frames / fps, audio_seconds
+    )
 
-    def windows(info, rng):
+    def sample(info, rng):
         del rng
-        span = _shared(info, frames, seconds)
-        last = max(span.low, min(span.audio_end, span.video_end) - longest)
-        starts = np.linspace(span.low, last, count) if count > 1 else [(span.low + last) / 2]
-        return [(float(s) + video, float(s) + audio) for s in starts]
+        span = clip_times.shared_span(info, num_frames, audio_seconds)
+        last = max(span.low, min(span.audio_end, span.video_end) - clip_seconds)
+        starts = (
+            np.linspace(span.low, last, num_clips) if num_clips > 1 else [(span.low + last) / 2]
+        )
+        return [(float(s) + video_offset, float(s) + audio_offset) for s in starts]
 
-    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
+    size = num_frames, fps, round(audio_seconds * sample_rate), sample_rate, num_clips
+    return ClipSampler(*size, sample, short_side, channels)
 
 
-def shifted(
-    frames: int, fps: float, seconds: float, rate: int,
-    offset: tuple[float, float | None], overlapping: float | None = None,
-    short_side: int | None = None, count: int = 1, channels: int = 1,
-) -> View:  # fmt: skip
-    """`count` clips with frames amid the sound, in step, and the sound of other times of the file.
+def with_shifted_audio(
+    num_frames: int, fps: float, audio_seconds: float, sample_rate: int,
+    min_max_shift: tuple[float, float | None], overlap_shift: float | None = None,
+    short_side: int | None = None, num_clips: int = 1, channels: int = 1,
+) -> ClipSampler:  # fmt: skip
+    """Samples `num_clips` synchronized clips per record, with audio of other times beside them.
 
-    offset: (low, high) seconds between the starts of the two sounds, either way; high None
-    is as far as the file goes.  AVTS's hard negatives do not overlap and are half a second
-    apart, (seconds + 0.5, None).
-    overlapping: AVTS's super-hard ones beside them, so many seconds from the clip's own sound,
-    either way, and overlapping it.  Easy ones, sound of other records, are in every batch.
-
-    All sounds lie in what picture and sound share.  Any two starts are, exchanged, as likely,
-    so when a sound occurs tells nothing of whether it belongs; without `overlapping` all pairs
-    so far apart are equally likely.  A file too short for the offsets counts as broken.
+    Any two start times are as likely if exchanged, so the time of an audio window does not
+    tell whether it belongs to the frames; without `overlap_shift` all pairs of start times
+    within the limits are equally likely.
     Cooperative Learning of Audio and Video Models from Self-Supervised Synchronization,
     https://arxiv.org/abs/1807.00230.
+
+    Args:
+      min_max_shift: (min, max) seconds between the start of the clip's audio and that of
+        "shifted", in either direction; max None is as far as the file goes.  AVTS's hard
+        negatives do not overlap and are half a second apart: (audio_seconds + 0.5, None).
+      overlap_shift: seconds between the start of the clip's audio and that of "overlapping"
+        (AVTS's super-hard negatives), in either direction; None leaves it out.
+      num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels: as of
+        `random`.
+
+    Raises:
+      ValueError: for an argument out of its range.  A file too short for the shifts counts
+        as unreadable.
     """
-    _check(frames, fps, seconds, rate, short_side, count, channels)
-    low, high = offset[0], math.inf if offset[1] is None else offset[1]
+    _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels)
+    low, high = min_max_shift[0], math.inf if min_max_shift[1] is None else min_max_shift[1]
     if not 0 < low <= high:
         raise ValueError(
-            f"offset={tuple(offset)}: use (low, high), 0 < low <= high, or None as high"
+            f"min_max_shift={tuple(min_max_shift)}: use (min, max) with 0 < min <= max, or max None"
         )
-    if not seconds > 0:
-        raise ValueError(f"shifted sound of {seconds} s: use more than 0")
-    if overlapping is not None and not (
-        0 < overlapping < seconds and low + 2 * overlapping <= high
+    if not audio_seconds > 0:
+        raise ValueError(f"audio_seconds={audio_seconds}: shifted audio needs more than 0")
+    if overlap_shift is not None and not (
+        0 < overlap_shift < audio_seconds and low + 2 * overlap_shift <= high
     ):
         raise ValueError(
-            f"overlapping={overlapping}: use more than 0 s, less than the sound's {seconds} s and "
-            f"at most half of what is between {low} and {high} s of the offset"
+            f"overlap_shift={overlap_shift}: use more than 0 s, less than audio_seconds="
+            f"{audio_seconds} and at most half of the range {low} to {high} s of min_max_shift"
         )
-    longest, video, audio = _amid(frames / fps, seconds)
-    least = low + 2 * (overlapping or 0.0)
+    clip_seconds, video_offset, audio_offset = clip_times.center_offsets(
+        num_frames / fps, audio_seconds
+    )
+    min_room = low + 2 * (overlap_shift or 0.0)
 
-    def windows(info, rng):
-        span = _shared(info, frames, seconds)
-        room = min(span.audio_end, span.video_end) - longest - span.low
-        if room < least:
+    def sample(info, rng):
+        span = clip_times.shared_span(info, num_frames, audio_seconds)
+        room = min(span.audio_end, span.video_end) - clip_seconds - span.low
+        if room < min_room:
             raise MediaError(
                 "",
-                f"is too short: picture and sound share {max(0.0, room + longest):.3f} s, and "
-                f"clips {least:g} s apart take {least + longest:g} s; leave it out of the list",
+                f"is too short: video and audio share {max(0.0, room + clip_seconds):.3f} s, and "
+                f"clips {min_room:g} s apart take {min_room + clip_seconds:g} s; remove it from "
+                f"the "
+                "list",
             )
-        begin = span.low + audio
-        sets = [_times(rng, room, low, high, overlapping) for _ in range(count)]
-        return [(span.low + video + t[0], *(begin + x for x in t)) for t in sets]
+        first_audio = span.low + audio_offset
+        start_times = [
+            clip_times.sample_starts(rng, room, low, high, overlap_shift) for _ in range(num_clips)
+        ]
+        return [
+            (span.low + video_offset + t[0], *(first_audio + x for x in t)) for t in start_times
+        ]
 
-    return View(frames, fps, round(seconds * rate), rate, count, windows, short_side, channels)
+    size = num_frames, fps, round(audio_seconds * sample_rate), sample_rate, num_clips
+    return ClipSampler(*size, sample, short_side, channels)
 
 
-def _check(frames, fps, seconds, rate, short_side, count, channels):
-    ranges.whole("frames", frames, 0)
+def _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels):
+    ranges.whole("num_frames", num_frames, 0)
     ranges.number("fps", fps, above=0)
-    ranges.number("seconds", seconds, least=0)
-    ranges.whole("rate", rate, 1)
-    ranges.whole("count", count, 1)
+    ranges.number("audio_seconds", audio_seconds, least=0)
+    ranges.whole("sample_rate", sample_rate, 1)
+    ranges.whole("num_clips", num_clips, 1)
     ranges.whole("channels", channels, 1, 2)
     if short_side is not None:
         ranges.whole("short_side", short_side, 1)
-    if not frames and round(seconds * rate) < 1:
-        raise ValueError(f"frames={frames}, seconds={seconds}: a clip needs one of them above 0")
+    if not num_frames and round(audio_seconds * sample_rate) < 1:
+        raise ValueError(
+            f"num_frames={num_frames}, audio_seconds={audio_seconds}: use more than 0 for one of "
+            "them"
+        )
 
 
-def within(info, record):
-    """The streams' spans, cut to the record's part of the file.
+def restrict_to_record(info, record):
+    """Returns `info` with both streams restricted to the record's part of the file.
 
-    A stream of which less than half a second (or half of what there could be) lies in that part
-    is missing there: None.  A MediaError without a path says that this holds for all streams.
+    A stream is None if less than half a second (or half of what there could be) of it lies
+    in that part.
+
+    Args:
+      info: a media_video.Info.
+      record: a record of a Source; its `start` and `end`, in seconds, are optional.
+
+    Raises:
+      MediaError: without a path, if no stream is left.
     """
     low, high = record.get("start"), record.get("end")
     low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
@@ -190,70 +249,18 @@ def within(info, record):
         start, end = getattr(info, f"{kind}_start"), getattr(info, f"{kind}_end")
         if start is not None:
             first, last = max(start, low), min(end, high)
-            there = last - first >= min(LEAST, (end - start) / 2, (high - low) / 2)
-            spans |= {f"{kind}_start": first if there else None}
-            spans |= {f"{kind}_end": last if there else None}
-    cut = info._replace(**spans)
-    if spans and cut.video_start is None and cut.audio_start is None:
-        ends = [end for end in (info.video_end, info.audio_end) if end is not None]
+            is_present = last - first >= min(
+                MIN_STREAM_SECONDS, (end - start) / 2, (high - low) / 2
+            )
+            spans |= {f"{kind}_start": first if is_present else None}
+            spans |= {f"{kind}_end": last if is_present else None}
+    clipped = info._replace(**spans)
+    if spans and clipped.video_start is None and clipped.audio_start is None:
+        stream_ends = [end for end in (info.video_end, info.audio_end) if end is not None]
         raise MediaError(
             "",
             f"its segment, {low:g} to {high:g} s, lies outside the file, which ends at "
-            f"{max(ends):.3f} s: correct the list; of files that are already cut to their segments "
-            "leave start and end out (AudioSet: trimmed=True)",
+            f"{max(stream_ends):.3f} s: correct the list; for files that are already cut to their "
+            "segments, omit start and end (AudioSet: trimmed=True)",
         )
-    return cut
-
-
-class _Span(NamedTuple):
-    low: float
-    video_start: float
-    video_end: float
-    audio_end: float
-
-
-def _shared(info, frames, seconds):
-    """Bounds of the windows; a stream that is missing or not asked for does not bind."""
-    video = (info.video_start, info.video_end) if frames else (None, None)
-    audio = (info.audio_start, info.audio_end) if seconds else (None, None)
-    if video[0] is None:
-        video = audio
-    if audio[0] is None:
-        audio = video
-    if video[0] is None:  # Neither is asked for, or there.
-        video = audio = (0.0, 0.0)
-    return _Span(max(video[0], audio[0]), *video, audio[1])
-
-
-def _amid(length, seconds):
-    """The longer of picture and sound, and how long after it either begins to lie in its middle."""
-    longest = max(length, seconds)
-    return longest, (longest - length) / 2, (longest - seconds) / 2
-
-
-def _times(rng, room, low, high, shift):
-    """Starts in [0, room] of a clip, of its shifted sound and, with a shift, the overlapping one.
-
-    With a shift there are two pairs of starts, `shift` apart within and `low` to `high` across:
-    the clip is any of the four, so each kind of sound is as likely at each of them.
-    """
-    if shift is None:
-        return _apart(rng, room, low, high)
-    own, other = _apart(rng, room - shift, low + shift, high - shift)
-    late, later = rng.random(2) < 0.5
-    return own + shift * late, other + shift * later, own + shift * (not late)
-
-
-def _apart(rng, room, low, high):
-    """Two starts in [0, room], `low` to `high` apart, every such pair as likely."""
-    # Starts d apart leave room - d for the earlier one, so that d is as likely as that is long.
-    near, far = room - min(high, room), room - low
-    left = math.sqrt(near**2 + rng.random() * (far**2 - near**2))
-    first = rng.random() * left
-    pair = first, first + room - left
-    return pair if rng.random() < 0.5 else pair[::-1]
-
-
-def _uniform(rng, low, high):
-    """U(low, high), or `low` where there is no room; always one draw."""
-    return float(low + rng.random() * max(0.0, high - low))
+    return clipped

@@ -1,99 +1,121 @@
-"""The clips of one record: decoded or read, transformed, and stacked with what is known of it."""
+"""The clips of one record: decoded, transformed and stacked."""
 
 import numpy as np
 
-from avjax.data.clip_sampling import cut, silence, within
+from avjax.data.clip_sampling import read_clip, restrict_to_record, silent_audio
 from avjax.data.media import video as media_video
 from avjax.data.workers import forkserver
 
-NO_AUDIO = "has no sound"
+NO_AUDIO = "has no audio"
 
 
-def attempt(source, row, view, transforms, rngs, strict, barred, announce):
-    """(the clips of a record, None), or (None, (row, path, reason)) if it cannot be used.
+def load_example(source, row, sampler, transforms, rngs, require_audio, blocked, heartbeat):
+    """Returns (clips, None), or (None, (row, path, reason)) if the record cannot be used.
 
-    barred: {row: reason} of records not to be touched again.  announce: called with the row
-    before it is.
+    Args:
+      source: a Source.
+      row: of the record in it.
+      sampler: a ClipSampler.
+      transforms: functions (clip, rng) -> clip, applied in order.
+      rngs: a NumPy generator per clip.
+      require_audio: whether a record without audio counts as unreadable.
+      blocked: {row: reason} of records that must not be opened again.
+      heartbeat: called with the row before it is read.
     """
-    if row in barred:
-        return None, (row, source[row]["path"], barred[row])
-    announce(row)
+    if row in blocked:
+        return None, (row, source[row]["path"], blocked[row])
+    heartbeat(row)
     try:
-        return _clips(source, row, view, transforms, rngs, strict), None
+        return _load_clips(source, row, sampler, transforms, rngs, require_audio), None
     except media_video.MediaError as error:
-        if isinstance(error.__cause__, MemoryError) and forkserver.limited():
-            # What is left of a worker's memory depends on what it did before: a new one decides.
+        if isinstance(error.__cause__, MemoryError) and forkserver.memory_is_limited():
+            # Free memory depends on what this worker did before: a new one decides.
             raise error.__cause__ from None
         return None, (row, error.path or source[row]["path"], error.reason)
 
 
-def _clips(source, row, view, transforms, rngs, strict):
-    """The clips of a record, stacked: {"video": [count, T, H, W, 3], ...}.
+def _load_clips(source, row, sampler, transforms, rngs, require_audio):
+    """The clips of a record, stacked: {"video": [num_clips, T, H, W, 3], ...}.
 
-    Where the sound is missing, `strict` raises a MediaError; else it is silence.
+    Without audio, `require_audio` raises a MediaError; else the audio is silence.
     """
     record = source[row]
-    strict = strict and view.samples
+    require_audio = require_audio and sampler.num_samples
     if source.read:
-        clips, has_audio = source.read(row, view, rngs)
+        clips, has_audio = source.read(row, sampler, rngs)
     else:
-        clips, has_audio = decoded(record, view, rngs, strict)
-    if strict and not has_audio:
+        clips, has_audio = decode_clips(record, sampler, rngs, require_audio)
+    if require_audio and not has_audio:
         raise media_video.MediaError(record["path"], NO_AUDIO)
     try:
-        clips = [_transformed(clip, transforms, rng) for clip, rng in zip(clips, rngs)]
+        clips = [_apply_transforms(clip, transforms, rng) for clip, rng in zip(clips, rngs)]
     except Exception as error:
         error.add_note(f"while transforming a clip of {record['path']}")
         raise
-    return _stack(clips, row, record.get("label", -1), has_audio, True)
+    return _stack_clips(clips, row, record.get("label", -1), has_audio, True)
 
 
-def decoded(record, view, rngs, strict):
-    """The clips of a record, from its file, and whether that has sound."""
+def decode_clips(record, sampler, rngs, require_audio):
+    """Decodes the clips of a record from its file.
+
+    Args: as of `load_example`.
+
+    Returns:
+      ([clip] * num_clips, has_audio).
+
+    Raises:
+      MediaError: the file cannot be read, or lacks a stream that is required.
+    """
     with media_video.open_media(record["path"]) as media:
-        info = within(media.info, record)
+        info = restrict_to_record(media.info, record)
         has_audio = info.audio_start is not None
-        if strict and not has_audio:  # Known before anything is decoded.
+        if require_audio and not has_audio:  # Known before anything is decoded.
             raise media_video.MediaError(media.path, NO_AUDIO)
-        if view.frames and info.video_start is None:
+        if sampler.num_frames and info.video_start is None:
             where = "" if media.video is None else " in its segment"
-            raise media_video.MediaError(media.path, f"has no picture{where}")
+            raise media_video.MediaError(media.path, f"has no video{where}")
 
-        def frames(start):
-            return media_video.frames(media, start, view.frames, view.fps, view.short_side)
+        def read_frames(start):
+            return media_video.read_frames(
+                media, start, sampler.num_frames, sampler.fps, sampler.short_side
+            )
 
-        def sound(start):
+        def read_audio(start):
             if not has_audio:
-                return silence(view)
-            return media_video.sound(media, start, view.samples, view.rate, view.channels)
+                return silent_audio(sampler)
+            return media_video.read_audio(
+                media, start, sampler.num_samples, sampler.sample_rate, sampler.channels
+            )
 
-        windows = view.windows(info, rngs[0])
-        return [cut(view, window, frames, sound) for window in windows], has_audio
+        all_starts = sampler.sample(info, rngs[0])
+        return [
+            read_clip(sampler, starts, read_frames, read_audio) for starts in all_starts
+        ], has_audio
 
 
-def _transformed(clip, transforms, rng):
+def _apply_transforms(clip, transforms, rng):
     for transform in transforms:
         clip = transform(clip, rng)
     return clip
 
 
-def _stack(clips, row, label, has_audio, mask):
-    count = len(clips)
+def _stack_clips(clips, row, label, has_audio, mask):
+    num_clips = len(clips)
     return {
         **{name: np.stack([clip[name] for clip in clips]) for name in clips[0]},
-        "index": np.full(count, row, np.int32),
-        "label": np.full(count, label, np.int32),
-        "has_audio": np.full(count, has_audio),
-        "mask": np.full(count, mask),
+        "index": np.full(num_clips, row, np.int32),
+        "label": np.full(num_clips, label, np.int32),
+        "has_audio": np.full(num_clips, has_audio),
+        "mask": np.full(num_clips, mask),
     }
 
 
-def blank(view, transforms):
-    """What stands for a record that is not there: zeros, of the shape the transforms make."""
-    hour = media_video.Info(0.0, 3600.0, 0.0, 3600.0, None, None, None, None)
-    window = view.windows(hour, np.random.default_rng(0))[0]
-    dark = np.zeros((view.frames, 240, 320, 3), np.uint8)
-    clip = cut(view, window, lambda _: dark, lambda _: silence(view))
-    clip = _transformed(clip, transforms, np.random.default_rng(0))
-    clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * view.count
-    return _stack(clips, 0, -1, False, False)
+def padding_example(sampler, transforms):
+    """Returns zeros in place of a record, of the shapes that the transforms make."""
+    one_hour = media_video.Info(0.0, 3600.0, 0.0, 3600.0, None, None, None, None)
+    starts = sampler.sample(one_hour, np.random.default_rng(0))[0]
+    black = np.zeros((sampler.num_frames, 240, 320, 3), np.uint8)
+    clip = read_clip(sampler, starts, lambda _: black, lambda _: silent_audio(sampler))
+    clip = _apply_transforms(clip, transforms, np.random.default_rng(0))
+    clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * sampler.num_clips
+    return _stack_clips(clips, 0, -1, False, False)

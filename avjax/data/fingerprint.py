@@ -1,4 +1,4 @@
-"""What a run's data sets consist of: a resumed run notices files that came, went or changed."""
+"""What a run's data sets consist of, so that a resumed run notices changed files."""
 
 import concurrent.futures
 import gzip
@@ -8,23 +8,26 @@ from pathlib import Path
 
 from avjax.runtime.atomic import write_atomic
 
-NAME = "data.json.gz"  # In a run's folder, beside config.json.
-THREADS = 32  # Sizes are asked side by side: on network storage each takes a millisecond.
-PART = 500  # Files that a thread asks for at a time.
+FILENAME = "data.json.gz"  # In a run's folder, beside config.json.
+NUM_THREADS = 32  # Sizes are asked side by side: on network storage each takes a millisecond.
+CHUNK_SIZE = 500  # Files that a thread asks for at a time.
 
 
-def of(source) -> dict:
-    """{"settings": what made the data, or None, "records": [[path, start, end, label, size]]}.
+def compute(source) -> dict:
+    """Returns {"settings": of the preparation, or None,
+    "records": [[path, start, end, label, size]]}.
 
-    Sizes (bytes, None where there is no such file) are those of the media files.  Prepared data
-    do not need these any more: there the settings of the preparation count.
+    `size` is that of the media file in bytes; None if it does not exist, or if the data are
+    prepared: then the settings of the preparation count.
     """
     paths = [record["path"] for record in source.records]
     sizes = [None] * len(paths)
     if source.settings is None:
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            parts = pool.map(_sizes, [paths[i : i + PART] for i in range(0, len(paths), PART)])
-            sizes = [size for part in parts for size in part]
+        with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
+            chunks = pool.map(
+                _file_sizes, [paths[i : i + CHUNK_SIZE] for i in range(0, len(paths), CHUNK_SIZE)]
+            )
+            sizes = [size for part in chunks for size in part]
     records = [
         [path, record.get("start"), record.get("end"), record.get("label", -1), size]
         for path, record, size in zip(paths, source.records, sizes)
@@ -32,7 +35,7 @@ def of(source) -> dict:
     return dict(settings=source.settings, records=records)
 
 
-def _sizes(paths):
+def _file_sizes(paths):
     sizes = []
     for path in paths:
         try:
@@ -43,8 +46,12 @@ def _sizes(paths):
 
 
 def read(workdir) -> dict:
-    """{source as in the config, as JSON: fingerprint} of a run; {} where it has none yet."""
-    path = Path(workdir) / NAME
+    """Returns {source as in the config, as JSON: fingerprint} of a run; {} if it has none yet.
+
+    Raises:
+      ValueError: the file cannot be read.
+    """
+    path = Path(workdir) / FILENAME
     if not path.exists():
         return {}
     try:
@@ -56,20 +63,20 @@ def read(workdir) -> dict:
 
 
 def write(workdir, sources: dict, changes: list[str], step: int) -> None:
-    """Keeps the fingerprints, and adds `changes`, accepted before `step`, to data_changes.txt."""
+    """Saves the fingerprints, and appends `changes`, accepted before `step`, to data_changes.txt."""
     text = json.dumps(dict(sources=sources))
-    write_atomic(Path(workdir) / NAME, gzip.compress(text.encode(), 6, mtime=0))
+    write_atomic(Path(workdir) / FILENAME, gzip.compress(text.encode(), 6, mtime=0))
     if changes:
         with (Path(workdir) / "data_changes.txt").open("a", encoding="utf-8") as file:
             file.writelines(f"step {step}: {change}\n" for change in changes)
 
 
-def changes(old: dict, new: dict, names: dict) -> list[str]:
-    """A line for each source of `new` that is in `old` too, and differs.
+def describe_changes(old: dict, new: dict, names: dict) -> list[str]:
+    """Returns one line per source that is in both `old` and `new` and differs.
 
     Args:
       old, new: as `read` returns them.
-      names: {source: the config key to name it by}.
+      names: {source: its config key, for the message}.
     """
     lines = []
     for key in (key for key in new if key in old):

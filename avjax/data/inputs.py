@@ -1,4 +1,4 @@
-"""The files and folders that a user names, as one Source."""
+"""A Source of the files and folders that a user names."""
 
 import os
 from collections.abc import Sequence
@@ -8,57 +8,63 @@ from avjax.data.files import listing
 from avjax.data.source import Source
 
 
-def source(places: Sequence[str], only: str | None = None) -> tuple[Source, dict, str | None]:
-    """Returns (source, {path: name}, modality) of files and of all that lies under folders.
+def from_paths(
+    places: Sequence[str], modality: str | None = None
+) -> tuple[Source, dict, str | None]:
+    """Returns (source, {path: name}, modality) of files and of everything below folders.
 
-    Sounds are taken where there is no video, or where the sound alone is asked for; a file that
+    Audio files are taken if there is no video, or if only audio is requested.  A file that
     is named itself is taken whatever its suffix.
 
     Args:
-      places: paths of files and folders.  The name of what is in a single folder is relative to
-        it; other names begin as the place was given.
-      only: "video", "audio", or None for both.
+      places: paths of files and folders.  Within a single folder, names are relative to
+        it; other names begin with the given path.
+      modality: "video", "audio", or None for both.
 
     Raises:
-      FileNotFoundError, ValueError: names the place that does not exist, or holds nothing.
+      FileNotFoundError, ValueError: a path does not exist, or holds no media files.
     """
     if missing := [place for place in places if not os.path.exists(place)]:
         raise FileNotFoundError(f"no such file or folder: {', '.join(missing)}")
-    if odd := [p for p in places if not (os.path.isdir(p) or os.path.isfile(p))]:
-        raise ValueError(f"{odd[0]} is neither a regular file nor a folder")
-    trees = {place: listing.tree(place) for place in places if os.path.isdir(place)}
-    files = [place for place in places if place not in trees]
-    sounds = sum(map(_is_sound, files))
-    videos = len(files) - sounds
-    for tree in trees.values():
-        videos += len(listing.paths(tree, listing.VIDEO))
-        sounds += len(listing.paths(tree, listing.SOUND))
-    if only == "video" and sounds and not videos:
-        raise ValueError("--only video, and there are sounds only: drop --only, or give videos")
-    if only == "audio" or not videos:
-        suffixes, only = listing.EITHER, only if videos else "audio"
+    if special := [p for p in places if not (os.path.isdir(p) or os.path.isfile(p))]:
+        raise ValueError(f"{special[0]} is neither a regular file nor a folder")
+    folders = {place: listing.scan_folder(place) for place in places if os.path.isdir(place)}
+    files = [place for place in places if place not in folders]
+    num_audio = sum(map(_is_audio, files))
+    num_videos = len(files) - num_audio
+    for folder_tree in folders.values():
+        num_videos += len(listing.paths_with_suffix(folder_tree, listing.VIDEO))
+        num_audio += len(listing.paths_with_suffix(folder_tree, listing.AUDIO))
+    if modality == "video" and num_audio and not num_videos:
+        raise ValueError(
+            "--only video, but there are only audio files: drop --only, or give videos"
+        )
+    if modality == "audio" or not num_videos:
+        suffixes, modality = listing.VIDEO_OR_AUDIO, modality if num_videos else "audio"
     else:
         suffixes = listing.VIDEO
-        if sounds:
-            print(f"{videos} videos; {sounds} sounds left out (--only audio takes them)")
-    named, notes = {}, []
+        if num_audio:
+            print(
+                f"{num_videos} videos; {num_audio} audio files left out (--only audio takes them)"
+            )
+    names, notes = {}, []
     for place in dict.fromkeys(places):
-        if place not in trees:
-            if suffixes is listing.EITHER or not _is_sound(place):
-                named.setdefault(os.path.realpath(place), place)
+        if place not in folders:
+            if suffixes is listing.VIDEO_OR_AUDIO or not _is_audio(place):
+                names.setdefault(os.path.realpath(place), place)
         # A folder without a fitting file is an error where there is no such file at all.
-        elif listing.paths(trees[place], suffixes) or not videos + sounds:
-            made = folder.make(place, "all", suffixes=suffixes)
-            notes += made.notes
-            for record in made.records:
-                name = os.path.relpath(record["path"], trees[place].root)
+        elif listing.paths_with_suffix(folders[place], suffixes) or not num_videos + num_audio:
+            folder_source = folder.make(place, "all", suffixes=suffixes)
+            notes += folder_source.notes
+            for record in folder_source.records:
+                name = os.path.relpath(record["path"], folders[place].root)
                 name = name if len(places) == 1 else os.path.join(place, name)
-                named.setdefault(record["path"], name)
+                names.setdefault(record["path"], name)
         else:
             print(f"{place}: no file of {', '.join(suffixes)}")
-    records = tuple(dict(path=path, label=-1) for path in named)
-    return Source(", ".join(places[:3]), records, notes=tuple(notes)), named, only
+    records = tuple(dict(path=path, label=-1) for path in names)
+    return Source(", ".join(places[:3]), records, notes=tuple(notes)), names, modality
 
 
-def _is_sound(path):
-    return path.lower().endswith(listing.SOUND)
+def _is_audio(path):
+    return path.lower().endswith(listing.AUDIO)

@@ -1,36 +1,41 @@
-"""What a data set is to avjax: a fixed list of records, each one file and what is known of it."""
+"""A data set: a fixed list of records, each one file and what is known of it."""
 
 import dataclasses
 from collections.abc import Callable
 
 
 class NoRecords(ValueError):
-    """A split of a data set that nothing belongs to."""
+    """A split of a data set without records."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Records in a fixed order; row `i` of a source is the same in every run.
 
-    A record has `path` (an absolute path), `label` (a row of `classes`, or -1), and
-    may have `start` and `end` (seconds; the part of the file to use) and `group`
-    (a name; records of one group are not independent, e.g. cut from one film).
+    A record has `path` (absolute) and `label` (an index of `classes`, or -1), and may have
+    `start` and `end` (seconds; the part of the file to use) and `group` (a name; records of
+    one group are not independent, e.g. cut from one film).
 
-    read: (row, view, rngs) -> ([clip] * view.count, has_audio), where a source has its clips
-    otherwise than by decoding `path`; a clip is {"video", "audio"}, as the view says.
-    listed: how many records the official list has, where there is one; files may be missing.
-    quarantined: how many of them are there and are left out, since a quarantine names them.
-    notes: lines on the data set as a whole, the same in each of its splits: files passed over,
-    groups that are divided between splits, copies.  A command prints them once, see `notes_of`.
-    settings: what the data were prepared with, where they are read from prepared files.
+    Attributes:
+      name: of the data set and split, for messages.
+      records: a dictionary per record.
+      classes: names of the classes.
+      read: (row, sampler, rngs) -> ([clip] * num_clips, has_audio), for sources that do not
+        decode `path`; a clip is {"video", "audio"}, as the ClipSampler says.
+      num_listed: number of records in the official list, if there is one; files may be
+        missing.
+      num_quarantined: number of records that exist and are left out by a quarantine.
+      notes: remarks on the whole data set, the same for each of its splits: ignored files,
+        groups divided between splits, duplicates.  Printed once, see `unique_notes`.
+      settings: how the data were prepared, for prepared data.
     """
 
     name: str
     records: tuple[dict, ...]
     classes: tuple[str, ...] = ()
     read: Callable | None = None
-    listed: int | None = None
-    quarantined: int = 0
+    num_listed: int | None = None
+    num_quarantined: int = 0
     notes: tuple[str, ...] = ()
     settings: dict | None = None
 
@@ -41,14 +46,16 @@ class Source:
         return self.records[i]
 
 
-def found(source):
-    """How much of its official list a source holds, in words: "9,530 of 9,537 found"."""
-    if source.listed is None:
+def coverage(source):
+    """Returns how much of its official list a source holds: "9,530 of 9,537 found"."""
+    if source.num_listed is None:
         return f"{len(source):,} found"
-    there = f"{len(source) + source.quarantined:,} of {source.listed:,} found"
-    return there + (f", {source.quarantined:,} of them in quarantine" * bool(source.quarantined))
+    num_found = f"{len(source) + source.num_quarantined:,} of {source.num_listed:,} found"
+    return num_found + (
+        f", {source.num_quarantined:,} of them in quarantine" * bool(source.num_quarantined)
+    )
 
 
-def notes_of(sources) -> list[str]:
-    """The notes of several sources, each line once, in their order."""
+def unique_notes(sources) -> list[str]:
+    """Returns the notes of several sources, without repetitions, in order."""
     return list(dict.fromkeys(note for source in sources for note in source.notes))

@@ -1,6 +1,6 @@
-"""tf.train.Example, the message that TFDS keeps an example in, without importing TFDS.
+"""Parses tf.train.Example, the message format of TFDS, without importing TFDS.
 
-Importing it would take each process that reads shards about a second.
+Importing TFDS would take about a second in each process that reads shards.
 """
 
 import functools
@@ -26,26 +26,28 @@ MESSAGES = {
 
 
 @functools.cache
-def message():
-    """The class of an Example."""
+def example_class():
+    """Returns the Protocol Buffers class of tf.train.Example."""
     file = descriptor_pb2.FileDescriptorProto(name="avjax/example.proto", package="avjax")
     file.syntax = "proto3"
     for name, fields in MESSAGES.items():
-        one = file.message_type.add(name=name)
-        for title, number, kind, other in fields:
+        message_type = file.message_type.add(name=name)
+        for field_name, number, kind, nested in fields:
             label = FIELD.LABEL_REPEATED if number < 0 else FIELD.LABEL_OPTIONAL
-            field = one.field.add(name=title, number=abs(number), type=kind, label=label)
-            if other:
-                field.type_name = f".avjax.{other}"
+            field = message_type.field.add(
+                name=field_name, number=abs(number), type=kind, label=label
+            )
+            if nested:
+                field.type_name = f".avjax.{nested}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("avjax.Example"))
 
 
-def features(data):
-    """The bytes of an Example -> {name: its values}, none of them looked at yet."""
+def parse_features(data):
+    """Parses the bytes of an Example to {name: values}; the values are not copied."""
     out = {}
-    for entry in message().FromString(data).features.feature:
+    for entry in example_class().FromString(data).features.feature:
         value = entry.value
         out[entry.key] = (
             value.bytes_list if value.HasField("bytes_list") else value.int64_list
@@ -53,10 +55,10 @@ def features(data):
     return out
 
 
-def ordered(data):
-    """The same Example with its features in the order of their names: the same bytes each time."""
-    example = message().FromString(data)
+def sort_features(data):
+    """Returns the same Example with features sorted by name, so that bytes are reproducible."""
+    example = example_class().FromString(data)
     entries = sorted(example.features.feature, key=lambda entry: entry.key)
-    again = message()()
+    again = example_class()()
     again.features.feature.extend(entries)
     return again.SerializeToString()

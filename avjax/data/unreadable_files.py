@@ -1,4 +1,4 @@
-"""Files that training cannot use: each is named once, and too many stop the run."""
+"""Files that training cannot read: each is reported once, and too many stop the run."""
 
 import collections
 import contextlib
@@ -8,93 +8,105 @@ import numpy as np
 
 from avjax.data import example
 
-ALLOWED = 3  # Broken files forgiven before their share counts: the first few say little.
+NUM_TOLERATED = (
+    3  # Unreadable files tolerated before their fraction counts: the first few say little.
+)
 
 
-def report(path, reason):
-    """Logs a file that could not be used: the default `on_fault`."""
+def log_unreadable(path, reason):
+    """Logs an unreadable file: the default of `on_error`."""
     logging.getLogger(__name__).warning("%s: %s", path, reason)
 
 
-def report_skipped(name, count, tried):
+def log_skipped(name, count, num_read):
     """Logs how many records of the source `name` were skipped: an `on_skipped`."""
     logging.getLogger(__name__).warning(
-        "%s: %d of the %d records read so far have no sound and were skipped", name, count, tried
+        "%s: %d of the %d records read so far have no audio and were skipped", name, count, num_read
     )
 
 
-def watched(batches, source, max_broken, ignored, on_fault):
-    """Yields (batch, rows asked for [N] bool, rows whose fault is in `ignored`) of each step.
+def stop_if_too_many(batches, source, max_unreadable, ignored, on_error):
+    """Yields (batch, rows read so far [N] bool, rows whose reason is in `ignored`) per step.
 
-    Names each other file once, and stops if they are too many.
+    Calls `on_error` once for each other unreadable file.
+
+    Raises:
+      RuntimeError: more than the fraction `max_unreadable` of the files cannot be read.
     """
-    asked, left, broken = np.zeros(len(source), bool), set(), {}
+    was_read, skipped, unreadable = np.zeros(len(source), bool), set(), {}
     with contextlib.closing(batches()) as running:
-        for batch, noted in running:
+        for batch, errors in running:
             new = {}
-            for row, path, reason in noted:
-                asked[row] = True
+            for row, path, reason in errors:
+                was_read[row] = True
                 if reason in ignored:
-                    left.add(row)
-                elif path not in broken:
-                    broken[path] = new[path] = reason
+                    skipped.add(row)
+                elif path not in unreadable:
+                    unreadable[path] = new[path] = reason
             if batch is not None:
-                asked[batch["index"]] = True
-            allowed = max_broken * asked.sum() + (ALLOWED if max_broken else 0)
-            stop = batch is None or len(broken) > allowed
-            if stop and asked.sum() == silent(left, broken):  # One line says it all.
-                raise RuntimeError(no_audio(source, asked.sum(), bool(ignored)))
+                was_read[batch["index"]] = True
+            allowed = max_unreadable * was_read.sum() + (NUM_TOLERATED if max_unreadable else 0)
+            stop = batch is None or len(unreadable) > allowed
+            if stop and was_read.sum() == num_without_audio(
+                skipped, unreadable
+            ):  # One line says it all.
+                raise RuntimeError(no_audio_message(source, was_read.sum(), bool(ignored)))
             for path, reason in new.items():
-                on_fault(path, reason)
+                on_error(path, reason)
             if stop:
-                raise RuntimeError(refusal(source, asked.sum(), broken, max_broken))
-            yield batch, asked, left
+                raise RuntimeError(
+                    too_many_message(source, was_read.sum(), unreadable, max_unreadable)
+                )
+            yield batch, was_read, skipped
 
 
-def counted(watched, source, epoch, on_skipped):
+def report_skipped_records(batches, source, epoch, on_skipped):
     """Yields the batches; calls `on_skipped` after `epoch` of them, or at the end."""
-    asked, left, reported = (), (), on_skipped is None
+    was_read, skipped, reported = (), (), on_skipped is None
     try:
-        with contextlib.closing(watched):
-            for number, (batch, asked, left) in enumerate(watched):
-                if number == epoch and left and not reported:
+        with contextlib.closing(batches):
+            for number, (batch, was_read, skipped) in enumerate(batches):
+                if number == epoch and skipped and not reported:
                     reported = True
-                    on_skipped(source.name, len(left), int(np.sum(asked)))
+                    on_skipped(source.name, len(skipped), int(np.sum(was_read)))
                 yield batch
     finally:
-        if left and not reported:
-            on_skipped(source.name, len(left), int(np.sum(asked)))
+        if skipped and not reported:
+            on_skipped(source.name, len(skipped), int(np.sum(was_read)))
 
 
-CHECK = (
+CHECK_HINT = (
     "list the unusable ones with `python -m avjax.prepare DIR OUT --check` and leave them out with "
     "--config.data.quarantine=OUT/quarantine.csv"
 )
-SKIP = "leave out those that have none with --config.data.train.skip_no_audio=True, or "
+SKIP_HINT = "leave out those that have none with --config.data.train.skip_no_audio=True, or "
 
 
-def silent(left, broken) -> int:
-    """How many files have no sound, skipped or not."""
-    return len(left) + sum(reason == example.NO_AUDIO for reason in broken.values())
+def num_without_audio(skipped, unreadable) -> int:
+    """Returns the number of files without audio, skipped or not."""
+    return len(skipped) + sum(reason == example.NO_AUDIO for reason in unreadable.values())
 
 
-def no_audio(source, count, skipping) -> str:
-    """Why a run stops where all files that it has read lack sound, and what to do."""
-    every = count == len(source)
-    which = "none" if every else f"not one of the {count} read first"
+def no_audio_message(source, count, skipping) -> str:
+    """Returns the error text if none of the files read so far has audio."""
+    all_files = count == len(source)
+    scope = "none" if all_files else f"not one of the {count} read first"
     return (
-        f"{source.name} has {len(source)} files, and {which} has sound, which this run learns "
-        f"from: use videos with sound; {'' if skipping or every else SKIP}{CHECK}"
+        f"{source.name} has {len(source)} files, and {scope} has audio, which this run learns "
+        f"from: use videos with audio; {'' if skipping or all_files else SKIP_HINT}{CHECK_HINT}"
     )
 
 
-def refusal(source, asked, broken, max_broken) -> str:
-    """Why a run stops for its files, and what to do: one line, since each file has been named."""
-    reasons = collections.Counter(broken.values()).most_common(3)
-    said = "; ".join(f"{count} {reason}" for reason, count in reasons)
+def too_many_message(source, was_read, unreadable, max_unreadable) -> str:
+    """Returns the error text if too many files cannot be read, in one line."""
+    reasons = collections.Counter(unreadable.values()).most_common(3)
+    summary = "; ".join(f"{count} {reason}" for reason, count in reasons)
     return (
-        f"{len(broken)} of the first {asked} files read of {source.name} cannot be used ({said}; "
-        f"e.g. {next(iter(broken), '')}), more than max_broken={max_broken:.1%} and {ALLOWED} "
-        f"forgiven: {SKIP if example.NO_AUDIO in broken.values() else ''}{CHECK}, or raise "
-        "--config.data.train.max_broken"
+        f"{len(unreadable)} of the first {was_read} files read of {source.name} cannot be used "
+        f"({summary}; "
+        f"e.g. {next(iter(unreadable), '')}), more than max_unreadable={max_unreadable:.1%} and "
+        f"{NUM_TOLERATED} "
+        f"forgiven: {SKIP_HINT if example.NO_AUDIO in unreadable.values() else ''}{CHECK_HINT}, or "
+        f"raise "
+        "--config.data.train.max_unreadable"
     )

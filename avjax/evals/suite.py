@@ -52,7 +52,7 @@ def make(
         test/swapped               bool [N], if known: has the audio of another record
 
     Args:
-      test, train: dict(source=, view=, transforms=, [workers=, max_broken=]).
+      test, train: dict(source=, clip_sampler=, transforms=, [workers=, max_unreadable=]).
       scores: {name: score}.
       batch_size: clips per batch of all hosts.
       thumbnails: records in the gallery.
@@ -122,16 +122,16 @@ def record_counts(part: str, data: dict, read: int, having: dict[str, int]) -> d
       having: {modality, or "both" for all: number of records that have it}.
 
     Raises:
-      RuntimeError: more are unreadable than `max_broken` allows.
+      RuntimeError: more are unreadable than `max_unreadable` allows.
     """
     source = data["source"]
     dropped = len(source) - read
-    if dropped > data.get("max_broken", 1.0) * len(source):
+    if dropped > data.get("max_unreadable", 1.0) * len(source):
         raise RuntimeError(
             f"{dropped} of {len(source)} records of {part} source {source.name!r} are broken, more "
-            f"than max_broken = {data['max_broken']:.1%}: the log names them"
+            f"than max_unreadable = {data['max_unreadable']:.1%}: the log names them"
         )
-    listed = {} if source.listed is None else {f"{part}/listed": source.listed}
+    listed = {} if source.num_listed is None else {f"{part}/listed": source.num_listed}
     each = {f"{part}/{name}/records": count for name, count in having.items()}
     return {f"{part}/records": read, f"{part}/dropped": dropped, **each, **listed}
 
@@ -151,22 +151,24 @@ def metadata(source) -> Features:
 
 def extract_features(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
     """Embeds every clip of `data`: (features by record, gallery of up to `wanted` records)."""
-    source, view = data["source"], data["view"]
+    source, sampler = data["source"], data["clip_sampler"]
     size, hosts = len(source), jax.process_count()
     # A host has the frames of its own share only, so the gallery of many hosts has fewer.
     chosen = set(np.linspace(0, size - 1, min(size, wanted)).astype(int).tolist())
     pictures, sums, clips = {}, {}, {"": np.zeros(size, np.int64)}
 
-    def on_fault(path, reason):
+    def on_error(path, reason):
         log.warning("%s record of %s left out: %s: %s", part, source.name, path, reason)
 
-    reading = {name: value for name, value in data.items() if name != "max_broken"}
+    reading = {name: value for name, value in data.items() if name != "max_unreadable"}
     shard = jax.process_index(), hosts
-    batches = pipeline.evaluate(**reading, batch_size=batch_size, shard=shard, on_fault=on_fault)
-    each = max(1, batch_size // hosts // view.count)  # Records a host puts into a batch.
+    batches = pipeline.eval_batches(
+        **reading, batch_size=batch_size, shard=shard, on_error=on_error
+    )
+    each = max(1, batch_size // hosts // sampler.num_clips)  # Records a host puts into a batch.
     total = math.ceil(math.ceil(size / hosts) / each)
     for step, batch in enumerate(batches, 1):
-        add_thumbnails(batch, view.rate, chosen - pictures.keys(), pictures)
+        add_thumbnails(batch, sampler.sample_rate, chosen - pictures.keys(), pictures)
         out = embed(ts, batch)
         accumulate(out, sums, clips)
         if step % max(1, total // 10) == 0:

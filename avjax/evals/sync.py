@@ -41,17 +41,18 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
     A kind with fewer than two records is left out; records without audio are left out and counted.
 
     Args:
-      data: dict(source=, view=, transforms=), with avjax.data.clip_sampling.shifted.
+      data: dict(source=, clip_sampler=, transforms=), with
+      avjax.data.clip_sampling.with_shifted_audio.
       batch_size: clips per batch of all hosts.
       seed: of the order of records.
 
     Returns:
       An Evaluator.
     """
-    if batch_size // jax.process_count() < 2 * data["view"].count:
+    if batch_size // jax.process_count() < 2 * data["clip_sampler"].num_clips:
         raise ValueError(
             f"batch_size={batch_size}: easy negatives need two records per batch: use "
-            f"{2 * data['view'].count * jax.process_count()} or more"
+            f"{2 * data['clip_sampler'].num_clips * jax.process_count()} or more"
         )
     if seed < 0:
         raise ValueError(f"seed={seed}: use 0 or more")
@@ -63,7 +64,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
             if own is None:
                 log.warning("synchronization left out: the net does not have both modalities")
                 return {}
-            for kind, other in make_negatives(batch, data["view"].count).items():
+            for kind, other in make_negatives(batch, data["clip_sampler"].num_clips).items():
                 score, usable = pair_scores(embed(ts, other))
                 # Without padding, unreadable records and records without audio.
                 row = np.flatnonzero(has_all_modalities(owned) & has_all_modalities(usable))
@@ -91,13 +92,13 @@ def shuffled_batches(data, batch_size, seed):
     """The clips of all records in a random order; neighbors of a sorted order would be alike."""
     source, hosts = data["source"], jax.process_count()
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
-    reading = {name: value for name, value in data.items() if name != "max_broken"}
+    reading = {name: value for name, value in data.items() if name != "max_unreadable"}
 
-    def on_fault(path, reason):
+    def on_error(path, reason):
         log.warning("record of %s left out: %s: %s", source.name, path, reason)
 
     reading |= dict(source=permuted(source, order), shard=(jax.process_index(), hosts))
-    return pipeline.evaluate(**reading, batch_size=batch_size, on_fault=on_fault)
+    return pipeline.eval_batches(**reading, batch_size=batch_size, on_error=on_error)
 
 
 def permuted(source: Source, order: list) -> Source:
@@ -107,8 +108,8 @@ def permuted(source: Source, order: list) -> Source:
     return dataclasses.replace(source, records=records, read=read)
 
 
-def _read_permuted(read, order, row, view, rngs):
-    return read(order[row], view, rngs)
+def _read_permuted(read, order, row, sampler, rngs):
+    return read(order[row], sampler, rngs)
 
 
 def make_negatives(batch: dict, count: int) -> dict:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from avjax.data.transforms.video import applied
+from avjax.data.transforms.video import apply_on_host
 
 SIZE = 64  # Height and width of a thumbnail.
 
@@ -19,7 +19,7 @@ def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
             video = video[len(video) // 2 :][:1]
             if "augment" in batch:  # The net's own crop is made on the device.
                 drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
-                video = applied(SIZE)(drawn, None)["video"]
+                video = apply_on_host(SIZE)(drawn, None)["video"]
             frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
 

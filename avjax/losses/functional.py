@@ -95,7 +95,8 @@ def _symmetric(loss: ContrastiveLoss, video, audio, temperature, negatives) -> A
         )
     if negatives.num_negatives is not None:
         raise ValueError(
-            f"num_negatives={negatives.num_negatives} would need a random key: use num_negatives=None"
+            f"num_negatives={negatives.num_negatives} would need a random key: use "
+            f"num_negatives=None"
         )
     index = jnp.arange(len(video))
     query, key = l2_normalize(video) / temperature, l2_normalize(audio)

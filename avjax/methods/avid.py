@@ -57,7 +57,7 @@ def make(
                 raise ValueError(
                     f"term {t} would compare a clip with itself, as these negatives have no memory "
                     "of each record: use avjax.losses.negatives.memory_bank, or two clips per "
-                    "record (count=2 in the view of config.data.train and "
+                    "record (num_clips=2 in the clip_sampler of config.data.train and "
                     "config.method.num_clips=2), or the terms v2a and a2v"
                 )
         learned = temperature.init()

@@ -56,7 +56,7 @@ def make(
       margin, power: as in `margin_loss`.
       curriculum: ((first step, (easy, hard, super-hard)), ...): shares of the negatives from that
         step on.  Hard ones need `shifted` in the batch, super-hard ones `overlapping`, which
-        avjax.data.clip_sampling.shifted cuts.  The step is counted in the state.
+        avjax.data.clip_sampling.with_shifted_audio cuts.  The step is counted in the state.
       chunks: parts of a batch that the encoders process in turn.
       pairs: `half_matched_pairs`, the default, or `matched_and_mismatched_pairs`.
     """
@@ -205,7 +205,7 @@ def require_keys(batch, negatives):
         if KINDS[kind] not in batch:
             raise ValueError(
                 f"the curriculum has {kind} negatives but the batch has no {KINDS[kind]!r}: use "
-                "avjax.data.clip_sampling.shifted, or remove these negatives"
+                "avjax.data.clip_sampling.with_shifted_audio, or remove these negatives"
             )
 
 

@@ -53,7 +53,8 @@ def make(
     if num_clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
         raise ValueError(
             f"terms {within} would compare a clip with itself: use two clips per record "
-            "(count=2 in the view of config.data.train and config.method.num_clips=2), or the "
+            "(num_clips=2 in the clip_sampler of config.data.train and config.method.num_clips=2), "
+            "or the "
             "terms v2a and a2v"
         )
     queue = negatives.queue(queue_size, num_negatives)

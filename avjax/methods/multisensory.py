@@ -69,7 +69,8 @@ def _inputs(batch, sounds) -> dict:
     if missing := {"video", *sounds} - batch.keys():
         raise ValueError(
             f"Multisensory needs frames and audio, and the batch has no {sorted(missing)}: use "
-            "videos with audio, and avjax.data.clip_sampling.shifted as config.data.train.view"
+            "videos with audio, and avjax.data.clip_sampling.with_shifted_audio as "
+            "config.data.train.clip_sampler"
         )
     heard = jnp.stack([batch[name] for name in sounds], 1)
     return {"video": batch["video"], "sounds": heard, "index": batch["index"]}

@@ -89,11 +89,12 @@ def arrays(workdir, name: str, values: dict) -> None:
 
 
 def fault(workdir, process: int = 0) -> Callable[[str, str], None]:
-    """A function (path, reason) that names each unreadable file once and lists it in faults.csv.
+    """A function (path, reason) that names each unreadable file once and lists it in
+    unreadable_files.csv.
 
     Every host reads other files: process n > 0 lists those of its own in faults-n.csv.
     """
-    table = Path(workdir) / (f"faults-{process}.csv" if process else "faults.csv")
+    table = Path(workdir) / (f"faults-{process}.csv" if process else "unreadable_files.csv")
     seen = set()
 
     def note(path, reason):

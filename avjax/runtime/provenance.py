@@ -42,7 +42,7 @@ def record(workdir, source, params, step: int) -> Callable[[int], None]:
     known = {
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
         "data": {
-            "name": source.name, "records": len(source), "listed": source.listed,
+            "name": source.name, "records": len(source), "listed": source.num_listed,
             "classes": len(source.classes),
         },
     }  # fmt: skip

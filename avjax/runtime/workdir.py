@@ -10,7 +10,7 @@ from avjax.runtime.atomic import write_atomic
 # What may differ between a run and its continuation.
 FREE = (
     "steps", "log_every", "save_every", "keep", "evals",
-    "data.train.workers", "data.train.deadline", "data.train.memory", "study.report",
+    "data.train.workers", "data.train.timeout", "data.train.memory_limit", "study.report",
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def arguments(config: dict, mesh):
     method, tx = train.made(config), build(config["optimizer"])
     data = build(config["data"]["train"])
     size = len(data["source"])
-    stream = pipeline.train(**data, **train.learning(config, method), stop=1)
+    stream = pipeline.train_batches(**data, **train.learning(config, method), stop=1)
     batch = sharding.put(next(stream), mesh)
     stream.close()
     init, rng = state.initializer(method, tx, size), jax.random.key(config["seed"])

@@ -19,18 +19,18 @@ def of(name: str) -> dict[str, int | float]:
       ValueError: there is no such config, it fails, or it has no data.
     """
     config = app.made("--for_config", name)[1].to_dict()
-    views = [build(filled(spec["view"], "")) for _, spec in dry_run.datasets(config)]
-    if not views:
+    samplers = [build(filled(spec["clip_sampler"], "")) for _, spec in dry_run.datasets(config)]
+    if not samplers:
         raise ValueError(f"--for_config {name}: it has no data set, so nothing to prepare")
-    seen, heard = ([v for v in views if v.frames], [v for v in views if v.samples])
+    seen, heard = ([v for v in samplers if v.num_frames], [v for v in samplers if v.num_samples])
     settings = {}
     if seen:
-        sides = [view.short_side or 0 for view in seen]
+        sides = [sampler.short_side or 0 for sampler in seen]
         settings["short_side"] = max(sides) if all(sides) else 0
-        settings["fps"] = common([float(view.fps) for view in seen])
+        settings["fps"] = common([float(sampler.fps) for sampler in seen])
     if heard:
-        settings["rate"] = max(view.rate for view in heard)
-        settings["channels"] = max(view.channels for view in heard)
+        settings["sample_rate"] = max(sampler.sample_rate for sampler in heard)
+        settings["channels"] = max(sampler.channels for sampler in heard)
     return settings
 
 

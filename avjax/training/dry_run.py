@@ -14,7 +14,7 @@ import jax
 from avjax.config import app, ranges
 from avjax.config.build import build
 from avjax.data import clip_sampling, pipeline
-from avjax.data.source import NoRecords, Source, found, notes_of
+from avjax.data.source import NoRecords, Source, coverage, unique_notes
 from avjax.losses import pairs
 from avjax.nets.flops import gmacs
 from avjax.runtime import sharding
@@ -51,7 +51,7 @@ def check(config: dict, folder: str = "", earlier: dict | None = None) -> dict:
         found = ((key, batch(config, key, spec, method, sources)) for key, spec in datasets(config))
         batches = {key: one for key, one in found if one is not None}
         if jax.process_index() == 0:
-            print("".join(f"{note}\n" for note in notes_of(sources)), end="", flush=True)
+            print("".join(f"{note}\n" for note in unique_notes(sources)), end="", flush=True)
         with named("evals"):
             evaluators = train.evaluators(config)
         for name, (every, evaluator) in evaluators.items():
@@ -75,23 +75,26 @@ def batch(config: dict, key: str, spec: dict, method: Method, sources: list) -> 
                 return None
             raise
         if not isinstance(data["source"], Source) or not isinstance(
-            data["view"], clip_sampling.View
+            data["clip_sampler"], clip_sampling.ClipSampler
         ):
             raise ValueError(
-                "source must make a Source of avjax.data, view one of avjax.data.clip_sampling"
+                "source must make a Source of avjax.data, clip_sampler one of "
+                "avjax.data.clip_sampling"
             )
         sources.append(data["source"])
-        settings.lengths(data["source"], data["view"])
+        settings.lengths(data["source"], data["clip_sampler"])
         if key == "data.train":
-            count, asked = data["view"].count, config["method"].get("num_clips", 1)
+            count, asked = data["clip_sampler"].num_clips, config["method"].get("num_clips", 1)
             if asked not in (1, count):
-                raise ValueError(f"config.method.num_clips={asked}, but the view has count={count}")
+                raise ValueError(
+                    f"config.method.num_clips={asked}, but the clip_sampler has num_clips={count}"
+                )
             check_negatives(config, count)
-            stream = pipeline.train(**data, **train.learning(config, method), stop=1)
+            stream = pipeline.train_batches(**data, **train.learning(config, method), stop=1)
         else:
-            data = {name: value for name, value in data.items() if name != "max_broken"}
-            size = jax.device_count() * data["view"].count
-            stream = pipeline.evaluate(**data, batch_size=size)
+            data = {name: value for name, value in data.items() if name != "max_unreadable"}
+            size = jax.device_count() * data["clip_sampler"].num_clips
+            stream = pipeline.eval_batches(**data, batch_size=size)
         with contextlib.closing(stream):
             return next(stream)
 
@@ -120,7 +123,7 @@ def trace(config, method, optimizer, batches, mesh, earlier) -> init_from.Other:
             if "augment" in seen:
                 raise ValueError(
                     "crops and colors are drawn but not applied: end transforms in "
-                    "avjax.data.transforms.video.applied, or set config.on_device"
+                    "avjax.data.transforms.video.apply_on_host, or set config.on_device"
                 )
     with named("method", first):
         init = state.initializer(method, optimizer, len(source))
@@ -170,12 +173,14 @@ def arrays(batch: dict) -> str:
 
 
 def datasets(spec, key=""):
-    """(key, spec) of each dataset in a config: what has a source and a view."""
+    """(key, spec) of each dataset in a config: what has a source and a clip_sampler."""
     if isinstance(spec, dict):
-        if {"source", "view"} <= spec.keys():
+        if {"source", "clip_sampler"} <= spec.keys():
             yield key, spec
         elif isinstance(spec.get("source"), dict) and "fn" not in spec:
-            raise ValueError(f"config.{key} has a source and no view: see avjax.data.clip_sampling")
+            raise ValueError(
+                f"config.{key} has a source and no clip_sampler: see avjax.data.clip_sampling"
+            )
         else:
             for name, part in spec.items():
                 yield from datasets(part, f"{key}.{name}" if key else name)
@@ -192,7 +197,7 @@ def describe(config: dict, batches: dict) -> str:
         ts, _ = state.abstract(init, jax.random.key(0), shapes, mesh, config["sharding"])
     lines = ["config:", json.dumps(config, indent=2), "", "batches (of this host):"]
     lines += [f"  {key}: {arrays(batch)}" for key, batch in batches.items()]
-    lines += ["", f"training examples: {len(source)} ({source.name}: {found(source)})"]
+    lines += ["", f"training examples: {len(source)} ({source.name}: {coverage(source)})"]
     lines += ["parameters:", *(f"  {name}: {count(part):,}" for name, part in ts.params.items())]
     lines += [f"  all: {count(ts.params):,}", f"state, not trained: {count(ts.state):,}", ""]
     for name, macs in encoders(config, shapes):

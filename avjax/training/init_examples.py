@@ -18,11 +18,11 @@ def clips(data: dict, least: int) -> dict[str, np.ndarray]:
     Args:
       data: arguments of `pipeline.train`, without `shard`, `start` and `stop`.
     """
-    epoch = len(data["source"]) * data["view"].count // data["batch_size"]
+    epoch = len(data["source"]) * data["clip_sampler"].num_clips // data["batch_size"]
     count = max(1, min(epoch, -(-least // data["batch_size"])))
     shard = jax.process_index(), jax.process_count()
     once = data | {"repeats": 1}
-    batches = pipeline.train(**once, shard=shard, start=0, stop=count)
+    batches = pipeline.train_batches(**once, shard=shard, start=0, stop=count)
     parts = list(itertools.islice(batches, count))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     used = data.get("needs_audio", True)

@@ -28,11 +28,11 @@ def renewal(config, method, data, mesh, places):
     if method.refresh is None:
         return None
     refresh = jax.jit(method.refresh, out_shardings=(places.params, places.state))
-    training = ("batch_size", "seed", "max_broken", "skip_no_audio", "needs_audio", "repeats")
+    training = ("batch_size", "seed", "max_unreadable", "skip_no_audio", "needs_audio", "repeats")
     asked = {k: v for k, v in data.items() if k not in training}
     if "refresh" in config["data"]:
         asked |= {"transforms": (), **build(config["data"]["refresh"])}
-        asked.pop("max_broken", None)
+        asked.pop("max_unreadable", None)
     if len(asked["source"]) != len(data["source"]):
         raise ValueError(
             f"config.data.refresh has {len(asked['source'])} records, the training source "
@@ -57,8 +57,8 @@ def all_of(ask, ts, data, batch_size, mesh) -> dict:
     size = len(data["source"])
     count, sums, spread = np.zeros(-(-size // mesh.size) * mesh.size, np.int32), None, None
     share = jax.process_index(), jax.process_count()
-    batches = pipeline.evaluate(**data, batch_size=batch_size, shard=share)
-    each = max(1, batch_size // data["view"].count)
+    batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share)
+    each = max(1, batch_size // data["clip_sampler"].num_clips)
     for batch in progress(batches, math.ceil(size / each), "refresh"):
         mask, index, answers = jax.device_get(ask(ts.params, ts.state, sharding.put(batch, mesh)))
         answers, spread = jax.tree.flatten(answers)

@@ -40,7 +40,9 @@ def check(config: dict) -> None:
         if key.endswith(".dtype") and value not in (None, *DTYPES):
             raise ValueError(f"{key}={value!r}: use one of {', '.join(DTYPES)}")
     if not isinstance(config["data"].get("train"), dict):
-        raise ValueError("config.data.train is missing: give a source, a view and transforms")
+        raise ValueError(
+            "config.data.train is missing: give a source, a clip_sampler and transforms"
+        )
     devices = jax.device_count()
     if config["batch_size"] % devices:
         raise ValueError(
@@ -72,15 +74,15 @@ def rates(spec, steps: int, key: str = "config.optimizer") -> None:
             rates(part, steps, f"{key}.{name}")
 
 
-def lengths(source: Source, view: clip_sampling.View) -> None:
+def lengths(source: Source, sampler: clip_sampling.ClipSampler) -> None:
     """Refuses clips of which even the longest of a few files would be less than half."""
     rows = np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int)
     spans = [] if source.read else [span(source[row]) for row in np.unique(rows)]
-    asked = max(view.frames / view.fps, view.samples / view.rate)
+    asked = max(sampler.num_frames / sampler.fps, sampler.num_samples / sampler.sample_rate)
     if any(spans) and max(spans) < asked / 2:
         raise ValueError(
             f"clips of {asked:g} s of files that are shorter: of {len(spans)} the longest has "
-            f"{max(spans):.1f} s; ask for fewer frames or seconds in the view"
+            f"{max(spans):.1f} s; ask for fewer frames or seconds in the clip_sampler"
         )
 
 
@@ -88,7 +90,7 @@ def span(record: dict) -> float:
     """Seconds of a record, picture or sound; 0 where its file cannot be read."""
     try:
         with media_video.open_media(record["path"]) as media:
-            info = clip_sampling.within(media.info, record)
+            info = clip_sampling.restrict_to_record(media.info, record)
     except media_video.MediaError:  # Found, named and counted when it is asked for.
         return 0.0
     streams = (info.video_start, info.video_end), (info.audio_start, info.audio_end)

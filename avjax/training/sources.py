@@ -11,8 +11,8 @@ from avjax.data.source import NoRecords, Source
 def built(config: dict) -> tuple[dict, dict[str, tuple[str, Source]]]:
     """(`config` with the source of each data set built, {source's spec: (key, the source)}).
 
-    A data set is what has a source and a view.  The spec is JSON; the key is of the first data
-    set that has it, e.g. "config.data.train.source".  A source without records stays a spec:
+    A data set is what has a source and a clip_sampler.  The spec is JSON; the key is of the first
+    data set that has it, e.g. "config.data.train.source".  A source without records stays a spec:
     who builds the data set decides what that means.
     """
     found = {}
@@ -20,7 +20,7 @@ def built(config: dict) -> tuple[dict, dict[str, tuple[str, Source]]]:
     def filled(spec, key):
         if isinstance(spec, dict):
             spec = {name: filled(part, f"{key}.{name}") for name, part in spec.items()}
-            if {"source", "view"} <= spec.keys() and isinstance(spec["source"], dict):
+            if {"source", "clip_sampler"} <= spec.keys() and isinstance(spec["source"], dict):
                 name = json.dumps(spec["source"], sort_keys=True)
                 with contextlib.suppress(NoRecords):
                     if name not in found:
@@ -39,9 +39,9 @@ def check(workdir, sources: dict, allow_changed: bool) -> tuple[dict, list[str]]
     sources: as `built` returns them.  Raises ValueError where data changed, unless that is
     allowed.  Nothing is written.
     """
-    prints = {spec: fingerprint.of(source) for spec, (_, source) in sources.items()}
+    prints = {spec: fingerprint.compute(source) for spec, (_, source) in sources.items()}
     names = {spec: key for spec, (key, _) in sources.items()}
-    changes = fingerprint.changes(fingerprint.read(workdir), prints, names)
+    changes = fingerprint.describe_changes(fingerprint.read(workdir), prints, names)
     if changes and not allow_changed:
         raise ValueError(
             f"the data of the run in {workdir} have changed: {'; '.join(changes)}: restore them, "

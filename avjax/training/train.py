@@ -11,7 +11,7 @@ import optax
 
 from avjax.config.build import build
 from avjax.data import fingerprint, pipeline, unreadable_files
-from avjax.data.source import NoRecords, found as coverage
+from avjax.data.source import NoRecords, coverage as coverage
 from avjax.runtime import (
     checkpoint,
     metrics_writer,
@@ -81,7 +81,7 @@ def go(
         method, evals = made(config), evaluators(built)
     data = build(built["data"]["train"])
     data |= learning(config, method)
-    data |= dict(on_fault=metrics_writer.fault(workdir, jax.process_index()))
+    data |= dict(on_error=metrics_writer.fault(workdir, jax.process_index()))
     say(f"{data['source'].name}: {coverage(data['source'])}")
     say("reading the first batches and compiling the initialization")
     method, ts, places = start(config, method, data, mesh, checkpoints)
@@ -101,7 +101,7 @@ def go(
         step = make_step(method, build(config["optimizer"]), places, mesh)
         renew = refresh.renewal(built, method, data, mesh, places)
         batches = functools.partial(
-            pipeline.train, **data, **shard(), on_skipped=unreadable_files.report_skipped
+            pipeline.train_batches, **data, **shard(), on_skipped=unreadable_files.log_skipped
         )
         ts = loop(Run(config, mesh, batches, step, renew, evaluate, checkpoints, log, signals), ts)
         checkpoints.wait_until_finished()

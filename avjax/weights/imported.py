@@ -18,8 +18,8 @@ class Weights(NamedTuple):
       parts: {our subtree, "encoders_video": (their prefix, "conv")}; "transposed" if their kernels
         have frequency first.
       model: spec of the Towers that the weights are of.
-      clip: clips the net was trained on: arguments of `avjax.data.clip_sampling.even`, and "size"
-        of the frames.
+      clip: clips the net was trained on: arguments of `avjax.data.clip_sampling.uniform`, and
+        "size" of the frames.
       inputs: {modality: shape} of a test input of the encoders.
       extras: other parts of a run's `state`: memories, positive sets.
       ignored: regular expressions of names that are not used.

@@ -166,7 +166,9 @@ def playlists(url, secret):
 
 
 def files(secret, File):
-    """{name: File} of what is large where it claims to be small, or small where it claims to be large."""
+    """{name: File} of what is large where it claims to be small, or small where it claims to be
+    large.
+    """
     good, sound = dict(shown=None, click=None), dict(size=None)
     open_ = dict(either=True, **good)
     black = png(HUGE)

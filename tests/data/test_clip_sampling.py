@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avjax.data import clip_sampling, pipeline
+from avjax.data import clip_sampling, clip_times, pipeline
 from avjax.data.datasets import decoded_cache
 from avjax.data.media import video as media_video
 from avjax.data.media.media_file import Info, MediaError
@@ -15,64 +15,68 @@ def info(video=(0.0, 10.0), audio=(0.0, 10.0)):
     return Info(*(video or (None, None)), *(audio or (None, None)), 25.0, 64, 48, 48000)
 
 
-def draws(view, info, count=2000):
+def draws(sampler, info, count=2000):
     rng = np.random.default_rng(0)
-    return np.array([view.windows(info, rng)[0] for _ in range(count)]).T
+    return np.array([sampler.sample(info, rng)[0] for _ in range(count)]).T
 
 
 def test_random_windows_lie_within_the_streams():
-    view = clip_sampling.random(8, 16, 2.0, 24000)
-    assert (view.samples, view.count) == (48000, 1)
-    video, audio = draws(view, info((0.3, 9.0), (0.5, 8.0)))
+    sampler = clip_sampling.random(8, 16, 2.0, 24000)
+    assert (sampler.num_samples, sampler.num_clips) == (48000, 1)
+    video, audio = draws(sampler, info((0.3, 9.0), (0.5, 8.0)))
     assert audio.min() >= 0.5 and audio.max() <= 6.0
     assert video.min() >= 0.3 and video.max() <= 8.5
     assert audio.max() - audio.min() > 5.4  # They use the whole of it.
 
 
 def test_frames_are_at_most_the_slack_away_from_the_sound():
-    video, audio = draws(clip_sampling.random(8, 16, 2.0, 24000, slack=0.5), info())
+    video, audio = draws(clip_sampling.random(8, 16, 2.0, 24000, max_offset_seconds=0.5), info())
     away = video - audio
     assert -0.5 <= away.min() < -0.4 and 1.9 < away.max() <= 2.0  # 2 s + 0.5 s - 8 frames.
 
 
 def test_without_slack_the_frames_are_inside_the_sound():
-    video, audio = draws(clip_sampling.random(8, 16, 2.0, 24000, slack=0.0), info())
+    video, audio = draws(clip_sampling.random(8, 16, 2.0, 24000, max_offset_seconds=0.0), info())
     assert np.all(video >= audio) and np.all(video + 0.5 <= audio + 2.0 + 1e-9)
 
 
 def test_a_file_shorter_than_the_window_starts_at_its_start():
-    assert clip_sampling.random(8, 16, 2.0, 24000, slack=0.0).windows(
+    assert clip_sampling.random(8, 16, 2.0, 24000, max_offset_seconds=0.0).sample(
         info((0.2, 0.5), (0.1, 1.0)), np.random.default_rng(0)
     ) == [(0.2, 0.2)]
-    even = clip_sampling.even(8, 16, 2.0, 24000, count=3).windows(
+    even = clip_sampling.uniform(8, 16, 2.0, 24000, num_clips=3).sample(
         info((0.0, 1.0), (0.0, 1.0)), None
     )
     assert even == [(0.75, 0.0)] * 3
 
 
 def test_even_windows_span_what_both_streams_share():
-    view = clip_sampling.even(8, 16, 2.0, 24000, count=5)
-    video, audio = np.array(view.windows(info((1.0, 10.0), (0.0, 9.0)), None)).T
+    sampler = clip_sampling.uniform(8, 16, 2.0, 24000, num_clips=5)
+    video, audio = np.array(sampler.sample(info((1.0, 10.0), (0.0, 9.0)), None)).T
     np.testing.assert_allclose(audio, [1.0, 2.5, 4.0, 5.5, 7.0])
     np.testing.assert_allclose(video - audio, 0.75)  # The middle half second of two.
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_the_middle_window_is_that_of_a_single_clip(count):
-    windows = clip_sampling.even(8, 16, 2.0, 24000, count).windows(info((1, 10), (0, 9)), None)
+    windows = clip_sampling.uniform(8, 16, 2.0, 24000, count).sample(info((1, 10), (0, 9)), None)
     # What is shared, 1 ... 9 s, has its middle at 5 s.
     assert len(windows) == count and windows[count // 2] == (4.75, 4.0)
 
 
 def test_a_single_clip_of_one_stream_is_its_middle():
-    assert clip_sampling.even(8, 16, 0.0, 24000, 1).windows(info((1, 9), None), None)[0][0] == 4.75
-    assert clip_sampling.even(0, 16, 2.0, 24000, 1).windows(info(None, (1, 9)), None)[0][1] == 4.0
+    assert (
+        clip_sampling.uniform(8, 16, 0.0, 24000, 1).sample(info((1, 9), None), None)[0][0] == 4.75
+    )
+    assert clip_sampling.uniform(0, 16, 2.0, 24000, 1).sample(info(None, (1, 9)), None)[0][1] == 4.0
     short = info((0.0, 1.0), (0.0, 1.0))
-    assert clip_sampling.even(8, 16, 2.0, 24000, 1).windows(short, None) == [(0.75, 0.0)]
+    assert clip_sampling.uniform(8, 16, 2.0, 24000, 1).sample(short, None) == [(0.75, 0.0)]
 
 
 def test_even_windows_put_short_sound_amid_long_pictures():
-    video, audio = np.array(clip_sampling.even(32, 16, 1.0, 24000, count=2).windows(info(), None)).T
+    video, audio = np.array(
+        clip_sampling.uniform(32, 16, 1.0, 24000, num_clips=2).sample(info(), None)
+    ).T
     np.testing.assert_allclose(video, [0.0, 8.0])
     np.testing.assert_allclose(audio, [0.5, 8.5])
 
@@ -80,11 +84,11 @@ def test_even_windows_put_short_sound_amid_long_pictures():
 @pytest.mark.parametrize("missing", ["video", "audio"])
 def test_a_missing_stream_binds_nothing(missing):
     streams = info(**{missing: None})
-    for view in (
+    for sampler in (
         clip_sampling.random(8, 16, 2.0, 24000),
-        clip_sampling.even(8, 16, 2.0, 24000, count=1),
+        clip_sampling.uniform(8, 16, 2.0, 24000, num_clips=1),
     ):
-        (window,) = view.windows(streams, np.random.default_rng(0))
+        (window,) = sampler.sample(streams, np.random.default_rng(0))
         assert all(-0.5 <= start <= 9.5 for start in window)
 
 
@@ -96,43 +100,46 @@ def test_a_stream_not_asked_for_binds_nothing():
 
 
 def test_the_same_numbers_give_the_same_window():
-    view = clip_sampling.random(8, 16, 2.0, 24000)
-    one, two = (view.windows(info(), np.random.default_rng(7)) for _ in range(2))
+    sampler = clip_sampling.random(8, 16, 2.0, 24000)
+    one, two = (sampler.sample(info(), np.random.default_rng(7)) for _ in range(2))
     assert one == two
 
 
 def test_frames_without_slack_that_last_as_long_as_the_sound_are_in_step():
     video, audio = draws(
-        clip_sampling.random(25, 25, 1.0, 16000, slack=0.0), info((0.4, 9.0), (0.9, 9.5))
+        clip_sampling.random(25, 25, 1.0, 16000, max_offset_seconds=0.0),
+        info((0.4, 9.0), (0.9, 9.5)),
     )
     np.testing.assert_allclose(video, audio)
 
 
 def test_clips_of_one_file_are_independent_draws():
-    one, three = (clip_sampling.random(8, 16, 2.0, 24000, count=count) for count in (1, 3))
-    assert (one.count, three.count) == (1, 3)
+    one, three = (clip_sampling.random(8, 16, 2.0, 24000, num_clips=count) for count in (1, 3))
+    assert (one.num_clips, three.num_clips) == (1, 3)
     rng = np.random.default_rng(3)
-    drawn = three.windows(info(), np.random.default_rng(3))
-    assert drawn == [one.windows(info(), rng)[0] for _ in range(3)]
+    drawn = three.sample(info(), np.random.default_rng(3))
+    assert drawn == [one.sample(info(), rng)[0] for _ in range(3)]
     assert len(set(drawn)) == 3
 
 
 HARD, SUPER = (1.5, None), (0.5, 0.5)  # For sound of one second.
 
 
-def pairs(offset, info, frames=25, fps=25, count=4000):
+def pairs(min_max_shift, info, frames=25, fps=25, count=4000):
     """[3, count] starts of the frames, of the sound and of the shifted sound."""
-    return draws(clip_sampling.shifted(frames, fps, 1.0, 16000, offset), info, count)
+    return draws(
+        clip_sampling.with_shifted_audio(frames, fps, 1.0, 16000, min_max_shift), info, count
+    )
 
 
-@pytest.mark.parametrize("offset", [HARD, SUPER, (0.2, 0.8), (1.5, 3.0)])
-def test_shifted_sound_is_as_far_away_as_was_asked(offset):
-    video, audio, shifted = pairs(offset, info())
+@pytest.mark.parametrize("min_max_shift", [HARD, SUPER, (0.2, 0.8), (1.5, 3.0)])
+def test_shifted_sound_is_as_far_away_as_was_asked(min_max_shift):
+    video, audio, shifted = pairs(min_max_shift, info())
     np.testing.assert_array_equal(video, audio)
     apart = np.abs(shifted - audio)
-    high = 9.0 if offset[1] is None else offset[1]
-    assert apart.min() >= offset[0] - 1e-9 and apart.max() <= high + 1e-9
-    assert apart.max() - apart.min() >= 0.9 * (high - offset[0])
+    high = 9.0 if min_max_shift[1] is None else min_max_shift[1]
+    assert apart.min() >= min_max_shift[0] - 1e-9 and apart.max() <= high + 1e-9
+    assert apart.max() - apart.min() >= 0.9 * (high - min_max_shift[0])
     assert 0.45 < np.mean(shifted > audio) < 0.55
 
 
@@ -145,11 +152,11 @@ def test_hard_negatives_do_not_overlap_and_super_hard_ones_do():
     assert set(np.abs(samples).ravel()) == {8000}
 
 
-@pytest.mark.parametrize("offset", [HARD, SUPER, (0.2, 0.8)])
+@pytest.mark.parametrize("min_max_shift", [HARD, SUPER, (0.2, 0.8)])
 @pytest.mark.parametrize("end", [2.6, 4.0, 10.0])
-def test_where_a_sound_lies_tells_nothing_of_whether_it_belongs(offset, end):
+def test_where_a_sound_lies_tells_nothing_of_whether_it_belongs(min_max_shift, end):
     """The two sounds of a pair have the same distribution, at the ends of the file too."""
-    _, audio, shifted = pairs(offset, info((0.0, end), (0.0, end)), count=20000)
+    _, audio, shifted = pairs(min_max_shift, info((0.0, end), (0.0, end)), count=20000)
     bins = np.linspace(0.0, end - 1.0, 9)
     one, two = (np.histogram(starts, bins)[0] for starts in (audio, shifted))
     assert np.abs(one - two).max() < 5 * np.sqrt(2 * one.max())
@@ -178,24 +185,24 @@ def test_shifted_windows_lie_where_both_streams_are():
 
 
 def test_a_file_too_short_for_the_shift_is_refused_by_a_media_error():
-    view = clip_sampling.shifted(25, 25, 1.0, 16000, HARD)
-    assert len(view.windows(info((0.0, 2.5), (0.0, 2.5)), np.random.default_rng(0))[0]) == 3
+    sampler = clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, HARD)
+    assert len(sampler.sample(info((0.0, 2.5), (0.0, 2.5)), np.random.default_rng(0))[0]) == 3
     with pytest.raises(MediaError, match=r"share 2.400 s, and clips 1.5 s apart take 2.5 s"):
-        view.windows(info((0.0, 9.0), (0.0, 2.4)), np.random.default_rng(0))
+        sampler.sample(info((0.0, 9.0), (0.0, 2.4)), np.random.default_rng(0))
 
 
-BOTH = dict(offset=HARD, overlapping=0.5)
+BOTH = dict(min_max_shift=HARD, overlap_shift=0.5)
 
 
 def triples(end, count=4000, **offsets):
     """[4, count] starts of the frames and of the three sounds."""
-    view = clip_sampling.shifted(25, 25, 1.0, 16000, **{**BOTH, **offsets})
-    return draws(view, info((0.0, end), (0.0, end)), count)
+    sampler = clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, **{**BOTH, **offsets})
+    return draws(sampler, info((0.0, end), (0.0, end)), count)
 
 
 def test_both_kinds_of_shifted_sound_are_as_far_away_as_was_asked():
-    for offset, high in ((HARD, 9.0), ((1.5, 3.0), 3.0)):
-        video, audio, shifted, overlapping = triples(10.0, offset=offset)
+    for min_max_shift, high in ((HARD, 9.0), ((1.5, 3.0), 3.0)):
+        video, audio, shifted, overlapping = triples(10.0, min_max_shift=min_max_shift)
         np.testing.assert_array_equal(video, audio)
         np.testing.assert_allclose(np.abs(overlapping - audio), 0.5)
         apart = np.abs(shifted - audio)
@@ -216,58 +223,64 @@ def test_where_a_sound_lies_does_not_tell_its_kind(end):
 
 
 def test_overlapping_sound_changes_nothing_where_it_is_not_asked_for():
-    old = clip_sampling.shifted(25, 25, 1.0, 16000, HARD).windows(info(), np.random.default_rng(5))
+    old = clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, HARD).sample(
+        info(), np.random.default_rng(5)
+    )
     assert len(old[0]) == 3
-    first, second = clip_sampling._apart(np.random.default_rng(5), 9.0, 1.5, np.inf)
+    first, second = clip_times.sample_pair(np.random.default_rng(5), 9.0, 1.5, np.inf)
     assert old == [(first, first, second)]
 
 
 def test_overlapping_sound_needs_room_and_must_overlap():
     with pytest.raises(MediaError, match=r"clips 2.5 s apart take 3.5 s"):
         triples(3.4, count=1)
-    for offsets in (dict(overlapping=1.0), dict(overlapping=0.0), dict(offset=(1.5, 2.0))):
-        with pytest.raises(ValueError, match="overlapping="):
+    for offsets in (
+        dict(overlap_shift=1.0),
+        dict(overlap_shift=0.0),
+        dict(min_max_shift=(1.5, 2.0)),
+    ):
+        with pytest.raises(ValueError, match="overlap_shift="):
             triples(10.0, **offsets)
 
 
 def test_offsets_that_make_no_sense_are_named():
-    for offset in ((0.0, 1.0), (2.0, 1.0), (-1.0, None)):
-        with pytest.raises(ValueError, match="offset="):
-            clip_sampling.shifted(25, 25, 1.0, 16000, offset)
-    with pytest.raises(ValueError, match="shifted sound of 0"):
-        clip_sampling.shifted(25, 25, 0.0, 16000, HARD)
+    for min_max_shift in ((0.0, 1.0), (2.0, 1.0), (-1.0, None)):
+        with pytest.raises(ValueError, match="min_max_shift="):
+            clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, min_max_shift)
+    with pytest.raises(ValueError, match="audio_seconds=0.0"):
+        clip_sampling.with_shifted_audio(25, 25, 0.0, 16000, HARD)
 
 
 def test_every_maker_passes_on_its_channels():
     for channels in (1, 2):
-        for view in (
+        for sampler in (
             clip_sampling.random(8, 16, 1.0, 16000, channels=channels),
-            clip_sampling.even(8, 16, 1.0, 16000, count=1, channels=channels),
-            clip_sampling.shifted(8, 16, 1.0, 16000, HARD, channels=channels),
+            clip_sampling.uniform(8, 16, 1.0, 16000, num_clips=1, channels=channels),
+            clip_sampling.with_shifted_audio(8, 16, 1.0, 16000, HARD, channels=channels),
         ):
-            assert view.channels == channels
-            assert clip_sampling.silence(view).shape == ((16000,), (16000, 2))[channels - 1]
+            assert sampler.channels == channels
+            assert clip_sampling.silent_audio(sampler).shape == ((16000,), (16000, 2))[channels - 1]
 
 
 def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
     kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
     truth = flashes.render(tmp_path / "a.mkv", kind)
-    view, rng, heard = (
-        clip_sampling.shifted(50, 50, 1.0, 16000, **BOTH),
+    sampler, rng, heard = (
+        clip_sampling.with_shifted_audio(50, 50, 1.0, 16000, **BOTH),
         np.random.default_rng(0),
         0,
     )
     with media_video.open_media(tmp_path / "a.mkv") as media:
         for _ in range(12):
-            window = view.windows(media.info, rng)[0]
-            clip = clip_sampling.cut(
-                view,
+            window = sampler.sample(media.info, rng)[0]
+            clip = clip_sampling.read_clip(
+                sampler,
                 window,
-                lambda start: media_video.frames(media, start, 50, 50),
-                lambda start: media_video.sound(media, start, 16000, 16000),
+                lambda start: media_video.read_frames(media, start, 50, 50),
+                lambda start: media_video.read_audio(media, start, 16000, 16000),
             )
             assert list(clip) == ["video", "audio", "shifted", "overlapping"]
-            for name, start in zip(clip_sampling.SOUNDS, window[1:]):
+            for name, start in zip(clip_sampling.AUDIO_KEYS, window[1:]):
                 loud = start + np.flatnonzero(np.abs(clip[name].astype(int)) > 5000) / 16000
                 for click in truth.clicks:
                     if start + 0.01 < click < start + 0.99:
@@ -281,10 +294,10 @@ def test_files_too_short_for_the_shift_are_counted_and_replaced(tmp_path):
     for name, cut in (("long.mp4", 0.0), ("short.mp4", 2.0)):
         flashes.render(tmp_path / name, flashes.Kind("mp4", cut=cut))
         records.append({"path": str(tmp_path / name)})
-    view = clip_sampling.shifted(25, 25, 1.0, 16000, HARD)
-    batches = pipeline.train(
-        Source("two", tuple(records)), view, (), 2, seed=0, stop=2, workers=0,
-        on_fault=lambda path, reason: faults.append(reason),
+    sampler = clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, HARD)
+    batches = pipeline.train_batches(
+        Source("two", tuple(records)), sampler, (), 2, seed=0, stop=2, workers=0,
+        on_error=lambda path, reason: faults.append(reason),
     )  # fmt: skip
     for batch in batches:
         assert np.all(batch["index"] == 0) and batch["shifted"].shape == (2, 16000)
@@ -297,15 +310,17 @@ def test_all_three_sounds_are_the_same_from_files_from_shards_and_from_memory(tm
     kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
     flashes.render(root / "a.mkv", kind)
     source = Source("tiny/all", ({"path": str(root / "a.mkv"), "label": 0},), ("a",))
-    kept = decoded_cache.make(source, fps=25, rate=16000, root=str(tmp_path / "memory"))
+    kept = decoded_cache.make(source, fps=25, sample_rate=16000, root=str(tmp_path / "memory"))
     shards = prepared(tmp_path / "shards", source, root)
-    view = clip_sampling.shifted(6, 25, 0.8, 16000, (1.0, None), overlapping=0.3, count=3)
+    sampler = clip_sampling.with_shifted_audio(
+        6, 25, 0.8, 16000, (1.0, None), overlap_shift=0.3, num_clips=3
+    )
     one, *others = (
-        next(pipeline.evaluate(s, view, (audio.gain(),), 3, workers=0))
+        next(pipeline.eval_batches(s, sampler, (audio.random_gain(),), 3, workers=0))
         for s in (source, kept, shards)
     )
     for other in others:
-        for name in clip_sampling.SOUNDS:
+        for name in clip_sampling.AUDIO_KEYS:
             np.testing.assert_allclose(one[name], other[name], atol=4)
     apart = one["audio"].astype(int) - one["shifted"], one["audio"].astype(int) - one["overlapping"]
     assert all(np.abs(x).max() > 5000 for x in apart)

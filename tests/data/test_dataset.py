@@ -70,7 +70,7 @@ def csv(home):
 
 def prepared(out, name, root, options):
     """What avjax.prepare leaves for readers, but for the shards."""
-    maker, known = dataset_args.maker(name, name)
+    maker, known = dataset_args.resolve_dataset(name, name)
     splits, classes = {}, ()
     out.mkdir()
     for split in known:
@@ -83,10 +83,12 @@ def prepared(out, name, root, options):
             dict(r, path=os.path.relpath(r["path"], root), split=split, info=info) for r in source
         ]
         (out / f"records-{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-        splits[split] = dict(records=f"records-{split}.jsonl", listed=source.listed, template="")
+        splits[split] = dict(
+            records=f"records-{split}.jsonl", num_listed=source.num_listed, template=""
+        )
         classes = source.classes
     metadata = dict(version=1, name=name, root=str(root), classes=classes, splits=splits)
-    metadata |= dict(short_side=256, fps=16.0, rate=24_000, channels=1)
+    metadata |= dict(short_side=256, fps=16.0, sample_rate=24_000, channels=1)
     (out / "prepared.json").write_text(json.dumps(metadata))
     return out
 
@@ -95,8 +97,8 @@ def asked(name, root, **options):
     """The sources of training, probes and test as a config has them, its flags set."""
     import ml_collections
 
-    c = ml_collections.ConfigDict(dict(data=parts.videos()))
-    sources = {role: parts.serving(c.data, role) for role in dataset.ROLES}
+    c = ml_collections.ConfigDict(dict(data=parts.user_videos()))
+    sources = {role: parts.split_for_role(c.data, role) for role in dataset.ROLES}
     c.data.source, c.data.root = name, str(root)
     for key, value in options.items():
         c.data[key] = value
@@ -168,7 +170,7 @@ def test_training_without_a_test_split_is_a_matter_of_the_evaluation_only(tmp_pa
     with pytest.raises(NoRecords):
         build(sources["test"])
     out = prepared(tmp_path / "out", "kinetics", root, {})
-    with pytest.raises(NoRecords, match="only the splits train: choose.*config.data.test_split="):
+    with pytest.raises(NoRecords, match="only the splits train: set.*config.data.test_split="):
         build(asked("kinetics", out)["test"])
 
 
@@ -250,12 +252,12 @@ def test_a_wrong_name_is_refused_with_those_that_there_are(tmp_path, name, says)
 
 
 def test_the_names_in_messages_are_data_sets():
-    assert set(SETS) < set(dataset_args.known())
+    assert set(SETS) < set(dataset_args.dataset_names())
     for name in SETS:
-        maker, splits = dataset_args.maker(name, name)
+        maker, splits = dataset_args.resolve_dataset(name, name)
         assert callable(maker) and splits
         module = importlib.import_module(f"avjax.data.datasets.{name}")
-        assert name == "folder" or module.WHERE.count("http") == 1
+        assert name == "folder" or module.DOWNLOAD_HINT.count("http") == 1
 
 
 def own(root, split, years=()):
@@ -273,6 +275,6 @@ def test_a_set_of_ones_own_is_taken_by_its_dotted_name(tmp_path):
 
 
 def test_every_option_of_a_config_is_an_argument_of_some_set():
-    makers = [dataset_args.maker(name, name)[0] for name in SETS]
+    makers = [dataset_args.resolve_dataset(name, name)[0] for name in SETS]
     taken = set().union(*(inspect.signature(maker).parameters for maker in makers))
     assert set(parts.OPTIONS) - {"train_split", "test_split"} <= taken

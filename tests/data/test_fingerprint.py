@@ -16,8 +16,8 @@ def config(tmp_path):
         (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "clips" / name).write_bytes(b"x" * 100)
     source = dict(fn="avjax.data.datasets.folder", root=str(tmp_path / "clips"), split="all")
-    view = dict(fn="builtins.dict")
-    train = dict(source=source, view=view)
+    sampler = dict(fn="builtins.dict")
+    train = dict(source=source, clip_sampler=sampler)
     suite = dict(fn="avjax.evals.suite", train=dict(train), test=dict(train))
     return dict(data=dict(train=train), evals=dict(folder=suite))
 
@@ -94,6 +94,6 @@ def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(con
 
 
 def test_a_damaged_fingerprint_is_named(config, tmp_path):
-    (tmp_path / fingerprint.NAME).write_bytes(b"half")
+    (tmp_path / fingerprint.FILENAME).write_bytes(b"half")
     with pytest.raises(ValueError, match=r"data.json.gz cannot be read .*delete it"):
         sources.check(tmp_path, sources.built(config)[1], False)

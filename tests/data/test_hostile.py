@@ -23,8 +23,8 @@ from tests.data import bombs, matrix, writing
 from tests.data.media.test_video import SIZE, fails, number, numbered
 
 SECRET = 170  # The number of all pictures of the film outside the root.
-EVEN = clip_sampling.even(8, 16, 2.0, 24000, count=1)
-HEARD = clip_sampling.even(0, 16, 2.0, 24000, count=1)
+EVEN = clip_sampling.uniform(8, 16, 2.0, 24000, num_clips=1)
+HEARD = clip_sampling.uniform(0, 16, 2.0, 24000, num_clips=1)
 
 
 class World(NamedTuple):
@@ -73,15 +73,15 @@ def fit(clip, rng):
     return clip | {"video": np.stack(small), "size": size}
 
 
-def evaluated(world, view):
+def evaluated(world, sampler):
     """({name: clip}, {name: reason}) of all files, by way of the pipeline."""
     given, refused, data = {}, {}, source(world)
     names = list(world.files)
 
-    def on_fault(path, reason):
+    def on_error(path, reason):
         refused[os.path.basename(path)] = reason
 
-    for batch in pipeline.evaluate(data, view, [fit], 8, on_fault=on_fault):
+    for batch in pipeline.eval_batches(data, sampler, [fit], 8, on_error=on_error):
         for row in np.flatnonzero(batch["mask"]):
             given[names[batch["index"][row]]] = {name: batch[name][row] for name in batch}
     return given, refused
@@ -104,7 +104,7 @@ def peak(wave):
 def starts(world, name):
     """Where the clip of EVEN begins in a file: its picture and its sound, in seconds."""
     with media_video.open_media(world.root / name) as media:
-        return EVEN.windows(media.info, None)[0]
+        return EVEN.sample(media.info, None)[0]
 
 
 def test_the_matrix_is_large_and_each_file_ends_in_a_clip_or_in_a_named_refusal(world, seen, heard):
@@ -133,11 +133,11 @@ def test_sound_alone_is_heard_and_has_no_picture(world, seen, heard):
     names = [n for n, f in world.files.items() if f.size is None and not f.refused and not f.either]
     assert len(names) >= 15
     for name in names:
-        assert seen[1][name] == "has no picture", name
+        assert seen[1][name] == "has no video", name
         click = world.files[name].click
         if click is not None:
             with media_video.open_media(world.root / name) as media:
-                _, start = HEARD.windows(media.info, None)[0]
+                _, start = HEARD.sample(media.info, None)[0]
                 # Some formats of sound alone have a clock of their own.
                 start -= media.info.audio_start
             assert abs(start + peak(heard[0][name]["audio"]) - click) < 0.003, name
@@ -154,10 +154,10 @@ def test_bad_files_are_refused_for_their_reason(world, seen, heard):
 
 def test_training_goes_on_past_all_of_them(world):
     data, named = source(world), {}
-    view, stop = clip_sampling.random(8, 16, 2.0, 24000), len(data) // 16
+    sampler, stop = clip_sampling.random(8, 16, 2.0, 24000), len(data) // 16
     given = set()
-    for batch in pipeline.train(
-        data, view, [fit], 16, 0, stop=stop, max_broken=1.0, on_fault=named.setdefault
+    for batch in pipeline.train_batches(
+        data, sampler, [fit], 16, 0, stop=stop, max_unreadable=1.0, on_error=named.setdefault
     ):
         assert batch["video"].shape == (16, 8, *SIZE, 3) and batch["mask"].all()
         given |= set(batch["index"].tolist())
@@ -173,7 +173,7 @@ def test_training_goes_on_past_all_of_them(world):
 def test_a_picture_far_from_any_key_frame_is_refused(world):
     path = world.root / "million_one_key.mov"
     with media_video.open_media(path) as media, fails("more than 20000 packets"):
-        media_video.frames(media, 39_000.0, 8, 16)
+        media_video.read_frames(media, 39_000.0, 8, 16)
 
 
 def test_no_address_is_asked_for_anything(world, seen):

@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
 
 
 def names(*places, only=None):
-    source, named, modality = inputs.source(places, only)
+    source, named, modality = inputs.from_paths(places, only)
     assert [record["path"] for record in source.records] == [*named]
     assert all(os.path.isfile(path) and os.path.isabs(path) for path in named)
     return sorted(named.values()), modality
@@ -42,7 +42,7 @@ def test_sounds_are_taken_alone_or_where_asked_for(place, capsys):
     assert names("s") == (["d.ogg"], "audio")
     assert names("s/d.ogg", "v/c.wav") == (["s/d.ogg", "v/c.wav"], "audio")
     assert names("v", "s") == (["v/a.mp4", "v/sub/b.MP4"], None)
-    assert "2 videos; 2 sounds left out" in capsys.readouterr().out
+    assert "2 videos; 2 audio files left out" in capsys.readouterr().out
     assert names("v", "s/d.ogg", only="audio") == (
         ["s/d.ogg", "v/a.mp4", "v/c.wav", "v/sub/b.MP4"], "audio"
     )  # fmt: skip
@@ -56,11 +56,11 @@ def test_a_file_that_is_named_itself_is_taken_whatever_its_suffix_and_once(place
 
 def test_what_is_not_there_is_named(place):
     with pytest.raises(FileNotFoundError, match="no such file or folder: x.mp4, y$"):
-        inputs.source(["v", "x.mp4", "y"])
+        inputs.from_paths(["v", "x.mp4", "y"])
     with pytest.raises(FileNotFoundError, match="no video"):
-        inputs.source(["t"])
-    with pytest.raises(ValueError, match="--only video, and there are sounds only"):
-        inputs.source(["s"], "video")
+        inputs.from_paths(["t"])
+    with pytest.raises(ValueError, match="--only video, but there are only audio files"):
+        inputs.from_paths(["s"], "video")
     os.mkfifo(place / "pipe.mp4")
     with pytest.raises(ValueError, match="pipe.mp4 is neither a regular file nor a folder"):
-        inputs.source(["pipe.mp4"])
+        inputs.from_paths(["pipe.mp4"])

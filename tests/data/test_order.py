@@ -10,23 +10,23 @@ from avjax.data.source import Source
 from avjax.losses import contrastive, negatives
 from avjax.training import init_examples
 
-VIEW = clip_sampling.random(0, 16, 0.5, 8, slack=0.0)  # Four samples of sound.
+SAMPLER = clip_sampling.random(0, 16, 0.5, 8, max_offset_seconds=0.0)  # Four samples of sound.
 
 
 def source(size, broken=()):
     """Records with a moment of sound; those in `broken` have none."""
 
-    def read(row, view, rngs):
+    def read(row, sampler, rngs):
         return [{"audio": np.ones(4, np.int16)} for _ in rngs], row not in broken
 
     return Source("rows", tuple(dict(path=f"/{i}.mp4") for i in range(size)), read=read)
 
 
-def rows(size, batch_size, stop, broken=(), seed=3, view=VIEW, **options):
+def rows(size, batch_size, stop, broken=(), seed=3, clip_sampler=SAMPLER, **options):
     """The rows of the records in each batch: [steps, batch_size]."""
-    batches = pipeline.train(
-        source(size, broken), view, (), batch_size, seed, stop=stop, workers=0, max_broken=1.0,
-        on_fault=lambda *fault: None, **options,
+    batches = pipeline.train_batches(
+        source(size, broken), clip_sampler, (), batch_size, seed, stop=stop, workers=0, max_unreadable=1.0,
+        on_error=lambda *fault: None, **options,
     )  # fmt: skip
     return np.array([batch["index"] for batch in batches])
 
@@ -79,7 +79,9 @@ def test_a_run_resumes_at_any_step_of_any_epoch(start):
 
 
 def test_clips_of_a_record_stay_together_where_it_comes_twice():
-    found = rows(6, 8, stop=12, repeats=4, view=VIEW._replace(count=2)).reshape(-1, 2)
+    found = rows(6, 8, stop=12, repeats=4, clip_sampler=SAMPLER._replace(num_clips=2)).reshape(
+        -1, 2
+    )
     np.testing.assert_array_equal(found[:, 0], found[:, 1])
     for epoch in (found[:24], found[24:]):
         assert (np.bincount(epoch[:, 0]) == 4).all()
@@ -97,8 +99,8 @@ def test_broken_records_are_replaced_from_other_places_of_the_order():
 def test_skipped_records_are_counted_after_one_pass_and_not_after_all_repeats():
     reports = []
     options = dict(skip_no_audio=True, on_skipped=lambda *report: reports.append(report))
-    steps = pipeline.train(
-        source(32, range(0, 32, 2)), VIEW, (), 8, 0, repeats=10, workers=0, **options
+    steps = pipeline.train_batches(
+        source(32, range(0, 32, 2)), SAMPLER, (), 8, 0, repeats=10, workers=0, **options
     )
     for _ in range(5):
         assert not reports
@@ -109,7 +111,7 @@ def test_skipped_records_are_counted_after_one_pass_and_not_after_all_repeats():
 
 
 def test_the_first_clips_hold_no_record_twice_whatever_the_repeats():
-    data = dict(source=source(20), view=VIEW, transforms=(), batch_size=8, seed=0)
+    data = dict(source=source(20), clip_sampler=SAMPLER, transforms=(), batch_size=8, seed=0)
     once, many = (init_examples.clips(data | more, 256) for more in ({}, dict(repeats=10)))
     assert len(set(many["index"])) == len(many["index"]) == 16
     np.testing.assert_array_equal(once["index"], many["index"])

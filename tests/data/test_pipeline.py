@@ -13,10 +13,10 @@ from avjax.data.source import Source
 from avjax.data.transforms import audio, video
 from tests.data.media.test_video import click, numbered, render
 
-VIEW = clip_sampling.random(4, 16, 0.5, 16000)
-EVEN = clip_sampling.even(4, 16, 0.5, 16000, count=3)
-TRAIN = (video.augment((48, 64)), video.applied(24), audio.gain())
-TEST = (video.center((48, 64)), video.applied(24))
+SAMPLER = clip_sampling.random(4, 16, 0.5, 16000)
+EVEN = clip_sampling.uniform(4, 16, 0.5, 16000, num_clips=3)
+TRAIN = (video.random_crop_color_jitter((48, 64)), video.apply_on_host(24), audio.random_gain())
+TEST = (video.center_crop((48, 64)), video.apply_on_host(24))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def source(folder, *extra):
 
 def train(folder, *extra, batch_size=8, seed=0, stop=6, **options):
     return list(
-        pipeline.train(source(folder, *extra), VIEW, TRAIN, batch_size, seed, stop=stop, **options)
+        pipeline.train_batches(
+            source(folder, *extra), SAMPLER, TRAIN, batch_size, seed, stop=stop, **options
+        )
     )
 
 
@@ -84,7 +86,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_does_not(folder):
 def test_processes_and_threads_make_the_same_batches(folder, repeats):
     extra = "empty.mp4", "mute.mp4"
     faults = [], []
-    options = [dict(on_fault=lambda *fault, told=told: told.append(fault)) for told in faults]
+    options = [dict(on_error=lambda *fault, told=told: told.append(fault)) for told in faults]
     made = [
         train(folder, *extra, workers=count, repeats=repeats, **o)
         for count, o in zip((0, 2), options)
@@ -112,11 +114,11 @@ def test_the_slices_of_the_hosts_are_the_global_batch(folder, hosts):
 def test_broken_files_are_replaced_counted_and_named(folder):
     extra, told = ("empty.mp4", "mute.mp4", "blind.mp4"), []
     batches = train(
-        folder, *extra, batch_size=9, stop=9, on_fault=lambda *fault: told.append(fault)
+        folder, *extra, batch_size=9, stop=9, on_error=lambda *fault: told.append(fault)
     )
     assert sorted(os.path.basename(path) for path, _ in told) == sorted(extra)  # Once each.
     reasons = {os.path.basename(path): reason for path, reason in told}
-    assert reasons["mute.mp4"] == "has no sound" and reasons["blind.mp4"] == "has no picture"
+    assert reasons["mute.mp4"] == "has no audio" and reasons["blind.mp4"] == "has no video"
     for batch in batches:
         assert batch["index"].max() < 24 and batch["mask"].all()
         assert len(set(batch["index"])) == 9  # No record twice, replaced or not.
@@ -127,26 +129,28 @@ def test_broken_files_are_replaced_counted_and_named(folder):
 def test_too_many_broken_files_stop_the_run(folder):
     extra = ["empty.mp4"] + [f"gone_{i}.mp4" for i in range(4)]
     told = []
-    with pytest.raises(RuntimeError, match=r"4 of the first \d+ files.*max_broken") as stopped:
-        train(folder, *extra, stop=40, on_fault=lambda *fault: told.append(fault))
-    assert len(told) == len(set(told)) == 4  # Each is named once, by `on_fault` alone.
+    with pytest.raises(RuntimeError, match=r"4 of the first \d+ files.*max_unreadable") as stopped:
+        train(folder, *extra, stop=40, on_error=lambda *fault: told.append(fault))
+    assert len(told) == len(set(told)) == 4  # Each is named once, by `on_error` alone.
     assert "--check" in str(stopped.value) and "skip_no_audio" not in str(stopped.value)
     assert sum(name in str(stopped.value) for name in extra) == 1
-    assert len(train(folder, *extra, stop=40, max_broken=0.2, on_fault=lambda *fault: None)) == 40
+    assert (
+        len(train(folder, *extra, stop=40, max_unreadable=0.2, on_error=lambda *fault: None)) == 40
+    )
     with pytest.raises(RuntimeError, match="empty.mp4"):
-        train(folder, "empty.mp4", stop=9, max_broken=0.0)
+        train(folder, "empty.mp4", stop=9, max_unreadable=0.0)
 
 
 def test_a_source_without_one_good_file_stops(tmp_path):
     nothing = Source("none", tuple(dict(path=str(tmp_path / f"{i}.mp4")) for i in range(8)))
-    with pytest.raises(RuntimeError, match="broken"):
-        next(pipeline.train(nothing, VIEW, TRAIN, 2, 0, on_fault=lambda *fault: None))
+    with pytest.raises(RuntimeError, match="max_unreadable"):
+        next(pipeline.train_batches(nothing, SAMPLER, TRAIN, 2, 0, on_error=lambda *fault: None))
 
 
 def fake(size, silent):
-    """A source of which the rows in `silent` have no sound."""
+    """A source of which the rows in `silent` have no audio."""
 
-    def read(row, view, rngs):
+    def read(row, sampler, rngs):
         clip = {
             "video": np.full((4, 8, 8, 3), row % 256, np.uint8),
             "audio": np.ones(8000, np.int16),
@@ -156,54 +160,56 @@ def fake(size, silent):
     return Source("half", tuple(dict(path=f"/{i}.mp4") for i in range(size)), read=read)
 
 
-def no_fault(*fault):
+def no_error(*fault):
     raise AssertionError(fault)
 
 
 def test_records_without_sound_are_skipped_on_request_and_counted_once():
     told, silent = [], set(range(0, 32, 2))
-    options = dict(skip_no_audio=True, on_fault=no_fault, on_skipped=lambda *x: told.append(x))
-    batches = pipeline.train(fake(32, silent), VIEW, (), 8, 0, stop=40, **options)
+    options = dict(skip_no_audio=True, on_error=no_error, on_skipped=lambda *x: told.append(x))
+    batches = pipeline.train_batches(fake(32, silent), SAMPLER, (), 8, 0, stop=40, **options)
     rows = np.array([batch["index"] for batch in batches])
     assert rows.shape == (40, 8) and not set(rows.ravel()) & silent
     assert set(rows.ravel()) == set(range(32)) - silent
     assert told == [("half", 16, 32)]
-    one = pipeline.train(fake(32, silent), VIEW, (), 8, 0, **options)
+    one = pipeline.train_batches(fake(32, silent), SAMPLER, (), 8, 0, **options)
     next(one), one.close()
     assert len(told) == 2 and 0 < told[1][1] < told[1][2] <= 32
-    again = pipeline.train(fake(32, silent), VIEW, (), 8, 0, start=7, stop=9, skip_no_audio=True)
+    again = pipeline.train_batches(
+        fake(32, silent), SAMPLER, (), 8, 0, start=7, stop=9, skip_no_audio=True
+    )
     np.testing.assert_array_equal([batch["index"] for batch in again], rows[7:9])
 
 
 def test_the_few_records_that_have_sound_are_found():
     silent = set(range(200)) - {3, 77}
-    options = dict(skip_no_audio=True, on_fault=no_fault)
-    batches = pipeline.train(fake(200, silent), VIEW, (), 2, 0, stop=5, **options)
+    options = dict(skip_no_audio=True, on_error=no_error)
+    batches = pipeline.train_batches(fake(200, silent), SAMPLER, (), 2, 0, stop=5, **options)
     assert set(np.array([batch["index"] for batch in batches]).ravel()) == {3, 77}
 
 
 def test_broken_files_count_though_silent_ones_are_skipped(folder):
     extra = ["mute.mp4"] + [f"gone_{i}.mp4" for i in range(5)]
-    options = dict(skip_no_audio=True, stop=40, on_fault=lambda *fault: None)
+    options = dict(skip_no_audio=True, stop=40, on_error=lambda *fault: None)
     with pytest.raises(RuntimeError, match=r"4 of the first \d+ files") as stopped:
         train(folder, *extra, **options)
     assert "no sound" not in str(stopped.value)
 
 
 def test_records_without_sound_stop_the_run_with_both_remedies():
-    options = dict(on_fault=lambda *fault: None)
-    with pytest.raises(RuntimeError, match="cannot be used.*[0-9] has no sound") as stopped:
-        list(pipeline.train(fake(32, set(range(8))), VIEW, (), 8, 0, stop=9, **options))
+    options = dict(on_error=lambda *fault: None)
+    with pytest.raises(RuntimeError, match="cannot be used.*[0-9] has no audio") as stopped:
+        list(pipeline.train_batches(fake(32, set(range(8))), SAMPLER, (), 8, 0, stop=9, **options))
     for remedy in ("--config.data.train.skip_no_audio=True", "--config.data.quarantine=OUT"):
         assert remedy in str(stopped.value)
 
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_source_without_any_sound_is_refused_in_one_line(skip):
-    with pytest.raises(RuntimeError, match="half has 12 files, and none has sound.*--check"):
+    with pytest.raises(RuntimeError, match="half has 12 files, and none has audio.*--check"):
         next(
-            pipeline.train(
-                fake(12, set(range(12))), VIEW, (), 4, 0, skip_no_audio=skip, on_fault=no_fault
+            pipeline.train_batches(
+                fake(12, set(range(12))), SAMPLER, (), 4, 0, skip_no_audio=skip, on_error=no_error
             )
         )
 
@@ -211,7 +217,7 @@ def test_a_source_without_any_sound_is_refused_in_one_line(skip):
 def test_a_long_row_of_files_without_sound_stops_with_the_flag_as_remedy():
     silent = set(range(999))
     with pytest.raises(RuntimeError, match="not one of the [0-9]+ read first") as stopped:
-        next(pipeline.train(fake(1000, silent), VIEW, (), 2, 0, on_fault=no_fault))
+        next(pipeline.train_batches(fake(1000, silent), SAMPLER, (), 2, 0, on_error=no_error))
     assert "--config.data.train.skip_no_audio=True" in str(stopped.value)
 
 
@@ -222,28 +228,30 @@ def test_what_cannot_work_is_refused_before_the_first_step(folder):
             r"batch_size=25 is more than the 24 clips of test.*--config.batch_size=24",
         ),
         (dict(batch_size=0), "batch_size=0"),
-        (dict(batch_size=8, max_broken=1.5), "max_broken=1.5"),
-        (dict(batch_size=8, max_broken=-0.1), "max_broken=-0.1"),
+        (dict(batch_size=8, max_unreadable=1.5), "max_unreadable=1.5"),
+        (dict(batch_size=8, max_unreadable=-0.1), "max_unreadable=-0.1"),
         (dict(batch_size=8, skip_no_audio="yes"), "skip_no_audio='yes'"),
         (dict(batch_size=8, workers=-1), "workers=-1"),
-        (dict(batch_size=8, deadline=0.0), "deadline=0.0"),
-        (dict(batch_size=8, memory=0), "memory=0"),
-        (dict(batch_size=9, shard=(0, 2)), "cannot be shared out"),
+        (dict(batch_size=8, timeout=0.0), "timeout=0.0"),
+        (dict(batch_size=8, memory_limit=0), "memory_limit=0"),
+        (dict(batch_size=9, shard=(0, 2)), "cannot be split for host"),
         (dict(batch_size=8, shard=(2, 2)), "host 2 of 2"),
         (dict(batch_size=8, seed=-1), "seed=-1"),
-        (dict(batch_size=8, view=EVEN), "3 clips a record do not fit"),
+        (dict(batch_size=8, clip_sampler=EVEN), "3 clips a record do not fit"),
     ):
-        options = dict(source=source(folder), view=VIEW, transforms=TRAIN, seed=0) | options
+        options = (
+            dict(source=source(folder), clip_sampler=SAMPLER, transforms=TRAIN, seed=0) | options
+        )
         with pytest.raises(ValueError, match=says):
-            pipeline.train(**options)
+            pipeline.train_batches(**options)
     with pytest.raises(ValueError, match="batch_size of at least 6"):
-        pipeline.evaluate(source(folder), EVEN, TEST, 4, shard=(0, 2))
+        pipeline.eval_batches(source(folder), EVEN, TEST, 4, shard=(0, 2))
 
 
 def test_clips_of_different_sizes_are_refused_by_name(folder):
     render(folder / "large.mp4", [np.zeros((64, 64, 3), np.uint8)] * 30, wave=click(1.2, 48000, ()))
-    with pytest.raises(ValueError, match="different sizes.*applied"):
-        for _ in pipeline.evaluate(source(folder, "large.mp4"), EVEN, (), 75):
+    with pytest.raises(ValueError, match="different sizes.*apply_on_host"):
+        for _ in pipeline.eval_batches(source(folder, "large.mp4"), EVEN, (), 75):
             pass
 
 
@@ -252,14 +260,14 @@ def test_a_transform_that_fails_names_the_file(folder):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError) as failed:
-        next(pipeline.train(source(folder), VIEW, (fail,), 2, 0))
+        next(pipeline.train_batches(source(folder), SAMPLER, (fail,), 2, 0))
     assert ".mp4" in "".join(failed.value.__notes__)
 
 
 def test_closing_ends_the_threads(folder):
     before = threading.active_count()
     for _ in range(3):
-        batches = pipeline.train(source(folder), VIEW, TRAIN, 8, 0, workers=0)
+        batches = pipeline.train_batches(source(folder), SAMPLER, TRAIN, 8, 0, workers=0)
         next(batches)
         batches.close()
     until = time.monotonic() + 10
@@ -277,7 +285,7 @@ def test_a_program_that_stops_amid_the_data_ends(folder):
         records = tuple(dict(path={str(folder)!r} + f"/{{i:02d}}.mp4") for i in range(24))
         view = clip_sampling.random(4, 16, 0.5, 16000)
         for workers in (0, 1):
-            batches = pipeline.train(Source("a", records), view, (), 8, 0, workers=workers)
+            batches = pipeline.train_batches(Source("a", records), view, (), 8, 0, workers=workers)
             print(next(batches)["video"].shape)
     """
     path = folder / "program.py"
@@ -291,7 +299,7 @@ def test_a_program_that_stops_amid_the_data_ends(folder):
 
 
 def evaluate(folder, *extra, batch_size=8, **options):
-    return list(pipeline.evaluate(source(folder, *extra), EVEN, TEST, batch_size, **options))
+    return list(pipeline.eval_batches(source(folder, *extra), EVEN, TEST, batch_size, **options))
 
 
 def test_evaluation_sees_every_record_and_pads_with_the_mask(folder):
@@ -307,7 +315,7 @@ def test_evaluation_sees_every_record_and_pads_with_the_mask(folder):
 
 def test_evaluation_masks_the_unreadable_and_keeps_the_silent(folder):
     told = []
-    batches = evaluate(folder, "empty.mp4", "mute.mp4", on_fault=lambda *fault: told.append(fault))
+    batches = evaluate(folder, "empty.mp4", "mute.mp4", on_error=lambda *fault: told.append(fault))
     rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     broken, mute = rows["index"] == 24, rows["index"] == 25
     assert broken.sum() == 3 and not rows["mask"][broken].any() and not rows["video"][broken].any()
@@ -335,14 +343,14 @@ def test_hosts_evaluate_all_records_once_in_as_many_batches(folder, hosts):
 
 def test_a_view_may_leave_out_picture_or_sound(folder):
     (seen,) = list(
-        pipeline.train(
+        pipeline.train_batches(
             source(folder, "mute.mp4"), clip_sampling.random(4, 16, 0, 1), (), 25, 0, stop=1
         )
     )
     assert "audio" not in seen and seen["has_audio"].sum() == 24 and seen["mask"].all()
     (heard,) = list(
-        pipeline.evaluate(
-            source(folder, "blind.mp4"), clip_sampling.even(0, 16, 1, 8000, 1), (), 25
+        pipeline.eval_batches(
+            source(folder, "blind.mp4"), clip_sampling.uniform(0, 16, 1, 8000, 1), (), 25
         )
     )
     assert "video" not in heard and heard["audio"].shape == (25, 8000) and heard["mask"].all()
@@ -352,8 +360,8 @@ def test_a_record_may_be_a_part_of_a_file(folder, tmp_path):
     frames = [numbered(i) for i in range(100)]
     path = render(tmp_path / "long.mp4", frames, wave=click(4.0, 16000, (1.0,)), rate=16000)
     part = Source("part", tuple(dict(path=path, start=2.0, end=3.0) for _ in range(20)))
-    still = clip_sampling.random(2, 25, 0.04, 16000, slack=0.0)
-    got = next(pipeline.train(part, still, (), 20, 0))["video"]
+    still = clip_sampling.random(2, 25, 0.04, 16000, max_offset_seconds=0.0)
+    got = next(pipeline.train_batches(part, still, (), 20, 0))["video"]
     from tests.data.media.test_video import number
 
     assert {number(image) for image in got[:, 0]} <= set(range(49, 75))

@@ -17,12 +17,14 @@ def source(tmp_path_factory):
     return Source("six", tuple(records))
 
 
-def train(source, view, **options):
-    return list(pipeline.train(source, view, (), 4, seed=0, stop=3, **{"workers": 0, **options}))
+def train(source, sampler, **options):
+    return list(
+        pipeline.train_batches(source, sampler, (), 4, seed=0, stop=3, **{"workers": 0, **options})
+    )
 
 
 def test_clips_of_a_record_are_neighbors_in_a_batch(source):
-    batches = train(source, clip_sampling.random(4, 16, 0.5, 16000, count=2))
+    batches = train(source, clip_sampling.random(4, 16, 0.5, 16000, num_clips=2))
     rows = np.stack([batch["index"] for batch in batches]).reshape(3, 2, 2)
     np.testing.assert_array_equal(rows[..., 0], rows[..., 1])
     assert sorted(rows[..., 0].ravel()) == list(range(6))  # An epoch: each record once.
@@ -30,9 +32,9 @@ def test_clips_of_a_record_are_neighbors_in_a_batch(source):
 
 
 def test_hosts_and_workers_change_no_batch_of_several_clips(source):
-    view = clip_sampling.random(4, 16, 0.5, 16000, count=2)
-    whole = train(source, view)
-    halves = [train(source, view, shard=(host, 2), workers=2 * host) for host in (0, 1)]
+    sampler = clip_sampling.random(4, 16, 0.5, 16000, num_clips=2)
+    whole = train(source, sampler)
+    halves = [train(source, sampler, shard=(host, 2), workers=2 * host) for host in (0, 1)]
     for batch, first, second in zip(whole, *halves):
         for name in batch:
             joined = np.concatenate([first[name], second[name]])
@@ -41,14 +43,17 @@ def test_hosts_and_workers_change_no_batch_of_several_clips(source):
 
 def test_a_batch_that_several_clips_do_not_fit_is_refused(source):
     with pytest.raises(ValueError, match="multiple of 6"):
-        train(source, clip_sampling.random(4, 16, 0.5, 16000, count=3), shard=(0, 2))
+        train(source, clip_sampling.random(4, 16, 0.5, 16000, num_clips=3), shard=(0, 2))
 
 
 def test_a_file_too_short_for_the_shift_is_named_and_masked(source):
-    view, faults = clip_sampling.shifted(4, 16, 1.0, 16000, (1.5, None), count=2), []
+    sampler, faults = (
+        clip_sampling.with_shifted_audio(4, 16, 1.0, 16000, (1.5, None), num_clips=2),
+        [],
+    )
     small = lambda clip, rng: {**clip, "video": clip["video"][:, :48, :64]}
-    batches = pipeline.evaluate(
-        source, view, (small,), 4, workers=0, on_fault=lambda path, reason: faults.append(path)
+    batches = pipeline.eval_batches(
+        source, sampler, (small,), 4, workers=0, on_error=lambda path, reason: faults.append(path)
     )
     batches = list(batches)
     assert all(batch["shifted"].shape == (4, 16000) for batch in batches)

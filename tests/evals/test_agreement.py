@@ -98,7 +98,7 @@ def test_score_asks_for_what_it_needs(caplog):
 
 def test_suite_knows_who_is_swapped_and_where_it_is():
     records = tuple({"path": f"/a/{i}.mp4", "label": i % 2} for i in range(10))
-    of = swapped_audio.across_classes(Source("s", records, ("x", "y")), share=0.6)
+    of = swapped_audio.across_classes(Source("s", records, ("x", "y")), fraction=0.6)
     known = suite.metadata(of)
     assert known.path[3] == "/a/3.mp4" and known.swapped.sum() == 6
     clips = {"": np.arange(10) % 2, "video": np.arange(10) % 2}
@@ -209,7 +209,7 @@ def test_report_of_a_suite_without_pictures_or_paths_still_has_plane_and_names(t
 def test_a_suite_of_swapped_sounds_gives_auroc_and_saves_who(world, tmp_path):
     data = tiny.config(world)["evals"]["world"]["test"]
     source = dict(
-        fn="avjax.data.datasets.swapped_audio.across_classes", source=data["source"], share=0.5
+        fn="avjax.data.datasets.swapped_audio.across_classes", source=data["source"], fraction=0.5
     )
     evaluate = suite.make(build(data | dict(source=source)), {"agreement": score.make()})
 

@@ -35,7 +35,7 @@ def test_what_no_records_can_fit_is_refused_when_it_is_built(make, options):
 
 def labeled(*labels):
     records = tuple({"path": f"/{i}.mp4", "label": label} for i, label in enumerate(labels))
-    return {"source": Source("few", records, ("a", "b")), "view": View(), "transforms": ()}
+    return {"source": Source("few", records, ("a", "b")), "clip_sampler": View(), "transforms": ()}
 
 
 SCORES = {
@@ -61,7 +61,7 @@ FEW = {  # Labels of train and test, the scores that are left out, and why.
 
 @pytest.mark.parametrize("case", FEW)
 def test_scores_that_few_records_do_not_allow_are_left_out_and_named(monkeypatch, caplog, case):
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline())
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline())
     train, test, left, why = FEW[case]
     evaluator = suite.make(labeled(*test), SCORES, train=labeled(*train))
     lines = [line for line in caplog.messages if "left out: " in line and "R@" not in line]
@@ -100,7 +100,7 @@ def test_precision_of_a_single_class_is_left_out(caplog):
 
 
 def test_records_that_turn_out_unreadable_may_leave_too_few(monkeypatch, caplog):
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=(1, 3)))
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(1, 3)))
     evaluator = suite.make(data(4), {"knn": knn.make(k=1), "r": retrieval.make()}, train=data(4))
     assert not [line for line in caplog.messages if "knn left out" in line]
     out = evaluator(embed, None)

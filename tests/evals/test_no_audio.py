@@ -1,4 +1,4 @@
-"""Records without sound: scores of the picture use them, scores of sound leave them out."""
+"""Records without audio: scores of the picture use them, scores of sound leave them out."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avjax.data import pipeline
-from avjax.data.clip_sampling import View
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.source import Source
 from avjax.evals import agreement, alignment, knn, linear_probe, retrieval, suite
 from avjax.methods import avid, moco, xdc
@@ -17,7 +17,7 @@ from avjax.runtime import metric_records, sharding
 from avjax.training import train
 from avjax.training.evaluation import block, judged
 from avjax.types import Method
-from tests.data.test_pipeline import no_fault
+from tests.data.test_pipeline import no_error
 
 COUNT, WIDTH = 2, 6
 SCORES = {
@@ -32,10 +32,10 @@ SILENT = {"train": {1, 2, 5, 7}, "test": {0, 3, 4}}  # Left with sound: classes 
 
 
 def source(part, silent=(), kept=None):
-    """Records whose clips are noise of their own; those in `silent` have no sound."""
+    """Records whose clips are noise of their own; those in `silent` have no audio."""
     rows = [row for row in range(len(LABEL[part])) if kept is None or row in kept]
 
-    def read(at, view, rngs):
+    def read(at, sampler, rngs):
         row = rows[at]
         rng = np.random.default_rng([row, part == "test"])
         clip = {
@@ -65,9 +65,10 @@ def embed(params, state, batch):
 
 def evaluated(of):
     """What a suite says on four devices, whose last batch is padded; of: (part) -> Source."""
-    view = View(1, 1.0, WIDTH, 8000, COUNT, lambda info, rng: [(0.0, 0.0)] * COUNT)
+    sampler = ClipSampler(1, 1.0, WIDTH, 8000, COUNT, lambda info, rng: [(0.0, 0.0)] * COUNT)
     data = {
-        part: dict(source=of(part), view=view, transforms=(small,)) for part in ("train", "test")
+        part: dict(source=of(part), clip_sampler=sampler, transforms=(small,))
+        for part in ("train", "test")
     }
     evaluate = suite.make(data["test"], SCORES, data["train"], batch_size=8)
     mesh = sharding.mesh()
@@ -174,11 +175,13 @@ def test_a_method_says_whether_it_needs_the_sound_of_every_clip(method, needs):
 
 
 def test_a_method_of_pictures_gets_clips_without_sound_and_counts_no_fault():
-    view = View(1, 1.0, WIDTH, 8000, 1, lambda info, rng: [(0.0, 0.0)])
+    sampler = ClipSampler(1, 1.0, WIDTH, 8000, 1, lambda info, rng: [(0.0, 0.0)])
     half = source("train", SILENT["train"])
 
     def rows(**options):
-        stream = pipeline.train(half, view, (), 4, 0, stop=6, on_fault=no_fault, **options)
+        stream = pipeline.train_batches(
+            half, sampler, (), 4, 0, stop=6, on_error=no_error, **options
+        )
         return jax.tree.map(lambda *parts: np.concatenate(parts), *stream)
 
     found = rows(needs_audio=False)

@@ -239,8 +239,8 @@ def test_unlabeled_records_neither_teach_nor_count():
 # A suite, over a pipeline that makes up its clips: pixel and sample values tell the row.
 
 
-class View(SimpleNamespace):
-    count, rate = 3, 8000
+class Sampler(SimpleNamespace):
+    num_clips, sample_rate = 3, 8000
 
 
 def source(size, labels=True, name="made up"):
@@ -249,18 +249,18 @@ def source(size, labels=True, name="made up"):
 
 
 def pipeline(unreadable=()):
-    """Stands for avjax.data.pipeline.evaluate: 3 clips a record, the last batch padded."""
+    """Stands for avjax.data.pipeline.eval_batches: 3 clips a record, the last batch padded."""
 
-    def evaluate(source, view, transforms, batch_size, shard, on_fault):
+    def evaluate(source, clip_sampler, transforms, batch_size, shard, on_error):
         assert transforms == () and shard == (0, 1)
-        rows = [(i, c) for i in range(len(source)) for c in range(view.count)]
+        rows = [(i, c) for i in range(len(source)) for c in range(clip_sampler.num_clips)]
         rows += [(0, 0)] * (-len(rows) % batch_size)
-        padding = len(rows) - len(source) * view.count
+        padding = len(rows) - len(source) * clip_sampler.num_clips
         mask = [i not in unreadable for i, _ in rows]
         mask = np.array(mask[: len(rows) - padding] + [False] * padding)
         for i in unreadable:
-            on_fault(source[i]["path"], "no such file")
-        tone = np.arange(4000) / view.rate
+            on_error(source[i]["path"], "no such file")
+        tone = np.arange(4000) / clip_sampler.sample_rate
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
             index = np.array([i for i, _ in part], np.int32)
@@ -293,11 +293,11 @@ def embed(ts, batch):
 
 
 def data(size, **more):
-    return {"source": source(size, **more), "view": View(), "transforms": ()}
+    return {"source": source(size, **more), "clip_sampler": Sampler(), "transforms": ()}
 
 
 def test_suite_averages_clips_and_leaves_masked_rows_out(monkeypatch, caplog):
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=(2,)))
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(2,)))
     seen = {}
 
     def score(train, test):
@@ -327,7 +327,7 @@ def test_suite_averages_clips_and_leaves_masked_rows_out(monkeypatch, caplog):
 
 
 def test_suite_gives_pictures_of_readable_records(monkeypatch):
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=(0,)))
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(0,)))
     out = suite.make(data(9), {"r": retrieval.make()}, batch_size=4, thumbnails=5)(embed, None)
     np.testing.assert_array_equal(out["gallery/row"], [2, 4, 6, 8])
     assert out["gallery/frame"].shape == (4, 64, 64, 3) and out["gallery/frame"].dtype == np.uint8
@@ -363,13 +363,13 @@ def test_suite_without_sound_has_no_pictures(monkeypatch):
         for batch in whole(**data):
             yield {k: v for k, v in batch.items() if k != "audio"}
 
-    monkeypatch.setattr(suite.pipeline, "evaluate", deaf)
+    monkeypatch.setattr(suite.pipeline, "eval_batches", deaf)
     out = suite.make(data(6), {"r": retrieval.make()})(embed, None)
     assert "r/v2a/recall@1" in out and "gallery/row" not in out
 
 
 def test_suite_refuses_embeddings_that_are_not_finite(monkeypatch):
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline())
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline())
 
     def broken(ts, batch):
         out = embed(ts, batch)
@@ -381,14 +381,16 @@ def test_suite_refuses_embeddings_that_are_not_finite(monkeypatch):
 
 
 def test_suite_stops_where_too_many_records_are_broken(monkeypatch, caplog):
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=(2, 4)))
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(2, 4)))
     scores = {"r": retrieval.make()}
-    assert suite.make(data(6) | {"max_broken": 0.4}, scores)(embed, None)["test/dropped"] == 2
-    with pytest.raises(RuntimeError, match="2 of 6 records of test source .* max_broken = 30.0%"):
-        suite.make(data(6) | {"max_broken": 0.3}, scores)(embed, None)
-    monkeypatch.setattr(suite.pipeline, "evaluate", pipeline(unreadable=range(6)))
+    assert suite.make(data(6) | {"max_unreadable": 0.4}, scores)(embed, None)["test/dropped"] == 2
+    with pytest.raises(
+        RuntimeError, match="2 of 6 records of test source .* max_unreadable = 30.0%"
+    ):
+        suite.make(data(6) | {"max_unreadable": 0.3}, scores)(embed, None)
+    monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=range(6)))
     out = suite.make(data(6), scores)(embed, None)
     assert out == {"test/records": 0, "test/dropped": 6}
     assert "evaluation of made up left out: no record could be used" in caplog.text
     with pytest.raises(RuntimeError, match="6 of 6 records"):
-        suite.make(data(6) | {"max_broken": 0.3}, scores)(embed, None)
+        suite.make(data(6) | {"max_unreadable": 0.3}, scores)(embed, None)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from avjax.data.clip_sampling import View
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.media.media_file import MediaError
 from avjax.data.source import Source
 from avjax.evals import sync
@@ -13,7 +13,7 @@ from avjax.evals import sync
 COUNT = 2
 
 
-def read(row, view, rngs):
+def read(row, sampler, rngs):
     """Pictures and sounds that tell the record: hard sound is 5 off, super-hard 2."""
     if row == 3:
         raise MediaError("", "is broken")
@@ -29,8 +29,10 @@ def read(row, view, rngs):
 
 def data(size=40):
     records = tuple({"path": f"/{i}.mp4", "label": i // 10} for i in range(size))
-    view = View(1, 1.0, 8, 8, COUNT, lambda info, rng: [(0.0, 0.0, 1.0, 0.5)] * COUNT)
-    return dict(source=Source("made up", records, read=read), view=view, transforms=(small,))
+    sampler = ClipSampler(1, 1.0, 8, 8, COUNT, lambda info, rng: [(0.0, 0.0, 1.0, 0.5)] * COUNT)
+    return dict(
+        source=Source("made up", records, read=read), clip_sampler=sampler, transforms=(small,)
+    )
 
 
 def small(clip, rng):
@@ -130,7 +132,7 @@ def test_what_cannot_be_judged_is_named():
     with pytest.raises(ValueError, match="not finite"):
         sync.accuracy_and_auroc(np.arange(2), np.array([np.nan, 1]), np.zeros(2), "easy")
     broken = data(5)
-    broken["max_broken"] = 0.1
+    broken["max_unreadable"] = 0.1
     with pytest.raises(RuntimeError, match="1 of 5 records of test source 'made up' are broken"):
         sync.make(broken, batch_size=8)(net(float), None)
 

@@ -77,7 +77,7 @@ class Tell(nn.Module):
 
 def told(size=16):
     rows = jnp.arange(size)[:, None]
-    batch = {"video": rows, "audio": rows, "shifted": rows + 100, "overlapping": rows + 1000}
+    batch = {"video": rows, "audio": rows, "shifted": rows + 100, "overlap_shift": rows + 1000}
     return batch | {"index": jnp.arange(size)}
 
 
@@ -210,8 +210,8 @@ def test_the_rate_falls_on_a_plateau_and_begins_anew_with_harder_negatives():
 def test_avts_learns_and_is_judged(world, tmp_path):
     c = tiny.config(world, steps=30, save_every=30)
     train_clips, test_clips = c["data"]["train"], c["evals"]["world"]["test"]
-    hard = dict(offset=(0.75, None), overlapping=0.25)
-    c["data"] = dict(train=parts.shifted(train_clips, **hard))
+    hard = dict(min_max_shift=(0.75, None), overlap_shift=0.25)
+    c["data"] = dict(train=parts.with_shifted_audio(train_clips, **hard))
     finish = dict(fn="pkgutil.resolve_name", args=("avjax.ops.normalize.l2_normalize",))
     c["method"] = dict(
         fn="avjax.methods.avts",
@@ -223,7 +223,9 @@ def test_avts_learns_and_is_judged(world, tmp_path):
         ),
     )
     c["evals"] = dict(
-        sync=dict(fn="avjax.evals.sync", data=parts.shifted(test_clips, **hard), batch_size=16)
+        sync=dict(
+            fn="avjax.evals.sync", data=parts.with_shifted_audio(test_clips, **hard), batch_size=16
+        )
     )
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
     ts = train.run(c, tmp_path)

@@ -117,7 +117,7 @@ def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
 def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     for clips in (c["data"]["train"], c["evals"]["world"]["train"], c["evals"]["world"]["test"]):
-        clips["view"]["seconds"] = 0.0
+        clips["clip_sampler"]["seconds"] = 0.0
     towers = ml_collections.ConfigDict(c["method"]["model"])
     c["method"] = instdisc_kinetics.instance_discrimination(
         towers, (16, 8), num_negatives=16, temperature=0.1

@@ -148,7 +148,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch_is_named():
 
 def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
     c = tiny.config(world, steps=20, save_every=20, evals={})
-    c["data"]["train"]["view"] |= dict(count=2)
+    c["data"]["train"]["clip_sampler"] |= dict(num_clips=2)
     c["method"] = dict(
         fn="avjax.methods.moco",
         model=c["method"]["model"],

@@ -227,7 +227,9 @@ def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
 def test_without_another_sound_there_is_nothing_to_learn(batch):
     method = multisensory.make(Tiny())
     alone = {k: v for k, v in batch.items() if k != "shifted"}
-    with pytest.raises(ValueError, match=r"there is no \['shifted'\]: .*clip_sampling.shifted"):
+    with pytest.raises(
+        ValueError, match=r"there is no \['shifted'\]: .*clip_sampling.with_shifted_audio"
+    ):
         method.init(jax.random.key(0), alone, B)
 
 
@@ -238,13 +240,18 @@ def test_frame_rates_follow_each_other(world, tmp_path):
         fn="avjax.methods.multisensory", model=dict(fn="tests.methods.test_multisensory.Tiny")
     )
     config["optimizer"] = multisensory_audioset.momentum(0.0)
-    view = dict(fn="avjax.data.clip_sampling.shifted", seconds=0.5, rate=8000, offset=(0.5, None))
+    sampler = dict(
+        fn="avjax.data.clip_sampling.with_shifted_audio",
+        audio_seconds=0.5,
+        sample_rate=8000,
+        min_max_shift=(0.5, None),
+    )
     source = config["data"]["train"]["source"]
 
     def data(**frames):
-        center = (dict(fn="avjax.data.transforms.video.center", canvas=(32, 32)),)
-        clips = dict(source=source, view=view | frames, transforms=center)
-        return dict(train=parts.on_host(clips, 16))
+        center = (dict(fn="avjax.data.transforms.video.center_crop", frame_size=(32, 32)),)
+        clips = dict(source=source, clip_sampler=sampler | frames, transforms=center)
+        return dict(train=parts.apply_on_host(clips, 16))
 
     config["data"] = data(frames=8, fps=16.0)
     coarse = dict(data=data(frames=2, fps=4.0))

@@ -68,7 +68,9 @@ def checked(values, names, sums):
 
 
 def turned(a, layout):
-    """An array of theirs in our order; `layout` as in `weights/names_video.py` and `weights/names_audio.py`."""
+    """An array of theirs in our order; `layout` as in `weights/names_video.py` and
+    `weights/names_audio.py`.
+    """
     if layout == "same":
         return a
     return a.transpose(3, 2, 1, 0) if layout == "transposed" else np.moveaxis(a, (0, 1), (-1, -2))

@@ -23,13 +23,13 @@ def test_a_folder_and_its_lists_know_such_names(tmp_path):
     assert {os.path.relpath(r["path"], tmp_path) for r in found} == {NAME, "a/\u00e9.mp4"}
     with open(tmp_path / "quarantine.csv", "w", **filenames.TEXT) as file:
         csv.writer(file).writerows([("path", "reason"), (NAME, "cut")])
-    assert listing.barred(tmp_path / "quarantine.csv") == {NAME}
+    assert listing.read_quarantine(tmp_path / "quarantine.csv") == {NAME}
     assert len(folder.make(tmp_path, "all", quarantine=tmp_path / "quarantine.csv")) == 1
 
 
 def test_a_file_that_cannot_be_read_is_listed_whatever_its_name(tmp_path, capsys):
     metrics_writer.fault(tmp_path)(NAME, f"no such file: {NAME}")
-    assert (tmp_path / "faults.csv").read_bytes() == b"%s,no such file: %s\r\n" % (
+    assert (tmp_path / "unreadable_files.csv").read_bytes() == b"%s,no such file: %s\r\n" % (
         (os.fsencode(NAME),) * 2
     )
     assert "skipped a/caf\\udce9 \\udcff.mp4: no such file" in capsys.readouterr().err

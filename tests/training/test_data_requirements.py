@@ -11,14 +11,14 @@ ROOT = "configs/{}.py".format
 @pytest.mark.parametrize(
     "name,asked",
     [
-        ("avid_kinetics", dict(short_side=256, fps=16.0, rate=24_000, channels=1)),
-        ("avid_folder", dict(short_side=128, fps=8.0, rate=24_000, channels=1)),
-        ("avts_kinetics", dict(short_side=256, fps=25.0, rate=16_000, channels=1)),
-        ("l3_kinetics", dict(short_side=256, fps=25.0, rate=48_000, channels=1)),
-        ("xdc_kinetics", dict(short_side=256, fps=30.0, rate=16_000, channels=1)),
+        ("avid_kinetics", dict(short_side=256, fps=16.0, sample_rate=24_000, channels=1)),
+        ("avid_folder", dict(short_side=128, fps=8.0, sample_rate=24_000, channels=1)),
+        ("avts_kinetics", dict(short_side=256, fps=25.0, sample_rate=16_000, channels=1)),
+        ("l3_kinetics", dict(short_side=256, fps=25.0, sample_rate=48_000, channels=1)),
+        ("xdc_kinetics", dict(short_side=256, fps=30.0, sample_rate=16_000, channels=1)),
         ("instdisc_kinetics", dict(short_side=256, fps=16.0)),
         # A stage at a quarter of the frame rate.
-        ("multisensory_audioset", dict(short_side=256, fps=29.97, rate=21_000, channels=2)),
+        ("multisensory_audioset", dict(short_side=256, fps=29.97, sample_rate=21_000, channels=2)),
     ],
 )
 def test_a_config_says_what_it_asks_for(name, asked):
@@ -64,10 +64,11 @@ def test_a_config_that_fails_is_one_line(tmp_path, capsys, text, says):
 
 def test_prepare_takes_what_the_config_asks_for_unless_told_otherwise(tmp_path, capsys):
     argv = ["IN", "OUT", "--for_config", ROOT("avts_kinetics"), "--fps", "0"]
-    args = prepare.suited(prepare.parser().parse_args(argv), argv)
-    assert (args.short_side, args.fps, args.rate, args.channels) == (256, 0.0, 16_000, 1)
+    args = prepare.apply_config_settings(prepare.parser().parse_args(argv), argv)
+    assert (args.short_side, args.fps, args.sample_rate, args.channels) == (256, 0.0, 16_000, 1)
     assert capsys.readouterr().out == (
-        "configs/avts_kinetics.py asks for --short_side 256 --fps 25 --rate 16000 --channels 1\n"
+        "configs/avts_kinetics.py asks for --short_side 256 --fps 25 --sample_rate 16000 "
+        "--channels 1\n"
     )
     plain = prepare.parser().parse_args(["IN", "OUT"])
-    assert prepare.suited(plain, ["IN", "OUT"]) is plain
+    assert prepare.apply_config_settings(plain, ["IN", "OUT"]) is plain

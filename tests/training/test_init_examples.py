@@ -11,12 +11,12 @@ VIEW = random(4, 8, 0.5, 8000)
 
 
 def data(size, batch_size, loud=True):
-    def read(row, view, rngs):
+    def read(row, sampler, rngs):
         sound = np.full(4000, row * loud, np.int16)
         return [{"video": np.zeros((4, 8, 8, 3), np.uint8), "audio": sound} for _ in rngs], True
 
     source = Source("mine", tuple(dict(path=f"/{i}") for i in range(size)), read=read)
-    return dict(source=source, view=VIEW, transforms=(), batch_size=batch_size, seed=0)
+    return dict(source=source, clip_sampler=VIEW, transforms=(), batch_size=batch_size, seed=0)
 
 
 @pytest.mark.parametrize("size, batch, least, clips", [

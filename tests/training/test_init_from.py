@@ -99,7 +99,7 @@ def saved(tmp_path):
         if source:
             config = dict(data=dict(train=dict(source=SPEC)))
             (folder / "config.json").write_text(json.dumps(config))
-            prints = {json.dumps(SPEC): fingerprint.of(source)}
+            prints = {json.dumps(SPEC): fingerprint.compute(source)}
             fingerprint.write(folder, prints, [], 0)
         return str(folder), ts
 
@@ -139,8 +139,8 @@ def test_the_slow_towers_of_moco_begin_as_the_trained_ones(saved):
         )
         assert same(ts.state["momentum_encoder"]["stats"], trained.state["stats"])
         assert (
-            "copied: state/momentum_encoder/params (from params), state/momentum_encoder/stats (from state/stats)"
-            in line
+            "copied: state/momentum_encoder/params (from params), state/momentum_encoder/stats "
+            "(from state/stats)" in line
         )
         assert line.endswith("new: state/memory")
     # Two buffers: a step gives each up.

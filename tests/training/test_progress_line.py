@@ -93,5 +93,5 @@ def test_one_process_writes_and_all_know_what_was_written(tmp_path):
 def test_every_host_lists_its_own_unreadable_files(tmp_path):
     for process in (0, 1):
         metrics_writer.fault(tmp_path, process)(f"{process}.mp4", "is cut short")
-    assert (tmp_path / "faults.csv").read_text() == "0.mp4,is cut short\n"
+    assert (tmp_path / "unreadable_files.csv").read_text() == "0.mp4,is cut short\n"
     assert (tmp_path / "faults-1.csv").read_text() == "1.mp4,is cut short\n"

@@ -75,7 +75,7 @@ def test_without_a_period_it_comes_once():
 
 def test_a_survey_of_other_records_is_refused(config, tmp_path):
     data = config["data"]
-    other = data["train"] | dict(source=data["train"]["source"] | dict(split="test", videos=12))
+    other = data["train"] | dict(source=data["train"]["source"] | dict(split="test", num_videos=12))
     odd = config | dict(data=data | dict(refresh=other))
     with pytest.raises(ValueError, match="refresh has 12 records, the training source 60"):
         train.run(odd, tmp_path)

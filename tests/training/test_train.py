@@ -151,9 +151,9 @@ def on_device(world):
     """A run whose pictures are made on the device."""
     config = tiny.config(world, steps=3)
     for _, data in dry_run.datasets(config):
-        assert data["transforms"][-1]["fn"] == "avjax.data.transforms.video.applied"
+        assert data["transforms"][-1]["fn"] == "avjax.data.transforms.video.apply_on_host"
         data["transforms"] = data["transforms"][:-1]
-    return config | dict(on_device=dict(fn="avjax.nets.frontends.pixels.augmented", size=16))
+    return config | dict(on_device=dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=16))
 
 
 @pytest.mark.slow
@@ -195,11 +195,11 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
         return do
 
     decode, transfer, step = seconds
-    batches = train.pipeline.train
+    batches = train.pipeline.train_batches
     monkeypatch.setattr(loop.Throughput, "clock", staticmethod(lambda: clock.now))
     monkeypatch.setattr(
         train.pipeline,
-        "train",
+        "train_batches",
         lambda **options: (slow(lambda x: x, decode)(batch) for batch in batches(**options)),
     )
     monkeypatch.setattr(train.sharding, "put", slow(train.sharding.put, transfer))

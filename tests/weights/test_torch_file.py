@@ -121,7 +121,9 @@ GLOBALS = {
     "torch load": Call("torch load", "CANARY"),
     "torch.hub load": Call("torch.hub load", "CANARY"),
     "torch FloatStorage.from_file": Call("torch FloatStorage.from_file", "CANARY", True, 4),
-    "torch._utils _rebuild_tensor_v2.__globals__": Global("torch._utils _rebuild_tensor_v2.__globals__"),
+    "torch._utils _rebuild_tensor_v2.__globals__": Global(
+        "torch._utils _rebuild_tensor_v2.__globals__"
+    ),
     "collections OrderedDict.__reduce__": Global("collections OrderedDict.__reduce__"),
     "numpy.core.multiarray _reconstruct": Call("numpy.core.multiarray _reconstruct", 0),
     "argparse Namespace": Call("argparse Namespace"),

@@ -1,4 +1,4 @@
-"""ActivityNet 1.3: untrimmed videos of 200 activities; a record is a segment in which one goes on.
+"""ActivityNet 1.3: untrimmed videos of 200 activities; a record is a segment with one activity.
 
 ActivityNet: A Large-Scale Video Benchmark for Human Activity Understanding, CVPR 2015,
 http://activity-net.org.  10,024 videos are for training, 4,926 for validation and 5,044 for
@@ -7,15 +7,15 @@ testing; the last have no segments and no labels.
 
 from avjax.data.files import listing, origin
 
-WHERE = (
+DOWNLOAD_HINT = (
     "ActivityNet's list, activity_net.v1-3.min.json: http://activity-net.org/download.html; root "
     "holds whole videos, v_ID.mp4, in any folders"
 )
 SPLITS = ("train", "val", "test")
-CALLED = {"training": "train", "validation": "val", "testing": "test"}
+SPLIT_ALIASES = {"training": "train", "validation": "val", "testing": "test"}
 
 
-@origin.of(WHERE)
+@origin.with_download_hint(DOWNLOAD_HINT)
 def make(root: str, split: str, annotations: str, quarantine: str | None = None):
     """Returns the Source of the segments of `split`; a group is a video.
 
@@ -24,32 +24,32 @@ def make(root: str, split: str, annotations: str, quarantine: str | None = None)
       annotations: the official activity_net.v1-3.min.json.  Segments without length are left out.
       quarantine: a CSV file with a column `path`, relative to `root`: files to leave out.
     """
-    listing.one_of("split", split, SPLITS)
-    tree = listing.tree(root)
+    listing.check_choice("split", split, SPLITS)
+    tree = listing.scan_folder(root)
     try:
-        told = listing.document(annotations)["database"].items()
-        rows = [row for video, known in told for row in _segments(annotations, video, known)]
+        entries = listing.read_json(annotations)["database"].items()
+        rows = [row for video, files in entries for row in _segments(annotations, video, files)]
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{annotations} is not ActivityNet's list of 1.3: {listing.short(error)}"
+            f"{annotations} is not ActivityNet's list of 1.3: {listing.truncated_repr(error)}"
         ) from error
     classes = sorted({label for _, label, _ in rows if label})
-    number = listing.numbered(classes)
-    chosen = [
-        ((f"v_{record['group']}", record["group"]), dict(record, label=number.get(label, -1)))
+    class_index = listing.class_indices(classes)
+    selected = [
+        ((f"v_{record['group']}", record["group"]), dict(record, label=class_index.get(label, -1)))
         for part, label, record in rows
         if part == split
     ]
-    known = listing.by_stem(tree, listing.VIDEO)
-    return listing.source(f"activitynet/{split}", tree, known, chosen, classes, quarantine)
+    files = listing.index_by_stem(tree, listing.VIDEO)
+    return listing.make_source(f"activitynet/{split}", tree, files, selected, classes, quarantine)
 
 
-def _segments(file, video, known):
+def _segments(file, video, entry):
     """(split, label, record) of each segment of a video; of the whole video where it has none."""
-    part = CALLED.get(known["subset"])
+    part = SPLIT_ALIASES.get(entry["subset"])
     if part == "test":
         yield part, "", dict(group=video)
-    for segment in known["annotations"]:
-        start, end = (listing.seconds(file, at) for at in segment["segment"])
+    for segment in entry["annotations"]:
+        start, end = (listing.parse_seconds(file, at) for at in segment["segment"])
         if start < end:
             yield part, str(segment["label"]), dict(group=video, start=start, end=end)

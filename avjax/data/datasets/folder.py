@@ -1,12 +1,13 @@
-"""Any folder of videos as a Source: names of folders are labels, and may be splits.
+"""Any folder of videos as a Source: folder names are labels, and may be splits.
 
     ROOT/<class>/...            the first folder is the label; a hash divides train and test
-    ROOT/<split>/<class>/...    train, val, test (or training, valid, validation, testing, in any
-                                case) as the only first folders are splits, the next one the label
+    ROOT/<split>/<class>/...    if all first folders are named train, val or test (or training,
+                                valid, validation, testing, in any case), they are splits and
+                                the next one is the label
 
-A first folder "train" beside other classes is a class like them; two or more split folders beside
-others are refused, since they might be either.  Files may be in deeper folders, or in none (no
-label).  What a hash divides, it divides by groups (avjax.data.files.groups), and files of equal
+A single folder "train" beside other classes is a class like them; two or more split folders
+beside others are refused, since they might be either.  Files may be in deeper folders, or in
+none (no label).  The hash divides by groups (avjax.data.files.groups), and files of equal
 content stay together.
 """
 
@@ -15,7 +16,14 @@ import pathlib
 from collections.abc import Sequence
 
 from avjax.data.files import duplicates, file_index, groups, listing
-from avjax.data.files.splits import SPLITS, by_classes, by_folders, by_hash, check_folders, from_csv
+from avjax.data.files.splits import (
+    SPLITS,
+    check_split_folders,
+    rows_by_class,
+    split_by_csv,
+    split_by_folders,
+    split_by_hash,
+)
 from avjax.data.source import NoRecords, Source
 
 SUFFIXES = listing.VIDEO
@@ -36,71 +44,87 @@ def make(
     """Returns a Source of the videos under `root` that belong to `split`.
 
     Args:
+      root: the folder.
       split: "train", "val", "test", or "all".
-      splits: a CSV file with a column `path`, relative to `root`, and a column
-        `split<fold>` or `split`; `label` and `group` if there are such columns.  Files that
-        it names and that are not there are counted, and left out.  None: the folders of
-        splits, if there are such; else a hash of each path or group puts it into "test" or
-        "train".
-      holdout: for the hash, the share of files in "test", 0 to 1; a file stays in its split when
+      splits: CSV file with the columns `path`, relative to `root`, and `split<fold>` or `split`;
+        `label` and `group` are optional.  Files that it lists and that do not exist are counted
+        and left out.  None: split folders, if there are any; else a hash of each path or group
+        decides between "test" and "train".
+      fold: number of the column split<fold>.
+      holdout: fraction of files in "test" for the hash, 0 to 1; a file stays in its split when
         others come or go, as long as the same rule finds its group.
+      seed: of the hash.
       group: None guesses groups from names, by the rule of avjax.data.files.groups; "none" or ""
-        does not.  Else a regular expression; files of one folder in whose names it finds the same
-        text are a group, e.g. r"_g\\d+_" for UCF101.  A column `group` counts more.
-      suffixes: of the files to take, in any case; avjax.data.files.listing has VIDEO, SOUND,
-        EITHER.
-      quarantine: a CSV file with a column `path`, relative to `root`: files to leave out.
-      follow_links: whether links that lead out of `root` are followed; else one to a folder is
-        counted, one to a file refused.
+        does not.  Else a regular expression: files of one folder in whose names it finds the same
+        text are a group, e.g. r"_g\\d+_" for UCF101.  A column `group` has precedence.
+      suffixes: of the files to take, in any case; avjax.data.files.listing has VIDEO, AUDIO,
+        VIDEO_OR_AUDIO.
+      quarantine: CSV file with a column `path`, relative to `root`: files to leave out.
+      follow_links: follows links that lead out of `root`; else a link to a folder is counted and
+        one to a file refused.
 
     Raises:
       NoRecords: there are records, but none in `split`.
+      ValueError, FileNotFoundError: an argument is wrong, or there are no videos.
     """
-    listing.one_of("split", split, (*SPLITS, "all"))
-    suffixes = file_index.normalized(suffixes)
-    tree = listing.tree(root, follow_links)
-    rows, notes = _rows(root, tree, split, splits, fold, holdout, seed, group, suffixes)
+    listing.check_choice("split", split, (*SPLITS, "all"))
+    suffixes = file_index.normalize_suffixes(suffixes)
+    tree = listing.scan_folder(root, follow_links)
+    rows, notes = _collect_rows(root, tree, split, splits, fold, holdout, seed, group, suffixes)
     classes = sorted({row["label"] for row in rows if row["label"]})
-    number = listing.numbered(classes)
-    chosen = sorted((r for r in rows if split in ("all", r["split"])), key=lambda r: r["path"])
-    if not chosen:
-        raise NoRecords(_no_records(root, split, rows, splits, fold, holdout))
-    known = {path: path for path in (*tree.files, *tree.odd)}
+    class_index = listing.class_indices(classes)
+    selected = sorted((r for r in rows if split in ("all", r["split"])), key=lambda r: r["path"])
+    if not selected:
+        raise NoRecords(_empty_split_message(root, split, rows, splits, fold, holdout))
+    files = {path: path for path in (*tree.files, *tree.special_files)}
     found = []
-    for row in chosen:
-        record = dict(label=number.get(row["label"], -1))
+    for row in selected:
+        record = dict(label=class_index.get(row["label"], -1))
         found.append(((row["path"],), record | ({"group": row["group"]} if row["group"] else {})))
     name = f"{pathlib.Path(root).name}/{split}"
     notes = notes[:1] if split == "all" else notes  # The others are about splits.
-    return listing.source(name, tree, known, found, classes, quarantine, notes)
+    return listing.make_source(name, tree, files, found, classes, quarantine, notes)
 
 
-def _rows(root, tree, split, splits, fold, holdout, seed, group, suffixes):
-    """(rows as of avjax.data.files.splits, notes: files passed over, classes, groups, copies)."""
+def _collect_rows(root, tree, split, splits, fold, holdout, seed, group, suffixes):
+    """(rows as of avjax.data.files.splits, notes: ignored files, classes, groups, duplicates)."""
     if isinstance(holdout, bool) or not isinstance(holdout, (int, float)) or not 0 <= holdout <= 1:
         raise ValueError(f"holdout={holdout!r}: use a number from 0 to 1, the share of test files")
     if splits is None:
-        paths = _find(tree, suffixes)
+        paths = _find_videos(tree, suffixes)
         if split != "all":
-            check_folders(paths)
-        given, passed_over = by_folders(paths), file_index.passed_over(tree, suffixes)
+            check_split_folders(paths)
+        explicit_rows, ignored_note = (
+            split_by_folders(paths),
+            file_index.ignored_files_note(tree, suffixes),
+        )
     else:
         roots = (tree.root, str(pathlib.Path(root).absolute()))
-        given, passed_over = from_csv(splits, fold, roots, {*tree.files, *tree.odd}), ""
-    named, origin = groups.grouped(given or by_classes(paths), group)
-    there = set(tree.files)
-    paths = [row["path"] for row in named if row["path"] in there]
-    compared = split != "all" and len(paths) <= duplicates.MOST
-    copies = duplicates.copies(tree.root, paths) if compared else []
-    rows = named if given else by_hash(named, holdout, seed, copies)
-    one_class = "" if given else _one_class(tree, rows)
-    found = [a | {"split": b["split"]} for a, b in zip(named, rows) if a["path"] in there]
-    divided = groups.report(found, origin, bool(given)), _divided(rows, copies)
-    return rows, (passed_over, one_class, *divided)
+        explicit_rows, ignored_note = (
+            split_by_csv(splits, fold, roots, {*tree.files, *tree.special_files}),
+            "",
+        )
+    grouped_rows, origin = groups.assign_groups(explicit_rows or rows_by_class(paths), group)
+    existing = set(tree.files)
+    paths = [row["path"] for row in grouped_rows if row["path"] in existing]
+    compare = split != "all" and len(paths) <= duplicates.MAX_FILES
+    duplicate_sets = duplicates.find_duplicates(tree.root, paths) if compare else []
+    rows = (
+        grouped_rows
+        if explicit_rows
+        else split_by_hash(grouped_rows, holdout, seed, duplicate_sets)
+    )
+    one_class = "" if explicit_rows else _one_class_note(tree, rows)
+    found = [a | {"split": b["split"]} for a, b in zip(grouped_rows, rows) if a["path"] in existing]
+    split_notes = (
+        groups.groups_note(found, origin, bool(explicit_rows)),
+        _split_duplicates_note(rows, duplicate_sets),
+    )
+    return rows, (ignored_note, one_class, *split_notes)
 
 
-def _one_class(tree, rows):
-    """In one line that the sub-folders of a single class might be what is meant; or ""."""
+def _one_class_note(tree, rows):
+    """A note if the sub-folders of a single class might be meant as classes; or ""."""
     classes, folders = {row["label"] for row in rows}, {row["folder"] for row in rows}
     if len(classes) > 1 or len(folders) < 2 or not all(folders):
         return ""
@@ -111,43 +135,49 @@ def _one_class(tree, rows):
     )
 
 
-def _divided(rows, copies):
-    """In one line the files of equal content that lie in several splits; or ""."""
+def _split_duplicates_note(rows, duplicate_sets):
+    """A note on files of equal content in several splits; or ""."""
     split = {row["path"]: row["split"] for row in rows}
-    apart = [paths for paths in copies if len({split[path] for path in paths}) > 1]
-    if not apart:
+    split_sets = [paths for paths in duplicate_sets if len({split[path] for path in paths}) > 1]
+    if not split_sets:
         return ""
-    first, second = apart[0][0], next(p for p in apart[0] if split[p] != split[apart[0][0]])
+    first, second = (
+        split_sets[0][0],
+        next(p for p in split_sets[0] if split[p] != split[split_sets[0][0]]),
+    )
     return (
-        f"{len(apart):,} file{'s' * (len(apart) > 1)} with copies in another split, e.g. {first!r} "
+        f"{len(split_sets):,} file{'s' * (len(split_sets) > 1)} with copies in another split, e.g. "
+        f"{first!r} "
         f"({split[first]}) and {second!r} ({split[second]}): remove one, or name it in a quarantine"
     )
 
 
-def _find(tree, suffixes):
-    """Paths of the videos, relative to the root, in sorted order; an error says what is there."""
-    if found := listing.paths(tree, suffixes):
+def _find_videos(tree, suffixes):
+    """Sorted paths of the videos, relative to the root; an error says what is there."""
+    if found := listing.paths_with_suffix(tree, suffixes):
         return found
     line = f"no video in {tree.root}: looked for names that end in {' '.join(suffixes)}"
     count = len(tree.files)
-    line += f"; it holds {count:,} other files ({file_index.by_suffix(tree.files)})" * bool(count)
+    line += f"; it holds {count:,} other files ({file_index.suffix_counts(tree.files)})" * bool(
+        count
+    )
     line += "; it holds no file" * (not count)
-    if sounds := len(listing.paths(tree, listing.SOUND)):
-        line += f"; for its {sounds:,} sounds, add --need audio to prepare"
+    if num_audio := len(listing.paths_with_suffix(tree, listing.AUDIO)):
+        line += f"; for its {num_audio:,} audio files, add --require audio to prepare"
     if tree.links:
-        line += f"; {file_index.unfollowed(tree)}"
+        line += f"; {file_index.unfollowed_links_note(tree)}"
     raise FileNotFoundError(line)
 
 
-def _no_records(root, split, rows, splits, fold, holdout):
+def _empty_split_message(root, split, rows, splits, fold, holdout):
     """Why a split is empty, and what to do."""
-    there = {s: sum(row["split"] == s for row in rows) for s in SPLITS}
-    names = [name for name, count in there.items() if count]
+    existing = {s: sum(row["split"] == s for row in rows) for s in SPLITS}
+    names = [name for name, count in existing.items() if count]
     if splits:
         remedy = f"name files of it in {splits}, or change fold (is {fold})"
-    elif by_folders([row["path"] for row in rows]):
-        only = f"; {root}/{names[0]} as root has a part held out" * (len(names) == 1)
-        remedy = f"use the split {' or '.join(names)}, or add a folder {split}{only}"
+    elif split_by_folders([row["path"] for row in rows]):
+        hint = f"; {root}/{names[0]} as root has a part held out" * (len(names) == 1)
+        remedy = f"use the split {' or '.join(names)}, or add a folder {split}{hint}"
     else:
         remedy = f"change holdout (is {holdout})"
-    return f"split {split!r} of {root} has no record, of {there}: {remedy}"
+    return f"split {split!r} of {root} has no record, of {existing}: {remedy}"

@@ -1,7 +1,7 @@
 """Clips from shards that `python -m avjax.prepare` wrote: random access, no video codec.
 
 A record is one or more examples of the data set (its pieces of about ten seconds), so a
-clip reads one or two of them, decodes only its own frames, and copies only its own sound.
+clip reads one or two of them, decodes only its own frames, and copies only its own audio.
 Which frame is shown at a time is decided by the rule of avjax.data.media.video, on the times
 that the frames have in the file.
 
@@ -11,8 +11,8 @@ What a clip may ask for is what the shards can give exactly:
   files.  Where only so many per second are kept, that rate or that divided by 2, 3, ...: the
   frames are those of the file for a clip that begins up to one kept frame earlier, so they
   never repeat nor jump.  One frame per clip is always possible.
-- Sound at any rate, resampled; a higher rate than the kept one adds nothing, and is reported.
-- Pictures up to the kept size, and no more channels of sound than are kept.
+- Audio at any rate, resampled; a higher rate than the kept one adds nothing, and is reported.
+- Frames up to the kept size, and no more channels of audio than are kept.
 """
 
 import functools
@@ -25,72 +25,84 @@ import cv2
 import numpy as np
 
 from avjax.data import tf_example
-from avjax.data.clip_sampling import cut, silence, subsamples, within
+from avjax.data.clip_sampling import (
+    is_integer_subsampling,
+    read_clip,
+    restrict_to_record,
+    silent_audio,
+)
 from avjax.data.files import listing
-from avjax.data.files.splits import from_csv
+from avjax.data.files.splits import split_by_csv
 from avjax.data.media import audio as media_audio, video as media_video
 from avjax.data.source import NoRecords, Source
 
-OPEN = 256  # Shards that a process keeps open.
-EDGE = 1e-6  # Seconds by which times may be off, which are sums of floats.
+MAX_OPEN_SHARDS = 256  # Shards that a process keeps open.
+TIME_TOLERANCE = 1e-6  # Seconds by which times may be off, which are sums of floats.
 
 
-def make(root, split, splits=None, fold=1, quarantine=None, need=()):
-    """The source of the records of `split` in the folder `root` that prepare wrote.
+def make(root, split, splits=None, fold=1, quarantine=None, require=()):
+    """Returns the Source of `split` in the folder `root` that avjax.prepare wrote.
 
-    splits, fold: a CSV file that says which record belongs to which split, as in
-      avjax.data.datasets.folder; None: what prepare was told.
-    quarantine: a CSV file with a column `path`: records to leave out, as in
-      avjax.data.datasets.folder.
-    need: "audio" leaves out records without sound, "video" those without picture.
+    Args:
+      root: the folder.
+      split: name of the split.
+      splits, fold: CSV file that assigns records to splits, as in avjax.data.datasets.folder;
+        None uses the splits of the preparation.
+      quarantine: CSV file with a column `path`: records to leave out, as in
+        avjax.data.datasets.folder.
+      require: "audio" leaves out records without audio, "video" those without video.
+
+    Raises:
+      FileNotFoundError: no prepared data set in `root`.
+      ValueError, NoRecords: there is no such split, or it is empty.
     """
-    told = _told(root)
-    for modality in need:
+    metadata = _load_metadata(root)
+    for modality in require:
         if modality not in ("audio", "video"):
-            raise ValueError(f'need={tuple(need)}: name "audio", "video" or both')
-    if splits is None and split not in told["splits"]:
-        there = ", ".join(sorted(told["splits"]))
-        raise ValueError(f"{root} has no split {split!r}, only {there}")
-    rows = list(_rows(root, told, split, splits, fold))
-    rows = [row for row in rows if all(row["info"][f"{m}_start"] is not None for m in need)]
-    left_out, there = listing.barred(quarantine), len(rows)
-    rows = [row for row in rows if row["path"] not in left_out]
+            raise ValueError(f'need={tuple(require)}: name "audio", "video" or both')
+    if splits is None and split not in metadata["splits"]:
+        num_before = ", ".join(sorted(metadata["splits"]))
+        raise ValueError(f"{root} has no split {split!r}, only {num_before}")
+    rows = list(_load_rows(root, metadata, split, splits, fold))
+    rows = [row for row in rows if all(row["info"][f"{m}_start"] is not None for m in require)]
+    excluded, num_before = listing.read_quarantine(quarantine), len(rows)
+    rows = [row for row in rows if row["path"] not in excluded]
     if not rows:
-        raise NoRecords(f"split {split!r} of {root} has no record with {need or 'clips'}")
-    told["all_frames"] = not any(_dropped(row, told["fps"]) for row in rows)
-    known = ("label", "labels", "start", "end", "group")
+        raise NoRecords(f"split {split!r} of {root} has no record with {require or 'clips'}")
+    metadata["all_frames"] = not any(_num_dropped(row, metadata["fps"]) for row in rows)
+    copied_keys = ("label", "labels", "start", "end", "group")
     records = tuple(
-        {"path": os.path.join(told["root"], row["path"])}
-        | {name: row[name] for name in known if row.get(name) is not None}
+        {"path": os.path.join(metadata["root"], row["path"])}
+        | {name: row[name] for name in copied_keys if row.get(name) is not None}
         for row in rows
     )
-    read = functools.partial(_read, os.path.abspath(root), told, tuple(rows))
-    listed = None if splits else told["splits"][split]["listed"]
-    notes = () if splits else tuple(told.get("notes", ()))
-    name, left_out = f"{told['name']}/{split}", there - len(rows)
+    read = functools.partial(_read_clips, os.path.abspath(root), metadata, tuple(rows))
+    listed = None if splits else metadata["splits"][split]["num_listed"]
+    notes = () if splits else tuple(metadata.get("notes", ()))
+    name, excluded = f"{metadata['name']}/{split}", num_before - len(rows)
     settings = {
-        k: v for k, v in told.items() if k not in ("name", "root", "classes", "splits", "notes")
+        k: v for k, v in metadata.items() if k not in ("name", "root", "classes", "splits", "notes")
     }
-    classes = tuple(told["classes"])
-    return Source(name, records, classes, read, listed, left_out, notes, settings)
+    classes = tuple(metadata["classes"])
+    return Source(name, records, classes, read, listed, excluded, notes, settings)
 
 
-def _rows(root, told, split, splits, fold):
-    """What is known of the records of `split`: prepare's, or those that a CSV puts there."""
+def _load_rows(root, metadata, split, splits, fold):
+    """The rows of `split`: those of the preparation, or those that a CSV file puts there."""
     rows = []
-    for name, kept in told["splits"].items():
+    for name, kept in metadata["splits"].items():
         if splits or name == split:
             with open(os.path.join(root, kept["records"]), encoding="utf-8") as lines:
                 rows += [json.loads(line) for line in lines]
     if not splits:
         return rows
-    chosen = from_csv(splits, fold, (told["root"],), {row["path"] for row in rows})
-    wanted = {row["path"] for row in chosen if split in ("all", row["split"])}
+    listed_rows = split_by_csv(splits, fold, (metadata["root"],), {row["path"] for row in rows})
+    wanted = {row["path"] for row in listed_rows if split in ("all", row["split"])}
     return sorted((row for row in rows if row["path"] in wanted), key=lambda row: row["path"])
 
 
-def _told(root):
-    """What prepare left on the whole of its work."""
+def _load_metadata(root):
+    """The content of prepared.json."""
     path = os.path.join(root, "prepared.json")
     if not os.path.exists(path):
         raise FileNotFoundError(
@@ -100,132 +112,139 @@ def _told(root):
         return json.load(file)
 
 
-def _read(root, told, rows, row, view, rngs):
-    """Clips of record `row` as `view` wants them, and whether it has sound."""
-    record, pieces = rows[row], {}
+def _read_clips(root, metadata, rows, row, sampler, rngs):
+    """Clips of record `row` as the sampler asks, and whether it has audio."""
+    record, segments = rows[row], {}
     info = media_video.Info(**record["info"])
     has_audio = info.audio_start is not None
-    _check(root, told, view)
+    _check_compatible(root, metadata, sampler)
 
-    def piece(number):
-        if number not in pieces:
-            file = told["splits"][record["split"]]["template"].format(record["shard"])
-            data = _reader(os.path.join(root, file)).read([record["first"] + number])[0]
-            pieces[number] = tf_example.features(data)
-            if pieces[number]["row"][0] != record["row"]:
+    def read_segment(number):
+        if number not in segments:
+            file = metadata["splits"][record["split"]]["template"].format(record["shard"])
+            data = _open_reader(os.path.join(root, file)).read([record["first"] + number])[0]
+            segments[number] = tf_example.parse_features(data)
+            if segments[number]["row"][0] != record["row"]:
                 raise ValueError(f"{root} was prepared again since it was opened: start again")
-        return pieces[number]
+        return segments[number]
 
-    def frames(start):
-        return _frames(record, info, piece, start, view, told["fps"])
+    def read_frames(start):
+        return _read_frames(record, info, read_segment, start, sampler, metadata["fps"])
 
-    def sound(start):
-        return _sound(record, piece, start, view, told["rate"]) if has_audio else silence(view)
+    def read_audio(start):
+        if not has_audio:
+            return silent_audio(sampler)
+        return _read_audio(record, read_segment, start, sampler, metadata["sample_rate"])
 
-    windows = view.windows(within(info, record), rngs[0])
-    return [cut(view, window, frames, sound) for window in windows], has_audio
+    all_starts = sampler.sample(restrict_to_record(info, record), rngs[0])
+    return [read_clip(sampler, starts, read_frames, read_audio) for starts in all_starts], has_audio
 
 
-def _check(root, told, view):
-    """Raises a ValueError that names the settings of prepare unless a view's clips can be exact."""
-    wrong, settings, fps, side = [], [], told["fps"], told["short_side"]
-    if view.frames and side and (view.short_side or 0) > side:
-        wrong.append(f"pictures of short side {side} and clips take {view.short_side}")
-        settings.append(f"--short_side {view.short_side}")
-    if view.frames > 1 and not told["all_frames"] and not subsamples(fps, view.fps):
-        wrong.append(
-            f"{fps:g} frames per second and clips take {view.fps:g} (it can give {fps:g}, "
+def _check_compatible(root, metadata, sampler):
+    """Raises a ValueError, with prepare's flags, unless a sampler's clips can be exact."""
+    problems, flags, fps, stored_side = [], [], metadata["fps"], metadata["short_side"]
+    if sampler.num_frames and stored_side and (sampler.short_side or 0) > stored_side:
+        problems.append(f"pictures of short side {stored_side} and clips take {sampler.short_side}")
+        flags.append(f"--short_side {sampler.short_side}")
+    some_frames = sampler.num_frames > 1 and not metadata["all_frames"]
+    if some_frames and not is_integer_subsampling(fps, sampler.fps):
+        problems.append(
+            f"{fps:g} frames per second and clips take {sampler.fps:g} (it can give {fps:g}, "
             f"{fps / 2:.4g}, {fps / 3:.4g}, ...)"
         )
-        settings.append("--fps 0")
-    if view.samples and view.channels > told["channels"]:
-        wrong.append(f"sound of one channel and clips take {view.channels}")
-        settings.append(f"--channels {view.channels}")
-    if wrong:
+        flags.append("--fps 0")
+    if sampler.num_samples and sampler.channels > metadata["channels"]:
+        problems.append(f"sound of one channel and clips take {sampler.channels}")
+        flags.append(f"--channels {sampler.channels}")
+    if problems:
         raise ValueError(
-            f"{root} holds {'; '.join(wrong)}: prepare into another folder with "
-            f"{' '.join(settings)}, or with --for_config and the config file"
+            f"{root} holds {'; '.join(problems)}: prepare into another folder with "
+            f"{' '.join(flags)}, or with --for_config and the config file"
         )
-    if view.samples and view.rate > told["rate"]:
-        _report_upsampling(root, told["rate"], view.rate)
+    if sampler.num_samples and sampler.sample_rate > metadata["sample_rate"]:
+        _warn_upsampling(root, metadata["sample_rate"], sampler.sample_rate)
 
 
 @functools.lru_cache
-def _report_upsampling(root, kept, rate):
-    """Logs it, once in a process."""
+def _warn_upsampling(root, stored_rate, rate):
+    """Logs it, once per process."""
     logging.getLogger(__name__).warning(
-        "%s holds sound at %d Hz and clips take %d: it is resampled, and nothing above %d Hz is "
-        "heard; prepare with --rate %d if the files have more", root, kept, rate, kept // 2, rate
+        "%s holds audio at %d Hz and clips take %d: it is resampled, and nothing above %d Hz is "
+        "heard; prepare with --sample_rate %d if the files have more",
+        root, stored_rate, rate, stored_rate // 2, rate,
     )  # fmt: skip
 
 
-def _frames(record, info, piece, start, view, fps):
-    """As media_video.frames: the last frame with its time <= t; past the end, the clip's start."""
+def _read_frames(record, info, read_segment, start, sampler, fps):
+    """As media_video.read_frames: the last frame with its time <= t; past the end, from the start."""
     if info.video_start is None:
-        raise media_video.MediaError(record["path"], "has no picture")
-    if _dropped(record, fps):
-        steps = math.floor((start - info.video_start + EDGE) * fps)
+        raise media_video.MediaError(record["path"], "has no video")
+    if _num_dropped(record, fps):
+        steps = math.floor((start - info.video_start + TIME_TOLERANCE) * fps)
         start = info.video_start + steps / fps  # The times for which frames were kept.
-    times, late = start + np.arange(view.frames) / view.fps, record["slack"]
-    parts = [piece(number) for number in _pieces(record, times[0], times[-1])]
-    stamps = np.concatenate([_stamps(part) for part in parts])
-    times = np.maximum(times, stamps[0])
-    inside = max(1, int(np.sum(times < record["video_end"] - late)))
+    times, tolerance = start + np.arange(sampler.num_frames) / sampler.fps, record["time_tolerance"]
+    segments = [read_segment(number) for number in _segments_between(record, times[0], times[-1])]
+    timestamps = np.concatenate([_timestamps(segment) for segment in segments])
+    times = np.maximum(times, timestamps[0])
+    inside = max(1, int(np.sum(times < record["video_end"] - tolerance)))
     times = times[np.arange(len(times)) % inside]
-    at = np.searchsorted(stamps, times + late, side="right") - 1
-    lists = [part["video"] for part in parts]
-    firsts = np.cumsum([0, *map(len, lists)])
-    out, done = None, {}
-    for k, i in enumerate(at.tolist()):
-        if i in done:
-            out[k] = out[done[i]]
+    frame_indices = np.searchsorted(timestamps, times + tolerance, side="right") - 1
+    frame_lists = [segment["video"] for segment in segments]
+    first_frames = np.cumsum([0, *map(len, frame_lists)])
+    out, decoded_at = None, {}
+    for k, i in enumerate(frame_indices.tolist()):
+        if i in decoded_at:
+            out[k] = out[decoded_at[i]]
             continue
-        part = np.searchsorted(firsts, i, side="right") - 1
-        image = _image(lists[part][i - firsts[part]], view.short_side)
-        out = np.empty((len(at), *image.shape), np.uint8) if out is None else out
-        out[k], done[i] = image, k
+        segment_index = np.searchsorted(first_frames, i, side="right") - 1
+        image = _decode_image(
+            frame_lists[segment_index][i - first_frames[segment_index]], sampler.short_side
+        )
+        out = np.empty((len(frame_indices), *image.shape), np.uint8) if out is None else out
+        out[k], decoded_at[i] = image, k
     return out
 
 
-def _dropped(record, fps):
-    """How many frames of a record are not kept; sets that were written before do not tell."""
-    return record.get("dropped", 1) if fps else 0
+def _num_dropped(record, fps):
+    """Number of frames of a record that are not stored; older data sets do not say."""
+    return record.get("num_dropped", 1) if fps else 0
 
 
-def _pieces(record, low, high):
-    """Numbers of the pieces that hold what is shown or heard from `low` to `high`."""
-    cuts = record["cuts"]  # Where each piece begins, and the end.
-    first = max(0, np.searchsorted(cuts, low + record["slack"], side="right") - 1)
-    last = np.searchsorted(cuts, high + record["slack"], side="right") - 1
+def _segments_between(record, low, high):
+    """Numbers of the segments that overlap `low` to `high` seconds."""
+    cuts = record["boundaries"]  # Where each piece begins, and the end.
+    first = max(0, np.searchsorted(cuts, low + record["time_tolerance"], side="right") - 1)
+    last = np.searchsorted(cuts, high + record["time_tolerance"], side="right") - 1
     return range(min(first, len(cuts) - 2), min(max(first, last), len(cuts) - 2) + 1)
 
 
-def _sound(record, piece, start, view, kept):
-    """As media_video.sound: samples of the file's clock, silence where the file has none.
-
-    kept: Hz of the shards.  Sound at another rate is made of one line across the pieces.
-    """
-    low = round(start * view.rate)
-    first, length, skip = media_audio.span(low, view.samples, kept, view.rate)
-    line = np.zeros((length, record["channels"]), np.int16)
-    for number in _pieces(record, first / kept, (first + length) / kept):
-        begin = piece(number)["audio_first"][0]
-        wave = np.frombuffer(piece(number)["audio"][0], np.int16).reshape(-1, record["channels"])
-        here = slice(max(first, begin), min(first + length, begin + len(wave)))
-        if here.start < here.stop:
-            line[here.start - first : here.stop - first] = wave[
-                here.start - begin : here.stop - begin
+def _read_audio(record, read_segment, start, sampler, stored_rate):
+    """As media_video.read_audio; other rates than `stored_rate` are resampled across segments."""
+    rate, num_samples = sampler.sample_rate, sampler.num_samples
+    low = round(start * rate)
+    first, length, skip = media_audio.source_span(low, num_samples, stored_rate, rate)
+    timeline = np.zeros((length, record["channels"]), np.int16)
+    for number in _segments_between(record, first / stored_rate, (first + length) / stored_rate):
+        begin = read_segment(number)["audio_first"][0]
+        waveform = np.frombuffer(read_segment(number)["audio"][0], np.int16)
+        waveform = waveform.reshape(-1, record["channels"])
+        overlap = slice(max(first, begin), min(first + length, begin + len(waveform)))
+        if overlap.start < overlap.stop:
+            timeline[overlap.start - first : overlap.stop - first] = waveform[
+                overlap.start - begin : overlap.stop - begin
             ]
-    sides = line.T if record["channels"] == view.channels else line.mean(axis=1)[None]
-    out = np.zeros((len(sides), view.samples), np.int16)
-    for side, wave in zip(sides, out):
-        part = media_audio.resampled(side, kept, view.rate)[skip : skip + view.samples]
-        exact = part.dtype == np.int16
-        wave[: len(part)] = part if exact else np.clip(np.rint(part), -32768, 32767)
-    return out[0] if view.channels == 1 else np.ascontiguousarray(out.T)
+    channels = timeline.T if record["channels"] == sampler.channels else timeline.mean(axis=1)[None]
+    out = np.zeros((len(channels), sampler.num_samples), np.int16)
+    for channel, waveform in zip(channels, out):
+        resampled = media_audio.resample(channel, stored_rate, rate)[skip : skip + num_samples]
+        exact = resampled.dtype == np.int16
+        waveform[: len(resampled)] = (
+            resampled if exact else np.clip(np.rint(resampled), -32768, 32767)
+        )
+    return out[0] if sampler.channels == 1 else np.ascontiguousarray(out.T)
 
 
-def _image(packed, short_side):
+def _decode_image(packed, short_side):
     image = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR_RGB)
     height, width = image.shape[:2]
     if short_side and short_side != min(height, width):
@@ -235,12 +254,12 @@ def _image(packed, short_side):
     return image
 
 
-def _stamps(part):
-    return np.frombuffer(part["video_times"][0], np.float64)
+def _timestamps(segment):
+    return np.frombuffer(segment["video_times"][0], np.float64)
 
 
-@functools.lru_cache(maxsize=OPEN)
-def _reader(path):
+@functools.lru_cache(maxsize=MAX_OPEN_SHARDS)
+def _open_reader(path):
     from array_record.python import array_record_module
 
     return array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")

@@ -1,10 +1,10 @@
-"""The synthetic world: short drawn videos whose sound is caused by what is seen, as real mp4 files.
+"""The synthetic world: short drawn videos whose audio is caused by what is seen, as real mp4 files.
 
-Twelve classes, H.264 and AAC, the time of every event known.  It is rendered on first
-use and kept; video `i` of a split depends on (seed, split, i) only, so asking for more
-keeps those that are there, and a stopped rendering goes on where it was.
+Twelve classes, H.264 and AAC, the time of every event known.  It is rendered on first use and
+kept; video `i` of a split depends on (seed, split, i) only, so a larger data set keeps the
+existing videos, and a stopped rendering resumes.
 
-    python -m avjax.data.datasets.synthetic /data/world --videos 48 --sheet /data/world.png
+    python -m avjax.data.datasets.synthetic DIR --num_videos 48 --contact_sheet world.png
 """
 
 import argparse
@@ -44,76 +44,93 @@ CLASSES = tuple(scene.__name__ for scene in SCENES)
 def make(
     root: str,
     split: str,
-    videos: int = 600,
+    num_videos: int = 600,
     seed: int = 0,
     seconds: float = 4.0,
     size: int = 96,
     fps: float = 16,
-    rate: int = 24_000,
+    sample_rate: int = 24_000,
     workers: int | None = None,
 ) -> Source:
-    """The source of `videos` videos below the folder `root`, rendered if they are not there yet.
+    """Returns the Source of `num_videos` videos below the folder `root`, rendered if missing.
 
-    Record `i` is of class `i % 12` and has `path`, `label` and `events`, a tuple of
-    (seconds from the file's start, kind).  Frames are [size, size], sound is mono.
+    Record `i` is of class `i % 12` and has `path`, `label` and `events`, a tuple of (seconds from
+    the file's start, kind).
+
+    Args:
+      root: folder of the videos.
+      split: "train", "test" or "val".
+      num_videos: how many.
+      seed: of the world, 0 or more.
+      seconds: length of each video.
+      size: pixels of each side, even, 32 or more.
+      fps: frames per second.
+      sample_rate: of the mono audio, in Hz, 8000 or more.
+      workers: rendering threads; None for one per core.
+
+    Raises:
+      ValueError: an argument is out of its range.
     """
-    check(split, videos, seed, seconds, size, fps, rate)
-    name = f"v{VERSION}-seed{seed}-{seconds:g}s-{size}px-{fps:g}fps-{rate}hz"
+    _check_arguments(split, num_videos, seed, seconds, size, fps, sample_rate)
+    name = f"v{VERSION}-seed{seed}-{seconds:g}s-{size}px-{fps:g}fps-{sample_rate}hz"
     folder = os.path.join(os.path.abspath(root), name, split)
     os.makedirs(folder, exist_ok=True)
-    told = [truth(seed, split, i, seconds) for i in range(videos)]
-    write_truth(os.path.join(folder, "truth.jsonl"), told)
+    truths = [ground_truth(seed, split, i, seconds) for i in range(num_videos)]
+    write_ground_truth(os.path.join(folder, "ground_truth.jsonl"), truths)
     paths = [
-        os.path.join(folder, f"{i:06d}-{CLASSES[i % len(CLASSES)]}.mp4") for i in range(videos)
+        os.path.join(folder, f"{i:06d}-{CLASSES[i % len(CLASSES)]}.mp4") for i in range(num_videos)
     ]
     jobs = [
-        (path, seed, split, i, seconds, size, fps, rate)
+        (path, seed, split, i, seconds, size, fps, sample_rate)
         for i, path in enumerate(paths)
         if not os.path.exists(path)
     ]
     if jobs:
         render_all(jobs, workers or os.cpu_count(), f"rendering {split}")
     records = tuple(
-        {"path": path, "label": i % len(CLASSES), "events": tuple(map(tuple, told[i]["events"]))}
+        {"path": path, "label": i % len(CLASSES), "events": tuple(map(tuple, truths[i]["events"]))}
         for i, path in enumerate(paths)
     )
     return Source(f"synthetic-{split}", records, CLASSES)
 
 
-def check(split, videos, seed, seconds, size, fps, rate):
+def _check_arguments(split, num_videos, seed, seconds, size, fps, sample_rate):
     if split not in SPLITS:
         raise ValueError(f"the synthetic world has no split {split!r}: use one of {SPLITS}")
     if size % 2 or size < 32:
         raise ValueError(f"size={size}: H.264 needs an even size, and the scenes 32 or more")
     if seed < 0:
         raise ValueError(f"seed={seed}: use 0 or more")
-    if videos < 1 or seconds <= 0 or fps <= 0 or rate < 8_000:
+    if num_videos < 1 or seconds <= 0 or fps <= 0 or sample_rate < 8_000:
         raise ValueError(
-            f"videos={videos}, seconds={seconds}, fps={fps}, rate={rate}: at least one video of"
+            f"num_videos={num_videos}, seconds={seconds}, fps={fps}, sample_rate={sample_rate}: at "
+            f"least one video of"
             " more than no seconds, more than no frames a second, and 8000 Hz"
         )
 
 
-def world(seed, split, i, seconds):
-    """(look, scene, rng of the picture, rng of the sound) of video i."""
+def make_scene(seed, split, i, seconds):
+    """(look, scene, rng of the video, rng of the audio) of video i."""
     sequence = np.random.SeedSequence([seed, SPLITS.index(split), i])
-    plot, picture, sound = (np.random.Generator(np.random.PCG64(s)) for s in sequence.spawn(3))
-    look = look_of(plot)
-    return look, SCENES[i % len(CLASSES)](plot, look, seconds), picture, sound
+    scene_rng, frame_rng, audio_rng = (
+        np.random.Generator(np.random.PCG64(s)) for s in sequence.spawn(3)
+    )
+    look = look_of(scene_rng)
+    return look, SCENES[i % len(CLASSES)](scene_rng, look, seconds), frame_rng, audio_rng
 
 
-def truth(seed, split, i, seconds):
-    """What is known of video i, as it stands in truth.jsonl."""
-    look, scene, _, _ = world(seed, split, i, seconds)
+def ground_truth(seed, split, i, seconds):
+    """Returns what is known of video i, a line of ground_truth.jsonl."""
+    look, scene, _, _ = make_scene(seed, split, i, seconds)
     seen = {"hue": look.hue, "size": look.size, "speed": look.speed, "pitch": look.pitch}
     name = CLASSES[i % len(CLASSES)]
     events = [list(event) for event in scene.events]
     return {"video": i, "class": name, **seen, **scene.facts, "events": events}
 
 
-def write_truth(path, told):
-    """Writes the truth, a line a video; keeps a longer file that begins alike."""
-    lines = [json.dumps(row) + "\n" for row in told]
+def write_ground_truth(path, truths):
+    """Writes the truth, one line per video; keeps a longer file with the same beginning."""
+    lines = [json.dumps(row) + "\n" for row in truths]
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             old = file.readlines()
@@ -125,45 +142,47 @@ def write_truth(path, told):
     write_atomic(path, "".join(lines))
 
 
-def imagine(seed, split, i, seconds, size, fps, rate):
-    """Video i before its encoding: (uint8 [T, size, size, 3], int16 [N])."""
-    _, scene, rng, rng_sound = world(seed, split, i, seconds)
+def draw_video(seed, split, i, seconds, size, fps, sample_rate):
+    """Returns video i before its encoding: (uint8 [T, size, size, 3], int16 [N])."""
+    _, scene, frame_rng, audio_rng = make_scene(seed, split, i, seconds)
     side = canvas.side(size)
-    ground = canvas.backdrop(rng, side)
-    strangers, shoot = canvas.distractors(rng), canvas.camera(rng, size, seconds)
+    ground = canvas.backdrop(frame_rng, side)
+    strangers, shoot = canvas.distractors(frame_rng), canvas.camera(frame_rng, size, seconds)
     frames = np.empty((round(seconds * fps), size, size, 3), np.uint8)
     for k in range(len(frames)):
         page = canvas.Canvas(ground.copy(), float(size))
         strangers(page, k / fps)
         scene.draw(page, k / fps)
         frames[k] = shoot(page, k / fps)
-    sound = scene.sound(rng_sound, round(seconds * rate), rate)
-    sound = sound / (np.abs(sound).max() + 1e-9) * rng_sound.uniform(0.35, 0.9)
-    loudness = 10 ** rng_sound.uniform(-3.2, -2.2)
-    sound = sound + loudness * rng_sound.uniform(-1, 1, len(sound))
-    return frames, (np.clip(sound, -1, 1) * 32767).astype(np.int16)
+    audio = scene.sound(audio_rng, round(seconds * sample_rate), sample_rate)
+    audio = audio / (np.abs(audio).max() + 1e-9) * audio_rng.uniform(0.35, 0.9)
+    loudness = 10 ** audio_rng.uniform(-3.2, -2.2)
+    audio = audio + loudness * audio_rng.uniform(-1, 1, len(audio))
+    return frames, (np.clip(audio, -1, 1) * 32767).astype(np.int16)
 
 
-def render(path, seed, split, i, seconds, size, fps, rate):
-    """Renders video i to an mp4 file, which appears under its name only when it is whole."""
-    frames, sound = imagine(seed, split, i, seconds, size, fps, rate)
+def render(path, seed, split, i, seconds, size, fps, sample_rate):
+    """Renders video i to an mp4 file, which appears under its name only when complete."""
+    frames, audio = draw_video(seed, split, i, seconds, size, fps, sample_rate)
     with replacing(path) as part, av.open(part, "w", format="mp4") as file:
-        video = file.add_stream("libx264", rate=fractions.Fraction(fps).limit_denominator(1000))
-        video.width, video.height, video.pix_fmt = size, size, "yuv420p"
-        video.codec_context.thread_count = 1  # Videos run side by side already.
-        video.options = {"preset": "ultrafast", "crf": "22", "g": "16"}
-        audio = file.add_stream("aac", rate=rate, layout="mono", bit_rate=64_000)
+        video_stream = file.add_stream(
+            "libx264", rate=fractions.Fraction(fps).limit_denominator(1000)
+        )
+        video_stream.width, video_stream.height, video_stream.pix_fmt = size, size, "yuv420p"
+        video_stream.codec_context.thread_count = 1  # Videos run side by side already.
+        video_stream.options = {"preset": "ultrafast", "crf": "22", "g": "16"}
+        audio_stream = file.add_stream("aac", rate=sample_rate, layout="mono", bit_rate=64_000)
         for image in frames:
-            file.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        file.mux(video.encode(None))
-        chunk = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
-        chunk.sample_rate, chunk.pts = rate, 0
-        file.mux(audio.encode(chunk))
-        file.mux(audio.encode(None))
+            file.mux(video_stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(video_stream.encode(None))
+        chunk = av.AudioFrame.from_ndarray(audio[None], format="s16", layout="mono")
+        chunk.sample_rate, chunk.pts = sample_rate, 0
+        file.mux(audio_stream.encode(chunk))
+        file.mux(audio_stream.encode(None))
 
 
 def render_all(jobs, workers, title):
-    """Renders every job in threads, which OpenCV, NumPy and FFmpeg let run side by side."""
+    """Renders all jobs in threads; OpenCV, NumPy and FFmpeg release the GIL."""
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
         futures = [pool.submit(render, *job) for job in jobs]
@@ -175,20 +194,20 @@ def render_all(jobs, workers, title):
 
 
 def contact_sheet(path, source, columns=16):
-    """Saves a PNG of one video a class: every second frame, the waveform, red lines at events."""
+    """Saves a PNG of one video per class: every second frame, the waveform, red lines at events."""
     rows = []
     for record in source.records[: len(CLASSES)]:
         with av.open(record["path"]) as file:
             images = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
             fps = float(file.streams.video[0].average_rate)
         with av.open(record["path"]) as file:
-            sound = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])
+            audio = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])
             rate = file.streams.audio[0].rate
         images = np.stack(images[: 2 * columns : 2])
         shown = 2 * len(images) / fps
         marks = [t / shown for t, _ in record["events"] if t < shown]
         name = CLASSES[record["label"]]
-        rows.append((name, images, sound[: int(shown * rate)], marks))
+        rows.append((name, images, audio[: int(shown * rate)], marks))
     sheet.save(path, rows)
 
 
@@ -200,24 +219,26 @@ def main():
     )
     parser.add_argument("out", help="folder; the videos go to a folder of their own below it")
     parser.add_argument("--split", default="train", choices=SPLITS)
-    parser.add_argument("--videos", type=int, default=48, help="how many, the classes in turn")
+    parser.add_argument("--num_videos", type=int, default=48, help="how many, the classes in turn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each")
     parser.add_argument("--size", type=int, default=96, help="pixels a side, even")
     parser.add_argument("--fps", type=float, default=16)
-    parser.add_argument("--rate", type=int, default=24_000, help="samples of sound a second")
+    parser.add_argument("--sample_rate", type=int, default=24_000, help="samples of audio a second")
     parser.add_argument("--workers", type=int, help="threads; all cores if not given")
-    parser.add_argument("--sheet", metavar="PNG", help="also save a contact sheet, a class a row")
+    parser.add_argument(
+        "--contact_sheet", metavar="PNG", help="also save a contact sheet, a class a row"
+    )
     flags = vars(parser.parse_args())
-    picture, root = flags.pop("sheet"), flags.pop("out")
+    sheet_path, root = flags.pop("contact_sheet"), flags.pop("out")
     try:
         source = make(root, **flags)
     except ValueError as error:
         parser.error(str(error))
     print(os.path.dirname(source[0]["path"]))
-    if picture:
-        contact_sheet(picture, source)
-        print(picture)
+    if sheet_path:
+        contact_sheet(sheet_path, source)
+        print(sheet_path)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Videos that TensorFlow Datasets has prepared, such as its `ucf101`: pictures and a label.
+"""Videos that TensorFlow Datasets has prepared, such as its `ucf101`: frames and a label.
 
 Reads the files that `tfds.load(..., builder_kwargs=dict(file_format="array_record"))` left,
-without TensorFlow, which tfds itself wants for its feature "Video".  These data sets keep neither
-time stamps nor sound: frames count as shown at a rate that is given.
+without TensorFlow, which tfds itself requires for its feature "Video".  These data sets have
+neither time stamps nor audio: frames are taken to have the given rate.
 """
 
 import functools
@@ -11,60 +11,67 @@ import os
 import cv2
 import numpy as np
 
-from avjax.data.clip_sampling import cut, silence, within
+from avjax.data.clip_sampling import read_clip, restrict_to_record, silent_audio
 from avjax.data.files import listing, origin
 from avjax.data.media import video as media_video
 from avjax.data.source import NoRecords, Source
 from avjax.runtime.progress import progress
 
-WHERE = (
+DOWNLOAD_HINT = (
     'tensorflow_datasets prepares it with download_and_prepare(file_format="array_record"), see '
     "https://www.tensorflow.org/datasets/catalog/ucf101; root is the folder of the version, which "
     "holds dataset_info.json"
 )
-EDGE = 1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
+TIME_TOLERANCE = (
+    1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
+)
 
 
-@origin.of(WHERE)
+@origin.with_download_hint(DOWNLOAD_HINT)
 def make(root, split, fps, video="video", label="label"):
     """Returns the Source of `split`; to know the labels, all of its files are read once.
 
     Args:
-      root: the folder of the version, in which dataset_info.json lies, such as
+      root: folder of the version, with dataset_info.json, such as
         ~/tensorflow_datasets/ucf101/ucf101_1/2.0.0.
-      fps: frames a second of the videos (UCF101: 25).
+      split: name of the split.
+      fps: frames per second of the videos (UCF101: 25).
       video, label: names of the features: a sequence of images, and a number.
+
+    Raises:
+      ValueError: the files have no random access.
+      NoRecords, FileNotFoundError: no such split, or missing files.
     """
     if fps <= 0:
         raise ValueError(f"fps={fps}: use more than 0")
-    tree = listing.tree(root)
-    told = listing.document(os.path.join(root, "dataset_info.json"))
-    files, count = _shards(tree, told, split)
-    examples = progress(map(_reader(files).__getitem__, range(count)), count, "reading labels")
+    tree = listing.scan_folder(root)
+    dataset_info = listing.read_json(os.path.join(root, "dataset_info.json"))
+    files, count = _shard_files(tree, dataset_info, split)
+    examples = progress(map(_open_reader(files).__getitem__, range(count)), count, "reading labels")
     records = []
     for row, example in enumerate(examples):
-        value = _feature(example, label).int64_list.value
+        value = _get_feature(example, label).int64_list.value
         path = os.path.join(tree.root, split, str(row))  # To be named by, not a file.
         records.append(dict(path=path, label=value[0] if len(value) == 1 else -1))
     names = f"{label}.labels.txt"
-    classes = listing.lines(os.path.join(root, names)) if names in tree.files else ()
-    read = functools.partial(_read, files, tuple(r["path"] for r in records), fps, video)
-    return Source(f"{told['name']}/{split}", tuple(records), tuple(classes), read, count)
+    classes = listing.read_lines(os.path.join(root, names)) if names in tree.files else ()
+    read = functools.partial(_read_clips, files, tuple(r["path"] for r in records), fps, video)
+    return Source(f"{dataset_info['name']}/{split}", tuple(records), tuple(classes), read, count)
 
 
-def _shards(tree, told, split):
+def _shard_files(tree, dataset_info, split):
     """The files of a split, and how many examples they hold."""
-    if told.get("fileFormat") != "array_record":
+    if dataset_info.get("fileFormat") != "array_record":
         raise ValueError(
-            f"{tree.root} is of the format {told.get('fileFormat', 'tfrecord')}, without "
+            f"{tree.root} is of the format {dataset_info.get('fileFormat', 'tfrecord')}, without "
             'random access: prepare it with download_and_prepare(file_format="array_record")'
         )
-    parts = {part["name"]: part for part in told["splits"]}
+    parts = {part["name"]: part for part in dataset_info["splits"]}
     if split not in parts:
         raise NoRecords(f"unknown split {split!r}: use one of {tuple(parts)}")
     lengths = [int(length) for length in parts[split].get("shardLengths", ())]
-    ending = f"array_record-{{0:05d}}-of-{len(lengths):05d}"
-    names = [f"{told['name']}-{split}.{ending.format(i)}" for i in range(len(lengths))]
+    suffix = f"array_record-{{0:05d}}-of-{len(lengths):05d}"
+    names = [f"{dataset_info['name']}-{split}.{suffix.format(i)}" for i in range(len(lengths))]
     if not sum(lengths):
         raise NoRecords(f"split {split!r} of {tree.root} is empty: use one of {tuple(parts)}")
     missing = [name for name in names if name not in tree.files]
@@ -73,27 +80,35 @@ def _shards(tree, told, split):
     return tuple(os.path.join(tree.root, name) for name in names), sum(lengths)
 
 
-def _read(files, paths, fps, video, row, view, rngs):
-    """Clips of record `row` as `view` wants them, and that it has no sound."""
-    images = _feature(_reader(files)[row], video).bytes_list.value
-    if view.frames and not images:
-        raise media_video.MediaError(paths[row], "has no picture")
+def _read_clips(files, paths, fps, video, row, sampler, rngs):
+    """Clips of record `row` as the sampler asks, and that it has no audio."""
+    images = _get_feature(_open_reader(files)[row], video).bytes_list.value
+    if sampler.num_frames and not images:
+        raise media_video.MediaError(paths[row], "has no video")
     info = media_video.Info(0.0, len(images) / fps, None, None, fps, None, None, None)
 
-    def frames(start):
+    def read_frames(start):
         # As media_video.frames: past the end, the clip from its start.
-        times = np.maximum(start + np.arange(view.frames) / view.fps, 0.0)
-        inside = max(1, int(np.sum(times < info.video_end - EDGE)))
-        at = np.floor((times[np.arange(view.frames) % inside] + EDGE) * fps).astype(int)
-        at = np.minimum(at, len(images) - 1)
-        made = {i: _image(paths[row], images[i], view.short_side) for i in np.unique(at)}
-        return np.stack([made[i] for i in at])
+        times = np.maximum(start + np.arange(sampler.num_frames) / sampler.fps, 0.0)
+        inside = max(1, int(np.sum(times < info.video_end - TIME_TOLERANCE)))
+        frame_indices = np.floor(
+            (times[np.arange(sampler.num_frames) % inside] + TIME_TOLERANCE) * fps
+        ).astype(int)
+        frame_indices = np.minimum(frame_indices, len(images) - 1)
+        images_by_index = {
+            i: _decode_image(paths[row], images[i], sampler.short_side)
+            for i in np.unique(frame_indices)
+        }
+        return np.stack([images_by_index[i] for i in frame_indices])
 
-    windows = view.windows(within(info, {}), rngs[0])
-    return [cut(view, window, frames, lambda _: silence(view)) for window in windows], False
+    all_starts = sampler.sample(restrict_to_record(info, {}), rngs[0])
+    return [
+        read_clip(sampler, starts, read_frames, lambda _: silent_audio(sampler))
+        for starts in all_starts
+    ], False
 
 
-def _image(path, data, short_side):
+def _decode_image(path, data, short_side):
     """uint8 [H, W, 3] of a JPEG or PNG."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
@@ -106,7 +121,7 @@ def _image(path, data, short_side):
     return image
 
 
-def _feature(example, name):
+def _get_feature(example, name):
     from tensorflow_datasets.proto import tf_example_pb2
 
     features = tf_example_pb2.Example.FromString(example).features.feature
@@ -116,7 +131,7 @@ def _feature(example, name):
 
 
 @functools.lru_cache(maxsize=4)
-def _reader(files):
+def _open_reader(files):
     from array_record.python import array_record_data_source
 
     return array_record_data_source.ArrayRecordDataSource(files)

@@ -6,7 +6,7 @@ a clip.  No two copies have the same clips: results should say how many were fou
 
 from avjax.data.files import listing, origin
 
-WHERE = (
+DOWNLOAD_HINT = (
     "VGGSound's list, vggsound.csv: https://www.robots.ox.ac.uk/~vgg/data/vggsound/; root holds "
     "the clips, ID_START.mp4 such as ID_000030.mp4, in any folders"
 )
@@ -14,31 +14,31 @@ SPLITS = ("train", "test")
 SECONDS = 10
 
 
-@origin.of(WHERE)
+@origin.with_download_hint(DOWNLOAD_HINT)
 def make(root: str, split: str, annotations: str, quarantine: str | None = None):
     """Returns the Source of the clips of `split`.
 
     Args:
       root: a folder of `<id>_<start>.*`, start in seconds with six digits or without zeros, or
-        `<id>_<start>_<end>.*`; videos or sound alone, in folders of any name or in none.
+        `<id>_<start>_<end>.*`; videos or audio alone, in folders of any name or in none.
       annotations: the official vggsound.csv: id, start, label and split, without a first line.
       quarantine: a CSV file with a column `path`, relative to `root`: files to leave out.
     """
-    listing.one_of("split", split, SPLITS)
-    tree = listing.tree(root)
-    listed = listing.table(annotations, columns=("id", "start", "label", "split"))
+    listing.check_choice("split", split, SPLITS)
+    tree = listing.scan_folder(root)
+    listed = listing.read_csv(annotations, columns=("id", "start", "label", "split"))
     classes = sorted({row["label"] for row in listed})
-    number = listing.numbered(classes)
+    class_index = listing.class_indices(classes)
     rows = []
     for row in listed:
         if row["split"] == split:
-            start = int(listing.seconds(annotations, row["start"]))
-            rows.append((_names(row["id"], start), {"label": number[row["label"]]}))
-    known = listing.by_stem(tree, listing.EITHER)
-    return listing.source(f"vggsound/{split}", tree, known, rows, classes, quarantine)
+            start = int(listing.parse_seconds(annotations, row["start"]))
+            rows.append((_candidate_names(row["id"], start), {"label": class_index[row["label"]]}))
+    files = listing.index_by_stem(tree, listing.VIDEO_OR_AUDIO)
+    return listing.make_source(f"vggsound/{split}", tree, files, rows, classes, quarantine)
 
 
-def _names(video, start):
+def _candidate_names(video, start):
     """What common programs call the file of a clip."""
     end = start + SECONDS
     return (

@@ -1,1 +1,1 @@
-"""Which files there are, and what lists and names of folders say of them."""
+"""Which files exist, and what lists and folder names say of them."""

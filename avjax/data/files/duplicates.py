@@ -1,39 +1,39 @@
-"""Files of equal content, found without reading many: equal size, equal samples, equal digest."""
+"""Files of equal content, found with few reads: equal size, equal samples, equal digest."""
 
 import functools
 import hashlib
 import os
 from collections import defaultdict
 
-SAMPLE = 4096  # Bytes compared at the beginning, in the middle and at the end.
-MOST = 100_000  # Files; more are not compared, since each would have to be looked up.
-KEPT = 2**17  # Digests remembered, so that a second split of a data set costs nothing.
+SAMPLE_BYTES = 4096  # Bytes compared at the beginning, in the middle and at the end.
+MAX_FILES = 100_000  # Files; more are not compared, since each would have to be looked up.
+DIGEST_CACHE_SIZE = 2**17  # Digests remembered, so that a second split of a data set costs nothing.
 
 
-def copies(root: str, paths) -> list[list[str]]:
-    """Sets of two or more files of equal content, each in the order of `paths`.
+def find_duplicates(root: str, paths) -> list[list[str]]:
+    """Returns sets of two or more files of equal content, each in the order of `paths`.
 
     Args:
       root: the folder that the paths are relative to.
-      paths: at most MOST regular files.  An empty file, and one that cannot be read, has no copies.
+      paths: at most MAX_FILES regular files.  Empty and unreadable files have no duplicates.
     """
-    alike = _divided(paths, functools.partial(_key, _size, root))
-    for function in (_samples, _whole):
-        key = functools.partial(_key, function, root)
-        alike = [part for group in alike for part in _divided(group, key)]
-    return alike
+    groups = _split_by_key(paths, functools.partial(_file_key, _file_size, root))
+    for function in (_sample_digest, _full_digest):
+        key = functools.partial(_file_key, function, root)
+        groups = [part for group in groups for part in _split_by_key(group, key)]
+    return groups
 
 
-def _divided(paths, key):
-    """The parts of `paths` with equal keys, of two or more; a key of None is equal to none."""
-    parts = defaultdict(list)
+def _split_by_key(paths, key):
+    """The parts of `paths` with equal keys, of two or more; None equals nothing."""
+    by_key = defaultdict(list)
     for path in paths:
-        parts[key(path)].append(path)
-    return [part for value, part in parts.items() if value is not None and len(part) > 1]
+        by_key[key(path)].append(path)
+    return [part for value, part in by_key.items() if value is not None and len(part) > 1]
 
 
-def _key(function, root, path):
-    """What a function (path, size, time of change) says of a file; None where it has no copies."""
+def _file_key(function, root, path):
+    """function(path, size, time of change) of a file; None if it has no duplicates."""
     whole = os.path.join(root, path)
     try:
         status = os.stat(whole)
@@ -42,23 +42,23 @@ def _key(function, root, path):
         return None
 
 
-def _size(path, size, changed):
+def _file_size(path, size, changed):
     return size
 
 
-@functools.lru_cache(KEPT)
-def _samples(path, size, changed):
+@functools.lru_cache(DIGEST_CACHE_SIZE)
+def _sample_digest(path, size, changed):
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
-        for at in sorted({0, max(0, size // 2), max(0, size - SAMPLE)}):
+        for at in sorted({0, max(0, size // 2), max(0, size - SAMPLE_BYTES)}):
             file.seek(at)
-            digest.update(file.read(SAMPLE))
+            digest.update(file.read(SAMPLE_BYTES))
     return digest.digest()
 
 
-@functools.lru_cache(KEPT)
-def _whole(path, size, changed):
-    if size <= SAMPLE:
-        return _samples(path, size, changed)  # Which has read it all.
+@functools.lru_cache(DIGEST_CACHE_SIZE)
+def _full_digest(path, size, changed):
+    if size <= SAMPLE_BYTES:
+        return _sample_digest(path, size, changed)  # Which has read it all.
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "blake2b").digest()

@@ -1,4 +1,4 @@
-"""The files under a folder: which there are, which of them are media, and what was passed over."""
+"""The files under a folder: all of them, the media files, and those ignored."""
 
 import logging
 import os
@@ -12,40 +12,50 @@ VIDEO = (
     ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts",
     ".m2ts", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".qt", ".divx", ".mk3d",
 )  # fmt: skip
-SOUND = (
+AUDIO = (
     ".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".oga", ".wma", ".mka", ".mp2",
     ".m4b", ".weba",
 )  # fmt: skip
-EITHER = (*VIDEO, *SOUND)  # The best first: by_stem takes a video before its sound alone.
-LISTS = {".csv", ".tsv", ".txt", ".json", ".md"}  # Expected beside videos: alone, not reported.
+VIDEO_OR_AUDIO = (*VIDEO, *AUDIO)  # The best first: by_stem takes a video before its audio alone.
+LIST_SUFFIXES = {
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".json",
+    ".md",
+}  # Expected beside videos: alone, not reported.
 # Folders that systems and file managers make; hidden ones (".cache", ".Trash-1000") besides.
-NOT_DATA = {"__macosx", "lost+found", "@eadir", "$recycle.bin", "system volume information"}
-MOST_KINDS = 6  # Suffixes named in one line.
+IGNORED_FOLDERS = {"__macosx", "lost+found", "@eadir", "$recycle.bin", "system volume information"}
+MAX_SUFFIXES_SHOWN = 6  # Suffixes named in one line.
 
 
-class Tree(NamedTuple):
+class FileTree(NamedTuple):
     """What lies under a folder.
 
-    root:  its real path.
-    files: paths of regular files, relative to the root, in sorted order.
-    odd:   {path: where it leads} of links to files outside of the root; "" for what is no file
-           (FIFOs, links to nothing).
-    links: {path: where it leads} of links to folders that were not followed.
+    Attributes:
+      root: its real path.
+      files: paths of regular files, relative to the root, in sorted order.
+      special_files: {path: target} of links to files outside of the root; "" for what is not a
+        file (FIFOs, broken links).
+      links: {path: target} of links to folders that were not followed.
     """
 
     root: str
     files: tuple[str, ...]
-    odd: dict[str, str]
+    special_files: dict[str, str]
     links: dict[str, str]
 
 
-def tree(root: str, follow_links: bool = False) -> Tree:
-    """The Tree of the folder `root`.  Hidden files and folders and NOT_DATA are passed over.
+def scan_folder(root: str, follow_links: bool = False) -> FileTree:
+    """Returns the FileTree of `root`, without hidden files and folders and IGNORED_FOLDERS.
 
     Args:
       follow_links: False reads nothing outside of `root`: links to folders are listed, links to
-        outside files are in `odd`.  True takes both like files and folders of the root; a folder
-        that was read before, such as one around the link itself, is not read again.
+        outside files are in `special_files`.  True treats both like files and folders of the root;
+        a folder that was read before, such as one around the link itself, is not read again.
+
+    Raises:
+      ValueError, FileNotFoundError: root is not set, or not a folder.
     """
     if root is None:
         raise ValueError("root is not set: give the folder of the files")
@@ -53,20 +63,20 @@ def tree(root: str, follow_links: bool = False) -> Tree:
         what = f"{root} is a file" if os.path.isfile(root) else f"no folder {root}"
         raise FileNotFoundError(f"{what}: set root to the folder of the files")
     real = os.path.realpath(root)
-    files, odd, links, read, waiting = [], {}, {}, set(), [""]
-    while waiting:
-        folder = waiting.pop()
-        where = os.path.realpath(os.path.join(real, folder))
-        if where not in read:
-            read.add(where)
-            waiting += _read(real, folder, follow_links, files, odd, links)
-        if not waiting and follow_links:  # Folders of the root come before links to them.
-            waiting, links = [f"{path}/" for path in sorted(links, reverse=True)], {}
-    return Tree(real, tuple(sorted(files)), odd, links)
+    files, special_files, links, read, pending = [], {}, {}, set(), [""]
+    while pending:
+        folder = pending.pop()
+        real_folder = os.path.realpath(os.path.join(real, folder))
+        if real_folder not in read:
+            read.add(real_folder)
+            pending += _scan_one(real, folder, follow_links, files, special_files, links)
+        if not pending and follow_links:  # Folders of the root come before links to them.
+            pending, links = [f"{path}/" for path in sorted(links, reverse=True)], {}
+    return FileTree(real, tuple(sorted(files)), special_files, links)
 
 
-def _read(real, folder, follow_links, files, odd, links):
-    """Sorts the entries of one folder into `files`, `odd` and `links`; returns its sub-folders."""
+def _scan_one(real, folder, follow_links, files, special_files, links):
+    """Sorts the entries of one folder; returns its sub-folders."""
     try:
         entries = list(os.scandir(os.path.join(real, folder)))
     except PermissionError as error:
@@ -78,7 +88,7 @@ def _read(real, folder, follow_links, files, odd, links):
         if entry.name.startswith("."):  # Such as ".Trash-1000", or the "._x.mp4" of a Mac.
             continue
         if entry.is_dir(follow_symlinks=False):
-            if entry.name.lower() not in NOT_DATA:
+            if entry.name.lower() not in IGNORED_FOLDERS:
                 folders.append(f"{path}/")
         elif entry.is_symlink():
             target = os.path.realpath(entry.path)
@@ -86,39 +96,40 @@ def _read(real, folder, follow_links, files, odd, links):
             if os.path.isdir(target):
                 links[path] = target
             elif not os.path.isfile(target):
-                odd[path] = "" if inside or follow_links else target
+                special_files[path] = "" if inside or follow_links else target
             elif inside or follow_links:
                 files.append(path)
             else:
-                odd[path] = target
+                special_files[path] = target
         elif entry.is_file(follow_symlinks=False):
             files.append(path)
         else:
-            odd[path] = ""
+            special_files[path] = ""
     return folders
 
 
-def paths(tree: Tree, suffixes) -> list[str]:
-    """All paths, odd ones too, that end in one of `suffixes`, in any case; sorted."""
-    suffixes = normalized(suffixes)
-    return sorted(p for p in (*tree.files, *tree.odd) if p.lower().endswith(suffixes))
+def paths_with_suffix(tree: FileTree, suffixes) -> list[str]:
+    """Returns the sorted paths, special files included, that end in one of `suffixes`, in any case."""
+    suffixes = normalize_suffixes(suffixes)
+    return sorted(p for p in (*tree.files, *tree.special_files) if p.lower().endswith(suffixes))
 
 
-def by_stem(tree: Tree, suffixes) -> dict[str, str]:
-    """{name without its suffix: path}; of several, the first suffix counts, then the first path."""
+def index_by_stem(tree: FileTree, suffixes) -> dict[str, str]:
+    """Returns {name without suffix: path}; the first suffix has precedence, then the first path."""
     ordered = sorted(
-        paths(tree, suffixes), key=lambda path: suffixes.index(posixpath.splitext(path)[1].lower())
+        paths_with_suffix(tree, suffixes),
+        key=lambda path: suffixes.index(posixpath.splitext(path)[1].lower()),
     )
     return {stem(path): path for path in reversed(ordered)}
 
 
 def stem(path: str) -> str:
-    """The name of a file without its folders and its suffix."""
+    """Returns the name of a file without its folders and its suffix."""
     return posixpath.splitext(posixpath.basename(path))[0]
 
 
-def normalized(suffixes) -> tuple[str, ...]:
-    """Suffixes in lower case, each with its dot; a string holds one, or several with commas."""
+def normalize_suffixes(suffixes) -> tuple[str, ...]:
+    """Returns suffixes in lower case, each with its dot; a string may hold several with commas."""
     given = suffixes.split(",") if isinstance(suffixes, str) else suffixes
     if not isinstance(given, (list, tuple)) or not given:
         raise ValueError(f"suffixes={suffixes!r}: use names such as ('.mp4', '.mpg')")
@@ -128,29 +139,29 @@ def normalized(suffixes) -> tuple[str, ...]:
     return tuple("." + name.strip().lower().removeprefix(".") for name in given)
 
 
-def passed_over(tree: Tree, suffixes) -> str:
-    """In one line the files that are not taken: "passed over 11 files: 8 .jpg, 3 .zip"; or "".
+def ignored_files_note(tree: FileTree, suffixes) -> str:
+    """Returns a note on files that are not taken: "ignored 11 files: 8 .jpg, 3 .zip"; or "".
 
     Text files alone, such as the lists of a data set, are not reported.
     """
-    suffixes = normalized(suffixes)
-    others = [path for path in tree.files if not path.lower().endswith(suffixes)]
-    if {_suffix(path) for path in others} <= LISTS:
+    suffixes = normalize_suffixes(suffixes)
+    ignored = [path for path in tree.files if not path.lower().endswith(suffixes)]
+    if {_suffix(path) for path in ignored} <= LIST_SUFFIXES:
         return ""
-    return f"passed over {len(others):,} file{'s' * (len(others) > 1)}: {by_suffix(others)}"
+    return f"passed over {len(ignored):,} file{'s' * (len(ignored) > 1)}: {suffix_counts(ignored)}"
 
 
-def by_suffix(paths) -> str:
-    """How many files there are of each suffix: "8 .jpg, 3 .txt, 1 without suffix"."""
-    counted = Counter(map(_suffix, paths))
-    ordered = sorted(counted, key=lambda suffix: (-counted[suffix], suffix))
-    named = [f"{counted[s]:,} {s or 'without suffix'}" for s in ordered[:MOST_KINDS]]
-    rest = sum(counted[s] for s in ordered[MOST_KINDS:])
+def suffix_counts(paths) -> str:
+    """Returns how many files have each suffix: "8 .jpg, 3 .txt, 1 without suffix"."""
+    counts = Counter(map(_suffix, paths))
+    ordered = sorted(counts, key=lambda suffix: (-counts[suffix], suffix))
+    named = [f"{counts[s]:,} {s or 'without suffix'}" for s in ordered[:MAX_SUFFIXES_SHOWN]]
+    rest = sum(counts[s] for s in ordered[MAX_SUFFIXES_SHOWN:])
     return ", ".join(named + ([f"{rest:,} others"] if rest else []))
 
 
-def unfollowed(tree: Tree) -> str:
-    """In one line the links to folders that were not followed, with the remedy; or ""."""
+def unfollowed_links_note(tree: FileTree) -> str:
+    """Returns a note on links to folders that were not followed, with the remedy; or ""."""
     if not tree.links:
         return ""
     path, target = min(tree.links.items())

@@ -26,26 +26,26 @@ MARKED = re.compile(
 NUMBERED = re.compile(r"(.*[^\W\d_].*?)[ ._-]+\d{1,6}")
 # (what names end in, the fewest groups in a folder, the largest share of one).
 RULES = ((MARKED, 2, 1.0), (NUMBERED, 5, 1 / 3))
-OFF = ("", "none")
+DISABLED = ("", "none")
 
 
-def grouped(rows: list[dict], group: str | None) -> tuple[list[dict], str]:
-    """(rows {"path", "folder", "group"} with their groups set, where the groups are from).
+def assign_groups(rows: list[dict], group: str | None) -> tuple[list[dict], str]:
+    """Returns (rows {"path", "folder", "group"} with their groups, where the groups are from).
 
     Args:
+      rows: existing groups stay.
       group: None guesses from names; "" or "none" sets no group; else a regular expression: files
-        of one folder in whose names it finds the same text are one group.  Groups that rows have
-        already stay.
+        of one folder in whose names it finds the same text are one group.
     """
     if any(row["group"] for row in rows):
         return rows, "of the list"
-    if group in OFF:
+    if group in DISABLED:
         return rows, ""
     if group is None:
-        keys = _guessed(rows)
+        keys = _guess_groups(rows)
     else:
-        found = _pattern(group)
-        matches = {row["path"]: found(row["path"].rpartition("/")[2]) for row in rows}
+        find = _compile_pattern(group)
+        matches = {row["path"]: find(row["path"].rpartition("/")[2]) for row in rows}
         keys = {path: match.group() for path, match in matches.items() if match}
     rows = [
         row | {"group": f"{row['folder']}/{keys[row['path']]}"} if row["path"] in keys else row
@@ -54,7 +54,7 @@ def grouped(rows: list[dict], group: str | None) -> tuple[list[dict], str]:
     return rows, "guessed from names" if group is None else f"by group={group!r}"
 
 
-def _pattern(group):
+def _compile_pattern(group):
     """The search function of a regular expression, or a ValueError."""
     try:
         return re.compile(group).search
@@ -64,43 +64,56 @@ def _pattern(group):
         ) from error
 
 
-def _guessed(rows):
+def _guess_groups(rows):
     """{path: text before the mark or number}, of the folders in which the rule allows it."""
     keys = {}
-    for pattern, fewest, share in RULES:
+    for pattern, min_groups, max_fraction in RULES:
         folders = defaultdict(dict)
         for row in rows:
             match = pattern.fullmatch(stem(row["path"]))
             if match and row["path"] not in keys:
                 folders[row["folder"]][row["path"]] = next(filter(None, match.groups()))
-        for named in folders.values():
-            sizes = Counter(named.values())
-            if len(sizes) >= fewest and max(sizes.values()) <= share * len(named):
-                keys |= named
+        for group_of in folders.values():
+            sizes = Counter(group_of.values())
+            if len(sizes) >= min_groups and max(sizes.values()) <= max_fraction * len(group_of):
+                keys |= group_of
     return keys
 
 
-def report(rows: list[dict], origin: str, given: bool) -> str:
-    """In one line how many groups rows {"path", "split", "group"} have, and how many are divided.
+def groups_note(rows: list[dict], origin: str, explicit: bool) -> str:
+    """Returns a note on how many groups rows {"path", "split", "group"} have, and how many are
+    divided.
 
     Args:
-      origin: where the groups are from, as `grouped` says.
-      given: the splits come from a list or from folders, so that groups may be divided.
+      origin: where the groups are from, as `assign_groups` says.
+      explicit: the splits come from a list or from folders, so that groups may be divided.
     """
     members = defaultdict(list)
     for row in rows:
         if row["group"]:
             members[row["group"]].append(row)
-    members = {name: of for name, of in members.items() if len(of) > 1}
+    members = {
+        name: rows_of_group for name, rows_of_group in members.items() if len(rows_of_group) > 1
+    }
     if not members:
-        return "groups: no two names look like cuts of one recording" * bool(origin and not given)
-    divided = [name for name, of in members.items() if len({row["split"] for row in of}) > 1]
-    of = members[divided[0] if divided else next(iter(members))]
-    other = next((row for row in of if row["split"] != of[0]["split"]), of[-1])
-    line = (
-        f"groups: {len(members):,} of two or more files, {origin} (e.g. {of[0]['path']!r} and "
-        f"{other['path']!r}), {len(divided):,} divided between splits"
+        return "groups: no two names look like cuts of one recording" * bool(
+            origin and not explicit
+        )
+    split_groups = [
+        name
+        for name, rows_of_group in members.items()
+        if len({row["split"] for row in rows_of_group}) > 1
+    ]
+    rows_of_group = members[split_groups[0] if split_groups else next(iter(members))]
+    other = next(
+        (row for row in rows_of_group if row["split"] != rows_of_group[0]["split"]),
+        rows_of_group[-1],
     )
-    if divided:
+    line = (
+        f"groups: {len(members):,} of two or more files, {origin} (e.g. "
+        f"{rows_of_group[0]['path']!r} and "
+        f"{other['path']!r}), {len(split_groups):,} divided between splits"
+    )
+    if split_groups:
         return f"{line}: test scores then profit from training files; keep a group in one split"
     return f'{line}; group="none" splits file by file' if origin.startswith("guessed") else line

@@ -1,8 +1,8 @@
-"""A folder and the rows of a published list -> a Source of the files that are there.
+"""A folder and the rows of a published list -> a Source of the files that exist.
 
-What a list says is never taken for a path: the folder is read first, and a name in the list is
-only looked up among the names found.  So nothing outside the folder can be reached, whoever
-wrote the list, and a file that is missing is a matter of counting.
+Text in a list is never used as a path: the folder is read first, and a name in the list is only
+looked up among the names found.  So a list cannot reach files outside the folder, and a missing
+file is only counted.
 """
 
 import logging
@@ -11,110 +11,133 @@ import os
 import posixpath
 
 from avjax.data.files import file_index
-from avjax.data.files.file_index import EITHER, SOUND, VIDEO, by_stem, paths, stem, tree
-from avjax.data.files.text_lists import document, lines, short, table, text
-from avjax.data.source import NoRecords, Source, found
+from avjax.data.files.file_index import (
+    AUDIO,
+    VIDEO,
+    VIDEO_OR_AUDIO,
+    index_by_stem,
+    paths_with_suffix,
+    scan_folder,
+    stem,
+)
+from avjax.data.files.text_lists import read_csv, read_json, read_lines, read_text, truncated_repr
+from avjax.data.source import NoRecords, Source, coverage
 
 # What a data set needs to find its files and to read its lists.
 __all__ = [
-    "EITHER", "SOUND", "VIDEO", "barred", "by_stem", "document", "lines", "numbered", "one_of",
-    "paths", "seconds", "short", "source", "stem", "table", "text", "tree",
+    "AUDIO", "VIDEO", "VIDEO_OR_AUDIO", "check_choice", "class_indices", "index_by_stem",
+    "make_source", "parse_seconds", "paths_with_suffix", "read_csv", "read_json", "read_lines",
+    "read_quarantine", "read_text", "scan_folder", "stem", "truncated_repr",
 ]  # fmt: skip
 
 
-def source(name, tree, known, rows, classes, quarantine=None, notes=()):
-    """The Source of those rows whose files are there and not in quarantine.
+def make_source(name, tree, files, rows, classes, quarantine=None, notes=()):
+    """Returns the Source of those rows whose files exist and are not in quarantine.
 
     Args:
-      known: {name: path in the tree}.
-      rows: (names, record) each, of any length: a record without its path, and the names in
-        `known` that its file may have, the best first.
-      quarantine: a CSV file with a column `path`, relative to the root: files to leave out.
-      notes: lines on the data set as a whole, see Source.
+      name: of the Source.
+      tree: the FileTree of its root.
+      files: {name: path in the tree}.
+      rows: any iterable of (names, record): a record without its path, and the names in `files`
+        that its file may have, the best first.
+      classes: names of the classes.
+      quarantine: CSV file with a column `path`, relative to the root: files to leave out.
+      notes: remarks on the whole data set, see Source.
+
+    Raises:
+      NoRecords, FileNotFoundError, ValueError: nothing is left, with the reason.
     """
-    left_out = barred(quarantine)
-    records, seen, twice, missing, left = [], set(), 0, None, 0
+    excluded = read_quarantine(quarantine)
+    records, seen, num_repeated, missing, num_quarantined = [], set(), 0, None, 0
     for names, record in rows:
         names = iter(names)
         first = next(names)
-        path = known.get(first) or next((known[n] for n in names if n in known), None)
+        path = files.get(first) or next((files[n] for n in names if n in files), None)
         key = path or first
         if "start" in record:
             key = key, record["start"], record["end"]
         if key in seen:
-            twice += 1
+            num_repeated += 1
             continue
         seen.add(key)
-        if path is None or tree.odd.get(path) == "":
+        if path is None or tree.special_files.get(path) == "":
             missing = first if missing is None else missing
-        elif path in left_out:
-            left += 1
+        elif path in excluded:
+            num_quarantined += 1
         else:
-            if path in tree.odd:
+            if path in tree.special_files:
                 raise ValueError(
-                    f"{path!r} is a link out of {tree.root}, to {tree.odd[path]}: copy the file, "
+                    f"{path!r} is a link out of {tree.root}, to {tree.special_files[path]}: copy "
+                    f"the file, "
                     "use a root that holds both, or, with avjax.data.datasets.folder, set "
                     "follow_links=True"
                 )
             records.append(dict(path=os.path.join(tree.root, path), **record))
-    notes = tuple(note for note in (*notes, file_index.unfollowed(tree)) if note)
-    made = Source(
-        name, tuple(records), tuple(classes), listed=len(seen), quarantined=left, notes=notes
+    notes = tuple(note for note in (*notes, file_index.unfollowed_links_note(tree)) if note)
+    source = Source(
+        name,
+        tuple(records),
+        tuple(classes),
+        num_listed=len(seen),
+        num_quarantined=num_quarantined,
+        notes=notes,
     )
-    _tell(made, tree, missing, twice, quarantine)
-    return made
+    _log_coverage(source, tree, missing, num_repeated, quarantine)
+    return source
 
 
-def barred(quarantine):
-    """The paths that a quarantine names."""
+def read_quarantine(quarantine):
+    """Returns the paths that a quarantine lists."""
     if quarantine is None:
         return frozenset()
-    return frozenset(posixpath.normpath(row["path"]) for row in table(quarantine, ("path",)))
+    return frozenset(posixpath.normpath(row["path"]) for row in read_csv(quarantine, ("path",)))
 
 
-def _tell(made, tree, missing, twice, quarantine):
-    """Logs what was found, and the name of the first that was not; raises if all are missing."""
-    if not made.listed:
-        raise NoRecords(f"{made.name}: nothing is listed for this split; check the list")
-    if not made.records and made.quarantined:
-        raise ValueError(f"{made.name}: {quarantine} names every file there is: check it")
-    if not made.records:
+def _log_coverage(source, tree, missing, num_repeated, quarantine):
+    """Logs what was found, and the first missing file; raises if all are missing."""
+    if not source.num_listed:
+        raise NoRecords(f"{source.name}: nothing is listed for this split; check the list")
+    if not source.records and source.num_quarantined:
+        raise ValueError(f"{source.name}: {quarantine} names every file there is: check it")
+    if not source.records:
         raise FileNotFoundError(
-            f"{made.name}: none of its {made.listed:,} files is among {len(tree.files):,} in "
-            f"{tree.root} ({_example(tree)}), e.g. no {short(missing)}: set root to the folder "
-            f"that holds them{'; ' * bool(tree.links)}{file_index.unfollowed(tree)}"
+            f"{source.name}: none of its {source.num_listed:,} files is among {len(tree.files):,} "
+            f"in "
+            f"{tree.root} ({_folder_summary(tree)}), e.g. no {truncated_repr(missing)}: set root "
+            f"to the folder "
+            f"that holds them{'; ' * bool(tree.links)}{file_index.unfollowed_links_note(tree)}"
         )
-    line = f"{made.name}: {found(made)}"
-    lost = missing is not None
-    line += f", e.g. no {short(missing)}" if lost else ""
-    line += f"; {twice:,} listed twice" if twice else ""
-    logging.getLogger(__name__).log(logging.WARNING if lost else logging.INFO, "%s", line)
+    message = f"{source.name}: {coverage(source)}"
+    has_missing = missing is not None
+    message += f", e.g. no {truncated_repr(missing)}" if has_missing else ""
+    message += f"; {num_repeated:,} listed twice" if num_repeated else ""
+    logging.getLogger(__name__).log(logging.WARNING if has_missing else logging.INFO, "%s", message)
 
 
-def _example(tree):
+def _folder_summary(tree):
     """What a folder holds, in a few words."""
     if not tree.files:
         return "it holds no file"
-    return f"{file_index.by_suffix(tree.files)}, e.g. {short(tree.files[0])}"
+    return f"{file_index.suffix_counts(tree.files)}, e.g. {truncated_repr(tree.files[0])}"
 
 
-def numbered(names):
-    """{name: row} of the classes, in their order."""
+def class_indices(names):
+    """Returns {name: index} of the classes, in their order."""
     return {name: i for i, name in enumerate(names)}
 
 
-def seconds(file, cell):
-    """A cell as seconds, a number of 0 or more."""
+def parse_seconds(file, cell):
+    """Returns a cell as seconds, 0 or more; raises ValueError for anything else."""
     try:
         value = float(cell)
     except (TypeError, ValueError):
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(f"{file}: {short(cell)} is no time in seconds")
+        raise ValueError(f"{file}: {truncated_repr(cell)} is no time in seconds")
     return value
 
 
-def one_of(name, value, choices):
-    """Raises unless an argument is one of its choices."""
+def check_choice(name, value, choices):
+    """Raises ValueError unless an argument is one of its choices."""
     if value not in choices:
         raise ValueError(f"unknown {name} {value!r}: use one of {tuple(choices)}")

@@ -1,23 +1,24 @@
-"""Where the files of a data set come from: said when they are missing."""
+"""Where the files of a data set come from: added to errors about missing files."""
 
 import functools
 from collections.abc import Callable
 
 
-def of(where: str) -> Callable:
-    """Makes a data set add to what it says of missing files and lists where they come from.
+def with_download_hint(hint: str) -> Callable:
+    """Decorator: appends `hint` to the FileNotFoundError of a data set.
 
-    where: what to get from which page, and what the root must hold.
+    Args:
+      hint: what to download from which page, and what the root must hold.
     """
 
-    def decorated(make):
+    def decorator(make):
         @functools.wraps(make)
-        def made(*args, **options):
+        def wrapper(*args, **options):
             try:
                 return make(*args, **options)
             except FileNotFoundError as error:
-                raise FileNotFoundError(f"{error}. {where}") from error
+                raise FileNotFoundError(f"{error}. {hint}") from error
 
-        return made
+        return wrapper
 
-    return decorated
+    return decorator

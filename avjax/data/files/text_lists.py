@@ -1,4 +1,4 @@
-"""Lists in text files (CSV, lines, JSON), as data sets publish them and as people write them."""
+"""Reads lists in text files (CSV, lines, JSON), as published with data sets or written by users."""
 
 import codecs
 import csv
@@ -15,28 +15,34 @@ NOT_TEXT = {
 }
 
 
-def table(file, needed=(), columns=None) -> list[dict[str, str]]:
-    """The rows of a CSV file, one dictionary each; a ValueError names what is wrong with the file.
+def read_csv(file, required=(), columns=None) -> list[dict[str, str]]:
+    """Returns the rows of a CSV file, one dictionary each.
 
-    Names of columns are in lower case; columns without a name are left out.  The delimiter (comma,
+    Column names are in lower case; columns without a name are left out.  The delimiter (comma,
     semicolon, tab or |) is the one that divides the first line most.  Lines before it that begin
-    with #, blank lines, and empty cells beyond the last column are passed over.
+    with #, blank lines, and empty cells beyond the last column are ignored.
 
     Args:
-      needed: columns that must be there.
-      columns: their names, where no first line says them; the delimiter is then the comma.
+      file: its path.
+      required: columns that must be there.
+      columns: their names, if there is no header line; the delimiter is then the comma.
+
+    Raises:
+      ValueError: says what is wrong with the file.
     """
-    content, rows, delimiter, spaced = text(file), [], ",", False
+    content, rows, delimiter, skip_spaces = read_text(file), [], ",", False
     try:
         if columns is None:
-            content, columns, delimiter, spaced = _header(file, content)
-        for name in needed:
+            content, columns, delimiter, skip_spaces = _parse_header(file, content)
+        for name in required:
             if name not in columns:
-                raise ValueError(f"{file} has no column {name!r}, only {short(list(columns))}")
+                raise ValueError(
+                    f"{file} has no column {name!r}, only {truncated_repr(list(columns))}"
+                )
         reader = csv.reader(
             io.StringIO(content, newline=""),
             delimiter=delimiter,
-            skipinitialspace=spaced,
+            skipinitialspace=skip_spaces,
             strict=True,
         )
         for cells in reader:
@@ -50,7 +56,7 @@ def table(file, needed=(), columns=None) -> list[dict[str, str]]:
     return rows
 
 
-def _header(file, content):
+def _parse_header(file, content):
     """(text after the first line, names of the columns, delimiter, whether spaces follow it)."""
     while content.startswith(("#", "\n", "\r")):
         _, _, content = content.partition("\n")
@@ -68,24 +74,27 @@ def _header(file, content):
     return rest, names, delimiter, any(cell.startswith(" ") for cell in cells[1:])
 
 
-def lines(file) -> list[str]:
-    """The lines of a text file, without those that are blank."""
-    return [line for line in map(str.strip, text(file).split("\n")) if line]
+def read_lines(file) -> list[str]:
+    """Returns the lines of a text file, without blank lines."""
+    return [line for line in map(str.strip, read_text(file).split("\n")) if line]
 
 
-def document(file):
-    """What a JSON file holds; numbers that are none (NaN) included."""
+def read_json(file):
+    """Returns the content of a JSON file; raises ValueError if it is not JSON."""
     try:
-        return json.loads(text(file))
+        return json.loads(read_text(file))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{file} is not JSON: {error}") from error
 
 
-def text(file) -> str:
-    """What a list holds, without a byte order mark: UTF-8, or UTF-16 that has such a mark.
+def read_text(file) -> str:
+    """Returns the text of a file: UTF-8, or UTF-16 with a byte order mark.
 
-    Bytes that are not UTF-8 are kept as Python keeps those of file names (avjax.runtime.filenames),
-    so that a list may name any file.
+    Bytes that are not UTF-8 are kept as Python keeps those of file names
+    (avjax.runtime.filenames), so that a list may name any file.
+
+    Raises:
+      FileNotFoundError, ValueError: there is no such file, or it is not text.
     """
     if not os.path.exists(file):
         raise FileNotFoundError(f"no file {file}: it comes with the data set; say where it is")
@@ -104,7 +113,7 @@ def text(file) -> str:
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def short(value) -> str:
-    """What a list holds, fit to be shown on one line."""
-    shown = repr(value)
-    return shown if len(shown) <= 100 else f"{shown[:100]}..."
+def truncated_repr(value) -> str:
+    """Returns repr(value), at most about 100 characters."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

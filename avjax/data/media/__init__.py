@@ -1,1 +1,1 @@
-"""Media files: all that uses PyAV."""
+"""Media files: everything that uses PyAV."""

@@ -1,4 +1,4 @@
-"""Bytes of a media file -> waveform, on the clock of its pictures (see avjax.data.media.video)."""
+"""Bytes of a media file -> waveform, on the clock of its frames (see avjax.data.media.video)."""
 
 import math
 
@@ -10,125 +10,142 @@ from av.audio.resampler import AudioResampler
 from avjax.data.media.media_file import (
     MAX_BYTES,
     MediaError,
-    check_whole,
-    named,
+    check_not_truncated,
+    errors_with_path,
     packets,
     seek_points,
 )
 
-# Sound is decoded from this long before the wanted start: Opus needs 80 ms to settle,
+# Audio is decoded from this long before the wanted start: Opus needs 80 ms to settle,
 # MP3 borrows bits from up to nine frames (235 ms) before.
-PREROLL = 0.25
+PREROLL_SECONDS = 0.25
 # Samples on both sides, of the lower rate and up to 8 kHz, that a resampled one depends on: half
 # of them do, 17 ms at 8 kHz.
-SUPPORT = 320
-KINDS = dict(u8=np.uint8, s16=np.int16, s32=np.int32, s64=np.int64, flt="f4", dbl="f8")
+RESAMPLER_SUPPORT = 320
+SAMPLE_DTYPES = dict(u8=np.uint8, s16=np.int16, s32=np.int32, s64=np.int64, flt="f4", dbl="f8")
 MAX_RATE = 768_000
 MAX_CHANNELS = 64
 
 
-def sound(media, start, samples, rate, channels=1):
-    """Sound from `start` on, int16 [samples] at `rate`; silence where the file has none.
+def read_audio(media, start, num_samples, sample_rate, channels=1):
+    """Reads audio from `start` on; silence where the file has none.
 
-    Sample k of the file's clock at `rate` is the same whatever clip it is asked for in,
-    so `start` counts to the nearest sample.
+    Sample k of the file's clock is the same in every clip, so `start` is rounded to the nearest
+    sample.
 
-    channels: 1 is the mean of all; 2 gives [samples, 2], left and right: of one channel the
-      same twice, of more than two the first two, which are the front ones.
+    Args:
+      media: a Media.
+      start: in seconds on the file's clock.
+      num_samples: number of samples.
+      sample_rate: in Hz.
+      channels: 1 is the mean of all; 2 is left and right: of a mono file the same twice, of more
+        than two channels the first two, which are the front ones.
+
+    Returns:
+      int16 [num_samples], or [num_samples, 2] for two channels.
+
+    Raises:
+      MediaError: the file has no audio, or it cannot be decoded.
     """
     if channels not in (1, 2):
         raise ValueError(f"channels={channels}: use 1 or 2")
     if media.audio is None:
-        raise MediaError(media.path, "has no sound")
+        raise MediaError(media.path, "has no audio")
     if media.audio.channels > MAX_CHANNELS:
         raise MediaError(media.path, f"has {media.audio.channels} channels; at most {MAX_CHANNELS}")
-    with named(media.path):
-        for point in seek_points(start - PREROLL, media.info.audio_start):
-            pieces = _pieces(media, point, start + samples / rate + 0.05)
-            if pieces and pieces[0][0] <= start:
+    with errors_with_path(media.path):
+        for point in seek_points(start - PREROLL_SECONDS, media.info.audio_start):
+            chunks = _decode_pieces(media, point, start + num_samples / sample_rate + 0.05)
+            if chunks and chunks[0][0] <= start:
                 break
-        end = pieces[-1][0] + len(pieces[-1][1][0]) / pieces[-1][2] if pieces else -math.inf
-        check_whole(media, start + samples / rate, end, media.info.audio_end)
-        if not pieces:
-            return np.zeros((samples, 2) if channels == 2 else samples, np.int16)
-        native = pieces[0][2]
-        if native > MAX_RATE or any(piece[2] != native for piece in pieces):
+        end = chunks[-1][0] + len(chunks[-1][1][0]) / chunks[-1][2] if chunks else -math.inf
+        check_not_truncated(media, start + num_samples / sample_rate, end, media.info.audio_end)
+        if not chunks:
+            return np.zeros((num_samples, 2) if channels == 2 else num_samples, np.int16)
+        native_rate = chunks[0][2]
+        if native_rate > MAX_RATE or any(piece[2] != native_rate for piece in chunks):
             raise MediaError(media.path, f"has no one sampling rate up to {MAX_RATE} Hz")
-        first, length, skip = span(round(start * rate), samples, native, rate)
-        lines = _line_up(pieces, first / native, native, length, channels)
-        out = np.zeros((channels, samples), np.int16)
-        for line, wave in zip(lines, out):
-            part = resampled(line, native, rate)[skip : skip + samples]
+        first, length, skip = source_span(
+            round(start * sample_rate), num_samples, native_rate, sample_rate
+        )
+        channel_lines = _place_on_timeline(
+            chunks, first / native_rate, native_rate, length, channels
+        )
+        out = np.zeros((channels, num_samples), np.int16)
+        for line, wave in zip(channel_lines, out):
+            part = resample(line, native_rate, sample_rate)[skip : skip + num_samples]
             wave[: len(part)] = np.clip(np.rint(part * 32768.0), -32768, 32767)
         return out[0] if channels == 1 else np.ascontiguousarray(out.T)
 
 
-def _pieces(media, point, end):
-    """Decoded sound from the seek point to `end`: a list of (time, [n] of each channel, rate)."""
-    context, pieces, size = media.audio.codec_context, [], 0
-    following = media.info.audio_start  # When the next frame begins if it does not say.
+def _decode_pieces(media, point, end):
+    """Audio decoded from the seek point to `end`: [(time, [n] per channel, sample rate)]."""
+    context, chunks, size = media.audio.codec_context, [], 0
+    next_time = media.info.audio_start  # When the next frame begins if it does not say.
     for packet in packets(media, media.audio, point):
         try:
             decoded = context.decode(packet)
         except av.error.InvalidDataError:
-            if pieces:
+            if chunks:
                 raise
             continue  # Right after a seek some decoders miss what came before.
         for frame in decoded:
-            time = following if frame.time is None else frame.time
-            following = time + frame.samples / frame.sample_rate
-            samples = _samples(_packed(frame))
-            pieces.append((time, samples, frame.sample_rate))
+            time = next_time if frame.time is None else frame.time
+            next_time = time + frame.samples / frame.sample_rate
+            samples = _frame_samples(_to_packed(frame))
+            chunks.append((time, samples, frame.sample_rate))
             size += len(samples) * samples[0].nbytes
             if size > MAX_BYTES:
-                raise MediaError(media.path, f"has more than {MAX_BYTES} bytes of sound in a clip")
-        if following > end:
+                raise MediaError(media.path, f"has more than {MAX_BYTES} bytes of audio in a clip")
+        if next_time > end:
             break
-    return pieces
+    return chunks
 
 
-def _samples(frame):
-    """The samples of an AVFrame, [n] of each channel, not copied: frames are small and many."""
-    planes = [np.frombuffer(plane, KINDS[frame.format.packed.name]) for plane in frame.planes]
+def _frame_samples(frame):
+    """The samples of an AVFrame, [n] per channel, not copied: frames are small and many."""
+    planes = [
+        np.frombuffer(plane, SAMPLE_DTYPES[frame.format.packed.name]) for plane in frame.planes
+    ]
     if len(planes) == 1:  # One channel, or all of them in turn.
         count = frame.layout.nb_channels
         planes = [planes[0][side : frame.samples * count : count] for side in range(count)]
     return [plane[: frame.samples] for plane in planes]
 
 
-def _packed(frame):
-    """An AVFrame of sound that PyAV can read: of more than 8 planes it reads past the last."""
+def _to_packed(frame):
+    """An audio AVFrame that PyAV can read: of more than 8 planes it reads past the last."""
     if not frame.format.is_planar or frame.layout.nb_channels <= 8:
         return frame
     (frame,) = AudioResampler(frame.format.packed, frame.layout).resample(frame)
     return frame
 
 
-def _line_up(pieces, start, rate, length, channels):
-    """Pieces -> float32 [channels, length] from `start` seconds on; zeros in the gaps."""
-    lines, runs, following = np.zeros((channels, length), np.float32), [], -math.inf
-    for time, samples, _ in pieces:
-        at = round((time - start) * rate)
+def _place_on_timeline(chunks, start, sample_rate, length, channels):
+    """Decoded parts -> float32 [channels, length] from `start` seconds on; zeros in the gaps."""
+    lines, runs, next_sample = np.zeros((channels, length), np.float32), [], -math.inf
+    for time, samples, _ in chunks:
+        at = round((time - start) * sample_rate)
         # Containers that count milliseconds put frames a few samples off: those are no gaps.
-        if abs(at - following) <= 0.003 * rate and len(samples) == len(runs[-1][1][0]):
-            at = following
+        if abs(at - next_sample) <= 0.003 * sample_rate and len(samples) == len(runs[-1][1][0]):
+            at = next_sample
             runs[-1][1].append(samples)
         else:
             runs.append((at, [samples]))
-        following = at + len(samples[0])
+        next_sample = at + len(samples[0])
     for at, parts in runs:
         samples = [np.concatenate(side) for side in zip(*parts)]
         low, high = max(at, 0), min(at + len(samples[0]), length)
         if low < high:
             samples = [side[low - at : high - at] for side in samples]
-            sides = [samples] if channels == 1 else [samples[:1], samples[1:2] or samples]
-            for line, side in zip(lines, sides):
-                line[low:high] = _mono(side)
+            channel_samples = [samples] if channels == 1 else [samples[:1], samples[1:2] or samples]
+            for line, side in zip(lines, channel_samples):
+                line[low:high] = _to_mono(side)
     return lines
 
 
-def _mono(samples):
-    """[n] of each channel, of any sample type -> float32 [n] in [-1, 1], their mean."""
+def _to_mono(samples):
+    """[n] per channel, of any sample type -> float32 [n] in [-1, 1], their mean."""
     kind, mean = samples[0].dtype, samples[0].astype(np.float32)
     for side in samples[1:]:
         mean += side
@@ -140,27 +157,31 @@ def _mono(samples):
     return np.where(np.isfinite(mean), mean, np.float32(0))
 
 
-def span(low, samples, native, rate):
-    """(first, length, skip): of what, at `native` Hz, samples `low` on are made, `samples` of them.
+def source_span(low, num_samples, native_rate, sample_rate):
+    """Returns which native samples `num_samples` resampled ones from number `low` on depend on.
 
-    `length` samples from number `first` on, resampled, are theirs after `skip`.  The first lies
-    where both clocks have a sample.
+    Returns:
+      (first, length, skip): `length` native samples from number `first` on, resampled, hold the
+      wanted ones after `skip`.  The first lies where both clocks have a sample.
     """
-    common, margin = math.gcd(native, rate), SUPPORT / min(native, rate, 8000)
-    tick = math.floor((low / rate - margin) * common)
-    skip = low - tick * (rate // common)
+    common, margin = (
+        math.gcd(native_rate, sample_rate),
+        RESAMPLER_SUPPORT / min(native_rate, sample_rate, 8000),
+    )
+    tick = math.floor((low / sample_rate - margin) * common)
+    skip = low - tick * (sample_rate // common)
     return (
-        tick * (native // common),
-        math.ceil((skip + samples + margin * rate) * native / rate),
+        tick * (native_rate // common),
+        math.ceil((skip + num_samples + margin * sample_rate) * native_rate / sample_rate),
         skip,
     )
 
 
-def resampled(wave, native, rate):
-    """[n] at `native` Hz -> float64 [m] at `rate` Hz, without delay.
+def resample(waveform, native_rate, sample_rate):
+    """Resamples [n] at `native_rate` Hz to float64 [m] at `sample_rate` Hz, without delay.
 
     In double precision: else a sample would depend, in its last bit, on where the clip begins.
     """
-    if native == rate:
-        return wave
-    return soxr.resample(wave.astype(np.float64), native, rate, quality="VHQ")
+    if native_rate == sample_rate:
+        return waveform
+    return soxr.resample(waveform.astype(np.float64), native_rate, sample_rate, quality="VHQ")

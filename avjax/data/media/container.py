@@ -1,7 +1,7 @@
-"""Opens the container of a media file safely: a plain file, no network, no playlist, bounded.
+"""Opens the container of a media file safely: a regular file, no network, no playlist, bounded.
 
-Files are untrusted input: FFmpeg may read nothing but this file, what a decoder may allocate
-is bounded, and whatever goes wrong is a MediaError.
+Files are untrusted input: FFmpeg may read only this file, what a decoder may allocate is bounded,
+and every failure is a MediaError.
 """
 
 import contextlib
@@ -15,13 +15,15 @@ import av
 CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,wav,flac,mp3,aac"
 MAX_PIXELS = 4096 * 4096
 MAX_STREAMS = 100
-BACKWARD = 1.0  # Seconds by which decoding times may fall back; more is a clock that restarts.
+MAX_BACKWARD_SECONDS = (
+    1.0  # Seconds by which decoding times may fall back; more is a clock that restarts.
+)
 # Titles are not always UTF-8, which from version 19 on PyAV takes as they are.
-LENIENT = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+METADATA_OPTIONS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 class MediaError(Exception):
-    """A file that cannot give the clip asked of it: `path` and `reason`."""
+    """A file that cannot give the requested clip: `path` and `reason`."""
 
     def __init__(self, path, reason):
         super().__init__(path, reason)  # Both, so that it can be pickled.
@@ -32,8 +34,8 @@ class MediaError(Exception):
 
 
 @contextlib.contextmanager
-def named(path):
-    """Gives the file's name to what FFmpeg and the file system complain about."""
+def errors_with_path(path):
+    """Converts errors of FFmpeg and of the file system to a MediaError with the path."""
     try:
         yield
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -41,9 +43,9 @@ def named(path):
         raise MediaError(path, f"{type(error).__name__}: {reason}") from error
 
 
-def opened(path: str):
-    """A PyAV container of an absolute path, whatever characters that has; close it after use."""
-    with named(path):
+def open_container(path: str):
+    """Opens a PyAV container of an absolute path, with any characters; close it after use."""
+    with errors_with_path(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise MediaError(path, "is not a regular file")
         options = {
@@ -55,34 +57,37 @@ def opened(path: str):
             "skip_loop_filter": "all",
             "skip_idct": "all",
         }
-        return av.open(path, options=options, **LENIENT)
+        return av.open(path, options=options, **METADATA_OPTIONS)
 
 
 def demux(path, container, streams):
-    """Yields the packets of streams, without a last one that is cut off.
+    """Yields the packets of streams, without a last one that is truncated.
 
-    A MediaError where a clock restarts, or a stream appears that the header does not declare.
+    Raises:
+      MediaError: a clock restarts, or a stream appears that the header does not declare.
     """
-    held, clocks = None, {}
+    pending, clocks = None, {}
     bases = {stream.index: float(stream.time_base) for stream in container.streams}
     try:
         for packet in container.demux(streams):
-            if held is not None and packet.size:  # Not the end of the file.
-                yield held
-            held = None
+            if pending is not None and packet.size:  # Not the end of the file.
+                yield pending
+            pending = None
             if packet.dts is not None:  # Times of showing are not in order.
-                at = packet.stream_index
-                now, before = packet.dts * bases[at], clocks.get(at)
-                if before is not None and now < before - BACKWARD:
+                stream_index = packet.stream_index
+                time, previous = packet.dts * bases[stream_index], clocks.get(stream_index)
+                if previous is not None and time < previous - MAX_BACKWARD_SECONDS:
                     raise MediaError(
                         path,
-                        f"its clock restarts: {before:.3f} s is followed by {now:.3f} s in stream "
-                        f"{at} (joined recordings, or a counter that wrapped); write it again, "
+                        f"its clock restarts: {previous:.3f} s is followed by {time:.3f} s in "
+                        f"stream "
+                        f"{stream_index} (joined recordings, or a counter that wrapped); write it "
+                        f"again, "
                         "e.g. with ffmpeg, or cut it there",
                     )
-                clocks[at] = now
+                clocks[stream_index] = time
             if packet.is_corrupt and packet.size:  # The last one is incomplete if it was cut off.
-                held = packet
+                pending = packet
             else:
                 yield packet
     except (IndexError, KeyError) as error:  # PyAV meets a stream that it has not listed.

@@ -1,7 +1,7 @@
-"""A media file, opened: what streams it has, where they lie in time, and its packets.
+"""An open media file: its streams, their times, and its packets.
 
-Which streams: avjax.data.media.streams.  Where they lie: as the header says where that is exact,
-else as the packets do (avjax.data.media.extent).  How much is read for one clip is bounded.
+Which streams are used: avjax.data.media.streams.  Their times: from the header if that is exact,
+else from the packets (avjax.data.media.extent).  How much is read for one clip is bounded.
 """
 
 import contextlib
@@ -17,24 +17,27 @@ from avjax.data.media.container import (  # noqa: F401 (this is where others tak
     MAX_PIXELS,
     MediaError,
     demux,
-    named,
-    opened,
+    errors_with_path,
+    open_container,
 )
 
 MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames a second.
-MAX_BYTES = 2**28  # Of these packets, and of the sound of a clip before it is mixed down.
-CUT_SHORT = 0.5  # Seconds that may be missing of what the header promises.
-CLOSE = 0.1  # Seconds by which a header may differ from the packets and is kept.
+MAX_BYTES = 2**28  # Of these packets, and of the audio of a clip before it is mixed down.
+TRUNCATION_TOLERANCE = 0.5  # Seconds that may be missing of what the header promises.
+HEADER_TOLERANCE = 0.1  # Seconds by which a header may differ from the packets and is kept.
 # Containers whose header says how long the file is; what others say is an estimate.
-PROMISING = ("mp4", "matroska", "flac", "wav", "asf", "flv")
+FORMATS_WITH_LENGTH = ("mp4", "matroska", "flac", "wav", "asf", "flv")
 # Seeks that land too late (MPEG-TS, broken indices) are tried again from farther back.
-BACK = (0.0, 2.0, 20.0)
+SEEK_BACK_SECONDS = (0.0, 2.0, 20.0)
 # What helps where a clip would need too much to be read.
 REMEDY = "key frames are too far apart: python -m avjax.prepare writes shards that need none"
 
 
 class Info(NamedTuple):
-    """Where the streams lie on the file's clock, in seconds; None where one is missing."""
+    """Start and end of the streams on the file's clock, in seconds; None for a missing stream.
+
+    `fps`, `width` and `height` are those of the video, `sample_rate` (Hz) that of the audio.
+    """
 
     video_start: float | None
     video_end: float | None
@@ -43,15 +46,19 @@ class Info(NamedTuple):
     fps: float | None
     width: int | None
     height: int | None
-    rate: int | None
+    sample_rate: int | None
 
 
 class Media(NamedTuple):
     """An open file.
 
-    video, audio: PyAV streams, or None.  info: where they lie.
-    promised:     seconds at which the file ends as its header says; None where it does not say.
-    unused:       how many further streams of pictures or sound could be decoded.
+    Attributes:
+      path: its absolute path.
+      container: of PyAV.
+      video, audio: PyAV streams, or None.
+      info: times of the streams.
+      header_end: seconds at which the file ends according to its header, or None.
+      num_unused_streams: further streams of video or audio that could be decoded.
     """
 
     path: str
@@ -59,29 +66,35 @@ class Media(NamedTuple):
     video: Any
     audio: Any
     info: Info
-    promised: float | None
-    unused: int
+    header_end: float | None
+    num_unused_streams: int
 
 
 @contextlib.contextmanager
 def open_media(path):
-    """Opens a file, once for both of its streams; yields a Media."""
-    with named(path):
+    """Opens a file, once for both of its streams; yields a Media.
+
+    Raises:
+      MediaError: it is not a supported media file.
+    """
+    with errors_with_path(path):
         path = os.path.abspath(path)  # So that "http:..." is a file that does not exist.
-    with opened(path) as container:
-        with named(path):
-            media = _media(path, container)
+    with open_container(path) as container:
+        with errors_with_path(path):
+            media = _open_streams(path, container)
         yield media
 
 
 def seek_points(start, stream_start):
-    """Where to begin reading for `start`, in seconds, ever earlier; at last None, the beginning."""
-    yield from (start - back for back in BACK if start - back > stream_start)
+    """Yields where to begin reading for `start`, in seconds, ever earlier; at last None, the
+    beginning.
+    """
+    yield from (start - back for back in SEEK_BACK_SECONDS if start - back > stream_start)
     yield None
 
 
 def packets(media, stream, point):
-    """Packets of `stream` in decoding order, from the key frame before `point` on."""
+    """Yields packets of `stream` in decoding order, from the key frame before `point` on."""
     for other in media.container.streams:
         other.discard = Discard.default if other is stream else Discard.all
     try:
@@ -107,13 +120,13 @@ def packets(media, stream, point):
 
 
 def packets_until(media, stream, point, last):
-    """The packets of all frames up to `last` seconds, and the end of the stream if it is met."""
+    """Returns the packets of all frames up to `last` seconds, and the end of the stream if reached."""
     base, found, beyond, end = float(stream.time_base), [], 0, -math.inf
     for packet in packets(media, stream, point):
         if packet.dts is None and packet.size == 0:  # PyAV's mark of the end of the file.
             break
         found.append(packet)
-        stamp = extent.stamp_of(media.container, packet)
+        stamp = extent.timestamp(media.container, packet)
         if stamp is not None:
             end = max(end, (stamp + (packet.duration or 0)) * base)
         # A frame is never shown before it is decoded; where the decoding time stands in
@@ -124,90 +137,110 @@ def packets_until(media, stream, point, last):
     return found, end
 
 
-def check_whole(media, wanted, end, promised):
-    """Raises if the data end at `end` seconds though `promised` reaches to what is wanted."""
-    if end < min(wanted, promised) - CUT_SHORT:
+def check_not_truncated(media, needed, end, header_end):
+    """Raises a MediaError if the data end at `end` seconds, though the header says `header_end`.
+
+    The end only matters up to `needed` seconds.
+    """
+    if end < min(needed, header_end) - TRUNCATION_TOLERANCE:
         end = "at once" if end == -math.inf else f"at {end:.3f} s"
-        raise MediaError(media.path, f"is cut short: ends {end}, not at {promised:.3f} s")
+        raise MediaError(media.path, f"is cut short: ends {end}, not at {header_end:.3f} s")
 
 
-def _media(path, container):
+def _open_streams(path, container):
     """The Media of an open container: the best streams that have data."""
-    kinds = [streams.ranked(container.streams.video), streams.ranked(container.streams.audio)]
-    if not any(kinds):
-        raise MediaError(path, "holds neither picture nor sound that can be decoded")
-    known, exact = {}, _exact(container, kinds)
-    for kind in kinds:
-        while kind and not (exact or kind[0].index in known):
-            heads = [k[0] for k in kinds if k]
-            ends = {s.index: _promised(container, s) for s in heads}
-            stated = {s.index for s in heads if _tagged(s) is not None and ends[s.index]}
-            known = extent.extents(path, container, heads, ends, stated)
-            if kind[0].index not in known:
-                kind.pop(0)  # It is declared, and has no data.
-    if not any(kinds):
-        raise MediaError(path, "holds no data in any stream of pictures or sound")
-    video, audio = (streams.ready(kind[0]) if kind else None for kind in kinds)
-    unused = sum(max(0, len(kind) - 1) for kind in kinds)
-    info = _info(container, video, audio, known)
-    return Media(path, container, video, audio, info, _end_of_file(container, exact), unused)
+    ranked = [
+        streams.rank_streams(container.streams.video),
+        streams.rank_streams(container.streams.audio),
+    ]
+    if not any(ranked):
+        raise MediaError(path, "holds neither video nor audio that can be decoded")
+    extents, header_is_exact = {}, _header_is_exact(container, ranked)
+    for choices in ranked:
+        while choices and not (header_is_exact or choices[0].index in extents):
+            candidates = [k[0] for k in ranked if k]
+            header_ends = {s.index: _header_end(container, s) for s in candidates}
+            exact_ends = {
+                s.index for s in candidates if _tagged_end(s) is not None and header_ends[s.index]
+            }
+            extents = extent.stream_extents(path, container, candidates, header_ends, exact_ends)
+            if choices[0].index not in extents:
+                choices.pop(0)  # It is declared, and has no data.
+    if not any(ranked):
+        raise MediaError(path, "holds no data in any stream of frames or sound")
+    video, audio = (
+        streams.configure_decoder(choices[0]) if choices else None for choices in ranked
+    )
+    num_unused_streams = sum(max(0, len(choices) - 1) for choices in ranked)
+    info = _info(container, video, audio, extents)
+    return Media(
+        path,
+        container,
+        video,
+        audio,
+        info,
+        _file_header_end(container, header_is_exact),
+        num_unused_streams,
+    )
 
 
-def _exact(container, kinds):
-    """Whether the header lists every packet: an mp4 file that is not in fragments."""
-    heads = [kind[0] for kind in kinds if kind]
-    counted = all(head.frames > 0 and _promised(container, head) is not None for head in heads)
+def _header_is_exact(container, ranked):
+    """Whether the header lists every packet: an mp4 file without fragments."""
+    candidates = [choices[0] for choices in ranked if choices]
+    counted = all(
+        head.frames > 0 and _header_end(container, head) is not None for head in candidates
+    )
     return "mp4" in container.format.name and counted
 
 
-def _info(container, video, audio, known):
-    v0, v1 = _span(container, video, known) if video else (None, None)
-    a0, a1 = _span(container, audio, known) if audio else (None, None)
+def _info(container, video, audio, extents):
+    v0, v1 = _stream_span(container, video, extents) if video else (None, None)
+    a0, a1 = _stream_span(container, audio, extents) if audio else (None, None)
     fps = float(video.average_rate or video.guessed_rate or 0) or None if video else None
     width, height = (video.width, video.height) if video else (None, None)
     return Info(v0, v1, a0, a1, fps, width, height, audio.rate or None if audio else None)
 
 
-def _span(container, stream, known):
-    """Start and end of a stream in seconds: the header's where the packets agree with it."""
-    start, end = _start(container, stream), _promised(container, stream)
-    first, last = known.get(stream.index, (start, end))
-    start = start if abs(start - first) <= CLOSE else first
-    end = end if end is not None and abs(end - last) <= CLOSE else last
+def _stream_span(container, stream, extents):
+    """Start and end of a stream in seconds: the header's if the packets agree with it."""
+    start, end = _stream_start(container, stream), _header_end(container, stream)
+    first, last = extents.get(stream.index, (start, end))
+    start = start if abs(start - first) <= HEADER_TOLERANCE else first
+    end = end if end is not None and abs(end - last) <= HEADER_TOLERANCE else last
     return start, max(start, end)
 
 
-def _start(container, stream):
+def _stream_start(container, stream):
     if stream.start_time is None:
         return (container.start_time or 0) / av.time_base
     return stream.start_time * float(stream.time_base)
 
 
-def _promised(container, stream):
-    """Seconds at which a stream ends as the header says, or FFmpeg estimates; None: it does not."""
+def _header_end(container, stream):
+    """Seconds at which a stream ends according to the header, or as FFmpeg estimates; or None."""
     if stream.duration:
-        return _start(container, stream) + stream.duration * float(stream.time_base)
+        return _stream_start(container, stream) + stream.duration * float(stream.time_base)
     if not container.duration:
         return None
     ends = [((container.start_time or 0) + container.duration) / av.time_base]
-    if (tag := _tagged(stream)) is not None:
+    if (tag := _tagged_end(stream)) is not None:
         ends.append(tag)
-    return max(_start(container, stream), min(ends))
+    return max(_stream_start(container, stream), min(ends))
 
 
-def _tagged(stream):
-    """Seconds at which a stream ends as Matroska's tags say, written when it was finalised."""
+def _tagged_end(stream):
+    """Seconds at which a stream ends according to Matroska's tags, written when it was finalized."""
     tag = stream.metadata.get("DURATION", "").split(":")
     if len(tag) == 3 and all(part.replace(".", "", 1).isdecimal() for part in tag):
         return int(tag[0]) * 3600 + int(tag[1]) * 60 + float(tag[2])
     return None
 
 
-def _end_of_file(container, exact):
-    """Seconds at which the file ends at least, as its header says; None if it does not say."""
-    stated = any(name in container.format.name for name in PROMISING)
-    fragments = "mp4" in container.format.name and not exact
-    if not container.duration or not stated or fragments:
+def _file_header_end(container, header_is_exact):
+    """Seconds at which the file ends at least, according to its header; or None."""
+    exact_ends = any(name in container.format.name for name in FORMATS_WITH_LENGTH)
+    fragments = "mp4" in container.format.name and not header_is_exact
+    if not container.duration or not exact_ends or fragments:
         return None
     # Matroska counts from the clock's zero, others from the start of the data.
     return container.duration / av.time_base

@@ -1,4 +1,4 @@
-"""Which of a file's streams are the picture and the sound: those that a player would choose."""
+"""Selects the video and audio streams of a file: those that a player would choose."""
 
 from typing import Any
 
@@ -6,17 +6,19 @@ from av.stream import Disposition
 
 from avjax.data.media.container import MAX_PIXELS
 
-# Pictures that belong to a film and are not it, and sound that comments on it.
+# Frames that belong to a film and are not it, and audio that comments on it.
 STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-ASIDE = Disposition.hearing_impaired | Disposition.visual_impaired | Disposition.comment
-PREVIEW = 50  # A stream with so many times fewer pixels a second than another is a preview.
+ACCESSIBILITY_OR_COMMENT = (
+    Disposition.hearing_impaired | Disposition.visual_impaired | Disposition.comment
+)
+PREVIEW_RATIO = 50  # A stream with so many times fewer pixels a second than another is a preview.
 
 
-def ranked(streams) -> list[Any]:
-    """The PyAV streams of one type that can be decoded, the one to use first.
+def rank_streams(streams) -> list[Any]:
+    """Returns the PyAV streams of one type that can be decoded, the one to use first.
 
-    As FFmpeg and players have it: the default stream, then the best; the first among equals.
-    A preview, a stream for the impaired and a commentary come last.  Cover art and streams
+    Like FFmpeg and players: the default stream, then the best; the first among equals.  Previews,
+    streams for the hearing or visually impaired and commentaries come last.  Cover art and streams
     without a decoder are left out.
     """
     usable = [stream for stream in streams if _decodable(stream)]
@@ -26,8 +28,8 @@ def ranked(streams) -> list[Any]:
     return sorted(usable, key=lambda stream: _rank(stream, best), reverse=True)
 
 
-def ready(stream):
-    """The stream, set to be decoded in this thread and in bounded memory."""
+def configure_decoder(stream):
+    """Returns the stream, set to decode in this thread and in bounded memory."""
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = "NONE"
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
@@ -43,15 +45,15 @@ def _decodable(stream):
 
 
 def _rank(stream, best):
-    preview = stream.type == "video" and _quality(stream) * PREVIEW < best
+    preview = stream.type == "video" and _quality(stream) * PREVIEW_RATIO < best
     default = bool(stream.disposition & Disposition.default)
-    aside = bool(stream.disposition & ASIDE)
+    aside = bool(stream.disposition & ACCESSIBILITY_OR_COMMENT)
     bits = stream.codec_context.bit_rate or 0
     return not preview, not aside, default, _quality(stream), bits
 
 
 def _quality(stream):
-    """Pixels a second of a picture, channels of a sound."""
+    """Pixels per second of video, channels of audio."""
     if stream.type == "audio":
         return stream.channels
     return stream.width * stream.height * float(stream.average_rate or stream.guessed_rate or 1)

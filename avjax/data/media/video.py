@@ -1,8 +1,8 @@
-"""Bytes of a media file -> frames; with media and waveform, all that knows a codec.
+"""Bytes of a media file -> frames.
 
-All times are seconds on the file's own clock: a packet's time stamp times its time
-base, nothing subtracted.  Sound and picture of one clip are so in step whatever
-their start times, edit lists or encoder delays are.
+All times are seconds on the file's own clock: a packet's time stamp times its time base, nothing
+subtracted.  So the audio and video of a clip are synchronized, whatever their start times, edit
+lists or encoder delays are.
 """
 
 import math
@@ -10,14 +10,14 @@ import math
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from avjax.data.media.audio import sound  # noqa: F401
+from avjax.data.media.audio import read_audio  # noqa: F401
 from avjax.data.media.media_file import (  # noqa: F401 (this is the door to all of it)
     MAX_PIXELS,
     Info,
     Media,
     MediaError,
-    check_whole,
-    named,
+    check_not_truncated,
+    errors_with_path,
     open_media,
     packets_until,
     seek_points,
@@ -25,25 +25,37 @@ from avjax.data.media.media_file import (  # noqa: F401 (this is the door to all
 
 # Decoders in which "not a reference" means that no other frame needs it.  In HEVC it
 # holds within a temporal layer only, so its frames are all decoded.
-SKIPPABLE = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
+DECODERS_WITH_SKIP = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
 
 
-def frames(media, start, count, fps, short_side=None):
-    """The frames shown at start + i / fps, uint8 [count, H, W, 3]: the last with pts <= t.
+def read_frames(media, start, count, fps, short_side=None):
+    """Reads the frames shown at start + i / fps: the last with presentation time <= t.
 
-    Times past the end of the picture repeat the clip's own frames from its start.  The
-    rotation and the pixel shape that the file asks for are applied.  `short_side`
-    scales the frames on the way, so that the shorter side has that many pixels.
+    Times past the end of the video repeat the clip's own frames from its start.  The rotation and
+    the pixel shape that the file asks for are applied.
+
+    Args:
+      media: a Media.
+      start: in seconds on the file's clock.
+      count: number of frames.
+      fps: frames per second.
+      short_side: scales frames so that the shorter side has that many pixels; None does not.
+
+    Returns:
+      uint8 [count, H, W, 3].
+
+    Raises:
+      MediaError: the file has no video, or it cannot be decoded.
     """
     if media.video is None:
-        raise MediaError(media.path, "has no picture")
+        raise MediaError(media.path, "has no video")
     _check_size(media, media.info.width, media.info.height)
-    with named(media.path):
+    with errors_with_path(media.path):
         times = start + np.arange(count) / fps
         for point in seek_points(start, media.info.video_start):
-            shown = _shown(media, times, point)
-            if shown:
-                return pixels(media, shown, short_side)
+            selected = _frames_at(media, times, point)
+            if selected:
+                return to_rgb(media, selected, short_side)
         raise MediaError(media.path, f"no frame can be decoded at {start:.3f} s")
 
 
@@ -52,43 +64,45 @@ def _check_size(media, width, height):
         raise MediaError(media.path, f"{width} x {height} pixels; at most {MAX_PIXELS}")
 
 
-def _shown(media, times, point):
+def _frames_at(media, times, point):
     """The frames shown at `times`, one each; empty if decoding began too late for the first.
 
-    The packets are listed before any is decoded: their time stamps tell which frames
-    will be shown, and the decoder passes over the rest wherever no frame needs them.
+    The packets are listed before any is decoded: their time stamps tell which frames will be
+    shown, and the decoder skips the rest if no other frame needs them.
     """
     stream, context = media.video, media.video.codec_context
     base = float(stream.time_base)
-    slack = min(base / 2, 0.0005) + 1e-6  # Matroska rounds its time stamps to 1 ms.
+    tolerance = min(base / 2, 0.0005) + 1e-6  # Matroska rounds its time stamps to 1 ms.
     # AVI keeps no times of showing: there is one frame a chunk, shown as they come out.
-    counted = media.container.format.name == "avi"
-    found, end = packets_until(media, stream, point, times[-1] + slack)
+    by_count = media.container.format.name == "avi"
+    packets, end = packets_until(media, stream, point, times[-1] + tolerance)
     if end is not None:
-        check_whole(media, times[-1], end, media.info.video_end)
+        check_not_truncated(media, times[-1], end, media.info.video_end)
     if point is not None:  # What comes before a key frame cannot be decoded.
-        found = found[next((i for i, p in enumerate(found) if p.is_keyframe), len(found)) :]
-    stamps = [p.dts if counted else p.pts for p in found if not p.is_discard]
-    known = bool(stamps) and None not in stamps and not counted
-    stamps = np.unique([stamp for stamp in stamps if stamp is not None]) * base
-    if not len(stamps) or (point is not None and stamps[0] > times[0] + slack):
+        packets = packets[next((i for i, p in enumerate(packets) if p.is_keyframe), len(packets)) :]
+    timestamps = [p.dts if by_count else p.pts for p in packets if not p.is_discard]
+    has_pts = bool(timestamps) and None not in timestamps and not by_count
+    timestamps = np.unique([stamp for stamp in timestamps if stamp is not None]) * base
+    if not len(timestamps) or (point is not None and timestamps[0] > times[0] + tolerance):
         return []
-    times = np.maximum(times, stamps[0])
+    times = np.maximum(times, timestamps[0])
     if end is not None:  # What lies past the end repeats the clip from its start.
-        inside = max(1, int(np.sum(times < end - slack)))
+        inside = max(1, int(np.sum(times < end - tolerance)))
         times = times[np.arange(len(times)) % inside]
-    at = np.unique(np.searchsorted(stamps, times + slack, side="right") - 1)
-    wanted = set(np.rint(stamps[at] / base).astype(int).tolist())
-    if known:
-        found = found[: 1 + max(i for i, p in enumerate(found) if p.pts in wanted)]
-    decoded = _decode(context, found, wanted if known else None)
-    return _choose(decoded, times + slack, base, stamps if counted else None, point is None)
+    frame_indices = np.unique(np.searchsorted(timestamps, times + tolerance, side="right") - 1)
+    wanted = set(np.rint(timestamps[frame_indices] / base).astype(int).tolist())
+    if has_pts:
+        packets = packets[: 1 + max(i for i, p in enumerate(packets) if p.pts in wanted)]
+    decoded = _decode_packets(context, packets, wanted if has_pts else None)
+    return _select_frames(
+        decoded, times + tolerance, base, timestamps if by_count else None, point is None
+    )
 
 
-def _choose(decoded, times, base, stamps, from_start):
+def _select_frames(decoded, times, base, stamps, from_start):
     """For each of `times` the last frame at or before it; empty if the first has none.
 
-    Frame k is shown at stamps[k], or where stamps is None at its own time stamp.
+    Frame k is shown at stamps[k], or if stamps is None at its own time stamp.
     """
     # Plain numbers: of a clip's many frames each is compared with a few times.
     times, number = times.tolist(), 0
@@ -110,11 +124,11 @@ def _choose(decoded, times, base, stamps, from_start):
     return [earliest if frame is None else frame for frame in best]
 
 
-def _decode(context, found, wanted):
+def _decode_packets(context, packets, wanted):
     """Yields the frames of packets; those not `wanted` only if others refer to them."""
-    skippable = wanted is not None and context.name in SKIPPABLE
+    skippable = wanted is not None and context.name in DECODERS_WITH_SKIP
     skipped = None
-    for packet in found:
+    for packet in packets:
         skip = "NONREF" if skippable and packet.pts not in wanted else "DEFAULT"
         if skip != skipped:
             context.skip_frame = skipped = skip
@@ -122,9 +136,9 @@ def _decode(context, found, wanted):
     yield from context.decode(None)
 
 
-def pixels(media, shown, short_side):
-    """AVFrames -> uint8 [count, H, W, 3], upright and with square pixels."""
-    frame = shown[0]
+def to_rgb(media, selected, short_side):
+    """Converts AVFrames to uint8 [count, H, W, 3], upright and with square pixels."""
+    frame = selected[0]
     ratio = media.video.sample_aspect_ratio or media.video.codec_context.sample_aspect_ratio
     ratio = float(ratio or 1)
     ratio = ratio if 1 / 8 <= ratio <= 8 else 1.0
@@ -135,20 +149,20 @@ def pixels(media, shown, short_side):
     _check_size(media, width, height)
     scaler = "AREA" if width * height < frame.width * frame.height / 4 else "BILINEAR"
     reformatter, out, first = VideoReformatter(), None, {}
-    for i, frame in enumerate(shown):
+    for i, frame in enumerate(selected):
         if id(frame) in first:
             out[i] = out[first[id(frame)]]
             continue
         rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=scaler, threads=1)
         plane = rgb.planes[0]  # Its rows are padded.
         image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
-        image = _upright(image.reshape(height, width, 3), frame)
-        out = np.empty((len(shown), *image.shape), np.uint8) if out is None else out
+        image = _apply_rotation(image.reshape(height, width, 3), frame)
+        out = np.empty((len(selected), *image.shape), np.uint8) if out is None else out
         out[i], first[id(frame)] = image, i
     return out
 
 
-def _upright(image, frame):
+def _apply_rotation(image, frame):
     """Applies the display matrix: a multiple of 90 degrees, mirrored or not."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

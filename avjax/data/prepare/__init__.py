@@ -1,1 +1,1 @@
-"""Media files to shards, and reports of unusable files."""
+"""Conversion of media files to shards, and reports of unusable files."""

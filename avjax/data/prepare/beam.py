@@ -1,14 +1,22 @@
-"""Writing shards on Apache Beam: the same function of a shard's number, on other machines.
+"""Writes shards with Apache Beam: the same function of a shard's number, on other machines.
 
-Wants `pip install apache-beam`.  All workers must see the files and the folder of the
-shards under the paths that they have here.
+Requires `pip install apache-beam`.  All workers must see the files and the folder of the shards
+under the same paths as here.
 """
 
 
-def run(write, numbers, runner, options, deadline):
-    """Calls write(number, barred, announce) for each of `numbers` on a Beam `runner`.
+def run(write, numbers, runner, options, timeout):
+    """Calls write(number, blocked, heartbeat) for each of `numbers` on a Beam runner.
 
-    options: flags of Beam's pipeline in one string, as on its command line.
+    Args:
+      write: a function as in avjax.data.workers.pool.
+      numbers: of the shards.
+      runner: name of the Beam runner.
+      options: flags of Beam's pipeline in one string, as on its command line.
+      timeout: seconds, see avjax.data.workers.pool.
+
+    Raises:
+      ImportError: Beam is not installed.
     """
     try:
         import apache_beam as beam
@@ -27,13 +35,13 @@ def run(write, numbers, runner, options, deadline):
             | "shards" >> beam.Create(list(numbers))
             # Else Beam would fuse the two, and one worker would write them all.
             | "spread" >> beam.Reshuffle()
-            | "write" >> beam.Map(functools.partial(one, write, deadline))
+            | "write" >> beam.Map(functools.partial(write_shard, write, timeout))
         )
 
 
-def one(write, deadline, number):
-    """Writes one shard in a process of its own, which a file may kill or hang."""
+def write_shard(write, timeout, number):
+    """Writes one shard in its own process, which a file may kill or hang."""
     from avjax.data.workers import prefetch
 
-    with prefetch.pool(write, 1, deadline=deadline) as call:
+    with prefetch.pool(write, 1, timeout=timeout) as call:
         call(number)

@@ -1,7 +1,7 @@
-"""What decoded pictures and sound tell of a file's contents: still, antiphase, speech, music.
+"""Checks of decoded frames and audio: still, antiphase, speech, music.
 
-Simple signal statistics, not a trained model.  "speech only" and "music only" are hints, made to
-be rare rather than complete: they follow the pauses and pitch of speech (Scheirer and Slaney,
+Simple signal statistics, not a trained model.  "speech only" and "music only" are hints with few
+false alarms rather than complete: they follow the pauses and pitch of speech (Scheirer and Slaney,
 https://doi.org/10.1109/ICASSP.1997.596192) and the steady tones of music.
 """
 
@@ -11,122 +11,132 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-GRID = 32  # Rows and columns of the means by which pictures are compared.
-STILL = 4.0  # Gray levels of 255 that no mean may change by: below it lies what encoders do.
-CANCELLED = 0.01  # Power of the mean of two channels, in those of the channels: -20 dB.
-FAINT = 30.0  # Root of the mean square, in 16-bit steps, below which sound tells nothing.
-COMPARED = 8000  # Hz at which channels are compared.
-MOST = 0.8  # Share of a file's parts that must sound alike for a hint.
-FRAME, HOP = 0.064, 0.016  # Seconds of the spectra.
+GRID_SIZE = 32  # Rows and columns of the means by which frames are compared.
+STILL_THRESHOLD = (
+    4.0  # Gray levels of 255 that no mean may change by: below it lies what encoders do.
+)
+ANTIPHASE_RATIO = 0.01  # Power of the mean of two channels, in those of the channels: -20 dB.
+MIN_RMS = 30.0  # Root of the mean square, in 16-bit steps, below which audio tells nothing.
+STEREO_SAMPLE_RATE = 8000  # Hz at which channels are compared.
+MIN_FRACTION = 0.8  # Share of a file's parts that must audio alike for a hint.
+FRAME_SECONDS, HOP_SECONDS = 0.064, 0.016  # Seconds of the spectra.
 
 
-class Sound(NamedTuple):
-    """Statistics of about ten seconds of sound.
+class AudioStatistics(NamedTuple):
+    """Statistics of about ten seconds of audio.
 
-    steady:  correlation of spectra 0.1 s apart, over frequencies, each without its smooth shape.
-    changed: the same of spectra 1 s apart: high for hum, low where notes follow each other.
-    pauses:  share of spectra with less than a quarter of the mean power.
-    voiced:  share of the louder half of the spectra with a pitch of 70 to 400 Hz.
-    rhythm:  share of the changes of loudness that fall on 3 to 8 Hz, the rate of syllables.
-    moving:  how far that pitch moves from one tenth of a second to the next, in octaves.
+    Attributes:
+      steady: correlation of spectra 0.1 s apart, over frequencies, without their smooth shape.
+      steady_1s: the same of spectra 1 s apart: high for hum, low if notes follow each other.
+      pauses: fraction of spectra with less than a quarter of the mean power.
+      voiced: fraction of the louder half of the spectra with a pitch of 70 to 400 Hz.
+      rhythm: fraction of the loudness changes at 3 to 8 Hz, the rate of syllables.
+      pitch_change: median change of that pitch per tenth of a second, in octaves.
     """
 
     steady: float
-    changed: float
+    steady_1s: float
     pauses: float
     voiced: float
     rhythm: float
-    moving: float
+    pitch_change: float
 
 
 @dataclasses.dataclass
 class Contents:
-    """What was seen and heard of a file so far.
+    """What was decoded of a file so far.
 
-    first, change, frames: the first picture in GRID x GRID means, how far any mean of a later one
-      was from it, and how many there were.
-    mean, channels: powers of the mean of two channels, and of themselves.
-    sounds: a Sound for each part that has one.
+    Attributes:
+      first_frame: the first frame as GRID_SIZE x GRID_SIZE means, or None.
+      max_change: the largest difference of any mean of a later frame from it.
+      num_frames: how many frames there were.
+      mean_power, channel_power: power of the mean of two channels, and of the channels.
+      audio: an AudioStatistics for each part that has one.
     """
 
-    first: np.ndarray | None = None
-    change: float = 0.0
-    frames: int = 0
-    mean: float = 0.0
-    channels: float = 0.0
-    sounds: list[Sound] = dataclasses.field(default_factory=list)
+    first_frame: np.ndarray | None = None
+    max_change: float = 0.0
+    num_frames: int = 0
+    mean_power: float = 0.0
+    channel_power: float = 0.0
+    audio: list[AudioStatistics] = dataclasses.field(default_factory=list)
 
 
-def see(contents: Contents, image) -> None:
-    """Adds a picture, uint8 [H, W, 3]."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    means = cv2.resize(gray, (GRID, GRID), interpolation=cv2.INTER_AREA)
-    contents.first = means if contents.first is None else contents.first
-    contents.change = max(contents.change, float(np.abs(means - contents.first).max()))
-    contents.frames += 1
+def add_frame(contents: Contents, frame) -> None:
+    """Adds a frame, uint8 [H, W, 3]."""
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    means = cv2.resize(gray, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_AREA)
+    contents.first_frame = means if contents.first_frame is None else contents.first_frame
+    contents.max_change = max(
+        contents.max_change, float(np.abs(means - contents.first_frame).max())
+    )
+    contents.num_frames += 1
 
 
-def compare(contents: Contents, stereo) -> None:
+def add_stereo(contents: Contents, stereo) -> None:
     """Adds two channels, int16 [N, 2]."""
-    wave = stereo.astype(np.float64)
-    contents.mean += float(np.sum(wave.mean(axis=1) ** 2))
-    contents.channels += float(np.sum(wave**2) / 2)
+    waveform = stereo.astype(np.float64)
+    contents.mean_power += float(np.sum(waveform.mean(axis=1) ** 2))
+    contents.channel_power += float(np.sum(waveform**2) / 2)
 
 
-def hear(contents: Contents, wave, rate: int) -> None:
-    """Adds a part of the sound, int16 [N] or [N, channels] at `rate` Hz."""
-    sound = statistics(wave, rate)
-    contents.sounds += [] if sound is None else [sound]
+def add_audio(contents: Contents, waveform, rate: int) -> None:
+    """Adds a part of the audio, int16 [N] or [N, channels] at `rate` Hz."""
+    stats = audio_statistics(waveform, rate)
+    contents.audio += [] if stats is None else [stats]
 
 
 def findings(contents: Contents) -> list[str]:
-    """The names of what all of this shows, as avjax.data.prepare.file_checks has them."""
-    found = ["still"] if contents.frames > 1 and contents.change < STILL else []
-    if contents.mean < CANCELLED * contents.channels:
+    """Returns the names of the findings, as avjax.data.prepare.file_checks has them."""
+    found = ["still"] if contents.num_frames > 1 and contents.max_change < STILL_THRESHOLD else []
+    if contents.mean_power < ANTIPHASE_RATIO * contents.channel_power:
         found.append("antiphase")
-    for name, is_such in (("speech only", _is_speech), ("music only", _is_music)):
-        if contents.sounds and np.mean([is_such(s) for s in contents.sounds]) >= MOST:
+    for name, matches in (("speech only", _is_speech), ("music only", _is_music)):
+        if contents.audio and np.mean([matches(s) for s in contents.audio]) >= MIN_FRACTION:
             found.append(name)
     return found
 
 
-def _is_speech(sound):
+def _is_speech(stats):
     return (
-        sound.voiced > 0.7
-        and 0.25 < sound.pauses < 0.6
-        and sound.rhythm > 0.27
-        and sound.steady < 0.25
-        and sound.moving > 0.02
+        stats.voiced > 0.7
+        and 0.25 < stats.pauses < 0.6
+        and stats.rhythm > 0.27
+        and stats.steady < 0.25
+        and stats.pitch_change > 0.02
     )
 
 
-def _is_music(sound):
-    return sound.steady > 0.3 and sound.changed < 0.6 * sound.steady and sound.pauses < 0.3
+def _is_music(stats):
+    return stats.steady > 0.3 and stats.steady_1s < 0.6 * stats.steady and stats.pauses < 0.3
 
 
-def statistics(wave, rate: int) -> Sound | None:
-    """int16 [N] or [N, channels] at `rate` Hz -> Sound; None for less than 2 s, or faint sound."""
-    wave = wave.astype(np.float64)
-    wave = wave if wave.ndim == 1 else wave.mean(axis=1)
-    if len(wave) < 2 * rate or np.sqrt(np.mean(wave**2)) < FAINT:
+def audio_statistics(waveform, rate: int) -> AudioStatistics | None:
+    """Returns the AudioStatistics of int16 [N] or [N, channels] at `rate` Hz.
+
+    None for less than 2 s, or for faint audio.
+    """
+    waveform = waveform.astype(np.float64)
+    waveform = waveform if waveform.ndim == 1 else waveform.mean(axis=1)
+    if len(waveform) < 2 * rate or np.sqrt(np.mean(waveform**2)) < MIN_RMS:
         return None
-    size, hop = round(FRAME * rate), round(HOP * rate)
-    frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::hop] * np.hanning(size)
+    size, hop = round(FRAME_SECONDS * rate), round(HOP_SECONDS * rate)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, size)[::hop] * np.hanning(size)
     spectra = np.abs(np.fft.rfft(frames, 2 * size))
     power = np.mean(frames**2, axis=1)
     shapes = _shapes(spectra, rate / (2 * size))
     pitch, voiced = _pitches(spectra, rate)
     loud = power >= np.median(power)
-    apart = round(0.1 / HOP)
-    both = voiced[apart:] & voiced[:-apart]
-    moving = np.abs(np.log2(pitch[apart:] / pitch[:-apart]))[both]
-    return Sound(
-        steady=_alike(shapes, apart),
-        changed=_alike(shapes, round(1.0 / HOP)),
+    lag_frames = round(0.1 / HOP_SECONDS)
+    both = voiced[lag_frames:] & voiced[:-lag_frames]
+    moving = np.abs(np.log2(pitch[lag_frames:] / pitch[:-lag_frames]))[both]
+    return AudioStatistics(
+        steady=_correlation(shapes, lag_frames),
+        steady_1s=_correlation(shapes, round(1.0 / HOP_SECONDS)),
         pauses=float(np.mean(power < np.mean(power) / 4)),
         voiced=float(np.mean(voiced[loud])),
         rhythm=_rhythm(power),
-        moving=float(np.median(moving)) if len(moving) else 0.0,
+        pitch_change=float(np.median(moving)) if len(moving) else 0.0,
     )
 
 
@@ -137,13 +147,13 @@ def _shapes(spectra, step):
     return logs / np.maximum(np.linalg.norm(logs, axis=1, keepdims=True), 1e-9)
 
 
-def _alike(shapes, apart):
-    return float(np.mean(np.sum(shapes[apart:] * shapes[:-apart], axis=1)))
+def _correlation(shapes, lag_frames):
+    return float(np.mean(np.sum(shapes[lag_frames:] * shapes[:-lag_frames], axis=1)))
 
 
 def _rhythm(power):
     envelope = np.abs(np.fft.rfft(np.sqrt(power) - np.mean(np.sqrt(power)))) ** 2
-    rates = np.fft.rfftfreq(len(power), HOP)
+    rates = np.fft.rfftfreq(len(power), HOP_SECONDS)
     return float(np.sum(envelope[(rates >= 3) & (rates <= 8)]) / max(np.sum(envelope), 1e-9))
 
 

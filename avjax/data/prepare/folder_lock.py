@@ -1,4 +1,4 @@
-"""One program at a time writes a folder: a lock that ends with its process, however that ends."""
+"""One program at a time writes a folder: a lock that ends with its process."""
 
 import contextlib
 import json
@@ -8,21 +8,21 @@ import sys
 import time
 from collections.abc import Iterator
 
-FILE = "prepare.lock.part"  # A killed process leaves it, as other files that end in .part.
+LOCK_FILE = "prepare.lock.part"  # A killed process leaves it, as other files that end in .part.
 
 
 @contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
+def hold_lock(folder: str) -> Iterator[None]:
     """Holds the lock of `folder` while its block runs.
 
-    The system releases the lock when the process ends, kill -9 included.  Where the file system
-    has no locks, a line on stderr says so and the block runs without.
+    The system releases the lock when the process ends, kill -9 included.  If the file system has
+    no locks, a line on stderr says so and the block runs without.
 
     Raises:
       ValueError: another process holds it; the message names host, process and time.
     """
-    path = os.path.join(folder, FILE)
-    file = _opened(path)
+    path = os.path.join(folder, LOCK_FILE)
+    file = _open_locked(path)
     try:
         file.seek(0)
         file.truncate()
@@ -38,7 +38,7 @@ def locked(folder: str) -> Iterator[None]:
         file.close()
 
 
-def _opened(path):
+def _open_locked(path):
     """The locked file of the name `path`."""
     import fcntl
 
@@ -48,7 +48,7 @@ def _opened(path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             with file:
-                raise ValueError(_refusal(path, file)) from error
+                raise ValueError(_held_message(path, file)) from error
         except OSError as error:
             text = (
                 f"avjax: {path} cannot be locked ({error.strerror}): start no second prepare here"
@@ -62,7 +62,7 @@ def _opened(path):
         file.close()
 
 
-def _refusal(path, file):
+def _held_message(path, file):
     file.seek(0)
     try:
         holder = json.load(file)

@@ -1,8 +1,8 @@
 """Media files -> one shard of a TFDS data set: a pure function of its records and the settings.
 
-So a shard that is there is finished, one that was interrupted is written again, and it does
-not matter which process or machine writes it.  An example is a piece of a record, so that
-neither writing nor reading ever holds a long video.
+So an existing shard is finished, an interrupted one is written again, and it does not matter which
+process or machine writes it.  An example is a segment of a record, so that neither writing nor
+reading ever holds a long video.
 """
 
 import hashlib
@@ -16,16 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from avjax.data import tf_example
-from avjax.data.clip_sampling import within
+from avjax.data.clip_sampling import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.prepare import file_checks
-from avjax.data.prepare.segments import cuts_of, ends_of, pieces
+from avjax.data.prepare.segments import iter_segments, segment_boundaries, stream_ends
 
-SPOOL = 64 << 20  # Bytes of a record kept in memory until it is known to be sound.
+SPOOL_BYTES = 64 << 20  # Bytes of a record kept in memory until it is known to be sound.
 
 
 class Shard(NamedTuple):
-    """A shard to be written: where, which number of its split it is, its records and their rows."""
+    """A shard to write: its path, its number in its split, its records and their rows."""
 
     path: str
     root: str
@@ -34,41 +34,48 @@ class Shard(NamedTuple):
     rows: tuple[tuple[int, dict], ...]
 
 
-def write(shards, settings, classes, number, barred, announce):
+def write_shard(shards, settings, classes, number, blocked, heartbeat):
     """Writes shards[number] and, beside it, a line of JSON for each of its records.
 
-    classes: None examines the files and writes no shard.
-    barred: {path: reason} of files not to be touched.  announce(path) tells which is next.
+    Args:
+      shards: as of avjax.data.prepare.shard_layout.plan_shards.
+      settings: a PrepareSettings.
+      classes: names of the classes; None examines the files and writes no shard.
+      number: of the shard.
+      blocked: {path: reason} of files that must not be opened.
+      heartbeat: called with the path of the next file.
     """
-    shard, position, lines = shards[number], 0, []
+    shard, first_example, lines = shards[number], 0, []
     part = f"{shard.path}.{secrets.token_hex(4)}.part"
-    writer = None if classes is None else _writer(part)
-    features = None if classes is None else features_of(settings, classes)
+    writer = None if classes is None else _open_writer(part)
+    features = None if classes is None else tfds_features(settings, classes)
     for row, record in shard.rows:
         path = record["path"]
-        announce(path)
-        state = state_of(path)  # Before it is read: a change on the way is then noticed.
-        if path in barred:
-            told = dict(found=["corrupt"], reason=barred[path])
+        heartbeat(path)
+        state = file_state(path)  # Before it is read: a change on the way is then noticed.
+        if path in blocked:
+            result = dict(findings=["corrupt"], reason=blocked[path])
         else:
-            told = _examined(shard.root, record, row, settings, features, writer, announce)
-        known = ("label", "labels", "start", "end", "group")
-        told |= {name: record[name] for name in known if record.get(name) is not None}
-        told |= dict(path=os.path.relpath(path, shard.root), split=shard.split)
-        told |= dict(row=row, shard=shard.number, first=position)
-        told |= dict(state=state, examined_only=writer is None)
-        position += told.setdefault("pieces", 0)
-        lines.append(json.dumps(told, sort_keys=True) + "\n")
+            result = _process_record(shard.root, record, row, settings, features, writer, heartbeat)
+        copied_keys = ("label", "labels", "start", "end", "group")
+        result |= {name: record[name] for name in copied_keys if record.get(name) is not None}
+        result |= dict(path=os.path.relpath(path, shard.root), split=shard.split)
+        result |= dict(row=row, shard=shard.number, first=first_example)
+        result |= dict(state=state, examined_only=writer is None)
+        first_example += result.setdefault("segments", 0)
+        lines.append(json.dumps(result, sort_keys=True) + "\n")
     if writer is not None:
-        _close(writer, part, shard.path)
+        _close_writer(writer, part, shard.path)
     # Last: a shard is finished when its lines describe its files as they are.
-    appear(f"{shard.path}.jsonl", "".join(lines).encode())
+    write_atomic(f"{shard.path}.jsonl", "".join(lines).encode())
 
 
-def finished(shard, classes):
-    """Whether a shard is there, of the files as they are now.
+def is_finished(shard, classes):
+    """Returns whether a shard exists, made of the files as they are now.
 
-    classes: None asks for the lines of JSON alone.
+    Args:
+      shard: a Shard.
+      classes: None only requires the lines of JSON.
     """
     try:
         with open(f"{shard.path}.jsonl", encoding="utf-8") as file:
@@ -79,26 +86,28 @@ def finished(shard, classes):
         return False
     if classes is not None and any(row["examined_only"] for row in rows):
         return False
-    return [row["state"] for row in rows] == [state_of(record["path"]) for _, record in shard.rows]
+    return [row["state"] for row in rows] == [
+        file_state(record["path"]) for _, record in shard.rows
+    ]
 
 
-def state_of(path):
-    """[size, time of the last change in ns] of a file; None where it cannot be read."""
+def file_state(path):
+    """Returns [size, modification time in ns] of a file; None if it cannot be read."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns] if os.access(path, os.R_OK) else None
+    return [status.st_size, status.st_mtime_ns] if os.access(path, os.R_OK) else None
 
 
-def features_of(settings, classes):
-    """The TFDS features of an example; pictures are JPEG or PNG, sound and times plain bytes."""
+def tfds_features(settings, classes):
+    """Returns the TFDS features of an example; frames are JPEG or PNG, audio and times plain bytes."""
     import tensorflow_datasets as tfds
 
-    names = [_line(name) for name in classes]
+    names = [_class_name(name) for name in classes]
     shape = (None,) if settings.channels == 1 else (None, settings.channels)
     image = tfds.features.Image(
-        shape=(None, None, 3), encoding_format="jpeg" if settings.quality else "png"
+        shape=(None, None, 3), encoding_format="jpeg" if settings.jpeg_quality else "png"
     )
     times = tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding="bytes")
     return tfds.features.FeaturesDict(
@@ -111,70 +120,83 @@ def features_of(settings, classes):
             "path": tfds.features.Text(),
             "sha256": tfds.features.Text(),
             "row": np.int64,
-            "piece": np.int64,
-            "pieces": np.int64,
+            "segment": np.int64,
+            "segments": np.int64,
         }
     )
 
 
-def _line(name):
-    """A class name for TFDS, which keeps UTF-8, one a line and without spaces around it."""
+def _class_name(name):
+    """A class name for TFDS, which stores UTF-8, one per line and without spaces around it."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if text == text.strip() else repr(text)
 
 
-def _examined(root, record, row, settings, features, writer, announce):
-    """What is found in a file; where it can be used, its pieces are written."""
+def _process_record(root, record, row, settings, features, writer, heartbeat):
+    """The findings of a file; if it is usable, its segments are written."""
     path = record["path"]
     try:
         with media_video.open_media(path) as media:
-            seen = file_checks.survey(media)
-        info = within(seen.info, record)
+            scan = file_checks.scan_packets(media)
+        info = restrict_to_record(scan.info, record)
     except media_video.MediaError as error:
-        return dict(found=[file_checks.refused(path, error)], reason=error.reason)
-    ends = ends_of(record, info, seen)
-    told = dict(info=info._asdict(), content=seen.content, sha256=_sha256(path), video_end=ends[0])
-    notes = dict(found=file_checks.findings(seen, info, settings.shortest), peak=0, dropped=0)
-    told |= dict(channels=settings.channels, slack=seen.slack)
-    known = dict(label=record.get("label", -1), row=row, sha256=told["sha256"])
-    known |= dict(path=os.fsencode(os.path.relpath(path, root)))  # Names may be any bytes.
-    with tempfile.SpooledTemporaryFile(SPOOL) as spool:
+        return dict(findings=[file_checks.classify_open_error(path, error)], reason=error.reason)
+    data_ends = stream_ends(record, info, scan)
+    result = dict(
+        info=info._asdict(),
+        content_hash=scan.content_hash,
+        sha256=_sha256(path),
+        video_end=data_ends[0],
+    )
+    notes = dict(
+        findings=file_checks.findings(scan, info, settings.min_seconds), peak=0, num_dropped=0
+    )
+    result |= dict(channels=settings.channels, time_tolerance=scan.time_tolerance)
+    record_fields = dict(label=record.get("label", -1), row=row, sha256=result["sha256"])
+    record_fields |= dict(path=os.fsencode(os.path.relpath(path, root)))  # Names may be any bytes.
+    with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as spool:
         sizes, reason = [], ""
         try:
-            told["cuts"] = cuts = cuts_of(path, info, ends, settings.piece)
-            for number, piece in enumerate(pieces(path, info, ends, cuts, settings, notes)):
-                announce(path)  # A long video is at work, not hung.
+            result["boundaries"] = boundaries = segment_boundaries(
+                path, info, data_ends, settings.segment_seconds
+            )
+            for number, segment in enumerate(
+                iter_segments(path, info, data_ends, boundaries, settings, notes)
+            ):
+                heartbeat(path)  # A long video is at work, not hung.
                 if features is not None:
-                    piece["video"] = [io.BytesIO(jpeg) for jpeg in piece["video"]]
-                    fields = piece | known | dict(piece=number, pieces=len(cuts) - 1)
+                    segment["video"] = [io.BytesIO(jpeg) for jpeg in segment["video"]]
+                    fields = (
+                        segment | record_fields | dict(segment=number, segments=len(boundaries) - 1)
+                    )
                     data = features.serialize_example(fields)
-                    sizes.append(spool.write(tf_example.ordered(data)))
+                    sizes.append(spool.write(tf_example.sort_features(data)))
         except media_video.MediaError as error:
-            notes["found"].append("corrupt")
+            notes["findings"].append("corrupt")
             reason = error.reason
-        found = notes.pop("found")
-        if info.audio_start is not None and not notes["peak"] and "corrupt" not in found:
-            found.append("silent")
-        if writer is not None and file_checks.usable(found, settings.need):
+        findings = notes.pop("findings")
+        if info.audio_start is not None and not notes["peak"] and "corrupt" not in findings:
+            findings.append("silent")
+        if writer is not None and file_checks.is_usable(findings, settings.require):
             spool.seek(0)
             for size in sizes:
                 writer.write(spool.read(size))
-            told["pieces"] = len(sizes)
-    if not found:
-        notes.pop("thumb", None)  # Kept for the report, of those that it shows.
-    return told | notes | dict(found=found or ["good"], reason=reason)
+            result["segments"] = len(sizes)
+    if not findings:
+        notes.pop("thumbnail", None)  # Kept for the report, of those that it shows.
+    return result | notes | dict(findings=findings or ["good"], reason=reason)
 
 
-def _writer(path):
+def _open_writer(path):
     from array_record.python import array_record_module
 
     # Not compressed, since JPEG is; one example a group, for random access.
     return array_record_module.ArrayRecordWriter(path, "group_size:1,uncompressed")
 
 
-def _close(writer, part, path):
-    """Ends a shard, which appears under its name; OSError where it cannot be written."""
+def _close_writer(writer, part, path):
+    """Ends a shard, which appears under its name; OSError if it cannot be written."""
     try:
         writer.close()
     except RuntimeError as error:
@@ -191,8 +213,8 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def appear(path, data):
-    """The file appears under its name only when it is whole."""
+def write_atomic(path, data):
+    """Writes a file that appears under its name only when complete."""
     part = f"{path}.{secrets.token_hex(4)}.part"
     with open(part, "wb") as file:
         file.write(data)

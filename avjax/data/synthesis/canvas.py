@@ -1,4 +1,4 @@
-"""Pictures of the synthetic world: shapes on a canvas, a backdrop, and a camera that looks at it.
+"""Frames of the synthetic world: shapes on a canvas, a backdrop, and a camera that looks at it.
 
 Scenes draw in units: the square from 0 to 1 is about what the camera sees, x to the
 right and y down.  The canvas reaches `MARGIN` further on each side, so that the camera

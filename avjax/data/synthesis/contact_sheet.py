@@ -7,7 +7,7 @@ WAVE = 36  # Pixels that a waveform is high.
 
 
 def save(path, rows):
-    """Saves rows (name, frames uint8 [T, S, S, 3], sound float [N], marks in 0..1) as a PNG."""
+    """Saves rows (name, frames uint8 [T, S, S, 3], audio float [N], marks in 0..1) as a PNG."""
     picture = np.concatenate([strip(*row) for row in rows], axis=0)
     if not cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise OSError(f"could not write {path}: does its folder exist, and can it be written to?")

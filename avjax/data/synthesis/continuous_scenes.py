@@ -1,4 +1,4 @@
-"""Scenes of the synthetic world in which things move on: the sound follows them all the time."""
+"""Scenes of the synthetic world in which things move on: the audio follows them all the time."""
 
 import math
 

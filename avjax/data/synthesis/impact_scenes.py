@@ -1,4 +1,4 @@
-"""Scenes of the synthetic world in which things strike: a sound each time."""
+"""Scenes of the synthetic world in which things strike: an audio clip each time."""
 
 import math
 

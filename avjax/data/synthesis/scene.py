@@ -1,9 +1,9 @@
 """What a scene of the synthetic world is, and what all scenes share.
 
-What a thing looks like says what it sounds like, in the same way in every scene: violet
+What a thing looks like says what it audio clips like, in the same way in every scene: violet
 is higher than red (by an octave and a half), small is higher than large (by half an
 octave), and what moves faster is heard more often.  When things happen is random and
-uneven, so that a sound fits its picture at one shift only.
+uneven, so that an audio clip fits its video at one shift only.
 """
 
 import bisect
@@ -22,7 +22,7 @@ class Look(NamedTuple):
     hue: float  # 0 red, 1 violet.
     size: float
     speed: float
-    pitch: float  # Hz; a scene sounds at this, or at a fixed multiple of it.
+    pitch: float  # Hz; a scene audio clips at this, or at a fixed multiple of it.
     ink: tuple  # The sounding thing's color,
     dark: tuple  # the same in shade,
     trim: tuple  # and the color of what it stands on or hangs from.
@@ -34,7 +34,7 @@ class Scene(NamedTuple):
     facts: what the truth file tells beside the look.
     events: ((seconds, kind), ...), in order, within the video.
     draw: (page, t) -> None.
-    sound: (rng, samples, rate) -> float [samples], any loudness.
+    audio: (rng, samples, rate) -> float [samples], any loudness.
     """
 
     facts: dict

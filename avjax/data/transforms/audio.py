@@ -1,25 +1,28 @@
-"""Transforms of the waveform, on int16 [N]."""
+"""Transforms of the waveform, int16 [N]."""
 
 import numpy as np
 
 from avjax.config import ranges
-from avjax.data.clip_sampling import SOUNDS
+from avjax.data.clip_sampling import AUDIO_KEYS
 
 
-def gain(low: float = 0.9, high: float = 1.1):
-    """Multiplies the sound by U(low, high), one factor a clip; loud samples are clipped.
+def random_gain(low: float = 0.9, high: float = 1.1):
+    """Multiplies the audio by U(low, high), one factor per clip; loud samples are clipped.
 
-    Sound at another time of the file has a factor of its own, lest loudness give it away.
+    Audio of another time of the file has its own factor, so that loudness does not identify it.
+
+    Args:
+      low, high: range of the factor, 0 or more.
     """
     ranges.number("low", low, least=0)
     ranges.number("high", high, least=low)
 
     def transform(example, rng):
         example = dict(example)
-        for name in SOUNDS:
+        for name in AUDIO_KEYS:
             if name in example:
-                wave = example[name] * np.float32(rng.uniform(low, high))
-                example[name] = np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
+                scaled = example[name] * np.float32(rng.uniform(low, high))
+                example[name] = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
         return example
 
     return transform

@@ -1,1 +1,1 @@
-"""Processes that decode ahead of time."""
+"""Worker processes that decode ahead of time."""

@@ -1,10 +1,10 @@
-"""What runs in the processes of avjax.data.workers.pool: a nursery, and the workers it forks.
+"""The fork server of avjax.data.workers.pool, and the workers it forks.
 
-The nursery loads the function once, so a worker is there within milliseconds, however large
-the data set that the function holds.  It does not load the program that started it: that
-needs no `if __name__ == "__main__"`, and workers never see JAX.  Nothing here outlives that
-program: the nursery ends when its control line does, and Linux kills a worker, even one that
-hangs or is stopped, when the nursery ends.
+The fork server loads the function once, so a worker starts within milliseconds, however large
+the data set that the function holds.  It does not load the program that started it: that needs
+no `if __name__ == "__main__"`, and workers never import JAX.  Nothing here outlives that
+program: the fork server ends when its control connection does, and Linux kills a worker, even
+one that hangs or is stopped, when the fork server ends.
 """
 
 import ctypes
@@ -19,72 +19,75 @@ import traceback
 import cv2
 
 from avjax.data.workers import malloc
-from avjax.data.workers.protocol import NUMBER, exactly, pack, read, told, write
+from avjax.data.workers.protocol import INT64, dump_exception, pack, read, recv_exact, write
 
 OUT_OF_MEMORY = 77  # A worker's exit status.
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(descriptor):
-    """The nursery: forks a worker for each line it is sent, and ends those it is told to.
+    """Runs the fork server: forks one worker per socket and kills workers on request.
 
-    A worker that has died keeps its process id until then, so that the id is never another's.
+    A worker that has died keeps its process id until then, so that the id is not reused.
+
+    Args:
+      descriptor: file descriptor of the control socket.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us.
     cv2.setNumThreads(1)
-    malloc.keep()
-    control, children = socket.socket(fileno=descriptor), set()
+    malloc.retain_freed_memory()
+    control, workers = socket.socket(fileno=descriptor), set()
     try:
-        (size,) = NUMBER.unpack(exactly(control, NUMBER.size))
-        function, memory = pickle.loads(exactly(control, size))  # noqa: S301
+        (size,) = INT64.unpack(recv_exact(control, INT64.size))
+        function, memory_limit = pickle.loads(recv_exact(control, size))  # noqa: S301
     except EOFError:
         return
     except Exception as error:  # Any: a module that is not found, say. The parent raises it.
-        write(control, pack(_told(error)))
+        write(control, pack(_dump_error(error)))
         return
     write(control, pack(None))
     gc.collect()
     gc.freeze()  # Workers share these pages for as long as nobody writes to them.
     while True:
         try:
-            request, lines, _, _ = socket.recv_fds(control, NUMBER.size, 1)
+            request, received, _, _ = socket.recv_fds(control, INT64.size, 1)
         except ConnectionError:
             request = b""
         if not request:
             break
-        (pid,) = NUMBER.unpack(request)
+        (pid,) = INT64.unpack(request)
         if pid:
-            children.remove(pid)
-            reply = _end(pid)
+            workers.remove(pid)
+            reply = _kill_child(pid)
         else:
-            nursery, reply = os.getpid(), os.fork()
+            parent, reply = os.getpid(), os.fork()
             if reply == 0:
                 control.close()
-                _work(socket.socket(fileno=lines[0]), function, memory, nursery)
-            children.add(reply)
-            os.close(lines[0])
-        control.sendall(NUMBER.pack(reply))
-    for pid in children:
-        _end(pid)
+                _run_worker(socket.socket(fileno=received[0]), function, memory_limit, parent)
+            workers.add(reply)
+            os.close(received[0])
+        control.sendall(INT64.pack(reply))
+    for pid in workers:
+        _kill_child(pid)
 
 
-def _end(pid):
-    """Kills a child; returns its exit status, -n if signal n has killed it, at first or now."""
+def _kill_child(pid):
+    """Kills a child; returns its exit status, -n if signal n has killed it, before or now."""
     os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _work(line, function, memory, nursery):
-    """A worker's life, which ends with its line."""
+def _run_worker(connection, function, memory_limit, parent):
+    """Serves requests until the connection is closed."""
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != nursery:  # It has gone already.
+            if os.getppid() != parent:  # It has gone already.
                 return
-            _limit(memory)
+            _limit_memory(memory_limit)
         while True:
-            number, barred = read(line)
-            write(line, _answer(function, number, barred, line))
+            number, blocked = read(connection)
+            write(connection, _run_task(function, number, blocked, connection))
     except (EOFError, OSError):
         pass  # The parent has gone.
     except MemoryError:
@@ -95,46 +98,46 @@ def _work(line, function, memory, nursery):
         os._exit(1)
 
 
-def _answer(function, number, barred, line):
-    def announce(key):
-        write(line, pack(("at", key)))
+def _run_task(function, number, blocked, connection):
+    def heartbeat(key):
+        write(connection, pack(("heartbeat", key)))
 
     try:
-        return pack(("done", function(number, barred, announce)))
+        return pack(("done", function(number, blocked, heartbeat)))
     except BaseException as error:  # Any: the parent raises it.
-        if _short_of_memory(error):
+        if _is_out_of_memory(error):
             os._exit(OUT_OF_MEMORY)
-        return pack(("raised", _told(error)))
+        return pack(("error", _dump_error(error)))
 
 
-def _told(error):
+def _dump_error(error):
     trace = "In a worker process:\n" + "".join(traceback.format_exception(error))
-    return told(error, trace)
+    return dump_exception(error, trace)
 
 
-def _short_of_memory(error):
+def _is_out_of_memory(error):
     return isinstance(error, MemoryError) or (
         isinstance(error, cv2.error) and getattr(error, "code", None) == cv2.Error.StsNoMem
     )
 
 
-def _limit(memory):
-    """Bounds what this process may write to, to its present size and `memory` bytes.
+def _limit_memory(memory_limit):
+    """Limits what this process may write to, to its present size and `memory_limit` bytes.
 
-    Not its address space: a reader of shards has 64 threads, each with room that it never uses.
+    Not its address space: a reader of shards has 64 threads, each with a stack that it never uses.
     """
     import resource
 
     with open("/proc/self/statm", encoding="ascii") as file:
         size = int(file.read().split()[5]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = size + memory
+    wanted = size + memory_limit
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def limited():
-    """Whether this process has bounded its own memory, as workers do."""
+def memory_is_limited():
+    """Returns whether this process has limited its own memory, as workers do."""
     if sys.platform != "linux":
         return False
     import resource

@@ -1,4 +1,4 @@
-"""The C library's heap, told what reading clips is like."""
+"""Tunes glibc malloc for large clip buffers."""
 
 import ctypes
 import sys
@@ -6,11 +6,11 @@ import sys
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
-def keep():
+def retain_freed_memory():
     """Lets this process keep the memory of a clip for the next one.
 
     glibc otherwise returns each megabyte to the kernel and gets it back page by page, which took
-    half of the time of reading shards.  Elsewhere than on Linux this does nothing.
+    half of the time of reading shards.  No effect on systems other than Linux.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,9 +1,9 @@
-"""Processes that call a function of a number, and may be killed without changing a result.
+"""Worker processes that may be killed without changing a result.
 
-`function(number, barred, announce)` says with `announce(key)` what it is about to work on, and
-leaves out the keys in `barred`.  Its process may be killed, hang or run out of memory at any
-time: the number is done again by another process, so that the results are those of the function
-alone.  Only a key at which this happens again and again is barred, {key: reason}.
+`function(number, blocked, heartbeat)` calls `heartbeat(key)` before it works on a key, and leaves
+out the keys in `blocked`.  Its process may be killed, hang or run out of memory at any time:
+another process repeats the number, so that the results are those of the function alone.  A key at
+which this happens repeatedly is blocked, {key: reason}.
 """
 
 import collections
@@ -22,239 +22,243 @@ import cloudpickle
 
 from avjax.data.workers import forkserver, protocol
 
-ATTEMPTS = 3  # Deaths at one key after which it is barred.
-# Killed by these a process has been from outside: that says little of what it was at.
-OUTSIDE, KILLS = (-signal.SIGKILL, -signal.SIGTERM), 20
-DEADLINE = 5.0
-MEMORY = 2**30
-START = 60.0  # Seconds that a process may take to start.
-GRACE = 5.0  # Seconds to end by itself.
-BUFFER = 2**20  # Bytes on their way: a clip and more.
+MAX_DEATHS = 3  # Deaths at one key after which it is blocked.
+# Signals from outside (e.g. the out-of-memory killer): they say little about the record.
+EXTERNAL_SIGNALS, MAX_EXTERNAL_KILLS = (-signal.SIGKILL, -signal.SIGTERM), 20
+TIMEOUT = 5.0
+MEMORY_LIMIT = 2**30
+START_TIMEOUT = 60.0  # Seconds that a process may take to start.
+SHUTDOWN_TIMEOUT = 5.0  # Seconds to end by itself.
+SOCKET_BUFFER_BYTES = 2**20  # A clip and more.
 # Else each worker's linear algebra takes threads, and memory for each, as if it were alone.
-ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+LIBRARIES = ("OMP", "OPENBLAS", "MKL")
+SINGLE_THREAD_ENV = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
 
 
-class _Nursery(NamedTuple):
+class _ForkServer(NamedTuple):
     process: subprocess.Popen
     control: socket.socket
 
 
 class _Worker(NamedTuple):
     pid: int
-    line: socket.socket
-    nursery: _Nursery
+    connection: socket.socket
+    forkserver: _ForkServer
 
 
 class _Pool(NamedTuple):
-    parts: list  # What a nursery is told when it starts, packed.
-    deadline: float
-    memory: int
-    barred: dict
-    idle: queue.SimpleQueue  # `count` of them: a _Worker, or None where one is to be started.
-    nurseries: list  # One, or none where it is to be started.
-    lock: threading.Lock  # Held to talk to the nursery.
+    payload: list  # For a new fork server, packed.
+    timeout: float
+    memory_limit: int
+    blocked: dict
+    idle: queue.SimpleQueue  # `count` of them: a _Worker, or None if it must be started.
+    forkservers: list  # One, or none if it must be started.
+    lock: threading.Lock  # Held to talk to the fork server.
     closed: threading.Event
 
 
 @contextlib.contextmanager
-def pool(function, count, deadline=DEADLINE, memory=MEMORY):
-    """Yields call(number) -> what `function` gives for it in one of `count` processes.
+def pool(function, count, timeout=TIMEOUT, memory_limit=MEMORY_LIMIT):
+    """Yields call(number) -> function(number, ...) in one of `count` processes.
 
-    Any number of threads may call.  An exception of the function is raised by `call`, with
-    the worker's traceback for a note.
+    Any number of threads may call.  An exception of the function is raised by `call`, with the
+    worker's traceback as a note.
 
-    deadline: seconds that a worker may take from one announcement to the next; twice as many
-      at the second attempt and four times at the third.
-    memory: bytes that a worker may take beyond what it starts with (Linux only).
+    Args:
+      timeout: seconds from one heartbeat of a worker to the next; twice as many at the second
+        attempt and four times at the third.
+      memory_limit: bytes that a worker may use beyond what it starts with (Linux only).
     """
-    if deadline <= 0 or memory <= 0 or count < 1:
-        raise ValueError(f"{count} workers, deadline {deadline}, memory {memory}: use more than 0")
-    parts = _packed((function, memory))
-    state = _Pool(
-        parts, deadline, memory, {}, queue.SimpleQueue(), [], threading.Lock(), threading.Event()
-    )
+    if timeout <= 0 or memory_limit <= 0 or count < 1:
+        raise ValueError(
+            f"{count} workers, timeout {timeout}, memory_limit {memory_limit}: use more than 0"
+        )
+    payload, idle = _pickle((function, memory_limit)), queue.SimpleQueue()
+    lock, closed = threading.Lock(), threading.Event()
+    state = _Pool(payload, timeout, memory_limit, {}, idle, [], lock, closed)
     for _ in range(count):
         state.idle.put(None)
-
     try:
-        yield lambda number: _call(state, number)
+        yield lambda number: _run(state, number)
     finally:
         _close(state, count)
 
 
-def _packed(function):
+def _pickle(function):
     if not hasattr(os, "fork"):
         raise ValueError("this system has no fork for worker processes: use workers=0 (threads)")
     try:
         data = cloudpickle.dumps(function, protocol=5)
-        return [protocol.NUMBER.pack(len(data)), data]
+        return [protocol.INT64.pack(len(data)), data]
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"what worker processes are to do cannot be sent to them: {error}; use workers=0 "
-            "(threads), or keep locks, open files and the like out of transforms, view and source"
+            "(threads), or keep locks and open files out of transforms, clip sampler and source"
         ) from error
 
 
-def _call(state, number):
+def _run(state, number):
     worker = state.idle.get()
     try:
-        worker, kind, value = _answered(state, worker, number)
+        worker, kind, value = _run_with_retries(state, worker, number)
     except BaseException:
         state.idle.put(None)
         raise
     state.idle.put(worker)
-    if kind == "raised":
-        raise protocol.raised(value)
+    if kind == "error":
+        raise protocol.load_exception(value)
     return value
 
 
-def _answered(state, worker, number):
-    """(a worker, "done", result) or (a worker, "raised", exception), after any attempts."""
+def _run_with_retries(state, worker, number):
+    """(a worker, "done", result) or (a worker, "error", exception), after any attempts."""
     deaths = collections.Counter()  # (key or, before the first, None; from outside) -> how many.
     while True:
         if state.closed.is_set():
             if worker:
-                worker.line.close()
+                worker.connection.close()
             raise RuntimeError("the pool of workers is closed")
-        worker = worker or _start(state)
-        key, kind, value = _ask(state, worker, number, deaths)
-        if kind in ("done", "raised"):
+        worker = worker or _start_worker(state)
+        key, kind, value = _run_once(state, worker, number, deaths)
+        if kind in ("done", "error"):
             return worker, kind, value
-        status, worker = _end(state, worker), None
+        exit_status, worker = _kill_worker(state, worker), None
         if state.closed.is_set():
             continue
-        limit = state.deadline * 2 ** deaths[key, False]
-        reason = f"decoding took more than {limit:g} s" if kind == "late" else _died(state, status)
-        outside = kind == "dead" and status in OUTSIDE
-        deaths[key, outside] += 1
-        if deaths[key, outside] == (KILLS if outside else ATTEMPTS):
+        limit = state.timeout * 2 ** deaths[key, False]
+        late = f"decoding took more than {limit:g} s"
+        reason = late if kind == "timeout" else _death_reason(state, exit_status)
+        is_external = kind == "dead" and exit_status in EXTERNAL_SIGNALS
+        deaths[key, is_external] += 1
+        if deaths[key, is_external] == (MAX_EXTERNAL_KILLS if is_external else MAX_DEATHS):
             if key is None:
                 raise RuntimeError(f"number {number}, tried again and again: {reason}")
-            state.barred[key] = reason
+            state.blocked[key] = reason
 
 
-def _ask(state, worker, number, deaths):
-    """(the key last announced, what came: "done", "raised", "late" or "dead", its value)."""
+def _run_once(state, worker, number, deaths):
+    """(the last heartbeat's key, "done", "error", "timeout" or "dead", its value)."""
     key = None
     try:
-        worker.line.settimeout(state.deadline * 2 ** deaths[key, False])
-        protocol.write(worker.line, protocol.pack((number, dict(state.barred))))
+        worker.connection.settimeout(state.timeout * 2 ** deaths[key, False])
+        protocol.write(worker.connection, protocol.pack((number, dict(state.blocked))))
         while True:
-            kind, value = protocol.read(worker.line)
-            if kind != "at":
+            kind, value = protocol.read(worker.connection)
+            if kind != "heartbeat":
                 return key, kind, value
             key = value
-            worker.line.settimeout(state.deadline * 2 ** deaths[key, False])
+            worker.connection.settimeout(state.timeout * 2 ** deaths[key, False])
     except TimeoutError:
-        return key, "late", None
+        return key, "timeout", None
     except (EOFError, ConnectionError, ValueError):  # Gone, or no longer itself.
         return key, "dead", None
     except BaseException:  # Ctrl-C, say: what this worker says next would answer another question.
-        _end(state, worker)
+        _kill_worker(state, worker)
         raise
 
 
-def _died(state, status):
-    if status == forkserver.OUT_OF_MEMORY:
-        return f"needs more than {state.memory / 2**30:.1f} GiB"
-    return f"worker died ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
+def _death_reason(state, exit_status):
+    if exit_status == forkserver.OUT_OF_MEMORY:
+        return f"needs more than {state.memory_limit / 2**30:.1f} GiB"
+    how = f"signal {-exit_status}" if exit_status < 0 else f"exit status {exit_status}"
+    return f"worker died ({how})"
 
 
-def _start(state):
-    """A new worker.  A nursery that has died is replaced."""
-    for _ in range(ATTEMPTS):
-        ours, theirs = socket.socketpair()
-        with theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+def _start_worker(state):
+    """Starts a worker.  A fork server that has died is replaced."""
+    for _ in range(MAX_DEATHS):
+        parent_end, child_end = socket.socketpair()
+        with child_end:
+            for end in (parent_end, child_end):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
             with state.lock:
-                if not state.nurseries and not state.closed.is_set():
-                    state.nurseries.extend(_nursery(state.parts))
-                pid = _request(state, 0, [theirs.fileno()])
+                if not state.forkservers and not state.closed.is_set():
+                    state.forkservers.extend(_start_forkserver(state.payload))
+                pid = _request(state, 0, [child_end.fileno()])
                 if pid:
-                    return _Worker(pid, ours, state.nurseries[0])
-        ours.close()
+                    return _Worker(pid, parent_end, state.forkservers[0])
+        parent_end.close()
         if state.closed.is_set():
             raise RuntimeError("the pool of workers is closed")
     raise RuntimeError("worker processes do not start: use workers=0 (threads)")
 
 
-def _end(state, worker):
+def _kill_worker(state, worker):
     """Kills a worker, if it is not dead; returns its exit status."""
-    worker.line.close()
+    worker.connection.close()
     with state.lock:
-        if worker.nursery in state.nurseries:  # Else it has died with its nursery.
-            status = _request(state, worker.pid, [])
-            return -signal.SIGKILL if status is None else status
+        if worker.forkserver in state.forkservers:  # Else it has died with its fork server.
+            exit_status = _request(state, worker.pid, [])
+            return -signal.SIGKILL if exit_status is None else exit_status
     return -signal.SIGKILL
 
 
 def _request(state, pid, descriptors):
-    """The nursery's answer, see forkserver.main; None if it has died.  Wants the lock."""
-    if not state.nurseries:
+    """The fork server's answer, see forkserver.main; None if it has died.  Requires the lock."""
+    if not state.forkservers:
         return None
-    control = state.nurseries[0].control
+    control = state.forkservers[0].control
     try:
-        socket.send_fds(control, [protocol.NUMBER.pack(pid)], descriptors)
-        return protocol.NUMBER.unpack(protocol.exactly(control, protocol.NUMBER.size))[0]
+        socket.send_fds(control, [protocol.INT64.pack(pid)], descriptors)
+        return protocol.INT64.unpack(protocol.recv_exact(control, protocol.INT64.size))[0]
     except (EOFError, OSError):
-        _dismiss(state.nurseries.pop())
+        _stop_forkserver(state.forkservers.pop())
         return None
 
 
-def _nursery(parts):
-    """[a new nursery], or [] if it has died; it imports what the function needs and no more."""
-    ours, theirs = socket.socketpair()
-    with theirs:
+def _start_forkserver(payload):
+    """[a new fork server], or [] if it died; it imports only what the function needs."""
+    parent_end, child_end = socket.socketpair()
+    with child_end:
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            f"from avjax.data.workers import forkserver; forkserver.main({theirs.fileno()})"
+            f"from avjax.data.workers import forkserver; forkserver.main({child_end.fileno()})"
         )
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-c", code],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[child_end.fileno()],
             stdin=subprocess.DEVNULL,
-            env=os.environ | ONE_CORE,
+            env=os.environ | SINGLE_THREAD_ENV,
         )
-    ours.settimeout(START)
-    made = _Nursery(process, ours)
+    parent_end.settimeout(START_TIMEOUT)
+    server = _ForkServer(process, parent_end)
     try:
-        protocol.write(ours, parts)
-        error = protocol.read(ours)
+        protocol.write(parent_end, payload)
+        error = protocol.read(parent_end)
     except (EOFError, OSError):
-        _dismiss(made)
+        _stop_forkserver(server)
         return []
     if error:
-        _dismiss(made)
-        raise protocol.raised(error)
-    return [made]
+        _stop_forkserver(server)
+        raise protocol.load_exception(error)
+    return [server]
 
 
-def _dismiss(old):
-    """Ends a nursery and its workers."""
-    old.control.close()
+def _stop_forkserver(server):
+    """Ends a fork server and its workers."""
+    server.control.close()
     try:
-        old.process.wait(GRACE)
+        server.process.wait(SHUTDOWN_TIMEOUT)
     except subprocess.TimeoutExpired:
-        old.process.kill()
-        old.process.wait()
+        server.process.kill()
+        server.process.wait()
 
 
 def _close(state, count):
-    """Ends all processes and waits for the calls that were under way, which raise."""
+    """Ends all processes and waits for the calls in progress, which raise."""
     state.closed.set()
     with state.lock:
-        while state.nurseries:
-            _dismiss(state.nurseries.pop())
+        while state.forkservers:
+            _stop_forkserver(state.forkservers.pop())
     with contextlib.suppress(queue.Empty):
         for _ in range(count):
-            worker = state.idle.get(timeout=GRACE)
+            worker = state.idle.get(timeout=SHUTDOWN_TIMEOUT)
             if worker:
-                worker.line.close()
+                worker.connection.close()
     for _ in range(count):
         state.idle.put(None)  # For those who wait for a worker: they raise in their turn.
 
 
-def check(function):
+def check_picklable(function):
     """Raises a ValueError if `function`, or a part of one, cannot be sent to a process."""
-    _packed(function)
+    _pickle(function)

@@ -1,7 +1,7 @@
-"""Runs a function of a number on many numbers ahead of time, in threads or in processes.
+"""Calls a function for many numbers ahead of time, in threads or in processes, and joins batches.
 
-It knows nothing of media or of records.  `function(number, barred, announce)` is as in
-avjax.data.workers.pool, where its processes come from.
+It knows nothing of media or of records.  `function(number, blocked, heartbeat)` is as in
+avjax.data.workers.pool, which provides its processes.
 """
 
 import atexit
@@ -13,59 +13,68 @@ import cv2
 import numpy as np
 
 from avjax.data.workers import malloc
-from avjax.data.workers.pool import DEADLINE, MEMORY, check, pool  # noqa: F401 (this is their door)
+from avjax.data.workers.pool import MEMORY_LIMIT, TIMEOUT, check_picklable, pool  # noqa: F401 (this is their door)
 
 
-def run(example, first, last, count, rows, workers, deadline=DEADLINE, memory=MEMORY):
-    """Iterates over (batch, notes): `count` examples each, joined to `rows` rows.
+def iter_batches(
+    example, first, last, count, num_rows, workers, timeout=TIMEOUT, memory_limit=MEMORY_LIMIT
+):
+    """Iterates over (batch, notes): `count` examples each, joined to `num_rows` rows.
 
-    example: a function as above, which gives a pair, a dictionary of arrays (or None) and a
-    list of notes, which travels beside the arrays whoever makes it.
-    workers: processes; 0 for one thread a core within this process.  What comes out is the
-    same.  Closing the iterator ends its threads and processes.
+    The output is the same for any number of workers.  Closing the iterator ends its threads and
+    processes.
+
+    Args:
+      example: a function as above that returns a dictionary of arrays (or None) and a list of
+        notes.
+      first, last: the numbers first, ..., last - 1.
+      count: examples per batch.
+      num_rows: rows per batch; missing ones are zeros.
+      workers: processes; 0 for one thread per core within this process.
+      timeout, memory_limit: see avjax.data.workers.pool.
     """
     # Late, since Grain imports JAX where it is installed; avjax.data itself does not.
     import grain
 
     cv2.setNumThreads(1)
-    malloc.keep()
-    stopped, threads = threading.Event(), workers or cores()
+    malloc.retain_freed_memory()
+    stopped, threads = threading.Event(), workers or num_cores()
     stack = contextlib.ExitStack()
     call = lambda number: example(number, {}, lambda key: None)
 
-    def wanted(number):
+    def load(number):
         if stopped.is_set():  # Else closing would wait for a batch that nobody wants.
             raise RuntimeError("the iterator is closed")
         return call(number)
 
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    data = grain.MapDataset.range(first, last).map(wanted).to_iter_dataset(options)
-    data = data.batch(count, batch_fn=lambda examples: _join(rows, examples))
+    data = grain.MapDataset.range(first, last).map(load).to_iter_dataset(options)
+    data = data.batch(count, batch_fn=lambda examples: _concatenate(num_rows, examples))
     # Joining copies a batch: done by a thread, so that nobody waits for it.
     data = grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=2)
-    opened = [iter(data)]
+    iterators = [iter(data)]
 
     def close():
         """Leaves nothing to do for Grain's destructors, which fail when a program ends."""
         stopped.set()
         stack.close()
-        opened.pop().close()
+        iterators.pop().close()
         atexit.unregister(close)
 
     atexit.register(close)  # For programs that end without closing a generator of theirs.
     try:
         if workers:
-            call = stack.enter_context(pool(example, workers, deadline, memory))
-        while (batch := next(opened[0], None)) is not None:
+            call = stack.enter_context(pool(example, workers, timeout, memory_limit))
+        while (batch := next(iterators[0], None)) is not None:
             yield batch
     finally:
-        if opened:
+        if iterators:
             close()
 
 
-def _join(rows, examples):
-    """Examples -> one batch of at least `rows` rows, zeros at its end, and all their notes."""
-    notes = [note for _, some in examples for note in some]
+def _concatenate(num_rows, examples):
+    """Examples -> one batch of at least `num_rows` rows, padded with zeros, and all their notes."""
+    notes = [note for _, example_notes in examples for note in example_notes]
     examples = [example for example, _ in examples]
     if any(example is None for example in examples):
         return None, notes
@@ -76,14 +85,14 @@ def _join(rows, examples):
         if len(shapes) > 1:
             raise ValueError(
                 f"clips of different sizes in a batch, {name} {sorted(shapes)}: let the transforms "
-                "end in one size, e.g. with avjax.data.transforms.video.applied(size)"
+                "end in one size, e.g. with avjax.data.transforms.video.apply_on_host(size)"
             )
-        missing = max(0, rows - sum(len(part) for part in parts))
+        missing = max(0, num_rows - sum(len(part) for part in parts))
         padding = np.zeros((missing, *parts[0].shape[1:]), parts[0].dtype)
         batch[name] = np.concatenate([*parts, padding] if missing else parts)
     return batch, notes
 
 
-def cores():
-    """Cores this process may use."""
+def num_cores():
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,7 +1,6 @@
-"""Plain values and arrays over a socket: what a worker may say to the program that started it.
+"""Worker-to-parent protocol: JSON plus raw array bytes, never pickle.
 
-A worker reads files that anybody may have made.  So its answers are never unpickled: they are
-JSON, and beside it the bytes of arrays of numbers.
+A worker reads untrusted files, so its answers are never unpickled.
 """
 
 import builtins
@@ -10,63 +9,69 @@ import struct
 
 import numpy as np
 
-NUMBER = struct.Struct("<q")
-MOST = 2**34  # Bytes of a message, lest a wrong number ask for all memory.
+INT64 = struct.Struct("<q")
+MAX_BYTES = 2**34  # Bytes of a message, lest a wrong number ask for all memory.
 
 
 def pack(message):
-    """The parts of a message to be sent: None, numbers, strings, arrays, lists, tuples, dicts.
+    """Encodes a message: None, numbers, strings, arrays, lists, tuples, dictionaries.
 
-    Raises TypeError, naming the type, for anything else.
+    Returns:
+      The parts to send, for `write`.
+
+    Raises:
+      TypeError: names any other type.
     """
     arrays = []
-    head = json.dumps(_plain(message, arrays)).encode()
-    return [NUMBER.pack(len(head)) + head, *(memoryview(a).cast("B") for a in arrays if a.size)]
+    head = json.dumps(_to_json(message, arrays)).encode()
+    return [INT64.pack(len(head)) + head, *(memoryview(a).cast("B") for a in arrays if a.size)]
 
 
-def write(line, parts):
-    """Sends what `pack` made.  Raises OSError, or TimeoutError if nobody takes it."""
+def write(connection, parts):
+    """Sends what `pack` returned; raises OSError, or TimeoutError if nobody receives it."""
     for part in parts:
-        line.sendall(part)
+        connection.sendall(part)
 
 
-def read(line):
-    """What the other end has packed and written; arrays are written to memory only once.
+def read(connection):
+    """Receives a message; arrays are written to memory only once.
 
-    Raises EOFError if the other end has gone, TimeoutError if it is silent for too long, and
-    ValueError if it does not speak as `pack` does.
+    Raises:
+      EOFError: the other end has closed.
+      TimeoutError: nothing arrived in time.
+      ValueError: it is not a message of `pack`.
     """
-    (size,) = NUMBER.unpack(exactly(line, NUMBER.size))
+    (size,) = INT64.unpack(recv_exact(connection, INT64.size))
     try:
-        return _restored(json.loads(bytes(exactly(line, size))), line)
+        return _from_json(json.loads(bytes(recv_exact(connection, size))), connection)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a message of avjax's workers: {error!r}") from error
 
 
-def exactly(line, size):
-    """uint8 [size], the next bytes of a socket."""
-    if not 0 <= size <= MOST:
-        raise ValueError(f"a message of {size} bytes; at most {MOST}")
+def recv_exact(connection, size):
+    """Returns the next bytes of a socket, uint8 [size]."""
+    if not 0 <= size <= MAX_BYTES:
+        raise ValueError(f"a message of {size} bytes; at most {MAX_BYTES}")
     data = np.empty(size, np.uint8)
     rest = memoryview(data)
     while len(rest):
-        got = line.recv_into(rest)
+        got = connection.recv_into(rest)
         if not got:
             raise EOFError("the other end has gone")
         rest = rest[got:]
     return data
 
 
-def told(error, trace):
-    """An exception as a plain value: its type's name, its text, its notes with `trace`."""
+def dump_exception(error, trace):
+    """Returns an exception as plain values: type name, text, and its notes with `trace`."""
     return [type(error).__name__, str(error), [*getattr(error, "__notes__", []), trace]]
 
 
-def raised(value):
-    """The exception that `told` told of; a RuntimeError where its type is not one of Python's."""
+def load_exception(value):
+    """Returns the exception of `dump_exception`; a RuntimeError unless its type is a builtin."""
     name, text, notes = value
     kind = getattr(builtins, name, None)
-    plain = isinstance(kind, type) and issubclass(kind, Exception) and kind not in DEMANDING
+    plain = isinstance(kind, type) and issubclass(kind, Exception) and kind not in NOT_FROM_TEXT
     error = kind(text) if plain else RuntimeError(f"{name}: {text}")
     for note in notes:
         error.add_note(note)
@@ -74,11 +79,11 @@ def raised(value):
 
 
 # Exceptions that cannot be made of a text.
-DEMANDING = (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError, ExceptionGroup)
+NOT_FROM_TEXT = (UnicodeDecodeError, UnicodeEncodeError, UnicodeTranslateError, ExceptionGroup)
 
 
-def _plain(value, arrays):
-    """The value as JSON has it; its arrays are put into `arrays`, in order."""
+def _to_json(value, arrays):
+    """The value as JSON; its arrays are appended to `arrays`, in order."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -87,14 +92,14 @@ def _plain(value, arrays):
         arrays.append(np.ascontiguousarray(value))
         return {"array": [value.dtype.str, list(value.shape)]}
     if isinstance(value, dict):
-        return {"dict": [[_plain(k, arrays), _plain(v, arrays)] for k, v in value.items()]}
+        return {"dict": [[_to_json(k, arrays), _to_json(v, arrays)] for k, v in value.items()]}
     if isinstance(value, (list, tuple)):
         kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_plain(item, arrays) for item in value]}
+        return {kind: [_to_json(item, arrays) for item in value]}
     raise TypeError(f"a worker cannot answer with a {type(value).__name__}: use plain values")
 
 
-def _restored(value, line):
+def _from_json(value, connection):
     if not isinstance(value, dict):
         return value
     ((kind, inner),) = value.items()
@@ -103,8 +108,8 @@ def _restored(value, line):
         if dtype.kind not in "biuf" or not all(isinstance(n, int) and n >= 0 for n in shape):
             raise ValueError(f"an array of {dtype} {shape}")
         count = int(np.prod(shape, dtype=object)) if shape else 1
-        return exactly(line, count * dtype.itemsize).view(dtype).reshape(shape)
+        return recv_exact(connection, count * dtype.itemsize).view(dtype).reshape(shape)
     if kind == "dict":
-        return {_restored(k, line): _restored(v, line) for k, v in inner}
-    items = [_restored(item, line) for item in inner]
+        return {_from_json(k, connection): _from_json(v, connection) for k, v in inner}
+    items = [_from_json(item, connection) for item in inner]
     return tuple(items) if kind == "tuple" else items

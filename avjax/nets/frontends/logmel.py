@@ -48,8 +48,8 @@ class XDC(nn.Module):
 
     16 kHz; symmetric Hann windows of 16 ms every `hop`; ln of an energy, times 1.08e9, that is
     above e, a straight line below.  Frames are interpolated to `rows`, or left out.  A hop of
-    160 is VMZ's, for a second; 320 makes 100 frames of two.  Alwassel et al., NeurIPS 2020, https://arxiv.org/abs/1911.12667;
-    https://github.com/facebookresearch/VMZ/blob/main/ops.
+    160 is VMZ's, for a second; 320 makes 100 frames of two.  Alwassel et al., NeurIPS 2020,
+    https://arxiv.org/abs/1911.12667; https://github.com/facebookresearch/VMZ/blob/main/ops.
     """
 
     hop: int = 160

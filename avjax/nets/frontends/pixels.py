@@ -1,13 +1,13 @@
-"""uint8 frames: augmented on the device, and normalized to floats."""
+"""Frames as uint8, augmented on the device, and normalized to the floats that nets take."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.data.transforms.video import CHANGES, GRAY, Draw
+from avjax.data.transforms.video import COLOR_OPS, LUMA_WEIGHTS, AugmentParams
 
-HUE = CHANGES.index("hue")
+HUE_OP = COLOR_OPS.index("hue")
 
 
 class Normalize(nn.Module):
@@ -25,86 +25,96 @@ class Normalize(nn.Module):
         return (x.astype(jnp.float32) * a + b).astype(self.dtype)
 
 
-def augmented(size: int):
-    """A function batch -> batch, for jit, that does what avjax.data.transforms.video drew.
+def apply_on_device(size: int):
+    """Returns a function batch -> batch, for jit, that applies avjax.data.transforms.video's
+    parameters.
 
     "video" uint8 [B, T, short, long, 3] and "augment" float32 [B, 16] become "video" uint8
-    [B, T, size, size, 3], equal to avjax.data.transforms.video.applied within one gray level.  Each
-    example is for itself, so a batch that is split over devices moves nothing between them.
+    [B, T, size, size, 3], equal to avjax.data.transforms.video.apply_on_host within one gray level.
+    Each example is independent, so a batch that is split over devices moves nothing between them.
+
+    Args:
+      size: pixels of each side.
     """
     ranges.whole("size", size, 1)
 
     def change(batch):
         batch = dict(batch)
-        draws = batch.pop("augment")
-        return batch | {"video": jax.vmap(lambda x, d: _one(x, d, size))(batch["video"], draws)}
+        params = batch.pop("augment")
+        return batch | {
+            "video": jax.vmap(lambda x, d: _apply_to_clip(x, d, size))(batch["video"], params)
+        }
 
     return change
 
 
-def _one(video, numbers, size):
-    """A clip: uint8 [T, h, w, 3] and its draw [16] -> uint8 [T, size, size, 3]."""
-    draw = Draw(*numbers)
+def _apply_to_clip(video, numbers, size):
+    """A clip: uint8 [T, h, w, 3] and its parameters [16] -> uint8 [T, size, size, 3]."""
+    params = AugmentParams(*numbers)
     # Channels first: rows of three numbers would leave vector units idle.
     x = jnp.moveaxis(video, -1, 0).astype(jnp.float32)
-    # In a transposed picture, left and right lie one below the other.
-    mirrored = draw.mirrored * draw.transposed, draw.mirrored * (1 - draw.transposed)
-    down = _weights(draw.top, draw.height, draw.rows, mirrored[0], video.shape[1], size)
-    across = _weights(draw.left, draw.width, draw.columns, mirrored[1], video.shape[2], size)
-    x = jnp.einsum("ih,cthw->ctiw", down, x, precision="highest")
-    x = jnp.einsum("jw,ctiw->ctij", across, x, precision="highest")
-    x = jnp.where(draw.transposed > 0, x.swapaxes(2, 3), x)
-    x = _colored(x, draw, numbers[-len(CHANGES) :].astype(jnp.int32))
+    # In a transposed video, left and right lie one below the other.
+    flipped = params.flipped * params.transposed, params.flipped * (1 - params.transposed)
+    row_weights = _resize_weights(
+        params.top, params.height, params.rows, flipped[0], video.shape[1], size
+    )
+    column_weights = _resize_weights(
+        params.left, params.width, params.columns, flipped[1], video.shape[2], size
+    )
+    x = jnp.einsum("ih,cthw->ctiw", row_weights, x, precision="highest")
+    x = jnp.einsum("jw,ctiw->ctij", column_weights, x, precision="highest")
+    x = jnp.where(params.transposed > 0, x.swapaxes(2, 3), x)
+    x = _jitter_colors(x, params, numbers[-len(COLOR_OPS) :].astype(jnp.int32))
     return jnp.moveaxis(jnp.rint(x).astype(jnp.uint8), 0, -1)
 
 
-def _weights(start, length, valid, mirrored, count, size):
-    """What each of `size` outputs takes of `count` inputs: PIL's triangle filter, [size, count]."""
+def _resize_weights(start, length, valid, flipped, count, size):
+    """The weights of `count` inputs for `size` outputs: PIL's triangle filter, [size, count]."""
     scale = length / size
     output = jnp.arange(size, dtype=jnp.float32)
-    output = jnp.where(mirrored > 0, size - 1 - output, output)
+    output = jnp.where(flipped > 0, size - 1 - output, output)
     middle = start + (output + 0.5) * scale
-    place = jnp.arange(count, dtype=jnp.float32) + 0.5
-    distance = jnp.abs(place[None, :] - middle[:, None]) / jnp.maximum(scale, 1)
-    weight = jnp.maximum(0, 1 - distance) * (place < valid)[None, :]
+    position = jnp.arange(count, dtype=jnp.float32) + 0.5
+    distance = jnp.abs(position[None, :] - middle[:, None]) / jnp.maximum(scale, 1)
+    weight = jnp.maximum(0, 1 - distance) * (position < valid)[None, :]
     return weight / weight.sum(1, keepdims=True)
 
 
-def _colored(x, draw, order):
-    """The changes of color of [3, T, H, W], in their order.
+def _jitter_colors(x, params, order):
+    """The color changes of [3, T, H, W], in their order.
 
-    All but the turn of the hue are sums of the pixel, its gray and the mean gray.  The hue is
-    turned once, between three such sums and three more, of which three do nothing.
+    All but the hue shift are sums of the pixel, its gray and the mean gray.  The hue is shifted
+    once, between three such sums and three more, of which three do nothing.
     """
-    b, c, s = draw.brightness, draw.contrast, draw.saturation
-    sums = [[b, 0.0, 0.0], [c, 0.0, 1 - c], [s, 1 - s, 0.0], [1.0, 0.0, 0.0]]
-    sums, nothing = jnp.array(sums)[order], jnp.array([[1.0, 0.0, 0.0]])
-    place, hue = jnp.arange(len(CHANGES))[:, None], jnp.argmax(order == HUE)
-    for shares in jnp.where(place < hue, sums, nothing)[:-1]:
-        x = _summed(x, shares)
-    x = jnp.clip(_turned(x, draw.hue), 0, 255)
-    for shares in jnp.where(place > hue, sums, nothing)[1:]:
-        x = _summed(x, shares)
+    b, c, s = params.brightness, params.contrast, params.saturation
+    blends = [[b, 0.0, 0.0], [c, 0.0, 1 - c], [s, 1 - s, 0.0], [1.0, 0.0, 0.0]]
+    blends, identity = jnp.array(blends)[order], jnp.array([[1.0, 0.0, 0.0]])
+    position, hue = jnp.arange(len(COLOR_OPS))[:, None], jnp.argmax(order == HUE_OP)
+    for weights in jnp.where(position < hue, blends, identity)[:-1]:
+        x = _blend(x, weights)
+    x = jnp.clip(_shift_hue(x, params.hue), 0, 255)
+    for weights in jnp.where(position > hue, blends, identity)[1:]:
+        x = _blend(x, weights)
     return x
 
 
-def _summed(x, shares):
-    """[3, T, H, W] as a sum of shares of the pixel, of its gray and of the mean gray."""
-    gray = GRAY[0] * x[0] + GRAY[1] * x[1] + GRAY[2] * x[2]
+def _blend(x, weights):
+    """[3, T, H, W] as a weighted sum of the pixel, of its gray and of the mean gray."""
+    gray = LUMA_WEIGHTS[0] * x[0] + LUMA_WEIGHTS[1] * x[1] + LUMA_WEIGHTS[2] * x[2]
     # Row by row: one long sum of float32 would lose digits.
     mean = gray.mean(-1).mean(-1).mean(-1)
-    return jnp.clip(shares[0] * x + (shares[1] * gray + shares[2] * mean)[None], 0, 255)
+    return jnp.clip(weights[0] * x + (weights[1] * gray + weights[2] * mean)[None], 0, 255)
 
 
-def _turned(x, turn):
-    """[3, T, H, W] with the hue turned by a share of the circle: in HSV, without a branch."""
+def _shift_hue(x, hue_shift):
+    """[3, T, H, W] with the hue shifted by a fraction of the circle: in HSV, without a branch."""
     r, g, b = x
     high, low = jnp.maximum(jnp.maximum(r, g), b), jnp.minimum(jnp.minimum(r, g), b)
     chroma = high - low
     safe = jnp.where(chroma > 0, chroma, 1)
     # In sixths of the circle, from red.
     hue = jnp.where(high == g, 2 + (b - r) / safe, 4 + (r - g) / safe)
-    hue = jnp.where(high == r, (g - b) / safe, hue) + 6 * turn
+    hue = jnp.where(high == r, (g - b) / safe, hue) + 6 * hue_shift
     # How far the three lie from the color, two sixths apart.
     away = [(hue + start) % 6 for start in (5, 3, 1)]
     return jnp.stack([high - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1) for k in away])

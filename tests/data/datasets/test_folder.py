@@ -114,7 +114,7 @@ def test_rows_without_a_file_are_counted_and_left_out(root, tmp_path, caplog):
         tmp_path, f"path,split\n{NAMES[0]},train\nCats/gone.mp4,train\n./{NAMES[1]},test\n"
     )
     train = folder.make(root, "train", splits)
-    assert paths(train, root) == [NAMES[0]] and source.found(train) == "1 of 2 found"
+    assert paths(train, root) == [NAMES[0]] and source.coverage(train) == "1 of 2 found"
     assert "videos/train: 1 of 2 found, e.g. no 'Cats/gone.mp4'" in caplog.text
     assert paths(folder.make(root, "test", splits), root) == [NAMES[1]]
 
@@ -123,7 +123,7 @@ def test_what_is_in_quarantine_is_left_out(root, tmp_path):
     quarantine = table(tmp_path, f"path,reason\n{NAMES[0]},cut\nelsewhere.mp4,cut\n", "bad.csv")
     every = folder.make(root, "all", quarantine=quarantine)
     assert paths(every, root) == sorted([*NAMES[1:], "alone.webm"])
-    assert source.found(every) == "61 of 61 found, 1 of them in quarantine"
+    assert source.coverage(every) == "61 of 61 found, 1 of them in quarantine"
     splits = table(tmp_path, f"path,split\n{NAMES[0]},train\n{NAMES[1]},train\n")
     assert paths(folder.make(root, "train", splits, quarantine=quarantine), root) == [NAMES[1]]
 
@@ -131,7 +131,7 @@ def test_what_is_in_quarantine_is_left_out(root, tmp_path):
 def test_what_is_no_regular_file_is_left_out(root, caplog):
     os.mkfifo(root / "Cats" / "pipe.mp4")
     (root / "Cats" / "gone.mp4").symlink_to("nothing.mp4")
-    assert source.found(folder.make(root, "all")) == "61 of 63 found"
+    assert source.coverage(folder.make(root, "all")) == "61 of 63 found"
     assert "pipe.mp4" in caplog.text or "gone.mp4" in caplog.text
 
 
@@ -142,7 +142,7 @@ def test_what_is_missing_is_named(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="no video in.*looked for.* .mp4 .*holds no file"):
         folder.make(tmp_path / "empty", "train")
     put(tmp_path / "empty", "1.jpg", "a/2.JPG", "3.wav", "4")
-    there = "4 other files .2 .jpg, 1 without suffix, 1 .wav.*for its 1 sounds, add --need audio"
+    there = "4 other files .2 .jpg, 1 without suffix, 1 .wav.*for its 1 audio files, add --require audio"
     with pytest.raises(FileNotFoundError, match=there):
         folder.make(tmp_path / "empty", "train")
     with pytest.raises(FileNotFoundError, match="1.jpg is a file"):

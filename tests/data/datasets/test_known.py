@@ -22,7 +22,7 @@ from avjax.data.datasets import (
     ucf101,
     vggsound,
 )
-from avjax.data.source import found
+from avjax.data.source import coverage
 
 
 def lay(root, *paths):
@@ -79,7 +79,7 @@ def test_kinetics_by_its_official_lists(tmp_path):
         "b_000100_000110.webm": "abseiling",
     }
     val = kinetics.make(root, "val", lists)
-    assert val.classes == train.classes and found(val) == "1 of 2 found"
+    assert val.classes == train.classes and coverage(val) == "1 of 2 found"
     assert seen(kinetics.make(root, "test", lists), root) == {"e_000000_000010.mp4": None}
     assert len(kinetics.make(root, "val", lists / "validate.csv")) == 1
     with pytest.raises(ValueError, match="'x' is no time in seconds"):
@@ -119,7 +119,7 @@ def test_audioset_whatever_the_files_are_called(tmp_path, name):
     assert source.classes == ("Speech", "Male speech, man", "Bark")
     assert seen(source, root) == {name: "Bark", "b_0.webm": "Male speech, man"}
     assert [record["labels"] for record in source] == [(2, 0), (1,)]
-    assert found(source) == "2 of 4 found"
+    assert coverage(source) == "2 of 4 found"
 
 
 def test_audioset_of_whole_videos_says_where_the_segments_are(tmp_path):
@@ -142,7 +142,7 @@ def test_vggsound(tmp_path, name):
     file.write_text('a,30,"wind, noise",train\nb,1,"bark ""loud""",test\nc,1,bark,train\n')
     train, test = (vggsound.make(root, split, file) for split in vggsound.SPLITS)
     assert train.classes == test.classes == ("bark", 'bark "loud"', "wind, noise")
-    assert seen(train, root) == {name: "wind, noise"} and found(train) == "1 of 2 found"
+    assert seen(train, root) == {name: "wind, noise"} and coverage(train) == "1 of 2 found"
     assert seen(test, root) == {"b_000001.mp4": 'bark "loud"'}
 
 
@@ -174,7 +174,7 @@ def test_ucf101(tmp_path):
         "HandstandPushups/v_HandStandPushups_g03_c01.avi": "HandstandPushups",
         "v_HandstandPushups_g04_c01.avi": "HandstandPushups",
     }
-    assert train[0]["group"] == "v_Archery_g02" and found(train) == "3 of 9 found"
+    assert train[0]["group"] == "v_Archery_g02" and coverage(train) == "3 of 9 found"
     assert train.name == "ucf101/train split 1"
     assert seen(test, root) == {"Archery/v_Archery_g01_c01.avi": "Archery"}
     assert seen(ucf101.make(root, "train", lists, fold=2), root) == seen(test, root)
@@ -216,16 +216,16 @@ def test_ucf51_is_what_has_sound(tmp_path, caplog):
         "v_HandStandPushups_g02_c01.mp4": "HandstandPushups",
     }
     assert seen(test, root) == {"v_HandStandPushups_g01_c01.mp4": "HandstandPushups"}
-    assert train.name == "ucf51/train split 1" and found(train) == "2 of 7 found"
+    assert train.name == "ucf51/train split 1" and coverage(train) == "2 of 7 found"
     assert "left out of UCF51" in caplog.text and "v_Surfing_g04_c01.mp4" in caplog.text
     quarantine = tmp_path / "bad.csv"
     quarantine.write_text("path,reason\nv_Surfing_g02_c01.mp4,cut\n")
     left = ucf101.ucf51(root, "train", lists, quarantine=quarantine)
-    assert left.classes == ("HandstandPushups",) and left.quarantined == 1
+    assert left.classes == ("HandstandPushups",) and left.num_quarantined == 1
     mute = tmp_path / "mute"
     for group in (1, 2):
         render(mute / f"v_Archery_g{group:02d}_c01.mp4", False)
-    with pytest.raises(ValueError, match="no clip under .* has sound"):
+    with pytest.raises(ValueError, match="no clip under .* has audio"):
         ucf101.ucf51(mute, "train", lists)
 
 
@@ -270,7 +270,7 @@ def test_activitynet_gives_segments(tmp_path):
         (1.5, 20.0, 1, "-a"), (5.0, 6.5, 0, "-a"),
     ]  # fmt: skip
     val = activitynet.make(root, "val", file)
-    assert seen(val, root) == {"b.mkv": "Running"} and found(val) == "1 of 2 found"
+    assert seen(val, root) == {"b.mkv": "Running"} and coverage(val) == "1 of 2 found"
     (record,) = activitynet.make(root, "test", file)
     assert record["label"] == -1 and "start" not in record
 
@@ -289,7 +289,7 @@ def test_esc50_holds_a_fold_out(tmp_path):
     }  # fmt: skip
     assert {r["group"] for r in test} == {"37"} and test.name == "esc50/test fold 3"
     small = esc50.esc10(root, "train", fold=3)
-    assert small.classes == ("dog", "rain") and len(small) == small.listed == 8
+    assert small.classes == ("dog", "rain") and len(small) == small.num_listed == 8
     with pytest.raises(ValueError, match="unknown fold 6"):
         esc50.make(root, "test", fold=6)
 
@@ -342,14 +342,14 @@ def prepared(tmp_path_factory):
 
 def test_tfds_gives_the_frames_of_their_time(prepared):
     source = tfds.make(prepared, "train", fps=4)
-    assert len(source) == source.listed == 10 and source.classes == ("cat", "dog")
+    assert len(source) == source.num_listed == 10 and source.classes == ("cat", "dog")
     assert [record["label"] for record in source] == [0, 1] * 5
 
     def clip(row, start, frames, fps, short_side=None):
-        view = clip_sampling.View(
+        sampler = clip_sampling.ClipSampler(
             frames, fps, 0, 16000, 1, lambda info, rng: [(start, start)], short_side
         )
-        (made,), has_audio = source.read(row, view, [np.random.default_rng(0)])
+        (made,), has_audio = source.read(row, sampler, [np.random.default_rng(0)])
         assert not has_audio and "audio" not in made
         return made["video"]
 
@@ -362,8 +362,8 @@ def test_tfds_gives_the_frames_of_their_time(prepared):
 
 def test_tfds_feeds_the_pipeline(prepared):
     source = pickle.loads(pickle.dumps(tfds.make(prepared, "train", fps=4)))
-    view = clip_sampling.random(4, 4, 0.0, 16000)
-    (batch,) = pipeline.train(source, view, (), 8, seed=0, stop=1)
+    sampler = clip_sampling.random(4, 4, 0.0, 16000)
+    (batch,) = pipeline.train_batches(source, sampler, (), 8, seed=0, stop=1)
     first = batch["video"][:, 0, 0, 0, 0].astype(int)
     assert (first // 20 == batch["index"]).all() and (batch["label"] == batch["index"] % 2).all()
     assert not batch["has_audio"].any()

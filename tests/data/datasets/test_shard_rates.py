@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from avjax.data.clip_sampling import View
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.datasets import shards
 from tests.data.datasets.test_shards import FPS, prepared, read, source_of
 from tests.data.media.test_video import click, number, numbered, render
@@ -35,17 +35,17 @@ def make(folder, tmp_path_factory):
     return made
 
 
-def view(start, frames=0, fps=25.0, samples=0, rate=16000, **more):
-    return View(frames, fps, samples, rate, 1, lambda info, rng: [(start, start)], **more)
+def sampler(start, frames=0, fps=25.0, samples=0, rate=16000, **more):
+    return ClipSampler(frames, fps, samples, rate, 1, lambda info, rng: [(start, start)], **more)
 
 
 def seen(source, *args, **more):
-    ((clip,), _) = read(source, 0, view(*args, **more), 0)
+    ((clip,), _) = read(source, 0, sampler(*args, **more), 0)
     return list(map(number, clip["video"]))
 
 
 def heard(source, start, rate, seconds=1.0, row=0):
-    ((clip,), _) = read(source, row, view(start, samples=round(seconds * rate), rate=rate), 0)
+    ((clip,), _) = read(source, row, sampler(start, samples=round(seconds * rate), rate=rate), 0)
     return clip["audio"].astype(int)
 
 
@@ -76,13 +76,13 @@ def test_any_rate_is_exact_where_all_frames_are_kept(make, kept):
 
 
 def test_old_shards_that_do_not_say_what_was_dropped_count_as_incomplete():
-    assert shards._dropped({}, 16.0) and not shards._dropped({}, 0.0)
-    assert shards._dropped({"dropped": 0}, 16.0) == 0
+    assert shards._num_dropped({}, 16.0) and not shards._num_dropped({}, 0.0)
+    assert shards._num_dropped({"num_dropped": 0}, 16.0) == 0
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 21000, 22050, 24000, 44100])
 def test_sound_at_a_lower_rate_is_that_of_the_file(make, rate):
-    direct, source = make(rate=48000)
+    direct, source = make(sample_rate=48000)
     for start in (-0.2, 0.0, 0.7312, 1.0, 2.9, 3.5, 9.0):
         one, two = heard(direct, start, rate), heard(source, start, rate)
         assert np.abs(one - two).max() <= 2, start
@@ -90,30 +90,33 @@ def test_sound_at_a_lower_rate_is_that_of_the_file(make, rate):
 
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])
 def test_sound_does_not_depend_on_where_pieces_are_cut(make, rate):
-    (_, short), (_, long) = make(rate=24000, piece=1.0), make(rate=24000, piece=60.0)
+    (_, short), (_, long) = (
+        make(sample_rate=24000, segment_seconds=1.0),
+        make(sample_rate=24000, segment_seconds=60.0),
+    )
     for start in (0.0, 0.85, 0.9, 1.0, 1.79, 2.5):
         np.testing.assert_array_equal(heard(short, start, rate), heard(long, start, rate))
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
 def test_resampled_sound_stays_on_the_clock(make, rate):
-    _, source = make(rate=24000)
+    _, source = make(sample_rate=24000)
     for start in (0.5, 0.9, 1.0, 1.2):
         loud = np.abs(heard(source, start, rate, row=1)).argmax() / rate
         assert start + loud == pytest.approx(1.25, abs=0.001)
 
 
 def test_a_higher_rate_is_reported_once(make, caplog):
-    _, source = make(rate=16000)
+    _, source = make(sample_rate=16000)
     with caplog.at_level(logging.WARNING):
         for start in (0.0, 1.0):
             heard(source, start, 48000)
     (record,) = caplog.records
-    assert "sound at 16000 Hz and clips take 48000" in record.getMessage()
+    assert "audio at 16000 Hz and clips take 48000" in record.getMessage()
 
 
 def test_all_that_does_not_fit_is_named_at_once(make):
     _, source = make(short_side=32, fps=12.5)
-    wanted = view(0.0, 8, 25.0, 800, channels=2, short_side=48)
+    wanted = sampler(0.0, 8, 25.0, 800, channels=2, short_side=48)
     with pytest.raises(ValueError, match="--short_side 48 --fps 0 --channels 2"):
         read(source, 0, wanted, 0)

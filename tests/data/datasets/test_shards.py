@@ -17,23 +17,23 @@ FPS, RATE = 25, 16000
 
 
 def settings(**changes):
-    base = segments.Settings(None, 0.0, RATE, 1, 95, 1.0, BOTH, 0.2)
+    base = segments.PrepareSettings(None, 0.0, RATE, 1, 95, 1.0, BOTH, 0.2)
     return base._replace(**changes)
 
 
 def prepared(out, source, root, **changes):
     """Writes the shards of `source` here and now; returns what shards.make reads."""
     made, chosen = (
-        shard_layout.shards_of(str(out), "tiny", str(root), {"train": source}),
+        shard_layout.plan_shards(str(out), "tiny", str(root), {"train": source}),
         settings(**changes),
     )
     os.makedirs(out, exist_ok=True)
-    shard_layout.claim(str(out), chosen, made)
+    shard_layout.record_settings(str(out), chosen, made)
     for number_of in range(len(made)):
-        shard_writer.write(made, chosen, source.classes, number_of, {}, lambda path: None)
-    rows = shard_layout.rows_of(made)
-    shard_layout.write_lists(str(out), rows, chosen.need)
-    shard_layout.finish(str(out), "tiny", str(root), {"train": source}, chosen, made, rows)
+        shard_writer.write_shard(made, chosen, source.classes, number_of, {}, lambda path: None)
+    rows = shard_layout.load_rows(made)
+    shard_layout.write_csv_reports(str(out), rows, chosen.require)
+    shard_layout.write_metadata(str(out), "tiny", str(root), {"train": source}, chosen, made, rows)
     return shards.make(str(out), "train")
 
 
@@ -75,21 +75,21 @@ def both(files, tmp_path_factory):
     return source, prepared(tmp_path_factory.mktemp("out"), source, files)
 
 
-def read(source, row, view, seed):
+def read(source, row, sampler, seed):
     rngs = [np.random.default_rng(seed)]
     if source.read:
-        return source.read(row, view, rngs)
-    return example.decoded(source[row], view, rngs, strict=False)
+        return source.read(row, sampler, rngs)
+    return example.decode_clips(source[row], sampler, rngs, require_audio=False)
 
 
 @pytest.mark.parametrize("row", range(len(GOOD)), ids=GOOD)
 def test_shards_give_the_clips_of_the_files(both, row):
     direct, kept = both
     for seed in range(12):
-        view = clip_sampling.random(8, (5, 16, 40)[seed % 3], 1.0, RATE)
+        sampler = clip_sampling.random(8, (5, 16, 40)[seed % 3], 1.0, RATE)
         ((one,), _), ((two,), has_audio) = (
-            read(direct, row, view, seed),
-            read(kept, row, view, seed),
+            read(direct, row, sampler, seed),
+            read(kept, row, sampler, seed),
         )
         assert has_audio
         shown = [number(image) for image in one["video"]]
@@ -102,8 +102,10 @@ def test_shards_give_the_clips_of_the_files(both, row):
 def test_clips_past_the_end_repeat_from_shards_too(both, row):
     direct, kept = both
     for start in (-0.2, 0.0, 2.8, 3.5, 9.0):
-        view = clip_sampling.View(8, 16, 8000, RATE, 1, lambda info, rng, t=start: [(t, t)])
-        ((one,), _), ((two,), _) = read(direct, row, view, 0), read(kept, row, view, 0)
+        sampler = clip_sampling.ClipSampler(
+            8, 16, 8000, RATE, 1, lambda info, rng, t=start: [(t, t)]
+        )
+        ((one,), _), ((two,), _) = read(direct, row, sampler, 0), read(kept, row, sampler, 0)
         assert list(map(number, one["video"])) == list(map(number, two["video"]))
         np.testing.assert_allclose(one["audio"], two["audio"], atol=4)
 
@@ -111,10 +113,10 @@ def test_clips_past_the_end_repeat_from_shards_too(both, row):
 def test_a_part_of_a_file_is_all_that_is_kept(files, tmp_path):
     part = dict(path=str(files / "plain.mp4"), label=0, start=1.0, end=2.5)
     source = Source("tiny/all", (part,), ("a",))
-    kept = prepared(tmp_path, source, files, piece=10.0)
-    view = clip_sampling.random(6, 12.5, 0.5, RATE, slack=0)
+    kept = prepared(tmp_path, source, files, segment_seconds=10.0)
+    sampler = clip_sampling.random(6, 12.5, 0.5, RATE, max_offset_seconds=0)
     for seed in range(5):
-        ((one,), _), ((two,), _) = read(source, 0, view, seed), read(kept, 0, view, seed)
+        ((one,), _), ((two,), _) = read(source, 0, sampler, seed), read(kept, 0, sampler, seed)
         assert list(map(number, one["video"])) == list(map(number, two["video"]))
         np.testing.assert_allclose(one["audio"], two["audio"], atol=4)
     size = sum(f.stat().st_size for f in tmp_path.iterdir() if "array_record-0" in f.name)
@@ -142,13 +144,15 @@ def test_stereo_is_kept_on_request(tmp_path):
         file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     source = source_of(tmp_path, ("wide.wav",))
-    kept = prepared(tmp_path / "out", source, tmp_path, channels=2, need=("audio",))
-    view = clip_sampling.View(0, 1, 2 * RATE, RATE, 1, lambda info, rng: [(0.0, 0.0)], channels=2)
-    ((clip,), _) = read(kept, 0, view, 0)
+    kept = prepared(tmp_path / "out", source, tmp_path, channels=2, require=("audio",))
+    sampler = clip_sampling.ClipSampler(
+        0, 1, 2 * RATE, RATE, 1, lambda info, rng: [(0.0, 0.0)], channels=2
+    )
+    ((clip,), _) = read(kept, 0, sampler, 0)
     assert clip["audio"].shape == (2 * RATE, 2)
     loud = np.abs(clip["audio"]).argmax(axis=0) / RATE
     np.testing.assert_allclose(loud, (0.5, 1.5), atol=0.01)
-    ((mono,), _) = read(kept, 0, view._replace(channels=1), 0)
+    ((mono,), _) = read(kept, 0, sampler._replace(channels=1), 0)
     assert mono["audio"].shape == (2 * RATE,)
 
 
@@ -159,7 +163,7 @@ def test_tfds_reads_the_shards(both, files):
     root = kept.read.args[0]
     data = tfds.builder_from_directory(root).as_data_source("train")
     rows = [row for row in kept.read.args[2]]
-    assert len(data) == sum(row["pieces"] for row in rows)
+    assert len(data) == sum(row["segments"] for row in rows)
     first = data[0]
     assert first["video"][0].shape == (48, 64, 3) and number(np.asarray(first["video"][0])) == 0
     assert first["path"].decode() == "plain.mp4" and first["audio"].dtype == np.int16
@@ -199,7 +203,7 @@ def test_the_doctor_says_what_is_the_matter(examined):
 def test_what_cannot_be_used_is_in_quarantine_and_not_in_the_shards(examined):
     out, kept, _ = examined
     listed = {line.split(",")[0] for line in (out / "quarantine.csv").read_text().splitlines()[1:]}
-    bad = {n for n, found in FOUND.items() if not file_checks.usable(found, BOTH)}
+    bad = {n for n, found in FOUND.items() if not file_checks.is_usable(found, BOTH)}
     assert listed == bad and bad >= {"mute.mp4", "silent.mp4", "empty.mp4", "cut.mp4"}
     assert {os.path.basename(record["path"]) for record in kept.records} == set(FOUND) - bad
 
@@ -212,57 +216,57 @@ def test_a_rotated_file_is_told_of(files):
             [65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30],
         )
     )
-    assert file_checks.turned(turned) and not file_checks.turned(upright)
+    assert file_checks.is_rotated(turned) and not file_checks.is_rotated(upright)
 
 
 def test_a_barred_file_is_named_and_the_others_are_written(files, tmp_path):
     source = source_of(files, GOOD[:2])
-    made = shard_layout.shards_of(str(tmp_path), "tiny", str(files), {"train": source})
+    made = shard_layout.plan_shards(str(tmp_path), "tiny", str(files), {"train": source})
     reason = "decoding took more than 60 s"
-    shard_writer.write(
+    shard_writer.write_shard(
         made, settings(), source.classes, 0, {source[0]["path"]: reason}, lambda p: None
     )
-    rows = shard_layout.rows_of(made)
-    assert [(row["found"], row["reason"]) for row in rows] == [
+    rows = shard_layout.load_rows(made)
+    assert [(row["findings"], row["reason"]) for row in rows] == [
         (["corrupt"], reason),
         (["good"], ""),
     ]
-    assert rows[1]["first"] == 0 and rows[1]["pieces"] > 1
+    assert rows[1]["first"] == 0 and rows[1]["segments"] > 1
 
 
 def test_a_full_disk_is_named_and_leaves_no_half_written_shard(files, tmp_path):
     source = source_of(files, GOOD[:2])
-    made = shard_layout.shards_of(str(tmp_path), "tiny", str(files), {"train": source})
+    made = shard_layout.plan_shards(str(tmp_path), "tiny", str(files), {"train": source})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # Bytes of a file, as a disk has.
     try:
         with pytest.raises(OSError, match="train.* cannot be written: .*the same command resumes"):
-            shard_writer.write(made, settings(), source.classes, 0, {}, lambda p: None)
+            shard_writer.write_shard(made, settings(), source.classes, 0, {}, lambda p: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
-    shard_writer.write(made, settings(), source.classes, 0, {}, lambda p: None)
-    assert shard_writer.finished(made[0], source.classes)
+    shard_writer.write_shard(made, settings(), source.classes, 0, {}, lambda p: None)
+    assert shard_writer.is_finished(made[0], source.classes)
 
 
 def test_other_settings_are_refused(files, tmp_path):
     source = source_of(files, GOOD[:1])
-    made = shard_layout.shards_of(str(tmp_path), "tiny", str(files), {"train": source})
-    shard_layout.claim(str(tmp_path), settings(), made)
-    shard_layout.claim(str(tmp_path), settings(), made)
+    made = shard_layout.plan_shards(str(tmp_path), "tiny", str(files), {"train": source})
+    shard_layout.record_settings(str(tmp_path), settings(), made)
+    shard_layout.record_settings(str(tmp_path), settings(), made)
     with pytest.raises(ValueError, match="quality: 95 then, 80 now"):
-        shard_layout.claim(str(tmp_path), settings(quality=80), made)
-    other = shard_layout.shards_of(
+        shard_layout.record_settings(str(tmp_path), settings(jpeg_quality=80), made)
+    other = shard_layout.plan_shards(
         str(tmp_path), "tiny", str(files), {"train": source_of(files, GOOD)}
     )
     with pytest.raises(ValueError, match="other files"):
-        shard_layout.claim(str(tmp_path), settings(), other)
+        shard_layout.record_settings(str(tmp_path), settings(), other)
 
 
 def test_times_without_end_are_refused(files):
     info = media_video.Info(0.0, 1e9, None, None, 25.0, 64, 48, None)
     with pytest.raises(media_video.MediaError, match="at most"):
-        segments.cuts_of("x.mp4", info, (1e9, None), 10.0)
+        segments.segment_boundaries("x.mp4", info, (1e9, None), 10.0)
 
 
 def test_a_csv_may_split_prepared_records_otherwise(both, tmp_path):

@@ -8,14 +8,14 @@ from avjax.data.datasets import decoded_cache, swapped_audio, synthetic
 from avjax.data.source import Source
 
 
-def drawn(row, view, rngs):
+def drawn(row, sampler, rngs):
     """Clips that tell their record: every value of them is its row."""
     clip = {}
-    if view.frames:
-        clip["video"] = np.full((view.frames, 2, 2, 3), row, np.uint8)
-    if view.samples:
-        clip["audio"] = np.full(view.samples, row, np.int16)
-    return [clip] * view.count, row != 7
+    if sampler.num_frames:
+        clip["video"] = np.full((sampler.num_frames, 2, 2, 3), row, np.uint8)
+    if sampler.num_samples:
+        clip["audio"] = np.full(sampler.num_samples, row, np.int16)
+    return [clip] * sampler.num_clips, row != 7
 
 
 def source(labels):
@@ -25,10 +25,12 @@ def source(labels):
 
 def sounds(of, seconds=0.01):
     """Whose picture and whose sound each record has, and whether it has any."""
-    view = clip_sampling.even(frames=2, fps=4.0, seconds=seconds, rate=1000, count=2)
+    sampler = clip_sampling.uniform(
+        num_frames=2, fps=4.0, audio_seconds=seconds, sample_rate=1000, num_clips=2
+    )
     found = []
     for row in range(len(of)):
-        got, has_audio = of.read(row, view, [np.random.default_rng(row)] * 2)
+        got, has_audio = of.read(row, sampler, [np.random.default_rng(row)] * 2)
         assert len(got) == 2 and set(got[0]) == {"video", "audio"}
         found.append((int(got[1]["video"][0, 0, 0, 0]), int(got[1]["audio"][0]), has_audio))
     return [np.array(column) for column in zip(*found)]
@@ -38,7 +40,7 @@ def sounds(of, seconds=0.01):
 @pytest.mark.parametrize("make", [swapped_audio.across_classes, swapped_audio.within_class])
 def test_a_share_of_sounds_is_swapped_and_each_sound_occurs_once(make, seed):
     label = np.arange(60) % 3
-    of = make(source(label.tolist()), share=0.3, seed=seed)
+    of = make(source(label.tolist()), fraction=0.3, seed=seed)
     picture, sound, _ = sounds(of)
     marked = np.array([record["swapped"] for record in of.records])
     np.testing.assert_array_equal(picture, np.arange(60))
@@ -58,28 +60,28 @@ def test_who_is_swapped_depends_on_the_seed_only():
 
 def test_other_classes_are_mixed():
     label = np.repeat([0, 1, 2], 40)
-    _, sound, _ = sounds(swapped_audio.across_classes(source(label.tolist()), share=1.0))
+    _, sound, _ = sounds(swapped_audio.across_classes(source(label.tolist()), fraction=1.0))
     for name in range(3):
         assert len(set(label[sound[label == name]])) == 2
 
 
 def test_records_without_label_are_swapped_with_any_other():
-    of = swapped_audio.across_classes(source([-1] * 20), share=1.0)
+    of = swapped_audio.across_classes(source([-1] * 20), fraction=1.0)
     picture, sound, _ = sounds(of)
     assert (picture != sound).all()
 
 
 def test_whether_there_is_sound_is_that_of_the_sound():
-    of = swapped_audio.across_classes(source([-1] * 20), share=1.0)
+    of = swapped_audio.across_classes(source([-1] * 20), fraction=1.0)
     _, sound, has_audio = sounds(of)
     np.testing.assert_array_equal(has_audio, sound != 7)
 
 
 def test_what_cannot_be_swapped_is_named():
-    with pytest.raises(ValueError, match="share=0 of the records"):
-        swapped_audio.across_classes(source([0, 1]), share=0)
+    with pytest.raises(ValueError, match="fraction=0 of the records"):
+        swapped_audio.across_classes(source([0, 1]), fraction=0)
     with pytest.raises(ValueError, match="of 12 records of drawn to be swapped 8 are of one class"):
-        swapped_audio.across_classes(source([0] * 8 + [1] * 4), share=1.0)
+        swapped_audio.across_classes(source([0] * 8 + [1] * 4), fraction=1.0)
     with pytest.raises(ValueError, match="no class of drawn has two sounds"):
         swapped_audio.within_class(source([-1] * 8))
 
@@ -88,11 +90,14 @@ def test_what_cannot_be_swapped_is_named():
 def test_the_world_is_swapped_decoded_or_kept(world, tmp_path, kept):
     plain = synthetic.make(str(world), "test", 12, seconds=2.0, size=32)
     if kept:
-        plain = decoded_cache.make(plain, fps=16, rate=8000, root=str(tmp_path))
-    of = swapped_audio.across_classes(plain, share=0.5)
-    view = clip_sampling.random(frames=4, fps=8.0, seconds=0.5, rate=8000, slack=0.0)
+        plain = decoded_cache.make(plain, fps=16, sample_rate=8000, root=str(tmp_path))
+    of = swapped_audio.across_classes(plain, fraction=0.5)
+    sampler = clip_sampling.random(
+        num_frames=4, fps=8.0, audio_seconds=0.5, sample_rate=8000, max_offset_seconds=0.0
+    )
     batches = [
-        next(iter(pipeline.evaluate(s, view, (), batch_size=12, workers=0))) for s in (plain, of)
+        next(iter(pipeline.eval_batches(s, sampler, (), batch_size=12, workers=0)))
+        for s in (plain, of)
     ]
     was, now = ({k: np.asarray(v) for k, v in batch.items()} for batch in batches)
     marked = np.array([record["swapped"] for record in of.records])

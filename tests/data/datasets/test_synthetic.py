@@ -23,11 +23,11 @@ SMALL = dict(seconds=2.0, size=48, workers=2)
 def world(tmp_path_factory):
     """(root, source): two videos a class, as real files."""
     root = tmp_path_factory.mktemp("world")
-    return root, synthetic.make(root, "train", videos=24, seconds=3.0, size=64, workers=2)
+    return root, synthetic.make(root, "train", num_videos=24, seconds=3.0, size=64, workers=2)
 
 
 def told(source):
-    with open(os.path.join(os.path.dirname(source[0]["path"]), "truth.jsonl")) as file:
+    with open(os.path.join(os.path.dirname(source[0]["path"]), "ground_truth.jsonl")) as file:
         return [json.loads(line) for line in file]
 
 
@@ -70,23 +70,25 @@ def shown(name, count):
 
 def test_a_seed_gives_one_world():
     args = (3, "train", 5, 2.0)
-    frames, sound = synthetic.imagine(*args, 48, 8, 16_000)
-    again, sound_again = synthetic.imagine(*args, 48, 8, 16_000)
+    frames, sound = synthetic.draw_video(*args, 48, 8, 16_000)
+    again, sound_again = synthetic.draw_video(*args, 48, 8, 16_000)
     np.testing.assert_array_equal(frames, again)
     np.testing.assert_array_equal(sound, sound_again)
-    assert synthetic.truth(*args) == synthetic.truth(*args)
+    assert synthetic.ground_truth(*args) == synthetic.ground_truth(*args)
 
 
 def test_splits_and_seeds_and_videos_differ():
     worlds = [(0, "train", 0), (0, "test", 0), (1, "train", 0), (0, "train", 12)]
-    truths = [synthetic.truth(*w, 2.0) for w in worlds]
+    truths = [synthetic.ground_truth(*w, 2.0) for w in worlds]
     assert {t["class"] for t in truths} == {CLASSES[0]}
     assert len({t["hue"] for t in truths}) == len({str(t["events"]) for t in truths}) == 4
 
 
 def test_truth_is_the_same_on_every_machine():
     """If this fails after a change to the scenes, raise VERSION and put the new digest here."""
-    rows = [synthetic.truth(0, split, i, 4.0) for split in ("train", "test") for i in range(60)]
+    rows = [
+        synthetic.ground_truth(0, split, i, 4.0) for split in ("train", "test") for i in range(60)
+    ]
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
     assert (synthetic.VERSION, digest) == (1, "27e28ce4fcc30b35")
 
@@ -125,7 +127,7 @@ def test_a_blow_is_seen_and_heard_within_one_frame(tmp_path, name):
         synthetic.render(path, 0, "train", i, 3.0, 96, 16, 24_000)
         frames, times = watch(path)
         sound, rate = listen(path)
-        for t, _ in synthetic.truth(0, "train", i, 3.0)["events"]:
+        for t, _ in synthetic.ground_truth(0, "train", i, 3.0)["events"]:
             if 0.15 < t < 2.8:
                 heard, seen = heard_at(sound, rate, t), seen_at(frames, times, t, reach=0.16)
                 assert abs(heard - t) < 0.02, (i, t, heard)
@@ -138,7 +140,7 @@ def test_a_ball_is_lowest_when_it_knocks(tmp_path):
     """No flash is needed: the ball itself, found by its color, turns round at the impact."""
     path = str(tmp_path / "ball.mp4")
     i = shown("ball", 4)[3]
-    row = synthetic.truth(0, "train", i, 4.0)
+    row = synthetic.ground_truth(0, "train", i, 4.0)
     synthetic.render(path, 0, "train", i, 4.0, 96, 16, 24_000)
     frames, times = watch(path)
     hue = np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2HSV) for f in frames]).astype(int)
@@ -160,8 +162,8 @@ def test_a_second_call_renders_nothing(world, monkeypatch):
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(synthetic, "render", refuse)
-    again = synthetic.make(root, "train", videos=24, seconds=3.0, size=64)
-    fewer = synthetic.make(root, "train", videos=5, seconds=3.0, size=64)
+    again = synthetic.make(root, "train", num_videos=24, seconds=3.0, size=64)
+    fewer = synthetic.make(root, "train", num_videos=5, seconds=3.0, size=64)
     assert again == source and fewer.records == source.records[:5]
     assert before == {r["path"]: os.stat(r["path"]).st_mtime_ns for r in again.records}
     assert len(told(source)) == 24
@@ -169,7 +171,7 @@ def test_a_second_call_renders_nothing(world, monkeypatch):
 
 def test_other_parameters_are_another_world(world):
     root, source = world
-    other = synthetic.make(root, "train", videos=2, seconds=3.0, size=48, workers=2)
+    other = synthetic.make(root, "train", num_videos=2, seconds=3.0, size=48, workers=2)
     assert other[0]["path"] != source[0]["path"]
     assert watch(other[0]["path"])[0].shape[1:] == (48, 48, 3)
 
@@ -186,7 +188,7 @@ def test_an_interrupted_rendering_is_completed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(synthetic, "render", killed)
     with pytest.raises(KeyboardInterrupt):
-        synthetic.make(tmp_path, "test", videos=8, **SMALL)
+        synthetic.make(tmp_path, "test", num_videos=8, **SMALL)
     done = []
 
     def count(path, *rest):
@@ -194,24 +196,24 @@ def test_an_interrupted_rendering_is_completed(tmp_path, monkeypatch):
         render(path, *rest)
 
     monkeypatch.setattr(synthetic, "render", count)
-    source = synthetic.make(tmp_path, "test", videos=8, **SMALL)
+    source = synthetic.make(tmp_path, "test", num_videos=8, **SMALL)
     assert 1 <= len(done) < 8 and any("000004" in path for path in done)
     for record in source.records:
         assert watch(record["path"])[0].shape == (32, 48, 48, 3)
 
 
 def test_a_folder_of_another_version_is_refused(tmp_path):
-    source = synthetic.make(tmp_path, "train", videos=1, **SMALL)
-    path = os.path.join(os.path.dirname(source[0]["path"]), "truth.jsonl")
+    source = synthetic.make(tmp_path, "train", num_videos=1, **SMALL)
+    path = os.path.join(os.path.dirname(source[0]["path"]), "ground_truth.jsonl")
     with open(path, "w") as file:
         file.write("{}\n")
     with pytest.raises(ValueError, match="delete its folder"):
-        synthetic.make(tmp_path, "train", videos=1, **SMALL)
+        synthetic.make(tmp_path, "train", num_videos=1, **SMALL)
 
 
 def test_colors_and_pixels_do_not_name_the_class():
     """Leave-one-out nearest neighbors by a mean color or by one pixel: chance is 1 in 12."""
-    frames = [synthetic.imagine(0, "train", i, 4.0, 48, 0.25, 8_000)[0][0] for i in range(360)]
+    frames = [synthetic.draw_video(0, "train", i, 4.0, 48, 0.25, 8_000)[0][0] for i in range(360)]
     frames, label = np.stack(frames).astype(float), np.arange(360) % 12
     pixels = [frames[:, y, x] for y in (6, 24, 40) for x in (6, 24, 40)]
     for looks in (frames.mean(axis=(1, 2)), *pixels):
@@ -222,7 +224,7 @@ def test_colors_and_pixels_do_not_name_the_class():
 
 def test_no_second_is_silent():
     for i in range(48):
-        sound = synthetic.imagine(1, "test", i, 3.0, 48, 1, 16_000)[1] / 32768
+        sound = synthetic.draw_video(1, "test", i, 3.0, 48, 1, 16_000)[1] / 32768
         loud = [np.sqrt(np.mean(sound[k : k + 16_000] ** 2)) for k in range(0, 32_001, 2_000)]
         assert min(loud) > 0.01, (CLASSES[i % 12], i, min(loud))
 
@@ -230,7 +232,7 @@ def test_no_second_is_silent():
 def test_what_makes_the_sound_moves_in_every_half_second():
     """Without camera, noise and distractors, which would hide a scene that stands still."""
     for i in range(60):
-        scene = synthetic.world(1, "test", i, 3.0)[1]
+        scene = synthetic.make_scene(1, "test", i, 3.0)[1]
         frames = []
         for k in range(48):
             page = canvas.Canvas(np.full((84, 84, 3), 120, np.uint8), 64.0)
@@ -244,8 +246,8 @@ def test_what_makes_the_sound_moves_in_every_half_second():
 def test_what_is_seen_sets_the_pitch_that_is_heard():
     measured, seen = [], []
     for i in shown("ball", 12):
-        row = synthetic.truth(0, "train", i, 3.0)
-        _, sound = synthetic.imagine(0, "train", i, 3.0, 48, 1, 24_000)
+        row = synthetic.ground_truth(0, "train", i, 3.0)
+        _, sound = synthetic.draw_video(0, "train", i, 3.0, 48, 1, 24_000)
         spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
         measured.append(np.argmax(spectrum) * 24_000 / len(sound))
         seen.append(2 * pitch_of(row["hue"], row["size"]))
@@ -255,22 +257,24 @@ def test_what_is_seen_sets_the_pitch_that_is_heard():
 
 def test_faster_things_are_heard_more_often():
     for name in ("ball", "drum", "pendulum", "walker", "lamp", "wheel", "car"):
-        rows = [synthetic.truth(0, "train", i, 4.0) for i in shown(name, 40)]
+        rows = [synthetic.ground_truth(0, "train", i, 4.0) for i in shown(name, 40)]
         speed, count = [r["speed"] for r in rows], [len(r["events"]) for r in rows]
         assert np.corrcoef(speed, count)[0, 1] > 0.5, name
 
 
 def test_impossible_wishes_are_named(tmp_path):
     with pytest.raises(ValueError, match="size=97.*even"):
-        synthetic.make(tmp_path, "train", videos=1, size=97)
+        synthetic.make(tmp_path, "train", num_videos=1, size=97)
     with pytest.raises(ValueError, match="'val'"):
-        synthetic.make(tmp_path, "dev", videos=1)
+        synthetic.make(tmp_path, "dev", num_videos=1)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_door_renders_and_draws_a_sheet(tmp_path, monkeypatch, capsys):
     png = str(tmp_path / "sheet.png")
-    args = f"synthetic {tmp_path} --videos 12 --seconds 1 --size 32 --sheet {png}".split()
+    args = (
+        f"synthetic {tmp_path} --num_videos 12 --seconds 1 --size 32 --contact_sheet {png}".split()
+    )
     monkeypatch.setattr(sys, "argv", args)
     synthetic.main()
     assert png in capsys.readouterr().out

@@ -69,15 +69,15 @@ def test_linked_files_are_taken_on_request(linked, tmp_path):
     (linked / "a" / "zero.mp4").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match="link out of.*follow_links=True"):
         folder.make(linked, "all")
-    found = listing.tree(linked, follow_links=True)
-    assert "a/link.mp4" in found.files and found.odd == {"a/zero.mp4": ""}
+    found = listing.scan_folder(linked, follow_links=True)
+    assert "a/link.mp4" in found.files and found.special_files == {"a/zero.mp4": ""}
 
 
 def test_a_line_names_few_suffixes_and_only_what_looks_like_one():
     paths = [f"{n}.{s}" for s in "abcdefgh" for n in range(9)] + ["x.mp4~", "y.é", "z.what is this"]
-    line = file_index.by_suffix(paths)
+    line = file_index.suffix_counts(paths)
     assert line == "9 .a, 9 .b, 9 .c, 9 .d, 9 .e, 9 .f, 21 others"
-    assert file_index.by_suffix(["x.mp4~", "y.é"]) == "1 without suffix, 1 .mp4~"
+    assert file_index.suffix_counts(["x.mp4~", "y.é"]) == "1 without suffix, 1 .mp4~"
 
 
 # What a suffix stands for: (container, codec); PyAV has no encoder of Theora or Vorbis everywhere.
@@ -120,12 +120,12 @@ def written(path, container, codec):
         file.mux(stream.encode(None))
 
 
-@pytest.mark.parametrize("suffix", listing.EITHER)
+@pytest.mark.parametrize("suffix", listing.VIDEO_OR_AUDIO)
 def test_each_suffix_is_of_a_container_that_opens(tmp_path, suffix):
     name, path = suffix[1:], tmp_path / f"x{suffix.upper()}"
     picture = suffix in listing.VIDEO
     container, codec = (PICTURES[name], None) if picture else SOUNDS[name]
     written(path, container, codec or CODECS.get(container, "mpeg4"))
-    source = folder.make(tmp_path, "all", suffixes=listing.EITHER)
+    source = folder.make(tmp_path, "all", suffixes=listing.VIDEO_OR_AUDIO)
     with media_video.open_media(source[0]["path"]) as media:
         assert (media.video is not None) == picture and (media.audio is not None) != picture

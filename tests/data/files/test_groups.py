@@ -10,7 +10,7 @@ from avjax.data.files import groups
 def guessed(*names, group=None):
     """The sizes of the groups of files, the largest first."""
     rows = [dict(path=n, folder=n.rpartition("/")[0], group="", split="") for n in names]
-    found, _ = groups.grouped(rows, group)
+    found, _ = groups.assign_groups(rows, group)
     return sorted(Counter(row["group"] for row in found if row["group"]).values(), reverse=True)
 
 

@@ -173,7 +173,7 @@ def test_a_poisoned_name_is_refused_or_counted_and_never_opened(known, place, tm
         assert known.list in said or str(place[0]) in said
     else:
         assert [os.path.relpath(r["path"], place[0]) for r in source] == [known.file]
-        assert source.listed == 2 or (poison == "dot" and source.listed == 1)
+        assert source.num_listed == 2 or (poison == "dot" and source.num_listed == 1)
 
 
 def test_marks_and_line_ends_of_other_systems_are_taken(known, place):
@@ -184,7 +184,7 @@ def test_marks_and_line_ends_of_other_systems_are_taken(known, place):
     ):
         write(known, place[1], known.good, change=change)
         source, said = made(known, place)
-        assert not said and len(source) == source.listed == 1
+        assert not said and len(source) == source.num_listed == 1
 
 
 def test_what_is_listed_twice_is_there_once(known, place):
@@ -193,7 +193,7 @@ def test_what_is_listed_twice_is_there_once(known, place):
     if source is None:
         assert "twice: keep one row" in said and known is SETS["folder"]
     else:
-        assert len(source) == source.listed == 1
+        assert len(source) == source.num_listed == 1
 
 
 def odd(path, tmp_path, kind):
@@ -259,7 +259,7 @@ def test_what_is_missing_is_counted_and_said(known, place, caplog):
     other = "v_Run_g01_c02" if known is SETS["ucf101"] else "other"
     write(known, place[1], known.good, other)
     found, _ = made(known, place)
-    assert source.found(found) == "1 of 2 found"
+    assert source.coverage(found) == "1 of 2 found"
     (record,) = caplog.records
     assert record.levelname == "WARNING" and "1 of 2 found" in record.message
     assert other in record.message
@@ -269,13 +269,13 @@ def tree(tmp_path, *paths):
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(b"")
-    return listing.tree(tmp_path)
+    return listing.scan_folder(tmp_path)
 
 
 def test_the_best_of_several_files_of_one_name_is_taken(tmp_path):
     there = tree(tmp_path, "b/x.wav", "c/x.mp4", "a/x.wav", "c/._x.mp4", "d/X.MP4")
-    assert listing.by_stem(there, listing.EITHER) == {"x": "c/x.mp4", "X": "d/X.MP4"}
-    assert listing.by_stem(there, listing.SOUND) == {"x": "a/x.wav"}
+    assert listing.index_by_stem(there, listing.VIDEO_OR_AUDIO) == {"x": "c/x.mp4", "X": "d/X.MP4"}
+    assert listing.index_by_stem(there, listing.AUDIO) == {"x": "a/x.wav"}
 
 
 def test_a_quarantine_leaves_files_out_and_counts_them(tmp_path, caplog):
@@ -283,18 +283,18 @@ def test_a_quarantine_leaves_files_out_and_counts_them(tmp_path, caplog):
     there = tree(tmp_path / "root", "a/1.mp4", "a/2.mp4", "3.mp4")
     file = tmp_path / "quarantine.csv"
     file.write_text('path,reason\na/1.mp4,"cut, short"\n./3.mp4,x\n../../etc/passwd,y\n')
-    known = listing.by_stem(there, listing.VIDEO)
+    known = listing.index_by_stem(there, listing.VIDEO)
     rows = [((name,), {"label": 0}) for name in "1234"]
-    some = listing.source("set", there, known, rows, ("c",), file)
+    some = listing.make_source("set", there, known, rows, ("c",), file)
     assert [r["path"] for r in some] == [f"{there.root}/a/2.mp4"]
-    assert (some.listed, some.quarantined) == (4, 2)
-    assert source.found(some) == "3 of 4 found, 2 of them in quarantine"
+    assert (some.num_listed, some.num_quarantined) == (4, 2)
+    assert source.coverage(some) == "3 of 4 found, 2 of them in quarantine"
     file.write_text("path,reason\na/1.mp4,x\na/2.mp4,x\n3.mp4,x\n")
     with pytest.raises(ValueError, match="quarantine.csv names every file"):
-        listing.source("set", there, known, rows, ("c",), file)
+        listing.make_source("set", there, known, rows, ("c",), file)
     file.write_text("name\nx\n")
     with pytest.raises(ValueError, match="no column 'path'"):
-        listing.source("set", there, known, rows, ("c",), file)
+        listing.make_source("set", there, known, rows, ("c",), file)
 
 
 @pytest.mark.parametrize(
@@ -313,13 +313,13 @@ def test_a_quarantine_leaves_files_out_and_counts_them(tmp_path, caplog):
 def test_a_table_that_is_none_is_named(tmp_path, data, says):
     (tmp_path / "t.csv").write_text(data)
     with pytest.raises(ValueError, match=f"t.csv.*{says}"):
-        listing.table(tmp_path / "t.csv", ("path",))
+        listing.read_csv(tmp_path / "t.csv", ("path",))
 
 
 @pytest.mark.parametrize("cell", ["", "x", "nan", "inf", "-1", None, "1e999", [], "0x10"])
 def test_times_are_seconds(cell):
     with pytest.raises(ValueError, match="list: .* is no time in seconds"):
-        listing.seconds("list", cell)
+        listing.parse_seconds("list", cell)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_what_is_unambiguous_is_understood(root, tmp_path, kind):
     file = saved(tmp_path, UNDERSTOOD[kind])
     for split in ("train", "test"):
         found = folder.make(root, split, file)
-        assert found.classes == ("a", "b", "c") and found.listed == len(found)
+        assert found.classes == ("a", "b", "c") and found.num_listed == len(found)
         here = [(os.path.relpath(r["path"], root), "abc"[r["label"]]) for r in found]
         assert here == [(path, label) for path, part, label in ROWS if part == split]
 
@@ -133,10 +133,10 @@ def test_what_is_not_a_list_is_refused_by_name(root, tmp_path, data, says):
 
 def test_columns_that_are_needed_are_named(tmp_path):
     with pytest.raises(ValueError, match="no column 'end', only .'id', 'start'."):
-        text_lists.table(saved(tmp_path, "id,start\nx,1\n"), ("id", "end"))
+        text_lists.read_csv(saved(tmp_path, "id,start\nx,1\n"), ("id", "end"))
 
 
 def test_split_folders_in_a_list_are_not_labels(tmp_path):
     file = saved(tmp_path, "path,split\ntrain/cat/1.mp4,train\ntrain/dog/2.mp4,test\n")
-    rows = splits.from_csv(file, 1)
+    rows = splits.split_by_csv(file, 1)
     assert [(r["label"], r["split"]) for r in rows] == [("cat", "train"), ("dog", "test")]

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from avjax.data.clip_sampling import View
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
 from tests.data import flashes
@@ -132,23 +132,23 @@ def rendered(tmp_path_factory):
     return get
 
 
-def direct(path, view):
+def direct(path, sampler):
     """read(video_start, audio_start) -> (frames, sound), from the file itself."""
-    frames, fps, samples, rate = view
+    frames, fps, samples, rate = sampler
 
     def read(video_start, audio_start):
         with media_video.open_media(path) as media:
-            seen = media_video.frames(media, video_start, frames, fps)
-            return seen, media_video.sound(media, audio_start, samples, rate)
+            seen = media_video.read_frames(media, video_start, frames, fps)
+            return seen, media_video.read_audio(media, audio_start, samples, rate)
 
     return read
 
 
-def kept(source, row, view):
+def kept(source, row, sampler):
     """read(video_start, audio_start) -> (frames, sound), from a source that reads otherwise."""
 
     def read(video_start, audio_start):
-        fixed = View(*view, 1, lambda info, rng: [(video_start, audio_start)])
+        fixed = ClipSampler(*sampler, 1, lambda info, rng: [(video_start, audio_start)])
         (clip,), _ = source.read(row, fixed, [np.random.default_rng(0)])
         return clip["video"], clip["audio"]
 
@@ -157,26 +157,28 @@ def kept(source, row, view):
 
 @pytest.fixture(scope="module")
 def ways(rendered, tmp_path_factory):
-    """{way: (name, view) -> read}; the shards hold all files, in pieces shorter than clips are apart."""
+    """{way: (name, view) -> read}; the shards hold all files, in pieces shorter than clips are
+    apart.
+    """
 
     @functools.cache
     def shards():
         source = Source("flashes", tuple({"path": rendered(name)[0]} for name in SORTS))
         out = tmp_path_factory.mktemp("shards")
         root = os.path.dirname(source[0]["path"])
-        return prepared(out, source, root, fps=0.0, rate=FINE[3], piece=1.5)
+        return prepared(out, source, root, fps=0.0, sample_rate=FINE[3], segment_seconds=1.5)
 
     return {
-        "direct": lambda name, view: direct(rendered(name)[0], view),
-        "shards": lambda name, view: kept(shards(), list(SORTS).index(name), view),
+        "direct": lambda name, sampler: direct(rendered(name)[0], sampler),
+        "shards": lambda name, sampler: kept(shards(), list(SORTS).index(name), sampler),
     }
 
 
 @pytest.mark.parametrize("way", ["direct", "shards"])
 @pytest.mark.parametrize("name", SORTS)
 def test_flash_and_click_are_where_they_happened(rendered, ways, way, name):
-    for view in (FINE, COARSE):
-        check(ways[way](name, view), rendered(name)[1], view)
+    for sampler in (FINE, COARSE):
+        check(ways[way](name, sampler), rendered(name)[1], sampler)
 
 
 @pytest.mark.parametrize("frames, sound", [(0.02, 0), (-0.02, 0), (0, 0.003), (0, -0.003)])
@@ -217,9 +219,9 @@ def test_an_edit_amid_a_frame_is_less_than_that_frame_off(tmp_path):
     assert np.abs(flashed - [low for low, _ in truth.flashes]).max() <= truth.longest
 
 
-def check(read, truth, view):
+def check(read, truth, sampler):
     """Asserts that clips from all over a file show and sound what is true at their time."""
-    frames, fps, samples, rate = view
+    frames, fps, samples, rate = sampler
     for start in starts(truth, frames / fps, fps):
         for lag in (0.0, 0.231):
             seen, heard = read(start, start + lag)
@@ -229,7 +231,7 @@ def check(read, truth, view):
             assert_seen(lit, start, fps, truth)
             struck = clicks(heard, start + lag, rate)
             assert_heard(struck, start + lag, samples / rate, truth)
-            assert_together(lit, struck, start, lag, view, truth)
+            assert_together(lit, struck, start, lag, sampler, truth)
 
 
 def starts(truth, seconds, fps):
@@ -275,9 +277,9 @@ def assert_heard(struck, start, seconds, truth):
         assert any(abs(time - heard) <= CLOSE for time in truth.clicks), (start, heard)
 
 
-def assert_together(lit, struck, start, lag, view, truth):
+def assert_together(lit, struck, start, lag, sampler, truth):
     """A flash that is seen and its click are a frame and a hop apart at most."""
-    frames, fps, samples, rate = view
+    frames, fps, samples, rate = sampler
     begin, end = start + lag + HOP, start + lag + samples / rate - HOP
     for time in start + np.flatnonzero(lit & ~np.roll(lit, 1)) / fps:
         for low, high in truth.flashes:

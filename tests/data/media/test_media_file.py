@@ -55,17 +55,17 @@ def several(path, pictures=(), sounds=(), seconds=3):
 
 
 def pitch(media):
-    wave = media_video.sound(media, 1.0, RATE, RATE)
+    wave = media_video.read_audio(media, 1.0, RATE, RATE)
     return int(np.argmax(np.abs(np.fft.rfft(wave * np.hanning(RATE)))))
 
 
 def found(path, record=None, **settings):
     """What the doctor says of a file."""
     record = dict(path=str(path)) | (record or {})
-    told = shard_writer._examined(
+    told = shard_writer._process_record(
         "/", record, 0, settings_of(**settings), None, None, lambda p: None
     )
-    return told["found"]
+    return told["findings"]
 
 
 LARGE, SMALL = (96, 128, 10), (16, 32, 1)
@@ -92,7 +92,7 @@ def test_streams_are_chosen_as_players_do(tmp_path, suffix, pictures, sounds, gr
         assert pitch(media) == heard
         assert (media.video is None) == (gray is None)
         if gray:
-            assert abs(media_video.frames(media, 1.0, 1, 8).mean() - gray) < 4
+            assert abs(media_video.read_frames(media, 1.0, 1, 8).mean() - gray) < 4
 
 
 def test_a_declared_stream_without_data_is_no_stream(tmp_path):
@@ -101,14 +101,16 @@ def test_a_declared_stream_without_data_is_no_stream(tmp_path):
     for i, suffix in enumerate(("mkv", "mp4")):
         with media_video.open_media(several(tmp_path / f"v{i}.{suffix}", *one)) as media:
             assert media.audio is None and media.info.audio_start is None
-            assert media_video.frames(media, 0.0, 2, 8).any()
+            assert media_video.read_frames(media, 0.0, 2, 8).any()
         with media_video.open_media(several(tmp_path / f"a{i}.{suffix}", *two)) as media:
             assert media.video is None and pitch(media) == 440
 
 
 def test_the_doctor_says_that_there_are_several_streams(tmp_path):
     path = several(tmp_path / "a.mkv", [(*LARGE, True, True)], [(440, 1, False, True), (880, 1, True, True)])  # fmt: skip
-    assert "several streams" in found(path) and file_checks.usable(["several streams"], ("audio",))
+    assert "several streams" in found(path) and file_checks.is_usable(
+        ["several streams"], ("audio",)
+    )
     assert "several streams" not in found(several(tmp_path / "b.mkv", [(*LARGE, True, True)]))
 
 
@@ -129,12 +131,12 @@ def test_a_recording_that_was_never_finalised_works(tmp_path, name, cut):
     wave = WAVE if how.get("rate") is None else click(6.0, 44100, (1.3, 4.7))
     writing.media(path, FRAMES, wave, **how)
     os.truncate(path, int(os.path.getsize(path) * cut))
-    assert found(path, rate=RATE)[0] in ("good", "lengths differ")
+    assert found(path, sample_rate=RATE)[0] in ("good", "lengths differ")
     with media_video.open_media(path) as media:
         info = media.info
         begin, last = info.video_start, min(info.video_end, info.audio_end)
         assert (5.8 if cut == 1 else 2.0) < last - begin < 6.2
-        shown = [number(image) for image in media_video.frames(media, last - 0.9, 10, 12.5)]
+        shown = [number(image) for image in media_video.read_frames(media, last - 0.9, 10, 12.5)]
         assert shown == sorted(set(shown))  # None is shown twice: nothing freezes.
 
 
@@ -152,7 +154,7 @@ def test_the_sound_ends_where_its_packets_do(tmp_path, name):
         start = media.info.video_start
         assert abs(media.info.audio_end - start - 3.0) < 0.12
         assert abs(media.info.video_end - start - 6.0) < 0.12
-    assert found(tmp_path / name, rate=RATE) == ["lengths differ"]
+    assert found(tmp_path / name, sample_rate=RATE) == ["lengths differ"]
 
 
 def test_the_sound_begins_where_its_packets_do(tmp_path):
@@ -170,15 +172,15 @@ def test_data_that_end_before_the_promise_are_named(tmp_path, name, audio):
     wave = np.random.default_rng(0).integers(-9000, 9000, 6 * 48000).astype(np.int16)
     writing.media(tmp_path / name, frames, wave, audio=audio, muxing={"movflags": "faststart"})
     os.truncate(tmp_path / name, os.path.getsize(tmp_path / name) // 2)
-    assert "truncated" in found(tmp_path / name, rate=RATE)
+    assert "truncated" in found(tmp_path / name, sample_rate=RATE)
     with media_video.open_media(tmp_path / name) as media:
-        assert media_video.sound(media, 0.5, 9999, 8000).any()
+        assert media_video.read_audio(media, 0.5, 9999, 8000).any()
         if media.info.audio_end > 5:  # What is promised is not given as silence.
             with fails("cut short|Invalid"):
-                media_video.sound(media, 4.5, 9999, 8000)
+                media_video.read_audio(media, 4.5, 9999, 8000)
         if frames:
             with fails("cut short|Invalid"):
-                media_video.frames(media, 4.5, 8, 16)
+                media_video.read_frames(media, 4.5, 8, 16)
 
 
 def test_a_clock_that_restarts_is_found(tmp_path):
@@ -187,14 +189,14 @@ def test_a_clock_that_restarts_is_found(tmp_path):
         with fails("clock restarts"), media_video.open_media(tmp_path / name):
             pass
         assert found(tmp_path / name) == ["clock restarts"]
-    assert not file_checks.usable(["clock restarts"], ())
+    assert not file_checks.is_usable(["clock restarts"], ())
 
 
 def test_a_clock_that_jumps_is_found(tmp_path):
     for start, finding in ((60.0, "gap"), (writing.LENGTH, "good")):
         writing.joined(tmp_path / "a.ts", start)
-        assert found(tmp_path / "a.ts", rate=RATE) == [finding]
-    assert not file_checks.usable(["gap"], ())
+        assert found(tmp_path / "a.ts", sample_rate=RATE) == [finding]
+    assert not file_checks.is_usable(["gap"], ())
 
 
 def test_an_exchanged_file_is_read_again(tmp_path):
@@ -212,31 +214,31 @@ def test_few_key_frames_are_found_and_prepare_is_named(tmp_path, monkeypatch):
     assert found(path) == ["good"]
     monkeypatch.setattr("avjax.data.prepare.file_checks.MAX_PACKETS", 80)
     monkeypatch.setattr("avjax.data.media.media_file.MAX_PACKETS", 80)
-    assert found(path) == ["few key frames"] and file_checks.usable(["few key frames"], BOTH)
+    assert found(path) == ["few key frames"] and file_checks.is_usable(["few key frames"], BOTH)
     with (
         media_video.open_media(path) as media,
         fails("more than 80 packets.*python -m avjax.prepare"),
     ):
-        media_video.frames(media, 4.0, 4, 16)
+        media_video.read_frames(media, 4.0, 4, 16)
     kept = prepared(tmp_path / "out", Source("a", (dict(path=path, label=0),), ("a",)), tmp_path)
-    view = clip_sampling.View(4, 12.5, 0, RATE, 1, lambda info, rng: [(4.0, 4.0)])
-    ((clip,), _) = kept.read(0, view, [np.random.default_rng(0)])
+    sampler = clip_sampling.ClipSampler(4, 12.5, 0, RATE, 1, lambda info, rng: [(4.0, 4.0)])
+    ((clip,), _) = kept.read(0, sampler, [np.random.default_rng(0)])
     assert np.abs(clip["video"].mean((1, 2, 3)) - [120, 122, 124, 126]).max() < 3
 
 
 @pytest.mark.parametrize("start, end", [(30.0, 40.0), (5.9, 9.0), (-9.0, -1.0)])
 def test_a_segment_outside_its_file_is_refused(tmp_path, start, end):
     record = dict(path=render(tmp_path / "a.mp4", FRAMES, wave=WAVE), start=start, end=end)
-    view = clip_sampling.random(4, 8, 0.5, RATE)
-    clip, fault = attempted(record, view)
+    sampler = clip_sampling.random(4, 8, 0.5, RATE)
+    clip, fault = attempted(record, sampler)
     assert clip is None and "outside the file" in fault[2] and "trimmed=True" in fault[2]
     assert found(record["path"], dict(start=start, end=end)) == ["outside"]
 
 
-def attempted(record, view, strict=True):
+def attempted(record, sampler, strict=True):
     source = Source("a", (record,))
     rngs = [np.random.default_rng(0)]
-    return example.attempt(source, 0, view, (), rngs, strict, {}, lambda row: None)
+    return example.load_example(source, 0, sampler, (), rngs, strict, {}, lambda row: None)
 
 
 def test_a_segment_after_the_end_of_the_sound_has_none(tmp_path):
@@ -245,7 +247,7 @@ def test_a_segment_after_the_end_of_the_sound_has_none(tmp_path):
     _, fault = attempted(record, clip_sampling.random(4, 8, 0.5, RATE))
     assert fault[2] == example.NO_AUDIO
     direct, _ = attempted(record, clip_sampling.random(4, 8, 0.5, RATE), strict=False)
-    kept = prepared(tmp_path / "out", Source("a", (record,), ("a",)), tmp_path, need=("video",))
+    kept = prepared(tmp_path / "out", Source("a", (record,), ("a",)), tmp_path, require=("video",))
     ((clip,), has_audio) = kept.read(
         0, clip_sampling.random(4, 8, 0.5, RATE), [np.random.default_rng(0)]
     )
@@ -275,8 +277,8 @@ def test_channels_that_cancel_each_other_are_found(tmp_path):
     sounds = {"same": one * [1, 1], "apart": noise, "quiet": one * [1, 0], "anti": one * [1, -1]}
     for name, wave in sounds.items():
         path = waves(tmp_path / f"{name}.wav", wave.astype(np.int16))
-        assert ("antiphase" in found(path, need=("audio",))) == (name == "anti")
-    assert not file_checks.usable(["antiphase"], ("audio",)) and file_checks.usable(
+        assert ("antiphase" in found(path, require=("audio",))) == (name == "anti")
+    assert not file_checks.is_usable(["antiphase"], ("audio",)) and file_checks.is_usable(
         ["antiphase"], ("video",)
     )
 
@@ -288,7 +290,7 @@ def test_still_pictures_are_found(tmp_path):
     moving[30][10:20, 10:20] = 255
     assert "still" in found(render(tmp_path / "a.mp4", still))
     assert "still" not in found(render(tmp_path / "b.mp4", moving))
-    assert file_checks.usable(["still"], ("video", "audio"))
+    assert file_checks.is_usable(["still"], ("video", "audio"))
 
 
 def voice(rng, seconds):
@@ -327,10 +329,12 @@ def test_speech_and_music_are_hints(tmp_path):
     }
     for name, wave in sounds.items():
         path = waves(tmp_path / f"{name}.wav", np.repeat(wave.astype(np.int16)[:, None], 2, 1))
-        hints = {"speech only", "music only"} & set(found(path, need=("audio",), piece=10.0))
+        hints = {"speech only", "music only"} & set(
+            found(path, require=("audio",), segment_seconds=10.0)
+        )
         assert hints == {name} & {"speech only", "music only"}, name
     assert (
-        file_checks.usable(["speech only"], ("audio",))
+        file_checks.is_usable(["speech only"], ("audio",))
         and "hint" in file_checks.FINDINGS["music only"]
     )
 
@@ -346,4 +350,4 @@ def test_a_file_opens_whatever_its_name(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given in (os.fsdecode(path), os.fsdecode(name)):
         with media_video.open_media(given) as media:
-            assert number(media_video.frames(media, 0.0, 1, 25)[0]) == 0
+            assert number(media_video.read_frames(media, 0.0, 1, 25)[0]) == 0

@@ -119,7 +119,7 @@ def test_frames_are_those_shown_at_their_time(files, name):
         shift = media.info.video_start if name.endswith(".ts") else shift
         for first in (0, 1, 11, 12, 24, 37, 50, 63):
             start = shift + float((first + Fraction(3, 32)) / fps)  # Never on a frame's edge.
-            got = media_video.frames(media, start, 8, 16)
+            got = media_video.read_frames(media, start, 8, 16)
             assert got.shape == (8, *SIZE, 3) and got.dtype == np.uint8
             times = start + np.arange(8) / 16 - shift
             assert [number(image) for image in got] == [int(t * fps) for t in times]
@@ -134,7 +134,7 @@ def test_clicks_are_heard_when_they_happen(files, name, rate):
             shift = media.info.video_start
         for at in (1.3, 2.7):
             start = shift + at - 0.61803
-            got = media_video.sound(media, start, rate, rate)
+            got = media_video.read_audio(media, start, rate, rate)
             assert got.shape == (rate,) and got.dtype == np.int16
             loud = np.abs(got.astype(np.int32)) > np.abs(got.astype(np.int32)).max() / 2
             assert abs(start + np.flatnonzero(loud).mean() / rate - (shift + at + 0.0005)) < 0.002
@@ -146,8 +146,8 @@ def test_flash_and_click_fall_together_in_a_clip(tmp_path):
     wave = click(3.0, 48000, (30 / 25 - 0.35,))
     path = render(tmp_path / "a.mp4", frames, wave=wave, audio_start=0.35)
     with media_video.open_media(path) as media:
-        video = media_video.frames(media, 0.9, 16, 16).mean((1, 2, 3))
-        sound = media_video.sound(media, 0.9, 24000, 24000)
+        video = media_video.read_frames(media, 0.9, 16, 16).mean((1, 2, 3))
+        sound = media_video.read_audio(media, 0.9, 24000, 24000)
     assert abs(np.argmax(video) / 16 - 0.3) <= 1 / 16
     assert abs(np.argmax(np.abs(sound.astype(int))) / 24000 - 0.3) < 0.010
 
@@ -158,7 +158,7 @@ def test_lossless_sound_comes_back_sample_by_sample(tmp_path):
         path = render(tmp_path / name, wave=wave, codecs=(None, codec))
         with media_video.open_media(path) as media:
             for first in (0, 1, 12345, 60000):
-                got = media_video.sound(media, first / 48000, 24000, 48000)
+                got = media_video.read_audio(media, first / 48000, 24000, 48000)
                 np.testing.assert_array_equal(got, wave[first : first + 24000])
 
 
@@ -168,8 +168,8 @@ def test_resampling_neither_delays_nor_depends_on_the_window(tmp_path):
     path = render(tmp_path / "a.wav", wave=wave, rate=44100, codecs=(None, "pcm_s16le"))
     with media_video.open_media(path) as media:
         one, two = (
-            media_video.sound(media, 0.5, 24000, 24000),
-            media_video.sound(media, 1.0, 24000, 24000),
+            media_video.read_audio(media, 0.5, 24000, 24000),
+            media_video.read_audio(media, 1.0, 24000, 24000),
         )
     time = 0.5 + np.arange(24000) / 24000
     exact = 12000 * np.sin(2 * np.pi * (200 * time + 300 * time**2))
@@ -181,18 +181,18 @@ def test_silence_before_after_and_in_gaps(tmp_path):
     wave = np.full(48000, 9000, np.int16)
     path = render(tmp_path / "a.mkv", wave=wave, codecs=(None, "flac"), audio_start=0.5)
     with media_video.open_media(path) as media:
-        got = media_video.sound(media, 0.0, 96000, 48000)
-        assert np.all(media_video.sound(media, 5.0, 100, 48000) == 0)
+        got = media_video.read_audio(media, 0.0, 96000, 48000)
+        assert np.all(media_video.read_audio(media, 5.0, 100, 48000) == 0)
     assert np.all(got[:23900] == 0) and np.all(got[24100:71900] == 9000)
     assert np.all(got[72100:] == 0)
 
 
 def test_times_past_the_end_repeat_the_clip(files):
     with media_video.open_media(files["x264.mp4"]) as media:
-        got = [number(image) for image in media_video.frames(media, 3.79, 8, 25)]
+        got = [number(image) for image in media_video.read_frames(media, 3.79, 8, 25)]
         assert got == [94, 95, 96, 97, 98, 99, 94, 95]
-        assert [number(image) for image in media_video.frames(media, 9.0, 2, 25)] == [99, 99]
-        assert [number(image) for image in media_video.frames(media, -1.0, 2, 25)] == [0, 0]
+        assert [number(image) for image in media_video.read_frames(media, 9.0, 2, 25)] == [99, 99]
+        assert [number(image) for image in media_video.read_frames(media, -1.0, 2, 25)] == [0, 0]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
@@ -201,7 +201,7 @@ def test_variable_frame_rate(tmp_path, name):
     path = render(tmp_path / name, [numbered(i) for i in range(12)], stamps=stamps)
     with media_video.open_media(path) as media:
         for start in (0.0, 0.85, 1.0, 1.95, 2.5):
-            got = [number(image) for image in media_video.frames(media, start, 6, 13)]
+            got = [number(image) for image in media_video.read_frames(media, start, 6, 13)]
             times = (start + np.arange(6) / 13) * 1000 + 0.6
             assert got == (np.searchsorted(stamps, times, side="right") - 1).tolist()
 
@@ -214,13 +214,13 @@ def test_passing_over_frames_changes_no_pixel(tmp_path):
     with av.open(path) as file:
         whole = np.stack([f.to_ndarray(format="rgb24") for f in file.decode(video=0)])
     with media_video.open_media(path) as media:
-        np.testing.assert_array_equal(media_video.frames(media, 1.0, 8, 12.5), whole[25:41:2])
+        np.testing.assert_array_equal(media_video.read_frames(media, 1.0, 8, 12.5), whole[25:41:2])
 
 
 def test_a_file_of_one_frame(tmp_path):
     path = render(tmp_path / "a.mp4", [numbered(7)])
     with media_video.open_media(path) as media:
-        got = media_video.frames(media, 0.0, 4, 16)
+        got = media_video.read_frames(media, 0.0, 4, 16)
     assert [number(image) for image in got] == [7] * 4
 
 
@@ -249,7 +249,7 @@ def test_the_display_matrix_is_applied(tmp_path, matrix, corner):
     path = render(tmp_path / "a.mp4", [image] * 5)
     turned(path, matrix)
     with media_video.open_media(path) as media:
-        got = media_video.frames(media, 0.0, 2, 16)[0]
+        got = media_video.read_frames(media, 0.0, 2, 16)[0]
     assert got.shape[:2] == (SIZE if matrix[0] else SIZE[::-1])
     bright = {(y, x): got[y, x].mean() > 127 for y in (0, -1) for x in (0, -1)}
     assert [place for place, lit in bright.items() if lit] == [corner]
@@ -258,21 +258,21 @@ def test_the_display_matrix_is_applied(tmp_path, matrix, corner):
 def test_pixels_become_square(tmp_path):
     path = render(tmp_path / "a.mp4", [numbered(5)] * 5, aspect=Fraction(3, 2))
     with media_video.open_media(path) as media:
-        assert media_video.frames(media, 0.0, 1, 16).shape == (1, 48, 96, 3)
-        assert media_video.frames(media, 0.0, 1, 16, short_side=24).shape == (1, 24, 48, 3)
+        assert media_video.read_frames(media, 0.0, 1, 16).shape == (1, 48, 96, 3)
+        assert media_video.read_frames(media, 0.0, 1, 16, short_side=24).shape == (1, 24, 48, 3)
 
 
 def test_a_missing_stream_is_named(tmp_path):
     silent = render(tmp_path / "v.mp4", [numbered(0)] * 5)
     with media_video.open_media(silent) as media:
-        assert media.info.audio_start is None and media.info.rate is None
-        with fails("has no sound"):
-            media_video.sound(media, 0.0, 100, 8000)
+        assert media.info.audio_start is None and media.info.sample_rate is None
+        with fails("has no audio"):
+            media_video.read_audio(media, 0.0, 100, 8000)
     blind = render(tmp_path / "a.mp4", wave=click(1.0, 48000, (0.5,)))
     with media_video.open_media(blind) as media:
         assert media.info.video_start is None and media.info.width is None
-        with fails("has no picture"):
-            media_video.frames(media, 0.0, 1, 16)
+        with fails("has no video"):
+            media_video.read_frames(media, 0.0, 1, 16)
 
 
 def test_a_truncated_file_gives_what_it_has_and_names_what_it_lacks(tmp_path):
@@ -283,13 +283,13 @@ def test_a_truncated_file_gives_what_it_has_and_names_what_it_lacks(tmp_path):
     os.truncate(fast, os.path.getsize(fast) // 2)
     with media_video.open_media(fast) as media:
         assert (
-            media_video.frames(media, 0.2, 4, 16).any()
-            and media_video.sound(media, 0.2, 999, 8000).any()
+            media_video.read_frames(media, 0.2, 4, 16).any()
+            and media_video.read_audio(media, 0.2, 999, 8000).any()
         )
         with fails("a.mp4: "):
-            media_video.frames(media, 3.0, 8, 16)
+            media_video.read_frames(media, 3.0, 8, 16)
         with fails("a.mp4: "):
-            media_video.sound(media, 2.5, 9999, 8000)
+            media_video.read_audio(media, 2.5, 9999, 8000)
     slow = render(tmp_path / "b.mp4", frames[:50])
     os.truncate(slow, os.path.getsize(slow) // 2)
     with fails("b.mp4"), media_video.open_media(slow):
@@ -320,11 +320,11 @@ def test_pictures_and_files_too_large_are_refused(tmp_path, monkeypatch):
     path = render(tmp_path / "a.mp4", [numbered(i) for i in range(100)])
     monkeypatch.setattr("avjax.data.media.video.MAX_PIXELS", 1000)
     with media_video.open_media(path) as media, fails("at most 1000"):
-        media_video.frames(media, 0.0, 1, 16)
+        media_video.read_frames(media, 0.0, 1, 16)
     monkeypatch.undo()
     monkeypatch.setattr("avjax.data.media.media_file.MAX_PACKETS", 10)
     with media_video.open_media(path) as media, fails("more than 10 packets"):
-        media_video.frames(media, 3.0, 1, 16)
+        media_video.read_frames(media, 3.0, 1, 16)
 
 
 def test_a_media_error_survives_pickling():
@@ -344,14 +344,14 @@ def test_two_channels_are_left_and_right(tmp_path):
         file.mux([*stream.encode(frame), *stream.encode(None)])
     narrow = render(tmp_path / "narrow.wav", wave=waves[0], codecs=(None, "pcm_s16le"))
     with media_video.open_media(str(tmp_path / "wide.mkv")) as media:
-        sides = media_video.sound(media, 0.25, 40000, 24000, channels=2)
-        mono = media_video.sound(media, 0.25, 40000, 24000)
+        sides = media_video.read_audio(media, 0.25, 40000, 24000, channels=2)
+        mono = media_video.read_audio(media, 0.25, 40000, 24000)
     assert sides.shape == (40000, 2) and mono.shape == (40000,)
     np.testing.assert_allclose(np.abs(sides).argmax(0) / 24000, (0.25, 1.25), atol=0.002)
     np.testing.assert_allclose(sides.mean(1), mono, atol=1)
     with media_video.open_media(narrow) as media:
-        sides = media_video.sound(media, 0.0, 48000, 48000, channels=2)
+        sides = media_video.read_audio(media, 0.0, 48000, 48000, channels=2)
         np.testing.assert_array_equal(sides[:, 0], sides[:, 1])
-        np.testing.assert_array_equal(sides[:, 0], media_video.sound(media, 0.0, 48000, 48000))
+        np.testing.assert_array_equal(sides[:, 0], media_video.read_audio(media, 0.0, 48000, 48000))
         with pytest.raises(ValueError, match="channels=6"):
-            media_video.sound(media, 0.0, 48000, 48000, channels=6)
+            media_video.read_audio(media, 0.0, 48000, 48000, channels=6)

@@ -12,7 +12,7 @@ from avjax.data.prepare import folder_lock
 ROOT = os.path.abspath(f"{__file__}/../../../..")
 HOLD = (
     "import sys; from avjax.data.prepare import folder_lock\n"
-    "with folder_lock.locked(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    "with folder_lock.hold_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
 )
 
 
@@ -30,22 +30,22 @@ def holder(tmp_path):
 
 def test_a_second_process_is_refused_and_the_first_is_named(holder, tmp_path):
     with pytest.raises(ValueError, match=rf"process {holder.pid} on \S+, since 20\d\d-"):
-        with folder_lock.locked(str(tmp_path)):
+        with folder_lock.hold_lock(str(tmp_path)):
             raise AssertionError("two hold it")
-    assert os.listdir(tmp_path) == [folder_lock.FILE]
+    assert os.listdir(tmp_path) == [folder_lock.LOCK_FILE]
 
 
 def test_the_lock_of_a_killed_process_is_free(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert os.listdir(tmp_path) == [folder_lock.FILE]
-    with folder_lock.locked(str(tmp_path)):
-        assert str(os.getpid()) in (tmp_path / folder_lock.FILE).read_text()
+    assert os.listdir(tmp_path) == [folder_lock.LOCK_FILE]
+    with folder_lock.hold_lock(str(tmp_path)):
+        assert str(os.getpid()) in (tmp_path / folder_lock.LOCK_FILE).read_text()
     assert not os.listdir(tmp_path)
 
 
 def test_the_lock_is_given_back_after_an_error(tmp_path):
     for _ in range(2):
-        with pytest.raises(KeyError), folder_lock.locked(str(tmp_path)):
+        with pytest.raises(KeyError), folder_lock.hold_lock(str(tmp_path)):
             raise KeyError
     assert not os.listdir(tmp_path)

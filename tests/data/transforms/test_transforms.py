@@ -20,15 +20,15 @@ def rng(seed=0):
 
 
 def drawn(example):
-    return video.Draw(*example["augment"].tolist())
+    return video.AugmentParams(*example["augment"].tolist())
 
 
 def made(frames, size, **changes):
     """What `applied` makes of frames that fill their canvas, by default their whole."""
     height, width = frames.shape[1:3]
-    draw = video.Draw(0, 0, height, width, height, width, 0, 0)._replace(**changes)
+    draw = video.AugmentParams(0, 0, height, width, height, width, 0, 0)._replace(**changes)
     numbers = np.array(draw, np.float32)
-    return video.applied(size)({"video": frames, "augment": numbers}, None)["video"]
+    return video.apply_on_host(size)({"video": frames, "augment": numbers}, None)["video"]
 
 
 def both(one, other):
@@ -36,11 +36,13 @@ def both(one, other):
 
 
 ALL = (
-    video.augment(CANVAS),
-    video.center(CANVAS),
-    both(video.augment(CANVAS), video.applied(32)),
-    both(video.center(CANVAS), video.applied(32)),
-    lambda example, rng: audio.gain()(example | {"audio": np.arange(9, dtype=np.int16)}, rng),
+    video.random_crop_color_jitter(CANVAS),
+    video.center_crop(CANVAS),
+    both(video.random_crop_color_jitter(CANVAS), video.apply_on_host(32)),
+    both(video.center_crop(CANVAS), video.apply_on_host(32)),
+    lambda example, rng: audio.random_gain()(
+        example | {"audio": np.arange(9, dtype=np.int16)}, rng
+    ),
 )
 
 
@@ -68,7 +70,7 @@ def test_all_frames_of_a_clip_are_treated_alike():
 @pytest.mark.parametrize("shape", [(60, 80), (81, 45), (20, 300), (300, 20), (1, 1), CANVAS])
 def test_frames_of_any_shape_fit_the_canvas_and_the_box_lies_in_the_picture(shape):
     for seed in range(20):
-        for draw in (video.augment(CANVAS), video.center(CANVAS)):
+        for draw in (video.random_crop_color_jitter(CANVAS), video.center_crop(CANVAS)):
             got = draw(clip(shape=(2, *shape, 3)), rng(seed))
             d = drawn(got)
             assert got["video"].shape == (2, *CANVAS, 3) and got["video"].dtype == np.uint8
@@ -77,34 +79,34 @@ def test_frames_of_any_shape_fit_the_canvas_and_the_box_lies_in_the_picture(shap
             assert 0 <= d.left and d.left + d.width <= d.columns
             assert d.transposed == (shape[0] > shape[1])
             assert not got["video"][:, :, int(d.columns) :].any()
-        made = video.applied(24)(got, None)
+        made = video.apply_on_host(24)(got, None)
         assert made["video"].shape == (2, 24, 24, 3) and "augment" not in made
 
 
 def test_a_canvas_with_the_longer_side_first_is_refused():
-    with pytest.raises(ValueError, match=r"canvas=\(80, 60\)"):
-        video.augment((80, 60))
+    with pytest.raises(ValueError, match=r"frame_size=\(80, 60\)"):
+        video.random_crop_color_jitter((80, 60))
 
 
 def test_what_is_longer_than_the_canvas_is_cut_from_both_ends():
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, None, :, None], (1, 48, 200, 3))
-    laid = video.center(CANVAS)({"video": ramp}, rng())["video"]
+    laid = video.center_crop(CANVAS)({"video": ramp}, rng())["video"]
     np.testing.assert_array_equal(laid[0, 0, :, 0], np.arange(57, 143))
 
 
 def test_what_lies_beyond_the_picture_is_never_seen():
     white = {"video": np.full((1, 50, 51, 3), 255, np.uint8)}
     for seed in range(20):
-        drawn = video.augment(CANVAS, brightness=0, contrast=0, saturation=0, hue=0)(
-            white, rng(seed)
-        )
+        drawn = video.random_crop_color_jitter(
+            CANVAS, brightness=0, contrast=0, saturation=0, hue=0
+        )(white, rng(seed))
         assert drawn["video"].min() == 0  # The canvas has room to spare.
-        assert video.applied(40)(drawn, None)["video"].min() == 255
+        assert video.apply_on_host(40)(drawn, None)["video"].min() == 255
 
 
 def test_random_crops_have_the_areas_and_aspects_of_the_paper():
     drawn = np.array(
-        [video._draw_crop(rng(i), 600, 800, (0.08, 1), (3 / 4, 4 / 3)) for i in range(3000)]
+        [video._sample_crop(rng(i), 600, 800, (0.08, 1), (3 / 4, 4 / 3)) for i in range(3000)]
     )
     top, left, height, width = drawn.T
     assert np.all(top >= 0) and np.all(top + height <= 600)
@@ -116,13 +118,13 @@ def test_random_crops_have_the_areas_and_aspects_of_the_paper():
 
 
 def test_a_picture_too_flat_for_any_crop_gives_its_middle():
-    top, left, height, width = video._draw_crop(rng(), 10, 1000, (0.5, 1.0), (3 / 4, 4 / 3))
+    top, left, height, width = video._sample_crop(rng(), 10, 1000, (0.5, 1.0), (3 / 4, 4 / 3))
     assert (top, left, height, width) == (0, (1000 - 13) // 2, 10, 13)
 
 
 def test_draws_are_spread_as_they_should():
-    draws = [drawn(video.augment(CANVAS)(clip(), rng(i))) for i in range(400)]
-    assert 160 < sum(d.mirrored for d in draws) < 240
+    draws = [drawn(video.random_crop_color_jitter(CANVAS)(clip(), rng(i))) for i in range(400)]
+    assert 160 < sum(d.flipped for d in draws) < 240
     assert len({d[-4:] for d in draws}) == 24  # Every order of four.
     for name, low, high in (("brightness", 0.6, 1.4), ("saturation", 0.6, 1.4), ("hue", -0.2, 0.2)):
         values = np.array([getattr(d, name) for d in draws])
@@ -130,19 +132,23 @@ def test_draws_are_spread_as_they_should():
 
 
 def test_colors_change_with_the_probability_asked_for_and_all_at_once():
-    maker = video.augment(CANVAS, jitter_p=0.8)
+    maker = video.random_crop_color_jitter(CANVAS, jitter_prob=0.8)
     draws = [drawn(maker(clip(), rng(i))) for i in range(400)]
-    always = [drawn(video.augment(CANVAS)(clip(), rng(i))) for i in range(400)]
-    left = [d for d in draws if d[8:] == video.UNCHANGED[8:]]
+    always = [drawn(video.random_crop_color_jitter(CANVAS)(clip(), rng(i))) for i in range(400)]
+    left = [d for d in draws if d[8:] == video.IDENTITY[8:]]
     assert 55 < len(left) < 105
     for draw, same in zip(draws, always):
         assert draw[:8] == same[:8]  # Where the crop lies does not depend on the colors.
-        assert draw[8:] in (same[8:], video.UNCHANGED[8:])
-    never = both(video.augment(CANVAS, jitter_p=0.0), video.applied(32))(clip(), rng())["video"]
-    plain = video.augment(CANVAS, brightness=0, contrast=0, saturation=0, hue=0)
-    np.testing.assert_array_equal(never, both(plain, video.applied(32))(clip(), rng())["video"])
-    with pytest.raises(ValueError, match="jitter_p=1.2"):
-        video.augment(CANVAS, jitter_p=1.2)
+        assert draw[8:] in (same[8:], video.IDENTITY[8:])
+    never = both(video.random_crop_color_jitter(CANVAS, jitter_prob=0.0), video.apply_on_host(32))(
+        clip(), rng()
+    )["video"]
+    plain = video.random_crop_color_jitter(CANVAS, brightness=0, contrast=0, saturation=0, hue=0)
+    np.testing.assert_array_equal(
+        never, both(plain, video.apply_on_host(32))(clip(), rng())["video"]
+    )
+    with pytest.raises(ValueError, match="jitter_prob=1.2"):
+        video.random_crop_color_jitter(CANVAS, jitter_prob=1.2)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 60, 80), (10.5, 3.25, 31.7, 42.1), (20, 30, 2, 1.5)])
@@ -162,39 +168,41 @@ def test_small_frames_scaled_all_at_once_are_those_scaled_one_by_one(box, monkey
     frames = clip()["video"][:, :60, :60]
     names = dict(zip(("top", "left", "height", "width"), box))
     at_once = made(frames, 32, **names)
-    monkeypatch.setattr(video, "SMALL", 0)
+    monkeypatch.setattr(video, "SMALL_FRAME_PIXELS", 0)
     np.testing.assert_array_equal(at_once, made(frames, 32, **names))
 
 
 def test_the_middle_of_a_picture_keeps_its_pixels():
     ramp = np.broadcast_to(np.arange(228, dtype=np.uint8)[None, None, :, None], (1, 128, 228, 3))
-    got = both(video.center(), video.applied(112))({"video": ramp}, rng())["video"]
+    got = both(video.center_crop(), video.apply_on_host(112))({"video": ramp}, rng())["video"]
     np.testing.assert_array_equal(got[0, 0, :, 0], np.arange(58, 170))
 
 
 def test_portraits_and_mirrored_pictures_come_out_upright():
     portrait = clip(shape=(2, 86, 48, 3))["video"]
-    upright = video.center(CANVAS, share=1.0)({"video": portrait}, rng())
-    got = video.applied(48)(upright, None)["video"]
+    upright = video.center_crop(CANVAS, crop_fraction=1.0)({"video": portrait}, rng())
+    got = video.apply_on_host(48)(upright, None)["video"]
     np.testing.assert_array_equal(got, portrait[:, 19:67])
     numbers = upright["augment"].copy()
-    numbers[video.Draw._fields.index("mirrored")] = 1
-    mirrored = video.applied(48)({"video": upright["video"], "augment": numbers}, None)["video"]
+    numbers[video.AugmentParams._fields.index("flipped")] = 1
+    mirrored = video.apply_on_host(48)({"video": upright["video"], "augment": numbers}, None)[
+        "video"
+    ]
     np.testing.assert_array_equal(mirrored, got[:, :, ::-1])
 
 
 def test_brightness_contrast_and_saturation_follow_the_formulas():
     frames = clip(shape=(3, 40, 40, 3))["video"]
     exact = frames.astype(float)
-    gray = exact @ video.GRAY
+    gray = exact @ video.LUMA_WEIGHTS
     for change, wanted in (
         (dict(brightness=1.3), exact * 1.3),
         (dict(contrast=0.6), exact * 0.6 + gray.mean() * 0.4),
         (dict(saturation=1.4), exact * 1.4 - gray[..., None] * 0.4),
         (dict(saturation=0.0), gray[..., None].repeat(3, -1)),
         (dict(brightness=1.4, saturation=0.6), np.clip(exact * 1.4, 0, 255) * 0.6
-         + (np.clip(exact * 1.4, 0, 255) @ video.GRAY)[..., None] * 0.4),
-        (dict(brightness=1.4, saturation=0.6, first=2, third=0),
+         + (np.clip(exact * 1.4, 0, 255) @ video.LUMA_WEIGHTS)[..., None] * 0.4),
+        (dict(brightness=1.4, saturation=0.6, first_op=2, third_op=0),
          (exact * 0.6 + gray[..., None] * 0.4) * 1.4),
     ):  # fmt: skip
         assert np.abs(made(frames, 40, **change) - np.clip(wanted, 0, 255)).max() <= 0.51
@@ -211,7 +219,9 @@ def test_hue_turns_the_color_circle(turn):
 
 
 def test_jitter_of_nothing_changes_nothing():
-    whole = video.augment((60, 80), (1, 1), (4 / 3, 4 / 3), 0, 0, 0, 0, 0)(clip(), rng())
+    whole = video.random_crop_color_jitter((60, 80), (1, 1), (4 / 3, 4 / 3), 0, 0, 0, 0, 0)(
+        clip(), rng()
+    )
     np.testing.assert_array_equal(whole["video"], clip()["video"])
     square = clip(shape=(2, 40, 40, 3))["video"]
     np.testing.assert_array_equal(made(square, 40), square)
@@ -219,7 +229,9 @@ def test_jitter_of_nothing_changes_nothing():
 
 def test_gain_scales_by_one_factor_and_clips():
     wave = np.array([0, 1000, -1000, 32767, -32768], np.int16)
-    got = np.array([audio.gain(0.5, 2.0)({"audio": wave}, rng(i))["audio"] for i in range(50)])
+    got = np.array(
+        [audio.random_gain(0.5, 2.0)({"audio": wave}, rng(i))["audio"] for i in range(50)]
+    )
     assert got.dtype == np.int16 and np.all(got[:, 0] == 0)
     np.testing.assert_array_equal(got[:, 1], -got[:, 2])
     assert got[:, 1].min() < 700 and got[:, 1].max() > 1800 and got[:, 3].max() == 32767

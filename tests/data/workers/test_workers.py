@@ -23,8 +23,8 @@ from avjax.data.workers import forkserver, prefetch
 from tests.data.media.test_video import click, numbered, render
 from tests.data.test_pipeline import assert_same
 
-VIEW = clip_sampling.random(4, 16, 0.5, 16000)
-CROP = (video.augment((48, 64)), video.applied(24), audio.gain())
+SAMPLER = clip_sampling.random(4, 16, 0.5, 16000)
+CROP = (video.random_crop_color_jitter((48, 64)), video.apply_on_host(24), audio.random_gain())
 BAD = 5  # The row of a record that harms.
 
 
@@ -73,7 +73,7 @@ def a_nursery():
 
 def train(source, transforms=CROP, stop=12, **options):
     # Many more batches than are made ahead, so that workers are wanted after any harm.
-    return pipeline.train(source, VIEW, transforms, 4, seed=0, stop=stop, **options)
+    return pipeline.train_batches(source, SAMPLER, transforms, 4, seed=0, stop=stop, **options)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def kill_nursery(parent, children):
 
 @pytest.mark.parametrize("harm", [kill, stop, kill_nursery])
 def test_workers_killed_or_stopped_from_outside_change_no_batch(files, undisturbed, harm):
-    batches = train(files, workers=2, deadline=1.0, on_fault=pytest.fail)
+    batches = train(files, workers=2, timeout=1.0, on_error=pytest.fail)
     got, seen = [], set()
     for i, batch in enumerate(batches):
         got.append(batch)
@@ -130,7 +130,7 @@ def same(path, example, rng):
 
 def test_a_worker_out_of_memory_changes_no_batch(files, tmp_path):
     path, told = str(tmp_path / "eaten"), []
-    options = dict(workers=2, on_fault=lambda *fault: told.append(fault))
+    options = dict(workers=2, on_error=lambda *fault: told.append(fault))
     fed = list(train(files, (*CROP, functools.partial(eat, path)), **options))
     assert len(os.listdir(tmp_path)) == 3 and not told
     assert_same(fed, list(train(files, (*CROP, functools.partial(same, path)), workers=0)))
@@ -152,7 +152,7 @@ def refuse():
     raise MediaError(str(BAD), "is broken")
 
 
-def drawn(harm, row, view, rngs):
+def drawn(harm, row, sampler, rngs):
     """A Source.read that harms at one row."""
     if row == BAD:
         harm()
@@ -181,17 +181,17 @@ HARMS = [
 @pytest.mark.parametrize("harm, reason", HARMS)
 def test_a_record_that_always_harms_is_replaced_as_a_broken_one(harm, reason):
     told = [], []
-    options = [dict(transforms=(), on_fault=lambda *fault, t=t: t.append(fault)) for t in told]
-    got = list(train(harmful(harm), workers=2, deadline=0.3, memory=2**29, **options[0]))
+    options = [dict(transforms=(), on_error=lambda *fault, t=t: t.append(fault)) for t in told]
+    got = list(train(harmful(harm), workers=2, timeout=0.3, memory_limit=2**29, **options[0]))
     assert_same(got, list(train(harmful(refuse), workers=0, **options[1])))
     assert told[0] == [(str(BAD), reason)] and told[1] == [(str(BAD), "is broken")]
     assert not any(BAD in batch["index"] for batch in got)
 
 
 def test_a_record_that_always_harms_is_masked_in_an_evaluation():
-    view, told = clip_sampling.even(4, 16, 0.5, 16000, 2), []
-    options = dict(workers=1, on_fault=lambda *fault: told.append(fault))
-    got = list(pipeline.evaluate(harmful(crash), view, (video.center((24, 24)), video.applied(24)), 4, **options))  # fmt: skip
+    sampler, told = clip_sampling.uniform(4, 16, 0.5, 16000, 2), []
+    options = dict(workers=1, on_error=lambda *fault: told.append(fault))
+    got = list(pipeline.eval_batches(harmful(crash), sampler, (video.center_crop((24, 24)), video.apply_on_host(24)), 4, **options))  # fmt: skip
     rows, mask = (np.concatenate([b[name] for b in got]) for name in ("index", "mask"))
     assert rows.tolist() == np.arange(12).repeat(2).tolist()
     np.testing.assert_array_equal(mask, rows != BAD)
@@ -200,7 +200,7 @@ def test_a_record_that_always_harms_is_masked_in_an_evaluation():
 
 def test_an_iterator_closes_at_once_while_a_worker_hangs():
     before = threading.active_count()
-    batches = train(harmful(hang), (), workers=2, deadline=1e6, stop=None)
+    batches = train(harmful(hang), (), workers=2, timeout=1e6, stop=None)
     with contextlib.suppress(StopIteration):
         next(batches)
     batches.close()
@@ -265,7 +265,7 @@ def slow(number, barred, announce):
 
 
 def test_the_deadline_counts_from_the_last_announcement():
-    with prefetch.pool(slow, 1, deadline=0.8) as call:
+    with prefetch.pool(slow, 1, timeout=0.8) as call:
         assert call(12) == []
 
 
@@ -321,7 +321,7 @@ def test_what_cannot_be_sent_is_read_in_threads_or_refused(files, caplog):
 
 
 def test_files_are_decoded_in_processes_and_hooks_read_in_threads(files):
-    for source, count in ((files, prefetch.cores()), (harmful(refuse), 0)):
+    for source, count in ((files, prefetch.num_cores()), (harmful(refuse), 0)):
         batches = train(source, (), stop=None)
         next(batches)
         assert sum(len(found) for _, found in nurseries()) == count
@@ -339,7 +339,7 @@ PROGRAM = """
 
     records = tuple(dict(path=path) for path in sys.argv[1:])
     view = clip_sampling.random(4, 16, 0.5, 16000)
-    batches = pipeline.train(Source("a", records), view, (own,), 4, 0, workers=2, deadline=1e6)
+    batches = pipeline.train_batches(Source("a", records), view, (own,), 4, 0, workers=2, timeout=1e6)
     for batch in batches:
         print(*batch["own"].shape, flush=True)
 """

@@ -14,7 +14,7 @@ from avjax.nets.frontends import pixels
 from avjax.runtime import sharding
 
 CANVAS, SIZE, FRAMES = (40, 71), 24, 3
-EXTREME = video.Draw(
+EXTREME = video.AugmentParams(
     0, 0, 40, 71, 40, 71, 0, 0, brightness=1.9, contrast=3.0, saturation=5.0, hue=0.47
 )
 
@@ -43,11 +43,22 @@ def pictures(kind, seed, shape):
 def drawn():
     """Examples of all kinds of pictures, shapes and draws."""
     kinds = ("noise", "gradient", "saturated", "gray", "red", "dark", "white")
-    strong = video.augment(CANVAS, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5)
-    tiny = video.augment(CANVAS, area=(0.0005, 0.003))
-    whole = video.augment(CANVAS, area=(1, 1), aspect=(71 / 40, 71 / 40))
-    calm = video.augment(CANVAS, jitter_p=0.5)
-    makers = (video.augment(CANVAS), strong, tiny, whole, calm, video.center(CANVAS))
+    strong = video.random_crop_color_jitter(
+        CANVAS, brightness=1.0, contrast=1.0, saturation=1.0, hue=0.5
+    )
+    tiny = video.random_crop_color_jitter(CANVAS, area_range=(0.0005, 0.003))
+    whole = video.random_crop_color_jitter(
+        CANVAS, area_range=(1, 1), aspect_ratio_range=(71 / 40, 71 / 40)
+    )
+    calm = video.random_crop_color_jitter(CANVAS, jitter_prob=0.5)
+    makers = (
+        video.random_crop_color_jitter(CANVAS),
+        strong,
+        tiny,
+        whole,
+        calm,
+        video.center_crop(CANVAS),
+    )
     for i, kind in enumerate(kinds):
         for j, shape in enumerate((CANVAS, (71, 40), (40, 52), (90, 60), (20, 100))):
             for k, draw in enumerate(makers):
@@ -70,7 +81,7 @@ def batch(examples):
 
 @pytest.fixture(scope="module")
 def got(batch):
-    made = jax.jit(pixels.augmented(SIZE))(batch)
+    made = jax.jit(pixels.apply_on_device(SIZE))(batch)
     assert made.keys() == {"video"} and made["video"].dtype == np.uint8
     assert made["video"].shape == (len(batch["video"]), FRAMES, SIZE, SIZE, 3)
     return np.asarray(made["video"])
@@ -78,7 +89,7 @@ def got(batch):
 
 def exact(example):
     """The picture by the formulas, float64 in 0 ... 255, not rounded."""
-    d = video.Draw(*example["augment"].tolist())
+    d = video.AugmentParams(*example["augment"].tolist())
     frames = example["video"][:, : int(d.rows), : int(d.columns)].astype(np.float32)
     box = (d.left, d.top, d.left + d.width, d.top + d.height)
     if d.transposed:
@@ -87,9 +98,9 @@ def exact(example):
     planes = [Image.fromarray(p) for f in frames for p in np.moveaxis(f, -1, 0)]
     planes = [p.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box) for p in planes]
     x = np.moveaxis(np.stack(planes).reshape(-1, 3, SIZE, SIZE), 1, -1).astype(float)
-    x = x[:, :, ::-1] if d.mirrored else x
+    x = x[:, :, ::-1] if d.flipped else x
     for k in d[-4:]:
-        gray = (x @ video.GRAY)[..., None]
+        gray = (x @ video.LUMA_WEIGHTS)[..., None]
         if k == 0:
             x = x * d.brightness
         elif k == 1:
@@ -106,14 +117,14 @@ def exact(example):
 
 def test_the_device_does_what_numpy_does(examples, got):
     for example, picture in zip(examples, got):
-        want = video.applied(SIZE)(example, None)["video"].astype(int)
+        want = video.apply_on_host(SIZE)(example, None)["video"].astype(int)
         assert np.abs(want - picture).max() <= 1
 
 
 def test_both_follow_the_formulas(examples, got):
     for example, picture in zip(examples, got):
         want = exact(example)
-        host = video.applied(SIZE)(example, None)["video"]
+        host = video.apply_on_host(SIZE)(example, None)["video"]
         # Half a level is lost by rounding, the rest by float32.
         assert np.abs(want - picture).max() <= 0.53
         assert np.abs(want - host).max() <= 0.53
@@ -122,10 +133,11 @@ def test_both_follow_the_formulas(examples, got):
 def test_what_lies_beyond_the_picture_is_not_seen_on_the_device():
     plain = dict(brightness=0, contrast=0, saturation=0, hue=0)
     white = {"video": np.full((FRAMES, 40, 45, 3), 255, np.uint8)}
-    made = [video.augment(CANVAS, **plain)(white, rng(i)) for i in range(40)]
+    made = [video.random_crop_color_jitter(CANVAS, **plain)(white, rng(i)) for i in range(40)]
     whole = {name: np.stack([e[name] for e in made]) for name in made[0]}
     assert (
-        whole["video"].min() == 0 and jax.jit(pixels.augmented(SIZE))(whole)["video"].min() == 255
+        whole["video"].min() == 0
+        and jax.jit(pixels.apply_on_device(SIZE))(whole)["video"].min() == 255
     )
 
 
@@ -134,7 +146,7 @@ def test_a_long_sum_loses_no_gray_level():
     draw = EXTREME._replace(brightness=1, saturation=1, hue=0)
     even = np.full((1, 8, *CANVAS, 3), 77, np.uint8)
     batch = {"video": even, "augment": np.array([draw], np.float32)}
-    assert np.all(np.asarray(jax.jit(pixels.augmented(112))(batch)["video"]) == 77)
+    assert np.all(np.asarray(jax.jit(pixels.apply_on_device(112))(batch)["video"]) == 77)
 
 
 def test_a_batch_split_over_devices_moves_nothing_and_is_the_same(batch, got):
@@ -143,7 +155,7 @@ def test_a_batch_split_over_devices_moves_nothing_and_is_the_same(batch, got):
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
         split = NamedSharding(mesh, P("data"))
-        change = jax.jit(pixels.augmented(SIZE), out_shardings=split)
+        change = jax.jit(pixels.apply_on_device(SIZE), out_shardings=split)
         put = sharding.put(part, mesh)
         text = change.lower(put).compile().as_text()
         made = change(put)
