@@ -45,7 +45,7 @@ def parser():
 
 
 def main(argv=None):
-    app.run(parser(), preemption.in_one_line(run, "the same command starts it again"), argv)
+    app.run(parser(), preemption.report_interruption(run, "the same command starts it again"), argv)
 
 
 def run(args):
@@ -177,7 +177,7 @@ def save(out, params, state):
 
     params, state = jax.tree.map(jnp.asarray, (params, state))
     ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
-    with checkpoint.manager(out, keep=1) as checkpoints:
+    with checkpoint.manager(out, max_to_keep=1) as checkpoints:
         checkpoint.save(checkpoints, ts)
         checkpoints.wait_until_finished()
 
@@ -224,7 +224,7 @@ def load_latest(run):
 
     from avjax.runtime import checkpoint
 
-    config, saved = checkpoint.config_of(run), checkpoint.newest(run)
+    config, saved = checkpoint.read_config(run), checkpoint.restore_latest(run)
     saved["params"], saved["state"] = jax.tree.map(np.asarray, (saved["params"], saved["state"]))
     return config, saved
 

@@ -80,7 +80,7 @@ def parser():
 
 
 def main(argv=None):
-    action = preemption.in_one_line(
+    action = preemption.report_interruption(
         lambda args: run(apply_config_settings(args, argv)), "the same command resumes"
     )
     sys.exit(app.run(parser(), action, argv) or 0)
@@ -92,8 +92,8 @@ def apply_config_settings(args, argv):
         return args
     from avjax.training import data_requirements
 
-    settings, p = data_requirements.of(args.for_config), parser()
-    print(f"{args.for_config} asks for {data_requirements.flags(settings)}", flush=True)
+    settings, p = data_requirements.prepare_settings(args.for_config), parser()
+    print(f"{args.for_config} asks for {data_requirements.format_flags(settings)}", flush=True)
     p.set_defaults(**settings)
     return p.parse_known_args(argv)[0]
 

@@ -1,4 +1,4 @@
-"""How fast clips are made: files and shards, against a plain PyAV loop and against bare decoding.
+"""Clip throughput of files and shards, against a plain PyAV loop and bare decoding.
 
 A clip is 8 frames of short side 128 and 2 s of sound at 24 kHz.  The plain loop is what one
 would write: seek to the key frame, decode, turn the wanted frames into arrays and scale them;
@@ -32,11 +32,11 @@ from avjax.data.source import Source
 from avjax.data.transforms import audio, video
 
 RATE, FPS, SIDE = 24_000, 16, 128
-MANY = 20  # Times that the clips are read from shards, lest starting the pipeline weigh.
+SHARD_REPEATS = 20  # Repetitions for shards, so that starting the pipeline does not count.
 
 
 def render(path, gop, seconds, seed, height=256, width=340, fps=30, rate=48_000):
-    """Writes a moving, noisy picture and noise: H.264 with key frames `gop` apart, and AAC."""
+    """Writes a noisy video and noise: H.264 with key frames `gop` apart, and AAC."""
     rng = np.random.default_rng(seed)
     ground = cv2.resize(rng.integers(0, 255, (20, 60, 3), dtype=np.uint8), (3 * width, height))
     with av.open(str(path), "w") as file:
@@ -69,11 +69,11 @@ def plain(path, video_start, audio_start, frames, samples):
         images, last = [], None
         for frame in file.decode(stream):
             while len(images) < frames and last is not None and frame.time > times[len(images)]:
-                images.append(small(last.to_ndarray(format="rgb24")))
+                images.append(resize(last.to_ndarray(format="rgb24")))
             last = frame
             if len(images) == frames:
                 break
-        images += [small(last.to_ndarray(format="rgb24"))] * (frames - len(images))
+        images += [resize(last.to_ndarray(format="rgb24"))] * (frames - len(images))
         stream = file.streams.audio[0]
         file.seek(int(audio_start / stream.time_base), stream=stream)
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
@@ -87,7 +87,7 @@ def plain(path, video_start, audio_start, frames, samples):
     return np.stack(images), np.concatenate(wave)[:samples]
 
 
-def small(image):
+def resize(image):
     scale = SIDE / min(image.shape[:2])
     return cv2.resize(image, (round(image.shape[1] * scale), round(image.shape[0] * scale)))
 
@@ -177,8 +177,8 @@ def sides(records, kept, sampler, transforms, batch_size):
         "bare decoding": bare,
         "files": lambda: batches(source),
         "files, no Grain": lambda: without_grain(source),
-        "shards": lambda: batches(kept, MANY),
-        "shards, no Grain": lambda: [without_grain(kept) for _ in range(MANY)],
+        "shards": lambda: batches(kept, SHARD_REPEATS),
+        "shards, no Grain": lambda: [without_grain(kept) for _ in range(SHARD_REPEATS)],
     }
 
 
@@ -205,7 +205,7 @@ def measure(name, records, place, options):
         for side, work in ours.items():
             begin = time.process_time()
             work()
-            count = len(records) * (MANY if side.startswith("shards") else 1)
+            count = len(records) * (SHARD_REPEATS if side.startswith("shards") else 1)
             used[side].append((time.process_time() - begin) / count)
     os.sched_setaffinity(0, every)
     # The first turn brings files into memory, and imports.

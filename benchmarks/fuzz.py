@@ -1,13 +1,12 @@
-"""Decodes files broken on purpose: each must give a clip, or be refused by name, in good time.
+"""Fuzzes the decoder: each mutated file must give a clip or a MediaError, within 5 seconds.
 
-Whole files of many kinds are cut, flipped, spliced, repeated, and have the fields of
-their headers overwritten.  A clip of each is decoded in a child process that may have
-1 GB of address space and 5 seconds.  File k is the same for the same seed and the same
-whole files.  The exit code is 1 if anything was raised that is not a MediaError or if
-anything took longer; a child that FFmpeg crashed is started again, and counted.
+Intact files of many kinds are cut, spliced, repeated, their bits flipped and header fields
+overwritten.  A clip of each is decoded in a child process with 1 GB of address space.  File k
+depends on the seed and the intact files only.  The exit code is 1 if another error was raised or
+decoding took longer; a child in which FFmpeg crashed is restarted, and counted.
 
     PYTHONPATH=. python benchmarks/fuzz.py --files 5000
-    PYTHONPATH=. python benchmarks/fuzz.py --files 5000 --seeds ~/videos --keep offenders
+    PYTHONPATH=. python benchmarks/fuzz.py --files 5000 --seeds ~/videos --keep_folder failures
     PYTHONPATH=. python benchmarks/fuzz.py --files 0 --seeds ~/videos       # as they are
 """
 
@@ -34,12 +33,12 @@ from avjax.data.media import video as media_video
 from avjax.runtime.progress import progress
 from benchmarks import mutations
 
-MEMORY, DEADLINE = 2**30, 5.0  # Bytes, seconds.
+MEMORY, TIMEOUT = 2**30, 5.0  # Bytes, seconds.
 LARGEST = 4 * 2**20  # Whole files above this many bytes are not mutated.
 
 
 class Result(NamedTuple):
-    """What became of a file.  outcome: clip, skip, uncaught, hang, or the signal of a crash."""
+    """The outcome of a file: clip, skip, uncaught, hang, or the signal of a crash."""
 
     name: str
     outcome: str
@@ -57,7 +56,7 @@ def whole_files(folder):
 
 
 def serve():
-    """A child: decodes a clip of each path it is told of, and says what became of it."""
+    """Child process: decodes a clip of each path on stdin, and prints the outcome."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
@@ -67,13 +66,13 @@ def serve():
             said = "clip", ""
         except media_video.MediaError as error:
             said = "skip", error.reason
-        except Exception:  # Whatever it is: a file may only raise a MediaError, so this is a find.
+        except Exception:  # A file may raise MediaError only: this is a bug.
             said = "uncaught", traceback.format_exc()
         print(json.dumps(said), flush=True)
 
 
 def clip(path):
-    """Decodes a random clip and the even ones of a file: what it has of picture and sound."""
+    """Decodes a random clip and uniform clips of a file: the streams that it has."""
     with media_video.open_media(path) as media:
         for sampler in (
             clip_sampling.random(8, 16, 2.0, 24000),
@@ -87,8 +86,8 @@ def clip(path):
                     assert media_video.read_audio(media, window[1], 48000, 24000).shape == (48000,)
 
 
-def judge(files):
-    """(name, path) of files -> Results; one child at a time does them all."""
+def decode_each(files):
+    """Yields the Result of each (name, path); one child process at a time."""
     child = None
     try:
         for name, path in files:
@@ -96,7 +95,7 @@ def judge(files):
             begun = time.monotonic()
             child.stdin.write(json.dumps(str(path)) + "\n")
             child.stdin.flush()
-            ready, _, _ = select.select([child.stdout], [], [], DEADLINE)
+            ready, _, _ = select.select([child.stdout], [], [], TIMEOUT)
             line = child.stdout.readline() if ready else ""
             took = time.monotonic() - begun
             if line:
@@ -115,7 +114,7 @@ def judge(files):
 
 
 def _child():
-    """A child that is ready: what it takes to start is not the file's time."""
+    """Starts a child and waits until it is ready: its start does not count."""
     child = subprocess.Popen(
         [sys.executable, os.path.abspath(__file__), "--serve"], text=True, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -128,10 +127,10 @@ def _child():
     return child
 
 
-def fuzz(paths, files, seed=0, first=0, keep=None):
-    """Results of `files` mutations of whole files, from number `first` on.
+def fuzz(paths, files, seed=0, first=0, keep_folder=None):
+    """Yields the Results of `files` mutations of intact files, from number `first` on.
 
-    keep: a folder for what offends; None: it is not kept.
+    keep_folder: a folder for the files that fail; None discards them.
     """
     paths = sorted(path for path in map(pathlib.Path, paths) if 0 < path.stat().st_size < LARGEST)
     with tempfile.TemporaryDirectory() as folder:
@@ -145,19 +144,19 @@ def fuzz(paths, files, seed=0, first=0, keep=None):
                 yield name, path
                 path.unlink()
 
-        for result in judge(written()):
-            if keep and offends(result):
-                os.makedirs(keep, exist_ok=True)
-                pathlib.Path(keep, result.name).write_bytes(data["now"])
+        for result in decode_each(written()):
+            if keep_folder and is_failure(result):
+                os.makedirs(keep_folder, exist_ok=True)
+                pathlib.Path(keep_folder, result.name).write_bytes(data["now"])
             yield result
 
 
-def offends(result):
+def is_failure(result):
     return result.outcome not in ("clip", "skip")
 
 
 def table(results):
-    """What became of the files, in words."""
+    """Returns a summary of the outcomes as text."""
     counts = collections.Counter(r.outcome for r in results)
     reasons = collections.Counter(
         re.sub(r"-?\d[\d.e+-]*", "#", r.reason)[:80] for r in results if r.outcome == "skip"
@@ -167,7 +166,7 @@ def table(results):
     lines += [
         f"  {r.seconds:6.2f} s {r.name}" for r in sorted(results, key=lambda r: -r.seconds)[:3]
     ]
-    lines += [f"{r.outcome}: {r.name}\n{r.reason}" for r in results if offends(r)]
+    lines += [f"{r.outcome}: {r.name}\n{r.reason}" for r in results if is_failure(r)]
     return "\n".join(lines)
 
 
@@ -177,7 +176,7 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", help="a folder of whole files; else they are rendered")
-    parser.add_argument("--keep", help="a folder for what offends")
+    parser.add_argument("--keep_folder", help="a folder for the files that fail")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not args.seeds:
@@ -186,9 +185,9 @@ def main():
             path for path in pathlib.Path(args.seeds or folder).iterdir() if path.is_file()
         )
         if args.files:
-            running = fuzz(paths, args.files, args.seed, args.first, args.keep)
+            running = fuzz(paths, args.files, args.seed, args.first, args.keep_folder)
         else:
-            running = judge((path.name, path) for path in paths)
+            running = decode_each((path.name, path) for path in paths)
         results = list(progress(running, args.files or len(paths), "decoding broken files"))
     print(table(results))
     sys.exit(any(r.outcome in ("uncaught", "hang") for r in results))

@@ -4,11 +4,11 @@
     PYTHONPATH=. python benchmarks/loss.py --device gpu --batch 65536 262144 1048576 --dim 128 768
 
 Each round times one call of every contender, so that a busy machine slows all of them; the
-ratio is that of the medians, below 1 where tiles are faster.  On a CPU all compute in
-float32; on a GPU from bfloat16, summed in float32.  Where PyTorch is installed its dense
-loss takes part, on a GPU under torch.compile.  Who needs more than `--room` GB for the
-scores (three B x B arrays of four bytes) is left out.  TFLOP/s count the four products of
-B x B x D that the exact loss needs, whatever a contender computes.
+ratio is that of the medians, below 1 if tiles are faster.  On a CPU all compute in float32; on a
+GPU from bfloat16, summed in float32.  If PyTorch is installed its dense loss is included, on a GPU
+with torch.compile.  Contenders that require more than `--room` GB for the scores (three B x B
+arrays of four bytes) are left out.  TFLOP/s count the four products of B x B x D that the exact
+loss requires.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Whole media files -> broken ones: cut, flipped, spliced, repeated, their headers overwritten."""
+"""Mutations of media files: cut, bits flipped, spliced, repeated, headers overwritten."""
 
 import functools
 import re
@@ -15,7 +15,7 @@ VALUES = (0, 1, 2, 127, 255, 65535, 65536, 2**24, 2**30, 2**31 - 1, 2**31, 2**32
 
 
 def mutated(paths, seed, number):
-    """Whole files and two numbers -> (name, bytes) of a broken one."""
+    """Returns (name, bytes) of a mutated file, determined by `seed` and `number`."""
     rng = np.random.default_rng([seed, number])
     one, two = (paths[int(rng.integers(len(paths)))] for _ in range(2))
     data, names = _bytes(one), []

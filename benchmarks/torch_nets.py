@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 DEPTHS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-# How the stem and the four stages convolve, as in `avjax/nets/video/resnet3d.py`.
+# Convolutions of the stem and the four stages, as in `avjax/nets/video/resnet3d.py`.
 KINDS = {
     "vmz": ("split",) * 5,
     "torchvision": ("shared",) * 5,
@@ -42,7 +42,7 @@ def relu():
 
 
 class Residual(nn.Module):
-    """ReLU of `last` of the sum of two ways."""
+    """ReLU of `last` of the sum of two branches."""
 
     def __init__(self, main, shortcut, last):
         super().__init__()
@@ -177,7 +177,7 @@ def vggmc3(_=None):
 
 
 def resnet(depth=18):
-    """A net of pictures."""
+    """ResNet for images."""
 
     def block(c, features, s, _):
         main = *unit(c, features, (3, 3), s), relu(), *unit(features, features, (3, 3))
@@ -189,7 +189,7 @@ def resnet(depth=18):
 
 
 def audio():
-    """AVID's, of spectrograms."""
+    """AVID's audio net, for spectrograms."""
     layers, c = [*unit(1, 64, (7, 7), 2), relu()], 64
     for features, s in ((64, 2), (128, 2), (256, 2), (512, 1)):
         layers += [*unit(c, features, (3, 3), s), relu()]

@@ -5,7 +5,7 @@ python -m avjax.main --config configs/avid_audioset.py --config.data.root=DIR
 --config.data.lists=LISTS --workdir runs/avid
 
 DIR and LISTS as in configs/multisensory_audioset.py.  The paper: 1,784,108 videos, 40 epochs of 5
-clips a video on 128 GPUs; after fine-tuning UCF101 91.0 and HMDB51 64.1 (32 frames).  Not yet run
+clips per video on 128 GPUs; after fine-tuning UCF101 91.0 and HMDB51 64.1 (32 frames).  Not yet run
 here.
 """
 

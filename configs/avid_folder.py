@@ -3,14 +3,14 @@ https://arxiv.org/abs/2004.12943.
 
 python -m avjax.main --config configs/avid_folder.py --config.data.root=DIR
 
-DIR holds videos, or is what avjax.prepare wrote; the names of its sub-folders are the classes.
+DIR holds videos, or is the output of avjax.prepare; its sub-folders are the classes.
 `--config.data.splits=FILE` is a CSV with the columns `path` and `split` (or split1, split2, ... and
-`--config.data.fold=2`); without it every file's name decides, by its hash.  Then
+`--config.data.fold=2`); without it a hash of the file name decides.  Then
 `--config.data.holdout=0.2` is the share for testing, and `--config.data.group=REGEX` keeps files
-together in whose names it finds the same text.  Of a published data set:
+together whose names have the same match.  For a published data set:
 `--config.data.source=ucf101 --config.data.lists=LISTS`; see avjax/data/dataset.py.
 
-Small nets and pictures for a CPU; `--config configs/avid_folder.py:large` has those of the paper.
+Small nets and frames for a CPU; `--config configs/avid_folder.py:large` has those of the paper.
 """
 
 import ml_collections
@@ -30,12 +30,12 @@ SIZES = {
 
 
 def get_config(size="small"):
-    s = parts.one_of(SIZES, size)
+    s = parts.choose(SIZES, size)
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size, c.steps = 0, 64, 1400
-    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 100, 2, 0
-    c.calibration = 256
-    c.sharding = ((".*", ()),)
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 100, 2, 0
+    c.init_examples = 256
+    c.sharding_rules = ((".*", ()),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)
@@ -48,8 +48,10 @@ def get_config(size="small"):
         test=parts.eval_clips(test, **clip, num_clips=4),
     )
     if size == "large":
-        c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=s["pixels"])
-    else:  # A CPU makes pictures with fewer operations than a device would.
+        c.device_transform = dict(
+            fn="avjax.nets.frontends.pixels.apply_on_device", size=s["pixels"]
+        )
+    else:  # Cheaper on a CPU than device_transform.
         clips = {name: parts.apply_on_host(part, s["pixels"]) for name, part in clips.items()}
     c.data.train = clips.pop("learned")
     c.method = parts.cross_avid_in_batch(

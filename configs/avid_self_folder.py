@@ -1,4 +1,4 @@
-"""Self-AVID on your own folder of videos: clips of one video find each other, by one sense alone.
+"""Self-AVID on your own folder of videos: instance discrimination within each modality.
 
 python -m avjax.main --config configs/avid_self_folder.py --config.data.root=DIR
 
@@ -14,6 +14,6 @@ from configs import avid_folder
 def get_config(size="small"):
     c = avid_folder.get_config(size)
     c.data.train.clip_sampler.num_clips = c.method.num_clips = 2
-    # Paper: a clip is compared with what a memory bank keeps of its video.
+    # Paper: a clip is compared with the memory bank's entry of its video.
     c.method.terms = dict(v2a=0.0, a2v=0.0, v2v=1.0, a2a=1.0)
     return c

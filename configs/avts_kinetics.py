@@ -5,11 +5,11 @@ python -m avjax.main --config configs/avts_kinetics.py --config.data.root=DIR --
 
 DIR as in configs/avid_kinetics.py.  The video net is MC3; `configs/avts_kinetics.py:mc2`, `:i3d`
 and `:r2plus1d` are others.  Videos shorter than the two seconds and a half that a hard negative
-takes count as broken.
+takes count as unreadable.
 
-The paper: pairs told right on Kinetics' test records, with easy negatives, 78.4 of 100 (easy
-negatives alone 69.0); after fine-tuning UCF101 85.8 and HMDB51 56.9 (MC2 83.6 and 54.3, I3D 83.7
-and 53.0), ESC-50 76.7, DCASE2014 91.  Not yet run here.
+The paper: accuracy of pairs on Kinetics' test records with easy negatives, 78.4 % (trained with
+easy negatives only 69.0); after fine-tuning UCF101 85.8 and HMDB51 56.9 (MC2 83.6 and 54.3, I3D
+83.7 and 53.0), ESC-50 76.7, DCASE2014 91.  Not yet run here.
 """
 
 import ml_collections
@@ -23,30 +23,30 @@ NETS = {
     "r2plus1d": dict(fn="avjax.nets.video.resnet3d.r2plus1d", dtype="bfloat16"),
 }
 EASY, MIXED = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0)  # Easy, hard and super-hard negatives.
-# Hard: the same video at least half a second away.  Super-hard ones only judge the net.
+# Hard: the same video, at least half a second away.  Super-hard ones are for evaluation only.
 HARD, SUPER = (1.5, None), 0.5
 
 
 def get_config(pick="mc3"):
-    net = parts.one_of(NETS, pick)
+    net = parts.choose(NETS, pick)
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size = 0, 64
     c.steps = 90 * 3626  # An epoch is 232,067 videos.
     epoch, harder = (c.get_ref("steps") + 89) // 90, c.get_ref("steps") * 50 // 90
-    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 1000, 3, 0
-    c.calibration = 1024
-    c.sharding = ((".*", ()),)
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 3, 0
+    c.init_examples = 1024
+    c.sharding_rules = ((".*", ()),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)
-    # Paper: the rate of the sound is not given.
+    # Paper: the sample rate is not given.
     clip = dict(
         num_frames=25, fps=25.0, audio_seconds=1.0, sample_rate=16_000, frame_size=(256, 456)
     )
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
-    # Paper: pictures are scaled, cropped and mirrored; how much is not given.
-    learned = parts.train_clips(train, **clip, min_area=0.4, color_jitter=0.0, hue=0.0)
-    c.data.train = parts.with_shifted_audio(learned, HARD)
+    c.device_transform = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    # Paper: frames are scaled, cropped and flipped; how much is not given.
+    train_data = parts.train_clips(train, **clip, min_area=0.4, color_jitter=0.0, hue=0.0)
+    c.data.train = parts.with_shifted_audio(train_data, HARD)
     head = dict(fn="avjax.nets.layers.mlp.Linear", width=128)
     c.method = dict(
         fn="avjax.methods.avts",
@@ -70,12 +70,14 @@ def get_config(pick="mc3"):
         margin=0.99,
         curriculum=((0, EASY), (harder, MIXED)),
     )
-    # Paper: the rate came of a search; momentum and decay are not given.
+    # Paper: the learning rate is from a search; momentum and decay are not given.
     c.optimizer = sgd(1e-2, epoch, second=harder)
-    judged = parts.eval_clips(test, **clip, num_clips=2)
+    eval_data = parts.eval_clips(test, **clip, num_clips=2)
     c.evals = dict(
         sync=dict(
-            fn="avjax.evals.sync", data=parts.with_shifted_audio(judged, HARD, SUPER), every=18_130
+            fn="avjax.evals.sync",
+            data=parts.with_shifted_audio(eval_data, HARD, SUPER),
+            every=18_130,
         ),
         kinetics=parts.suite(
             test=parts.eval_clips(test, **clip, num_clips=10),
@@ -86,12 +88,12 @@ def get_config(pick="mc3"):
 
 
 def sgd(rate, epoch, second) -> dict:
-    """SGD; its rate is divided by 10 when for 5 epochs the loss has not been at its lowest.
+    """Returns SGD with a learning rate divided by 10 after 5 epochs without a lower loss.
 
-    Harder negatives raise the loss for good: from their first step, `second`, on a new count
-    begins, at the full rate.
+    Harder negatives raise the loss for good: at their first step, `second`, the schedule restarts
+    at the full learning rate.
     """
-    # Paper: whether its rate begins anew with the harder negatives is not said.
+    # Paper: whether the schedule restarts with the harder negatives is not given.
     plateau = dict(
         fn="optax.contrib.reduce_on_plateau", factor=0.1, patience=5, accumulation_size=epoch
     )
@@ -116,5 +118,5 @@ def sgd(rate, epoch, second) -> dict:
 
 
 def function(name) -> dict:
-    """The function itself, not what it returns."""
+    """Returns a spec of the function itself, not of its result."""
     return dict(fn="pkgutil.resolve_name", args=(name,))

@@ -15,4 +15,4 @@ from configs import avid_audioset, cma_kinetics, parts
 def get_config():
     c = avid_audioset.get_config()
     adam = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=1e-4))
-    return cma_kinetics.chained(c, c.get_oneway_ref("steps"), optimizer=adam)
+    return cma_kinetics.with_cma(c, c.get_oneway_ref("steps"), optimizer=adam)

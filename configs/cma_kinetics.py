@@ -6,40 +6,40 @@ python -m avjax.main --config configs/cma_kinetics.py --config.data.root=DIR --w
 DIR as in configs/avid_kinetics.py.  The paper: 20 epochs after the 30 of AVID; after fine-tuning
 UCF101 87.5 and HMDB51 60.8 (32 frames), linear probe of Kinetics 44.4.  Not yet run here.
 
-`--config configs/cma_kinetics.py:ported --config.init_from.folder=PORTED` begins with what
-`python -m avjax.port avid FILE --out PORTED` made of a checkpoint; the videos must then be those
-that it was trained on, in the order of its list.
+`--config configs/cma_kinetics.py:ported --config.init_from.folder=PORTED` starts from a checkpoint
+ported by `python -m avjax.port avid FILE --out PORTED`; the videos must be those that it was
+trained on, in the order of its list.
 """
 
 from ml_collections import config_dict
 
 from configs import avid_kinetics, parts
 
-TAKEN = ("params", "state/stats", "state/memory")  # Of the run of AVID.
+INIT_PATHS = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 STEPS = 45_300  # 20 epochs of 10 clips of 232,067 videos.
 SHARDING = (("memory/(video|audio)/rows$|positive_rows$", ("data",)), (".*", ()))
 
 
 def get_config(start="paper"):
-    return parts.one_of({"paper": paper, "ported": ported}, start)()
+    return parts.choose({"paper": paper, "ported": ported}, start)()
 
 
 def paper():
     c = avid_kinetics.get_config()
     whole = c.steps  # 30 epochs.
-    return chained(c, (c.get_ref("steps") * STEPS + whole - 1) // whole)
+    return with_cma(c, (c.get_ref("steps") * STEPS + whole - 1) // whole)
 
 
-def chained(c, steps, **more):
-    """AVID as in `c`, and after it `steps` of CMA, with `more` of its own."""
-    c.sharding = SHARDING
-    stage = recipe(c.method.model, steps) | more
-    c.stages = dict(avid={}, cma=dict(after=dict(avid=TAKEN), **stage))
+def with_cma(c, steps, **more):
+    """Returns AVID as in `c`, followed by `steps` of CMA with the keys `more`."""
+    c.sharding_rules = SHARDING
+    stage = cma_stage(c.method.model, steps) | more
+    c.stages = dict(avid={}, cma=dict(after=dict(avid=INIT_PATHS), **stage))
     return c
 
 
-def recipe(model, steps) -> dict:
-    """What the paper's CMA has in place of its AVID; a new Adam, at the same rate."""
+def cma_stage(model, steps) -> dict:
+    """Returns the keys of the paper's CMA stage; a new Adam at the same learning rate."""
     method = cma(
         model, num_positives=32, num_negatives=1024, within_modal_negatives=64, temperature=0.07
     )
@@ -60,12 +60,12 @@ def cma(model, **sizes) -> dict:
 
 def ported():
     c = avid_kinetics.get_config()
-    c.sharding, c.steps = SHARDING, STEPS
-    cma = recipe(c.method.model, c.get_ref("steps"))
+    c.sharding_rules, c.steps = SHARDING, STEPS
+    cma = cma_stage(c.method.model, c.get_ref("steps"))
     c.method, c.refresh_every = cma["method"], cma["refresh_every"]
     c.init_from = dict(
         folder=config_dict.placeholder(str),
-        # Z is the one that was measured.
+        # With the measured Z.
         paths=("params", "state/stats/batch_stats", "state/memory", "state/z"),
     )
     return c

@@ -1,10 +1,10 @@
-"""Instance discrimination of video alone on Kinetics-400.  Wu et al., CVPR 2018,
+"""Instance discrimination on video only, Kinetics-400.  Wu et al., CVPR 2018,
 https://arxiv.org/abs/1805.01978.
 
 python -m avjax.main --config configs/instdisc_kinetics.py --config.data.root=DIR
 
 DIR as in configs/avid_kinetics.py.  It is AVID (avjax.methods.avid) with the term v2v, one tower,
-and negatives drawn from all rows of the bank, the record's own among them.  Published for pictures,
+and negatives sampled from all rows of the bank, including the record's own.  Published for images,
 200 neighbors on ImageNet: ResNet-18 41.0, ResNet-50 46.8.  Not yet run here.
 """
 
@@ -14,15 +14,15 @@ from configs import avid_kinetics, parts
 def get_config():
     """The paper's sizes and optimizer, with the clips and the encoder of AVID."""
     c = avid_kinetics.get_config()
-    c.batch_size, c.calibration = 256, 256
-    c.steps = 181_200  # 200 epochs of a clip of 232,067 videos.
+    c.batch_size, c.init_examples = 256, 256
+    c.steps = 181_200  # 200 epochs of one clip of 232,067 videos.
     train, _ = parts.user_splits(c.data)
     clip = dict(
         num_frames=8, fps=16.0, audio_seconds=0.0, sample_rate=24_000, frame_size=(256, 456)
     )
-    # Paper: one picture in five is gray, too, which is left out.
+    # Paper: also one image in five is gray, which is left out.
     c.data.train = parts.train_clips(train, **clip, min_area=0.2, hue=0.4)
-    c.data.train.repeats = 1  # Its program shuffles the list itself, unlike AVID's.
+    c.data.train.repeats = 1  # Its code shuffles the list itself, unlike AVID's.
     c.method = instance_discrimination(
         c.method.model, head=(128,), num_negatives=4096, temperature=0.07
     )
@@ -36,7 +36,7 @@ def get_config():
 
 
 def instance_discrimination(model, head, num_negatives, temperature) -> dict:
-    """Wu's method on the video tower of a config of AVID, with another head."""
+    """Returns the method on the video tower of an AVID config, with another head."""
     uniform = dict(fn="pkgutil.resolve_name", args=("avjax.losses.negatives.sample_uniform",))
     return dict(
         fn="avjax.methods.avid",
@@ -50,8 +50,8 @@ def instance_discrimination(model, head, num_negatives, temperature) -> dict:
             fn="avjax.losses.negatives.memory_bank", num_negatives=num_negatives,
             momentum=0.5, sampler=uniform,
         ),
-        # Paper: Z is measured on the first batch; here it is known, see avjax.losses.contrastive.
-        # Its proximal term (equation 10) is left out, as in its authors' program.
+        # Paper: Z is measured on the first batch; here computed, see avjax.losses.contrastive.
+        # Its proximal term (equation 10) is left out, as in the authors' code.
         loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2v=1.0),
         temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=temperature),
@@ -59,7 +59,7 @@ def instance_discrimination(model, head, num_negatives, temperature) -> dict:
 
 
 def step_decay(rate, steps) -> dict:
-    """A tenth of `rate` from 3/5 of the steps on, a hundredth from 4/5 on."""
+    """Returns a schedule: `rate`, a tenth of it from 3/5 of the steps on, a hundredth from 4/5."""
     return dict(
         fn="optax.join_schedules",
         schedules=[dict(fn="optax.constant_schedule", value=rate * x) for x in (1.0, 0.1, 0.01)],
@@ -68,5 +68,5 @@ def step_decay(rate, steps) -> dict:
 
 
 def sgd(rate) -> dict:
-    """With momentum, and the decay in the gradient."""
+    """Returns SGD with momentum and L2 decay in the gradient."""
     return parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))

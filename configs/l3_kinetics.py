@@ -4,7 +4,7 @@ https://arxiv.org/abs/1705.08168.
 python -m avjax.main --config configs/l3_kinetics.py --config.data.root=DIR --workdir runs/l3
 
 DIR as in configs/avid_kinetics.py.  The paper: 400,000 clips of Flickr-SoundNet, 60 million pairs;
-with a linear classifier on its sound net ESC-50 79.3 and DCASE2014 93.  Not yet run here.
+with a linear classifier on its audio net ESC-50 79.3 and DCASE2014 93.  Not yet run here.
 """
 
 import ml_collections
@@ -16,22 +16,22 @@ def get_config():
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size = 0, 256
     c.steps = 234_000  # 60 million pairs.
-    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 1000, 3, 0
-    c.calibration = 256
-    c.sharding = ((".*", ()),)
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 3, 0
+    c.init_examples = 256
+    c.sharding_rules = ((".*", ()),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)
     clip = dict(
         num_frames=1, fps=25.0, audio_seconds=1.0, sample_rate=48_000, frame_size=(256, 456)
     )
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    c.device_transform = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
     clips = parts.train_clips(
         train, **clip, max_offset_seconds=0.0
-    )  # The picture is within its second.
-    # Paper: 224 x 224 of a picture whose shorter side is 256, and brightness is added; here the
-    # square has 0.4 to 0.6 of the picture's area, a side of 0.84 to 1 of the shorter one at 16:9
-    # and of 0.73 to 0.89 at 4:3, and brightness multiplies.
+    )  # The frame is within its second of audio.
+    # Paper: crops of 224 x 224 of images with a shorter side of 256, and additive brightness; here
+    # the square has 0.4 to 0.6 of the area, a side of 0.84 to 1 of the shorter one at 16:9 and of
+    # 0.73 to 0.89 at 4:3, and brightness is multiplicative.
     crop = dict(
         fn="avjax.data.transforms.video.random_crop_color_jitter",
         frame_size=clip["frame_size"], area_range=(0.4, 0.6), aspect_ratio_range=(1.0, 1.0),
@@ -45,7 +45,7 @@ def get_config():
         audio=dict(fn="avjax.nets.joint.l3.AudioNet", dtype="bfloat16"),
         spectrogram=dict(fn="avjax.nets.frontends.spectrogram.LogMagnitude"),
     )
-    # The decay is of kernels and, as the paper's, in the gradient.
+    # Kernels only, and, as in the paper, in the gradient.
     c.optimizer = parts.with_l2_decay(
         1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS
     )
@@ -56,9 +56,9 @@ def get_config():
 
 
 def l3(video, audio, spectrogram) -> dict:
-    """L3 with these encoders; embeddings are the features, at unit length."""
+    """Returns L3 with these encoders; embeddings are the l2-normalized features."""
     model = parts.towers(video, audio, head=())
-    half = (0.5, 0.5, 0.5)  # Pictures go from -1 to 1.
+    half = (0.5, 0.5, 0.5)  # Frames are scaled to -1 to 1.
     model["frontends"] = dict(
         video=dict(fn="avjax.nets.frontends.pixels.Normalize", mean=half, std=half),
         audio=spectrogram,

@@ -12,7 +12,7 @@ from configs import avid_kinetics
 
 def get_config():
     c = avid_kinetics.get_config()
-    c.sharding = ((".*", ()),)
+    c.sharding_rules = ((".*", ()),)
     # The heads give way to the features themselves.
     bare = dict(fn="avjax.nets.layers.mlp.Mlp", widths=())
     c.method = dict(

@@ -1,15 +1,15 @@
-"""Multisensory on AudioSet, the recipe of its program.  Owens & Efros, ECCV 2018,
+"""Multisensory on AudioSet, the recipe of its published code.  Owens & Efros, ECCV 2018,
 https://arxiv.org/abs/1804.03641, https://github.com/andrewowens/multisensory.
 
 python -m avjax.main --config configs/multisensory_audioset.py --config.data.root=DIR
 --config.data.lists=LISTS --workdir runs/multisensory
 
 DIR holds the videos and LISTS the official lists, see avjax/data/datasets/audioset.py; files are
-the segments of ten seconds, or with `--config.data.trimmed=False` whole videos.  Where DIR is what
-avjax.prepare wrote, it needs no LISTS.  One command trains `coarse`, at a quarter of the frame rate
-and for 3/65 of the steps, and from there `full`.
+the segments of ten seconds, or with `--config.data.trimmed=False` whole videos.  If DIR is the
+output of avjax.prepare, LISTS is not needed.  One command trains `coarse`, at a quarter of the
+frame rate and for 3/65 of the steps, and then `full`, initialized from it.
 
-The paper, after fine-tuning on UCF101: 82.1, with the picture alone 77.6.  Not yet run here.
+The paper, after fine-tuning on UCF101: 82.1, with video only 77.6.  Not yet run here.
 """
 
 import ml_collections
@@ -22,23 +22,23 @@ FPS = 29.97
 def get_config():
     c = ml_collections.ConfigDict()
     c.seed = 0
-    c.log_every, c.save_every, c.keep, c.refresh_every, c.calibration = 20, 1000, 3, 0, 8
-    c.sharding = ((".*", ()),)
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every, c.init_examples = 20, 1000, 3, 0, 8
+    c.sharding_rules = ((".*", ()),)
 
     c.data = parts.user_videos("audioset")
-    learned, probed, tested = (
+    train_data, probe_source, test_source = (
         parts.split_for_role(c.data, role) for role in ("train", "probe", "test")
     )
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    c.device_transform = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
     c.method = dict(
         fn="avjax.methods.multisensory",
         model=dict(fn="avjax.nets.joint.multisensory.Fused", dtype="bfloat16"),
     )
-    # Of the pictures, 224 x 224 of the 256 x 256 in the middle, mirrored or not; colors stay.
+    # Crops of 224 x 224 of the central 256 x 256, with flips; no color jitter.
     crop = dict(
         frame_size=(256, 256), area_range=((224 / 256) ** 2,) * 2, aspect_ratio_range=(1.0, 1.0)
     )
-    calm = dict(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    no_color_jitter = dict(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 
     def stage(frames, fps, **more):
         sampler = dict(
@@ -46,44 +46,47 @@ def get_config():
         )
         sampler["short_side"] = 256
         # Windows of 125 frames have at most 60 in common.
-        apart = dict(
+        shifted = dict(
             sampler,
             fn="avjax.data.clip_sampling.with_shifted_audio",
             min_max_shift=(65 / FPS, None),
         )
-        evenly = dict(sampler, fn="avjax.data.clip_sampling.uniform", num_clips=2)
+        uniform = dict(sampler, fn="avjax.data.clip_sampling.uniform", num_clips=2)
         train = dict(
-            source=learned,
-            clip_sampler=apart,
+            source=train_data,
+            clip_sampler=shifted,
             transforms=(
-                dict(fn="avjax.data.transforms.video.random_crop_color_jitter", **crop, **calm),
+                dict(
+                    fn="avjax.data.transforms.video.random_crop_color_jitter",
+                    **crop,
+                    **no_color_jitter,
+                ),
             ),
         )
         center = (dict(fn="avjax.data.transforms.video.center_crop", frame_size=(256, 256)),)
-        judged = {
-            part: dict(source=source, clip_sampler=evenly, transforms=center)
-            for part, source in (("train", probed), ("test", tested))
+        eval_data = {
+            part: dict(source=source, clip_sampler=uniform, transforms=center)
+            for part, source in (("train", probe_source), ("test", test_source))
         }
-        sync = parts.with_shifted_audio(judged["test"], (65 / FPS, None))
-        evals = dict(audioset=parts.suite(**judged), sync=dict(fn="avjax.evals.sync", data=sync))
+        sync = parts.with_shifted_audio(eval_data["test"], (65 / FPS, None))
+        evals = dict(audioset=parts.suite(**eval_data), sync=dict(fn="avjax.evals.sync", data=sync))
         return dict(data=dict(train=train), evals=evals, **more)
 
-    # Paper: batches are 15 and 5 a GPU, of how many is not known; here there are 8.  Lengths are
-    # those of the net that is published: it has 650,000 steps at the full rate, from 30,000 at a
-    # quarter of it.
+    # Paper: batches are 15 and 5 per GPU, their number is not given; here 8.  Steps are those of
+    # the published net: 650,000 at the full rate, after 30,000 at a quarter of it.
     c.batch_size, c.steps = 40, 650_000
-    # At least one step, however few there are in all.
+    # At least one step.
     fewer = (c.get_ref("steps") * 3 + 64) // 65
     coarse = stage(32, FPS / 4, batch_size=c.get_ref("batch_size") * 3, steps=fewer)
     full = stage(125, FPS)
     c.data.train, c.evals = full["data"]["train"], full["evals"]
-    c.optimizer = momentum(1e-2)
+    c.optimizer = sgd_with_momentum(1e-2)
     c.stages = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
     return c
 
 
-def momentum(rate) -> dict:
-    """Momentum, the decay of the kernels in a gradient no longer than 5."""
+def sgd_with_momentum(rate) -> dict:
+    """Returns SGD with momentum, L2 decay of kernels, and gradient clipping at norm 5."""
     return dict(
         fn="optax.chain",
         args=(

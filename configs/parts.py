@@ -3,17 +3,25 @@
 from ml_collections import config_dict
 
 
-def one_of(choices: dict, name: str):
-    """What `name`, after the colon of a config's name, stands for; ValueError lists the others."""
+def choose(choices: dict, name: str):
+    """Returns the choice `name`, the text after the colon of a config's name.
+
+    Raises:
+      ValueError: there is no such choice; lists all.
+    """
     if name not in choices:
         raise ValueError(f"{name!r}: use one of {', '.join(choices)}")
     return choices[name]
 
 
 def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240) -> dict:
-    """AVID's towers around two encoders; a head ends in the width of the embedding.
+    """Returns AVID's towers with two encoders.
 
-    AVID's spectrogram has windows of 1024 samples every 240; its small one, 512 every 480.
+    Args:
+      video, audio: specs of the encoders.
+      head: widths of the heads; the last one is that of the embedding.
+      window, hop: of the spectrogram, in samples: AVID's are 1024 and 240, of its small version
+        512 and 480.
     """
     mlp = dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)
     return dict(
@@ -27,8 +35,7 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
-# Of config.data: which data set it is, and what the known ones can be asked for; what is left
-# None is for the data set to say.
+# Keys of config.data: arguments of the data sets; None is the default of the data set.
 OPTIONS = dict(
     root=str, train_split=str, test_split=str, lists=str, annotations=str, splits=str, fold=int,
     holdout=float, group=str, follow_links=bool, trimmed=bool, quarantine=str,
@@ -36,7 +43,7 @@ OPTIONS = dict(
 
 
 def user_videos(source="folder") -> dict:
-    """Which data set, and where it is: see avjax.data.dataset, which takes a prepared one too."""
+    """Returns config.data: name and arguments of a data set, see avjax.data.dataset."""
     options = {key: config_dict.placeholder(kind) for key, kind in OPTIONS.items()}
     return dict(source=source, **options)
 
@@ -64,11 +71,11 @@ def cached(source: dict, fps, sample_rate) -> dict:
 
 
 def cross_avid_in_batch(model: dict) -> dict:
-    """Cross-AVID against the other examples of the batch."""
+    """Returns Cross-AVID with in-batch negatives."""
     return dict(
         fn="avjax.methods.avid",
         model=model,
-        # Paper: AVID draws 1024 negatives from a memory bank; here they are the batch.
+        # Paper: AVID samples 1024 negatives from a memory bank; here they are the batch.
         negatives=dict(fn="avjax.losses.negatives.in_batch"),
         loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
@@ -77,7 +84,7 @@ def cross_avid_in_batch(model: dict) -> dict:
 
 
 def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
-    """AdamW, its learning rate risen to `peak` in `warmup` steps and fallen to 0 by `steps`."""
+    """Returns AdamW with warm-up to `peak` in `warmup` steps and cosine decay to 0 at `steps`."""
     return dict(
         fn="optax.adamw",
         learning_rate=cosine(peak, warmup, steps),
@@ -86,15 +93,15 @@ def adamw_cosine(peak, warmup, steps, weight_decay) -> dict:
 
 
 def with_l2_decay(weight_decay, optimizer: dict, **more) -> dict:
-    """`optimizer` with the weight decay in the gradient, as PyTorch's Adam and SGD have it."""
+    """Returns `optimizer` with L2 decay in the gradient, as in PyTorch's Adam and SGD."""
     decay = dict(fn="optax.add_decayed_weights", weight_decay=weight_decay, **more)
     return dict(fn="optax.chain", args=(decay, optimizer))
 
 
 def lars_cosine(peak, warmup, steps, weight_decay=1e-6) -> dict:
-    """LARS with momentum 0.9, for large batches (You et al., https://arxiv.org/abs/1708.03888).
+    """Returns LARS with momentum 0.9, for large batches (https://arxiv.org/abs/1708.03888).
 
-    Neither decay nor a layer's own rate for biases and normalization, as in SimCLR.
+    Biases and normalization have neither decay nor trust ratio, as in SimCLR.
     """
     return dict(
         fn="optax.lars",
@@ -106,7 +113,7 @@ def lars_cosine(peak, warmup, steps, weight_decay=1e-6) -> dict:
 
 
 def lamb_cosine(peak, warmup, steps, weight_decay=1e-2) -> dict:
-    """LAMB, Adam's counterpart of LARS (You et al., ICLR 2020, https://arxiv.org/abs/1904.00962)."""
+    """Returns LAMB, for large batches (https://arxiv.org/abs/1904.00962)."""
     return dict(
         fn="optax.lamb",
         learning_rate=cosine(peak, warmup, steps),
@@ -115,12 +122,12 @@ def lamb_cosine(peak, warmup, steps, weight_decay=1e-2) -> dict:
     )
 
 
-# The function itself, not what it returns.
+# The function itself, not its result.
 KERNELS = dict(fn="pkgutil.resolve_name", args=("avjax.training.optim.kernels",))
 
 
 def cosine(peak, warmup, steps) -> dict:
-    """A learning rate that rises to `peak` in `warmup` steps and falls to 0 by `steps`."""
+    """Returns a schedule: warm-up to `peak` in `warmup` steps, cosine decay to 0 at `steps`."""
     return dict(
         fn="optax.warmup_cosine_decay_schedule",
         init_value=0.0, peak_value=peak, warmup_steps=warmup, decay_steps=steps,
@@ -128,15 +135,15 @@ def cosine(peak, warmup, steps) -> dict:
 
 
 def linear_rate(base, batch_size):
-    """`base` for 256 examples, in proportion to the batch (https://arxiv.org/abs/1706.02677).
+    """Scales a learning rate for batch size 256 linearly (https://arxiv.org/abs/1706.02677).
 
-    batch_size: a number, or c.get_ref("batch_size"), which the rate then follows.
+    batch_size: a number, or c.get_ref("batch_size"), which the result then follows.
     """
     return batch_size * (base / 256)
 
 
 def square_root_rate(base, batch_size):
-    """`base` for 256 examples, in proportion to the root of the batch: for Adam and LAMB."""
+    """Scales a learning rate for batch size 256 with the square root, for Adam and LAMB."""
     return (batch_size / 256) ** 0.5 * base
 
 
@@ -160,7 +167,7 @@ def train_clips(
       num_frames, fps, audio_seconds, sample_rate, max_offset_seconds: of a clip, see
         avjax.data.clip_sampling.random.
       frame_size: (shorter, longer) side of the stored frames, see avjax.data.transforms.video;
-        `apply_on_host`, or config.on_device, makes of them what the net takes.
+        `apply_on_host`, or config.device_transform, makes of them what the net takes.
       min_area: minimum fraction of the area that a crop keeps.
       color_jitter, hue: strengths of the color changes.
       more: other arguments of avjax.data.transforms.video.random_crop_color_jitter.
@@ -221,7 +228,7 @@ def apply_on_host(dataset: dict, size) -> dict:
 
 
 def suite(test: dict, train: dict | None = None, **more) -> dict:
-    """Retrieval within `test`; with `train`, kNN and a linear probe too, on the same features."""
+    """Returns retrieval on `test`; with `train` also kNN and a linear probe on its features."""
     scores = dict(retrieval=dict(fn="avjax.evals.retrieval"))
     if train:
         scores |= dict(

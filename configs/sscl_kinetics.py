@@ -1,11 +1,11 @@
-"""SSCL on Kinetics-400, as we read it.  Zhang et al., AAAI 2021,
+"""SSCL on Kinetics-400, our reading.  Zhang et al., AAAI 2021,
 https://doi.org/10.1609/aaai.v35i4.16447.
 
 python -m avjax.main --config configs/sscl_kinetics.py --config.data.root=DIR --workdir runs/sscl
 
-DIR as in configs/avid_kinetics.py.  One command trains the whole chain: `instance`, a net of video
-that tells instances apart; `audio_1`, a net of sound that it teaches; `video_1`, the net of video
-again, which this one teaches; `mutual_1`, both from each other.  ROUNDS=2 adds `audio_2` and so on.
+DIR as in configs/avid_kinetics.py.  One command trains the whole chain: `instance`, a video net
+by instance discrimination; `audio_1`, an audio net with that teacher; `video_1`, the video net with
+the audio net as teacher; `mutual_1`, both from each other.  ROUNDS=2 adds `audio_2` and so on.
 
 The paper, with clips of 16 x 112 x 112, after stage I and stage II: UCF101 81.4 and 82.6, HMDB51
 47.7 and 49.9, ESC-50 85.8 and 88.3, DCASE2014 91.0 and 93.0.  Losses, optimization and lengths
@@ -16,24 +16,24 @@ import ml_collections
 
 from configs import parts
 
-ROUNDS = 1  # Of stages I and II: the paper's process is recursive, how often is not known.
+ROUNDS = 1  # Of stages I and II; the paper does not give their number.
 
 
 def get_config():
     c = ml_collections.ConfigDict()
-    # Together as many clips as AVID sees.
+    # In all as many clips as AVID.
     c.seed, c.batch_size, c.steps = 0, 1024, 17_000
-    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 1000, 3, 0
-    c.calibration = 1024
-    # A row of the bank is never needed whole on one device.
-    c.sharding = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 3, 0
+    c.init_examples = 1024
+    # The rows of the bank are sharded over the devices.
+    c.sharding_rules = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)
     clip = dict(
         num_frames=16, fps=16.0, audio_seconds=2.0, sample_rate=24_000, frame_size=(128, 228)
     )
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=112)
+    c.device_transform = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=112)
     # Paper: the order of the records is not known; here it is AVID's.
     c.data.train = parts.train_clips(train, **clip) | dict(repeats=10)
     towers = parts.towers(
@@ -54,9 +54,9 @@ def get_config():
 
 
 def stage_methods(towers, num_negatives, structure_weight, keep_fraction) -> dict:
-    """{kind of stage: its method}, all against `draws` rows of banks.
+    """Returns {kind of stage: method}, all with `draws` negatives from memory banks.
 
-    share: of a batch, for its easiest clips, in stage II; see avjax.methods.sscl.
+    share: the fraction of easiest clips of a batch in stage II; see avjax.methods.sscl.
     """
     one = {
         part: {m: net for m, net in towers[part].items() if m == "video"}
@@ -86,10 +86,10 @@ def stage_methods(towers, num_negatives, structure_weight, keep_fraction) -> dic
 
 
 def chain(rounds, methods) -> dict:
-    """c.stages: `instance`, and so many times `audio_1`, `video_1` and `mutual_1`.
+    """Returns c.stages: `instance`, then `rounds` times `audio_n`, `video_n` and `mutual_n`.
 
-    A student of video begins as the net that taught its teacher; both nets of a stage II as those
-    of stage I.
+    A video student is initialized from the net that taught its teacher; both nets of stage II from
+    those of stage I.
     """
     # Paper: whether a student of video starts from random weights is not known; here it does not.
     kept = {path: path for path in ("state/stats", "state/memory")}

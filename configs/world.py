@@ -1,10 +1,10 @@
-"""Every pre-training method, small, on the synthetic world: two to four minutes on two cores.
+"""All pre-training methods, small, on the synthetic world: two to four minutes on two cores.
 
 python -m avjax.main --config configs/world.py:cross-avid
 
-After the colon stands one of METHODS; what each learns is in the README's table.  All have the
-same nets (but Multisensory, which is one net), see as many of the same clips, and have the same
-rate, which goes with the root of the batch.  `configs/compare_methods.py` trains all.
+After the colon is one of METHODS, see the table in the README.  All have the same nets (except
+Multisensory, which is one net), the same number of clips, and the same learning rate, proportional
+to the root of the batch size.  `configs/compare_methods.py` trains all.
 """
 
 import functools
@@ -14,11 +14,12 @@ import ml_collections
 from avjax.ablation.study import override
 from configs import parts, sscl_kinetics, xdc_kinetics
 
-BATCH, RATE, DRAWS = 64, 3e-3, 15_360  # Draws of a video: of a run, in all its stages.
-# So many frames a second that the motion of one video at two times can be told apart by ear.
+BATCH, LEARNING_RATE, NUM_DRAWS = 64, 3e-3, 15_360  # Draws of videos per run, in all its stages.
+# The frame rate is high enough to match motion with the audio of the same time.
 CLIP = dict(num_frames=64, fps=32.0, audio_seconds=2.0, sample_rate=8000, frame_size=(24, 24))
-APART = (2.5, None)  # Seconds to AVTS's hard negatives, and to what Multisensory calls shifted.
-OVERLAPPING = 0.5  # Seconds to AVTS's super-hard negatives.
+# Seconds to AVTS's hard negatives, and to the shifted audio of Multisensory.
+MIN_MAX_SHIFT = (2.5, None)
+OVERLAP_SHIFT = 0.5  # Seconds to AVTS's super-hard negatives.
 PIXELS = 16
 EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AVTS's negatives.
 
@@ -29,7 +30,7 @@ BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=128, momentum
 
 
 def towers(hop):
-    """hop: samples between the windows of the sound's spectrogram."""
+    """Returns the towers; hop: samples between the windows of the spectrogram."""
     return parts.towers(
         video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=8),
         audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=8),
@@ -43,23 +44,23 @@ TOWERS = towers(hop=160)
 
 
 def get_config(method="cross-avid"):
-    chosen = parts.one_of(METHODS, method)
+    chosen = parts.choose(METHODS, method)
     c = base(batch=BATCHES.get(method, BATCH))
     for path, value in chosen(c.get_ref("steps"), TOWERS).items():
         override(c, path, value)
     return c
 
 
-def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
-    """Cross-AVID; what the other methods differ in are METHODS.
+def base(draws=NUM_DRAWS, batch=BATCH, videos=(480, 240)):
+    """Returns the config of Cross-AVID; METHODS override parts of it.
 
-    videos: how many for training and for testing.
+    videos: their numbers for training and for testing.
     """
     c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps, c.learning_rate = 0, batch, draws // batch, RATE
-    c.log_every, c.save_every, c.keep, c.refresh_every = 20, 60, 1, 0
-    c.calibration = 256
-    c.sharding = ((".*", ()),)
+    c.seed, c.batch_size, c.steps, c.learning_rate = 0, batch, draws // batch, LEARNING_RATE
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 60, 1, 0
+    c.init_examples = 256
+    c.sharding_rules = ((".*", ()),)
 
     train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
     c.data = dict(train=train_data(train) | dict(repeats=1), refresh=eval_data(train, count=1))
@@ -67,29 +68,31 @@ def base(draws=DRAWS, batch=BATCH, videos=(480, 240)):
     c.stages = None
     rate = (c.get_ref("batch_size") / BATCH) ** 0.5 * c.get_ref("learning_rate")
     c.optimizer = warmup_cosine(c.get_ref("steps"), rate)
-    known, new = (eval_data(split, count=2) for split in (train, test))
-    apart = parts.with_shifted_audio(new, APART, OVERLAPPING)
+    train_eval, new = (eval_data(split, count=2) for split in (train, test))
+    shifted = parts.with_shifted_audio(new, MIN_MAX_SHIFT, OVERLAP_SHIFT)
     c.evals = dict(
-        world=parts.suite(test=new, train=known, thumbnails=0),
-        sync=dict(fn="avjax.evals.sync", data=apart),
+        world=parts.suite(test=new, train=train_eval, thumbnails=0),
+        sync=dict(fn="avjax.evals.sync", data=shifted),
     )
     return c
 
 
 def train_data(train):
-    """All methods see the same clips; what they do not use, the other sounds, they leave."""
-    # In this world a thing's hue tells the pitch of its sound, so hues are left as they are.
+    """Returns the same clips for all methods; some do not use the audio of other times."""
+    # In this world an object's hue determines the pitch of its sound, so hues are not jittered.
     clips = parts.train_clips(train, **CLIP, min_area=0.8, color_jitter=0.1, hue=0.0)
-    return parts.apply_on_host(parts.with_shifted_audio(clips, APART, OVERLAPPING), PIXELS)
+    return parts.apply_on_host(
+        parts.with_shifted_audio(clips, MIN_MAX_SHIFT, OVERLAP_SHIFT), PIXELS
+    )
 
 
 def eval_data(videos, count):
-    """`count` clips of each video, evenly spaced, at the size that the nets take."""
+    """Returns `count` evenly spaced clips per video, at the input size of the nets."""
     return parts.apply_on_host(parts.eval_clips(videos, **CLIP, num_clips=count), PIXELS)
 
 
 def source(split, videos):
-    """Synthetic videos, decoded once for all runs."""
+    """Returns the synthetic world, decoded once for all runs."""
     fps, rate = CLIP["fps"], CLIP["sample_rate"]
     rendered = dict(seconds=6.0, size=48, fps=fps, sample_rate=rate)
     world = dict(
@@ -99,7 +102,7 @@ def source(split, videos):
     return kept | dict(short_side=CLIP["frame_size"][0])
 
 
-def warmup_cosine(steps, rate=RATE):
+def warmup_cosine(steps, rate=LEARNING_RATE):
     return parts.adamw_cosine(rate, steps // 12, steps, weight_decay=1e-4)
 
 
@@ -129,11 +132,12 @@ def two_clips_per_record(towers, terms):
 
 
 def cma(steps, towers, positives=1.0, repeats=10):
-    """CMA after AVID: its nets and its memories.
+    """Returns CMA after AVID, initialized with its nets and memories.
 
-    A bank teaches little in so few epochs, so the nets first learn from their batches; a short
-    AVID then fills the memories.  These lie closer together within a modality than across, so
-    at first the terms within push hard: at a higher rate sounds and pictures lose each other.
+    With a bank little is learned in so few epochs, so the nets are first trained with in-batch
+    negatives; a short AVID then fills the memories.  Embeddings are more similar within a modality
+    than across, so at first the terms within have large gradients: a higher learning rate
+    destroys the alignment of the modalities.
     """
     first, second = steps // 2, (steps + 3) // 6
     third = steps - first - second
@@ -146,15 +150,15 @@ def cma(steps, towers, positives=1.0, repeats=10):
     taken = ("params", "state/stats", "state/memory")
     stages = dict(
         batch=stage(first, avid(towers, CROSS, IN_BATCH)),
-        avid=stage(second, avid(towers, CROSS, BANK) | dict(loss_fn=nce), RATE / 6),
-        cma=stage(third, cma, RATE / 20),
+        avid=stage(second, avid(towers, CROSS, BANK) | dict(loss_fn=nce), LEARNING_RATE / 6),
+        cma=stage(third, cma, LEARNING_RATE / 20),
     )
     stages["avid"] |= dict(after=dict(batch=None))
     stages["cma"] |= dict(after=dict(avid=taken), refresh_every=third // 2)
     return {"stages": stages, ORDER: repeats}
 
 
-def stage(steps, method, rate=RATE):
+def stage(steps, method, rate=LEARNING_RATE):
     return dict(steps=steps, method=method, optimizer=warmup_cosine(steps, rate))
 
 
@@ -180,7 +184,7 @@ def l3(towers, pairs, outputs):
 def avts(
     *curriculum, normalize="avjax.ops.normalize.l2_normalize", pairs="matched_and_mismatched_pairs"
 ):
-    """curriculum: what kinds of negatives there are from which ninetieth of the steps on."""
+    """Returns AVTS; curriculum: ((start in ninetieths of the steps, shares of negatives), ...)."""
 
     def at(steps, towers):
         finished = towers | dict(normalize=function(normalize))
@@ -195,7 +199,7 @@ def avts(
 
 
 def function(name):
-    """The function itself, not what it returns."""
+    """Returns a spec of the function itself, not of its result."""
     return dict(fn="pkgutil.resolve_name", args=(name,))
 
 
@@ -222,8 +226,7 @@ def xdc(variant):
 
 def multisensory(steps, towers):
     del steps, towers
-    # Paper: batch normalization, with which it begins late here or not at all (README).  Perhaps
-    # as most of what differs between clips stays the same all through a clip.
+    # Paper: batch normalization, with which learning starts late here or not at all (README).
     model = dict(
         fn="avjax.nets.joint.multisensory.Fused", width=8,
         norm=dict(fn="avjax.nets.layers.batch_independent_norm.group_norm", groups=4),
@@ -231,7 +234,7 @@ def multisensory(steps, towers):
     return {"method": dict(fn="avjax.methods.multisensory", model=model)}
 
 
-# Name -> (steps of the run, towers) -> what of the `base` is another, by its path.
+# Name -> function (steps of the run, towers) -> {key: value} that replaces keys of `base`.
 METHODS = {
     "cross-avid": lambda steps, towers: {"method": avid(towers, CROSS, IN_BATCH)},
     "cross-avid-bank": lambda steps, towers: {"method": avid(towers, CROSS, BANK), ORDER: 10},
@@ -260,7 +263,7 @@ METHODS = {
     "cdc": xdc("cdc"),
     "multisensory": multisensory,
 }
-# Name -> its batch, where that is another: those that tell pairs in time begin sooner, in clips
-# seen, with small ones.
+# Name -> batch size, if different: methods on synchronization learn earlier, in clips seen, with
+# small batches.
 TIMED = ("avts-easy", "avts-mixed", "avts-hard", "avts", "avts-raw-once", "multisensory")
 BATCHES = dict.fromkeys(TIMED, 16)

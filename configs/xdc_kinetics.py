@@ -1,4 +1,4 @@
-"""XDC on Kinetics-400, the paper's recipe as far as it is known.  Alwassel et al., NeurIPS 2020,
+"""XDC on Kinetics-400, the paper's recipe as far as published.  Alwassel et al., NeurIPS 2020,
 https://arxiv.org/abs/1911.12667.
 
 python -m avjax.main --config configs/xdc_kinetics.py --config.data.root=DIR --workdir runs/xdc
@@ -24,22 +24,22 @@ VARIANTS = {
 
 
 def get_config(variant="xdc"):
-    targets = parts.one_of(VARIANTS, variant)
+    targets = parts.choose(VARIANTS, variant)
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size = 0, 256
-    # Paper: batch, length, momentum and schedule are not told.  Here are 5 iterations, of some
-    # 20 clips a video, and in each the rate begins anew and falls twice.
+    # Paper: batch, length, momentum and schedule are not given.  Here 5 iterations of about 20
+    # clips per video; in each the schedule restarts and decays twice.
     c.steps = 90_000
     c.refresh_every = each = (c.get_ref("steps") + 4) // 5
-    c.log_every, c.save_every, c.keep, c.calibration = 20, 1000, 3, 256
-    c.sharding = ((".*", ()),)
+    c.log_every, c.save_every, c.max_to_keep, c.init_examples = 20, 1000, 3, 256
+    c.sharding_rules = ((".*", ()),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)
     clip = dict(
         num_frames=8, fps=30.0, audio_seconds=2.0, sample_rate=16_000, frame_size=(256, 456)
     )
-    c.on_device = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
+    c.device_transform = dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=224)
     c.data.train = parts.train_clips(train, **clip)
     c.data.refresh = parts.eval_clips(train, **clip, num_clips=1)
     model = parts.towers(
@@ -51,20 +51,20 @@ def get_config(variant="xdc"):
         fn="avjax.nets.frontends.logmel.XDC", hop=320
     )  # For two seconds.
     c.method = dict(fn="avjax.methods.xdc", model=model, targets=targets, clusters=64, balance=1.0)
-    falling = dict(
+    decay = dict(
         fn="optax.exponential_decay",
         init_value=0.01, transition_steps=each // 3, decay_rate=0.1, staircase=True,
     )  # fmt: skip
     rate = dict(
         fn="optax.join_schedules",
-        schedules=[falling] * 5,
+        schedules=[decay] * 5,
         boundaries=[each * i for i in range(1, 5)],
     )
     c.optimizer = parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
-    judged = parts.suite(
+    eval_data = parts.suite(
         train=parts.eval_clips(train, **clip, num_clips=1),
         test=parts.eval_clips(test, **clip, num_clips=10),
     )
-    judged["scores"].pop("retrieval")  # There is no space in which one could find the other.
-    c.evals = dict(kinetics=judged)
+    eval_data["scores"].pop("retrieval")  # There is no joint embedding space.
+    c.evals = dict(kinetics=eval_data)
     return c

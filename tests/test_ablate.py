@@ -25,8 +25,8 @@ from configs import ablate_negatives
 
 ROOT = Path(__file__).parent.parent
 STUDY = dict(
-    budget="examples", amount=dict(examples=6400, steps=100, flops=1e9), tolerance=0.02,
-    seeds=(0, 1, 2), rates=(1e-3, 1e-2), tuning_seed=9, metrics=("a", "b"),
+    budget="examples", budget_per_run=dict(examples=6400, steps=100, flops=1e9), tolerance=0.02,
+    seeds=(0, 1, 2), learning_rates=(1e-3, 1e-2), tuning_seed=9, tuning_metrics=("a", "b"),
 )  # fmt: skip
 
 
@@ -39,30 +39,35 @@ def arm(name="a", batch=64, negatives=7, **more):
 
 def test_arms_get_the_same_of_what_the_budget_names():
     examples, steps, flops = (STUDY | dict(budget=b) for b in study.BUDGETS)
-    assert [study.steps_of(examples, b) for b in (16, 64)] == [400, 100]
-    assert [study.steps_of(steps, b) for b in (16, 64)] == [100, 100]
-    assert [study.steps_of(flops, 64, cost) for cost in (1e6, 4e6)] == [1000, 250]
+    assert [study.num_steps(examples, b) for b in (16, 64)] == [400, 100]
+    assert [study.num_steps(steps, b) for b in (16, 64)] == [100, 100]
+    assert [study.num_steps(flops, 64, cost) for cost in (1e6, 4e6)] == [1000, 250]
 
 
 def test_an_arm_more_than_two_percent_off_is_refused():
-    assert study.steps_of(STUDY, 100) == 64 and not study.refusal(STUDY, 64, 100)
-    off = study.off_budget(STUDY, study.steps_of(STUDY, 1500), 1500)
+    assert study.num_steps(STUDY, 100) == 64 and not study.budget_violation(STUDY, 64, 100)
+    off = study.budget_error(STUDY, study.num_steps(STUDY, 1500), 1500)
     np.testing.assert_allclose(off, 4 * 1500 / 6400 - 1)
-    assert "more than 2%" in study.refusal(STUDY, 4, 1500)
+    assert "more than 2%" in study.budget_violation(STUDY, 4, 1500)
     flops = STUDY | dict(budget="flops")
-    assert study.refusal(flops, 1, 64, 1.021e9) and not study.refusal(flops, 1, 64, 1.019e9)
+    assert study.budget_violation(flops, 1, 64, 1.021e9) and not study.budget_violation(
+        flops, 1, 64, 1.019e9
+    )
     with pytest.raises(ValueError, match="study.budget='time'"):
-        study.steps_of(STUDY | dict(budget="time", amount=dict(time=1)), 8)
+        study.num_steps(STUDY | dict(budget="time", budget_per_run=dict(time=1)), 8)
 
 
 def test_intervals_are_students():
     x = [3.0, 4.5, 4.0]
-    mean, low, high = study.interval(x)
+    mean, low, high = study.confidence_interval(x)
     want = stats.t.interval(0.95, 2, loc=np.mean(x), scale=stats.sem(x))
     np.testing.assert_allclose((mean, low, high), (np.mean(x), *want))
     # By hand: t(0.975, 2) = 4.303.
     np.testing.assert_allclose(high - mean, 4.303 * np.std(x, ddof=1) / 3**0.5, rtol=1e-3)
-    assert math.isnan(study.interval([1.0])[1]) and study.interval([1.0])[0] == 1.0
+    assert (
+        math.isnan(study.confidence_interval([1.0])[1])
+        and study.confidence_interval([1.0])[0] == 1.0
+    )
 
 
 def test_arms_that_cannot_be_are_refused():
@@ -72,45 +77,47 @@ def test_arms_that_cannot_be_are_refused():
         ([arm(tune=False)], "tune=True"),
     ):
         with pytest.raises(ValueError, match=says):
-            sweep.arms_of(bad)
+            sweep.parse_arms(bad)
 
 
 def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged():
-    arms = sweep.arms_of([arm(), arm("b"), arm("c", tune=False)])
-    runs = study.runs_of(arms, STUDY)
-    assert len(runs) == 4 + 9 and [r.rate for r in runs[:4]] == [1e-3, 1e-2] * 2
+    arms = sweep.parse_arms([arm(), arm("b"), arm("c", tune=False)])
+    runs = study.expand_runs(arms, STUDY)
+    assert len(runs) == 4 + 9 and [r.learning_rate for r in runs[:4]] == [1e-3, 1e-2] * 2
 
     def found(*scores):
         results = [dict(values=dict(a=s, b=s), diverged=s is None) for s in scores]
         return dict(zip((run.name for run in runs), results))
 
-    assert study.rates_of(found(1, 2, 5, 3), runs, STUDY) == {64: 1e-3}
-    assert study.rates_of(found(1, None, 5, 9), runs, STUDY) == {64: 1e-3}
-    assert study.rates_of(found(1, 2, 5), runs, STUDY) == {}
-    assert study.rates_of({}, runs, STUDY | dict(rates=(0.5,))) == {64: 0.5}
+    assert study.select_learning_rates(found(1, 2, 5, 3), runs, STUDY) == {64: 1e-3}
+    assert study.select_learning_rates(found(1, None, 5, 9), runs, STUDY) == {64: 1e-3}
+    assert study.select_learning_rates(found(1, 2, 5), runs, STUDY) == {}
+    assert study.select_learning_rates({}, runs, STUDY | dict(learning_rates=(0.5,))) == {64: 0.5}
 
 
 def test_an_override_replaces_the_part_and_the_schedule_follows():
     base = ablate_negatives.get_config()
-    (one, *_) = sweep.arms_of(
+    (one, *_) = sweep.parse_arms(
         [arm(overrides={"method.negatives": dict(fn="x", num_negatives=3)}, batch=32)]
     )
     run = study.Run("r", one, 5, None)
-    config = study.configured(base, run, 77, 0.25, base.study.to_dict())
+    config = study.run_config(base, run, 77, 0.25, base.study.to_dict())
     assert config["method"]["negatives"] == dict(fn="x", num_negatives=3)
     schedule = config["optimizer"]["learning_rate"]
     assert (schedule["decay_steps"], schedule["peak_value"]) == (77, 0.25)
     assert (config["seed"], config["batch_size"], "study" in config) == (5, 32, False)
     assert list(config["evals"]) == ["test"] and base.batch_size == 64
-    tuning = study.configured(base, run._replace(rate=0.25), 77, 0.25, base.study.to_dict())
+    tuning = study.run_config(
+        base, run._replace(learning_rate=0.25), 77, 0.25, base.study.to_dict()
+    )
     assert list(tuning["evals"]) == ["val"] and '"split": "test"' not in json.dumps(tuning)
     with pytest.raises(ValueError, match="method.positives"):
         study.override(base, "method.positives", 3)
 
 
 def test_false_negatives_are_the_sum_of_squared_shares():
-    assert study.false_negatives([0, 0, 1, 2]) == 0.25 + 2 / 16
-    assert study.false_negatives([0, -1]) is None
+    assert study.false_negative_rate([0, 0, 1, 2]) == 0.25 + 2 / 16
+    assert study.false_negative_rate([0, -1]) is None
 
 
 def test_products_in_a_loop_count_as_often_as_it_turns():
@@ -125,9 +132,9 @@ def test_products_in_a_loop_count_as_often_as_it_turns():
     for fn, extra in ((plain, 0), (looped, 2)):
         traced = jax.jit(fn).trace(x)
         told = traced.lower().compile().cost_analysis()["flops"]
-        assert cost.looped(traced.jaxpr) == extra * 2 * 32**3
-        assert cost.products(traced.jaxpr, loops=True) == 3 * 2 * 32**3
-        np.testing.assert_allclose(told + cost.looped(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
+        assert cost.loop_flops(traced.jaxpr) == extra * 2 * 32**3
+        assert cost.count_flops(traced.jaxpr, loops=True) == 3 * 2 * 32**3
+        np.testing.assert_allclose(told + cost.loop_flops(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
 
 
 def test_a_convolution_counts_as_the_compiler_counts_it():
@@ -140,7 +147,7 @@ def test_a_convolution_counts_as_the_compiler_counts_it():
 
     traced = jax.jit(conv).trace(x, w)
     told = traced.lower().compile().cost_analysis()["flops"]
-    np.testing.assert_allclose(cost.products(traced.jaxpr, loops=True), told, rtol=0.01)
+    np.testing.assert_allclose(cost.count_flops(traced.jaxpr, loops=True), told, rtol=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -220,9 +227,9 @@ def get_config():
     c.log_every, c.data.train.repeats = 1, 1
     c.optimizer = dict(fn="optax.sgd", learning_rate=c.get_ref("learning_rate"))
     c.study = dict(
-        budget="examples", amount=dict(examples=48, steps=6, flops=1e6), tolerance=0.02,
-        seeds=(0, 1), rates=(0.05, 0.1), tuning_seed=7, compare="r1",
-        metrics=("eval/world/retrieval/v2a/recall@1",), evals=dict(world=spec),
+        budget="examples", budget_per_run=dict(examples=48, steps=6, flops=1e6), tolerance=0.02,
+        seeds=(0, 1), learning_rates=(0.05, 0.1), tuning_seed=7, report_metric="recall@1",
+        tuning_metrics=("eval/world/retrieval/v2a/recall@1",), evals=dict(world=spec),
     )
     return c
 
@@ -263,7 +270,7 @@ def rows(path):
 def test_a_study_finishes_and_names_the_arm_it_refuses(done):
     folder, _, whole = done
     assert whole.returncode == 1  # An arm of 36 is 50 % off 48 examples.
-    assert "1 of 10 runs were done before" in whole.stdout
+    assert "1 of 10 runs were already finished" in whole.stdout
     assert re.search(
         r"\[10/10\] bank-infonce-b36-k7-seed1: refused: 1 steps are -25.0%", whole.stdout
     )
@@ -271,7 +278,7 @@ def test_a_study_finishes_and_names_the_arm_it_refuses(done):
     assert table["bank-infonce-b8-k7"]["seeds"] == "2"
     assert table["bank-infonce-b36-k7"]["seeds"] == "0"
     one = table["in_batch-infonce-b8-k7"]
-    for name in ("recall@1", "probe", "peak", "flops", "seconds_per_step", "positive", "negative", "above",
+    for name in ("recall@1", "probe", "peak", "flops", "seconds_per_step", "positive", "negative", "negatives_above_positive",
                  "alignment", "uniformity_video", "share_false", "loss_below_uniform"):  # fmt: skip
         assert float(one[f"{name} low"]) <= float(one[name]) <= float(one[f"{name} high"]), name
 
@@ -291,7 +298,7 @@ def test_the_report_opens_offline_and_says_what_is_known(done):
     assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", page)
     assert "default-src 'none'" in page and page.count("<svg") > 20
     assert "<li>At equal B and K, in_batch" in page and "over 2 seeds" in page
-    assert "was chosen for each B" in page and "4 runs are missing, failed or refused" in page
+    assert "was selected for each B" in page and "4 runs are missing, failed or refused" in page
     assert "bank-infonce-b36-k7-seed0" in page.split("<h2>Runs without")[1]
 
 
@@ -304,7 +311,7 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
         'fn="avjax.losses.negatives.queue", queue_size=8, num_negatives=7), tune=True',  # Shorter than the batch.
     )
     text = text.replace('"bank", 36', '"bank", 24').replace(
-        "seeds=(0, 1), rates=(0.05, 0.1)", "seeds=(0,), rates=(0.1,)"
+        "seeds=(0, 1), learning_rates=(0.05, 0.1)", "seeds=(0,), learning_rates=(0.1,)"
     )
     (folder / "broken/tiny_study.py").write_text(text)
     (folder / "broken/out").mkdir()
@@ -323,16 +330,16 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
 
 
 def test_commands_are_one_a_run_and_keep_the_flags(done):
-    told = ablate(done[0], "--config.study.seeds=(0,)", "--commands")
+    told = ablate(done[0], "--config.study.seeds=(0,)", "--print_commands")
     lines = told.stdout.splitlines()
-    assert len(lines) == 4 + 3 and "runs 1-4 choose the learning rates" in told.stderr
+    assert len(lines) == 4 + 3 and "runs 1-4 select the learning rates" in told.stderr
     assert lines[2].startswith("python -m avjax.ablate") and lines[2].endswith("--run 3")
     assert all("'--config.study.seeds=(0,)'" in line for line in lines)
 
 
 def test_the_list_has_the_budget_of_each_run(done):
     told = ablate(done[0], "--list").stdout
-    assert "budget: 48 examples a run, within 2%" in told
+    assert "budget: 48 examples per run, within 2%" in told
     assert re.search(r"5 +8 +7 +6 +48 +\+0.00% +in_batch-infonce-b8-k7-seed0", told)
 
 
@@ -342,8 +349,8 @@ def test_the_list_has_the_budget_of_each_run(done):
         ("--config.study.sedes=1", "did you mean 'seeds'?"),
         ("--budget=time", "time"),
         ("--lits", "lits"),
-        ("--run=99", "there are 10 runs"),
-        ("--config.study.amount.examples=96", "amount.examples was 48, is 96"),
+        ("--run=99", "use 1 to 10"),
+        ("--config.study.budget_per_run.examples=96", "budget_per_run.examples was 48, is 96"),
     ],
 )
 def test_a_slip_is_refused_in_one_line(done, flag, told):
@@ -360,11 +367,11 @@ def test_help_lists_all_that_can_be_asked(done):
 def test_the_shipped_study_has_twelve_arms_and_three_seeds():
     for size in ablate_negatives.SIZES:
         base = ablate_negatives.get_config(size).to_dict()["study"]
-        arms = sweep.arms_of(ablate_negatives.sweep(size))
+        arms = sweep.parse_arms(ablate_negatives.sweep(size))
         assert len(arms) >= 12 and len(base["seeds"]) >= 3
         stored = {"bank", "bank-repeats1", "moco", "queue-no-momentum"}
         assert {a.strategy for a in arms} == {"in_batch", *stored}
         assert {a.loss for a in arms} == {"info_nce", "dcl"}
         for a in arms:
-            steps = study.steps_of(base, a.batch)
-            assert not study.refusal(base, steps, a.batch), a.name
+            steps = study.num_steps(base, a.batch)
+            assert not study.budget_violation(base, steps, a.batch), a.name

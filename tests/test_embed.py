@@ -61,9 +61,9 @@ def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world)
     config = tiny.config(world)
     data, mesh = build(config["evals"]["world"]["test"]), sharding.mesh()
     with jax.set_mesh(mesh), checkpoint.manager(run, 1) as checkpoints:
-        method = train.made(config)
+        method = train.build_method(config)
         trained = build(config["data"]["train"]) | dict(batch_size=8, seed=0)
-        _, ts, _ = train.start(config, method, trained, mesh, checkpoints)
+        _, ts, _ = train.init_or_restore(config, method, trained, mesh, checkpoints)
         look = train.make_embed(method, mesh)
         theirs = [look(ts, b) for b in pipeline.eval_batches(**data, batch_size=8, workers=0)]
     for modality in ("video", "audio"):
@@ -95,7 +95,7 @@ def test_files_without_sound_are_counted_and_keep_the_features_of_their_picture(
 
 def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
     mean = called(tmp_path / "mean.npz", run, videos)
-    found = called(tmp_path / "x.npz", run, videos, "--per_clip", "--only", "video")
+    found = called(tmp_path / "x.npz", run, videos, "--per_clip", "--modality", "video")
     assert found["clip"].tolist() == [0, 1] * FILES and len(set(found["path"])) == FILES
     assert "audio_features" not in found and "has_audio" not in found
     halves = found["video_features"].reshape(FILES, 2, -1).mean(1)
@@ -155,11 +155,11 @@ def test_ported_weights_give_features_of_sounds(tmp_path):
 
 def test_sounds_that_were_never_measured_are_named(run, tmp_path):
     """As with AVID's weights, whose file lacks the statistics of its spectrograms."""
-    saved = checkpoint.newest(run)
+    saved = checkpoint.restore_latest(run)
     saved["state"]["stats"].pop("spectrogram_stats")
     port.save(tmp_path / "run", saved["params"], saved["state"])
     shutil.copy(run / "config.json", tmp_path / "run")
-    with pytest.raises(SystemExit, match="port it with --audio_stats, or use --only video"):
+    with pytest.raises(SystemExit, match="port it with --audio_stats, or use --modality video"):
         called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds"))
 
 

@@ -14,7 +14,7 @@ from tests import tiny
 def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_path):
     world = tmp_path_factory.mktemp("larger_world")
     config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)
-    config["calibration"] = 96
+    config["init_examples"] = 96
     clip = dict(num_frames=6, fps=6.0, audio_seconds=2.0, sample_rate=16_000, frame_size=(48, 48))
     source = dict(fn="avjax.data.datasets.synthetic", root=str(world), seconds=3.0, size=48)
     ours, theirs = (

@@ -82,7 +82,7 @@ def clips_folder(tmp_path_factory):
 
 
 def test_a_message_that_comes_again_is_shown_once():
-    first = app.once()
+    first = app.drop_duplicates()
     record = lambda text, level=30: logging.LogRecord("a", level, "", 0, "%s", (text,), None)
     shown = [first(record(text)) for text in ("one", "two", "one", "one")]
     assert shown == [True, True, False, False] and first(record("one", level=40))

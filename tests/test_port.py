@@ -80,7 +80,7 @@ def changed(reference, **changes):
 
 def test_a_checkpoint_of_avid_becomes_a_run(ported, reference):
     folder, paper = ported
-    saved = checkpoint.newest(folder)
+    saved = checkpoint.restore_latest(folder)
     theirs, params = reference["model"], saved["params"]
     kernel = params["encoders_video"]["conv3x_0"]["shortcut"]["kernel"]
     name = "module.video_model.conv3x.res_conv.weight"
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_avid_becomes_a_run(ported, reference):
 def test_memories_and_z_come_along(ported, reference):
     """View 1 is video; rows beyond those of the set are there for devices to share."""
     folder, paper = ported
-    state = checkpoint.newest(folder)["state"]
+    state = checkpoint.restore_latest(folder)["state"]
     for n, modality in ((1, "video"), (2, "audio")):
         bank = state["memory"][modality]
         rows = reference["train_criterion"][f"nce_average.view{n}_mem"]
@@ -119,7 +119,7 @@ def test_the_certificate_names_source_file_and_outputs(ported):
 
 def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
     folder, paper = ported
-    saved = checkpoint.newest(folder)
+    saved = checkpoint.restore_latest(folder)
     saved["params"]["encoders_video"]["conv1"]["norm"]["bias"] += 1
     port.save(tmp_path, saved["params"], saved["state"])
     for name in ("config.json", "certificate.json"):
@@ -235,7 +235,7 @@ def test_the_door_names_what_is_missing(tmp_path, ported):
 
 
 def test_a_learned_temperature_stays_here(ported, tmp_path):
-    saved = checkpoint.newest(ported[0])
+    saved = checkpoint.restore_latest(ported[0])
     saved["params"]["temperature"] = {"log": np.zeros((), np.float32)}
     port.save(tmp_path / "run", saved["params"], saved["state"])
     (tmp_path / "run" / "config.json").write_text((ported[0] / "config.json").read_text())
@@ -345,7 +345,7 @@ def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def blank(ported):
     """The state of a run of the ported nets, all zeros."""
-    saved = checkpoint.newest(ported[0])
+    saved = checkpoint.restore_latest(ported[0])
     zeros = jax.tree.map(jnp.zeros_like, dict(params=saved["params"], state=saved["state"]))
     for m, memory in zeros["state"]["memory"].items():
         memory["size"] = saved["state"]["memory"][m]["size"]
@@ -358,7 +358,7 @@ def started(ts, spec):
 
 def test_a_folder_alone_gives_all_that_the_nets_keep(ported, blank):
     """The memories, which are of another list of videos, are only given on request."""
-    ts, saved = started(blank, str(ported[0])), checkpoint.newest(ported[0])
+    ts, saved = started(blank, str(ported[0])), checkpoint.restore_latest(ported[0])
     assert same(ts.params, saved["params"]) and same(ts.state["stats"], saved["state"]["stats"])
     assert same(ts.state["memory"], blank.state["memory"])
     ts = started(blank, dict(folder=str(ported[0]), paths=("state/memory/audio",)))
@@ -369,7 +369,9 @@ def test_a_folder_alone_gives_all_that_the_nets_keep(ported, blank):
 def test_parts_go_where_they_are_sent(ported, blank):
     paths = {"params/heads_audio": "params/heads_video"}
     ts = started(blank, dict(folder=str(ported[0]), paths=paths))
-    assert same(ts.params["heads_audio"], checkpoint.newest(ported[0])["params"]["heads_video"])
+    assert same(
+        ts.params["heads_audio"], checkpoint.restore_latest(ported[0])["params"]["heads_video"]
+    )
     assert same(ts.params["encoders_video"], blank.params["encoders_video"])
 
 

@@ -29,7 +29,7 @@ class Audio(nn.Module):
 def config(world, steps=6, **changes):
     """The smoke run with 4 frames of 16 pixels and half a second of sound."""
     c = smoke.get_config()
-    c.batch_size, c.steps, c.log_every, c.save_every, c.calibration = 8, steps, 1, 2, 16
+    c.batch_size, c.steps, c.log_every, c.save_every, c.init_examples = 8, steps, 1, 2, 16
     c = c.to_dict()
     clip = dict(num_frames=4, fps=8.0, audio_seconds=0.5, sample_rate=8000, frame_size=(32, 32))
     source = dict(fn="avjax.data.datasets.synthetic", root=str(world), seconds=2.0, size=32)

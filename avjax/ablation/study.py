@@ -1,7 +1,7 @@
-"""The arithmetic of an ablation: arms, budgets, which runs, rates, intervals over seeds.
+"""The arithmetic of an ablation: arms, budgets, runs, learning rates, intervals over seeds.
 
-An arm is a way to train, a run is an arm with a seed and a learning rate.  The rate is chosen
-for each size of batch by runs of their own, on records that are not those of the test.
+An arm is one way to train; a run is an arm with a seed and a learning rate.  The learning rate of
+each batch size is selected by separate runs, on records other than the test records.
 """
 
 import copy
@@ -19,9 +19,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 BUDGETS = ("examples", "steps", "flops")
-WITHIN = ("in_batch", "tiled", "ring")  # Strategies whose negatives are those of the batch.
-# What a study may compare its arms by -> its name.
-COMPARED = {
+BATCH_STRATEGIES = (
+    "in_batch",
+    "tiled",
+    "ring",
+)  # Strategies whose negatives are those of the batch.
+# Metrics by which a study can compare its arms -> name.
+REPORT_METRICS = {
     "recall@1": "recall@1",
     "recall@5": "recall@5",
     "recall@10": "recall@10",
@@ -32,10 +36,10 @@ COMPARED = {
 class Arm(NamedTuple):
     """One way to train.
 
-    strategy, loss:  words for tables, e.g. "bank" and "info_nce".
-    negatives:       K, the negatives of a query; None where a study is not of negatives.
-    overrides:       {"method.negatives": dict(fn=...), ...}; a dict replaces the whole part.
-    tune:            whether the learning rate of this batch size is chosen by this arm.
+    strategy, loss: labels for tables, e.g. "bank" and "info_nce".
+    negatives: K, the number of negatives per query; None if the study is not about negatives.
+    overrides: {"method.negatives": dict(fn=...), ...}; a dict replaces a part as a whole.
+    tune: whether this arm selects the learning rate of its batch size.
     """
 
     name: str
@@ -48,79 +52,95 @@ class Arm(NamedTuple):
 
 
 class Run(NamedTuple):
-    """rate: the one tried, in a tuning run; None where it is the one that tuning chose."""
+    """One run of an arm.
+
+    learning_rate: the candidate of a tuning run; None for the selected one.
+    """
 
     name: str
     arm: Arm
     seed: int
-    rate: float | None
+    learning_rate: float | None
 
 
-def runs_of(arms, study: dict) -> tuple[Run, ...]:
-    """All runs, those that choose the rate first; a single rate needs no choice."""
-    rates = study["rates"] if len(study["rates"]) > 1 else ()
+def expand_runs(arms, study: dict) -> tuple[Run, ...]:
+    """Returns all runs, tuning runs first; a single learning rate needs no tuning."""
+    learning_rates = study["learning_rates"] if len(study["learning_rates"]) > 1 else ()
     seed = study["tuning_seed"]
     tuning = [
-        Run(f"tune-{arm.name}-rate{rate:g}", arm, seed, rate)
-        for arm in arms if arm.tune for rate in rates
+        Run(f"tune-{arm.name}-lr{learning_rate:g}", arm, seed, learning_rate)
+        for arm in arms if arm.tune for learning_rate in learning_rates
     ]  # fmt: skip
-    # Seed by seed: a study cut short has all arms at fewer seeds, not fewer arms.
+    # Seed by seed: an interrupted study has fewer seeds, not fewer arms.
     main = [Run(f"{arm.name}-seed{s}", arm, s, None) for s in study["seeds"] for arm in arms]
     return (*tuning, *main)
 
 
-def steps_of(study: dict, batch: int, flops: float | None = None) -> int:
-    """The steps that come nearest to the budget."""
-    amount = study["amount"][study["budget"]]
-    return max(1, round(amount / _each(study["budget"], batch, flops)))
+def num_steps(study: dict, batch: int, flops: float | None = None) -> int:
+    """Returns the number of steps closest to the budget.
+
+    Args:
+      study: the study, see docs/own-study.md.
+      batch: the batch size.
+      flops: of a step; required if the budget is FLOPs.
+    """
+    budget = study["budget_per_run"][study["budget"]]
+    return max(1, round(budget / _budget_per_step(study["budget"], batch, flops)))
 
 
-def off_budget(study: dict, steps: int, batch: int, flops: float | None = None) -> float:
-    """By which share of the budget `steps` miss it, signed."""
-    amount = study["amount"][study["budget"]]
-    return steps * _each(study["budget"], batch, flops) / amount - 1
+def budget_error(study: dict, steps: int, batch: int, flops: float | None = None) -> float:
+    """Returns the relative deviation of `steps` from the budget, signed."""
+    budget = study["budget_per_run"][study["budget"]]
+    return steps * _budget_per_step(study["budget"], batch, flops) / budget - 1
 
 
-def _each(budget: str, batch: int, flops: float | None) -> float:
-    """What a step takes of the budget."""
+def _budget_per_step(budget: str, batch: int, flops: float | None) -> float:
+    """Returns how much of the budget one step uses."""
     if budget not in BUDGETS:
         raise ValueError(f"study.budget={budget!r}: use one of {BUDGETS}")
     return {"examples": batch, "steps": 1, "flops": flops}[budget]
 
 
-def refusal(study: dict, steps: int, batch: int, flops: float | None = None) -> str:
-    """Why an arm may not be compared with the others, or ""."""
-    off, allowed = off_budget(study, steps, batch, flops), study["tolerance"]
-    if abs(off) <= allowed:
+def budget_violation(study: dict, steps: int, batch: int, flops: float | None = None) -> str:
+    """Returns why an arm is too far from the budget to be compared, or ""."""
+    error, allowed = budget_error(study, steps, batch, flops), study["tolerance"]
+    if abs(error) <= allowed:
         return ""
     return (
-        f"{steps} steps are {off:+.1%} off the budget of {study['amount'][study['budget']]:g} "
-        f"{study['budget']}, more than {allowed:.0%}: change study.amount or the batch"
+        f"{steps} steps are {error:+.1%} off the budget of "
+        f"{study['budget_per_run'][study['budget']]:g} {study['budget']}, more than {allowed:.0%}: "
+        "change study.budget_per_run or the batch size"
     )
 
 
-def configured(base, run: Run, steps: int, rate: float | None, study: dict) -> dict:
-    """The plain config of a run; what refers to steps, rate or batch follows them.
+def run_config(base, run: Run, steps: int, learning_rate: float | None, study: dict) -> dict:
+    """Returns the config of a run as a plain dict; references to the changed keys follow them.
 
-    base: a ConfigDict.  rate: None leaves the learning rate as the config has it.
+    Args:
+      base: a ConfigDict.
+      run: the run.
+      steps: its number of steps.
+      learning_rate: None keeps that of the config.
+      study: the study; its evals replace those of a tuning run.
     """
     config = copy.deepcopy(base)
     for path, value in {"batch_size": run.arm.batch, **run.arm.overrides}.items():
         override(config, path, value)
     config.seed, config.steps = run.seed, steps
-    if rate is not None and "learning_rate" not in run.arm.overrides:
-        config.learning_rate = float(rate)
+    if learning_rate is not None and "learning_rate" not in run.arm.overrides:
+        config.learning_rate = float(learning_rate)
     config = config.to_dict()
-    if run.rate is not None:  # Tuning never sees the test records.
+    if run.learning_rate is not None:  # Tuning never sees the test records.
         config["evals"] = study["evals"]
     config.pop("study", None)
     return config
 
 
 def override(config, path: str, value) -> None:
-    """Sets `path` ("method.negatives") of a ConfigDict; a dict takes the place of a whole part.
+    """Sets a dotted key ("method.negatives") of a ConfigDict; a dict replaces a part as a whole.
 
-    A new key is allowed where the part it belongs to is a spec whose `fn` takes it.
+    Raises:
+      ValueError: the key is neither in the config nor an argument of the `fn` beside it.
     """
     *parents, last = path.split(".")
     for name in parents:
@@ -129,7 +149,7 @@ def override(config, path: str, value) -> None:
         config = config[name]
     if not isinstance(config, ConfigDict):
         raise ValueError(f"sweep() overrides {path}: its parent is not a part of the config")
-    if last not in config and not takes(config, last):
+    if last not in config and not accepts_argument(config, last):
         close = difflib.get_close_matches(last, list(config), 1)
         near = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(
@@ -142,31 +162,36 @@ def override(config, path: str, value) -> None:
         config[last] = value
 
 
-def takes(spec, name: str) -> bool:
-    """Whether the `fn` of a spec has an argument of this name."""
+def accepts_argument(spec, name: str) -> bool:
+    """Whether the `fn` of a spec has an argument with this name."""
     if "fn" not in spec:
         return False
     try:
         fn = pkgutil.resolve_name(spec["fn"])
     except (ImportError, AttributeError, ValueError):
-        return True  # What is wrong with fn itself is said when it is built.
+        return True  # Errors of fn itself are reported when it is built.
     arguments = inspect.signature(getattr(fn, "make", fn)).parameters
     return name in arguments or any(a.kind is a.VAR_KEYWORD for a in arguments.values())
 
 
-def rates_of(results: dict, runs, study: dict) -> dict[int, float]:
-    """{batch: rate} of each batch size whose tuning runs have all ended.
+def select_learning_rates(results: dict, runs, study: dict) -> dict[int, float]:
+    """Returns {batch size: learning rate} of the batch sizes whose tuning runs are finished.
 
-    The rate is the one with the best mean of the metrics over the arms that tune; one that
-    diverged with any of them is out.
+    The selected learning rate has the best mean score over the tuning arms; one that diverged in
+    any of them is excluded.
+
+    Args:
+      results: {name of a run: result}.
+      runs: as `expand_runs` returns them.
+      study: the study.
     """
-    if len(study["rates"]) == 1:
-        return {run.arm.batch: study["rates"][0] for run in runs}
+    if len(study["learning_rates"]) == 1:
+        return {run.arm.batch: study["learning_rates"][0] for run in runs}
     found = {}
     for run in runs:
-        if run.rate is not None:
+        if run.learning_rate is not None:
             score = tuning_score(results[run.name], study) if run.name in results else math.nan
-            found.setdefault(run.arm.batch, {}).setdefault(run.rate, []).append(score)
+            found.setdefault(run.arm.batch, {}).setdefault(run.learning_rate, []).append(score)
     means = {batch: {r: float(np.mean(s)) for r, s in by.items()} for batch, by in found.items()}
     return {
         batch: max(by, key=by.get)
@@ -176,16 +201,18 @@ def rates_of(results: dict, runs, study: dict) -> dict[int, float]:
 
 
 def tuning_score(result: dict, study: dict) -> float:
-    """What a rate is chosen by: the mean of study.metrics; -inf for a run that diverged."""
+    """Returns the mean of study.tuning_metrics of a tuning run; -inf if it diverged."""
     if result["diverged"]:
         return -math.inf
-    return float(np.mean([result["values"][name] for name in study["metrics"]]))
+    return float(np.mean([result["values"][name] for name in study["tuning_metrics"]]))
 
 
-def interval(values, least=-math.inf, most=math.inf) -> tuple[float, float, float]:
-    """(mean, low, high): Student's 95 % interval; a single value has none (NaN).
+def confidence_interval(values, minimum=-math.inf, maximum=math.inf) -> tuple[float, float, float]:
+    """Returns (mean, low, high) of Student's 95 % confidence interval; NaN for a single value.
 
-    least, most: what the quantity cannot leave, e.g. 0 and 100 of percent; nor does the interval.
+    Args:
+      values: one per seed.
+      minimum, maximum: of the quantity, e.g. 0 and 100 for percent; the interval is clipped.
     """
     values = np.asarray(values, float)
     if len(values) == 0:
@@ -196,11 +223,11 @@ def interval(values, least=-math.inf, most=math.inf) -> tuple[float, float, floa
 
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     mean = float(values.mean())
-    return mean, max(least, mean - float(half)), min(most, mean + float(half))
+    return mean, max(minimum, mean - float(half)), min(maximum, mean + float(half))
 
 
-def false_negatives(label) -> float | None:
-    """How likely another example is of one's own class: the sum of squared shares."""
+def false_negative_rate(label) -> float | None:
+    """Returns the probability that two examples have the same class; None without labels."""
     label = np.asarray(label)
     if len(label) == 0 or (label < 0).any():
         return None
@@ -208,23 +235,25 @@ def false_negatives(label) -> float | None:
 
 
 def uniform_loss(loss: str, negatives: int) -> float | None:
-    """The loss of a net that cannot tell its scores apart: log(K + 1), or log(K) for DCL."""
+    """Returns the loss at equal scores: log(K + 1), or log(K) for DCL; None if unknown."""
     return {"info_nce": math.log(negatives + 1), "dcl": math.log(negatives)}.get(loss)
 
 
-def digest(config: dict) -> str:
-    """A name for what a config says."""
+def config_hash(config: dict) -> str:
+    """Returns a hash of a config as 16 hexadecimal digits."""
     text = json.dumps(config, sort_keys=True, default=str).encode()
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def summary_line(result: dict) -> str:
-    """What a finished run reached, in a few words; of its evaluations, those after training."""
-    rate = "" if result["rate"] is None else f"learning rate {result['rate']:g}, "
+    """Returns the result of a finished run as one line."""
+    learning_rate = (
+        "" if result["learning_rate"] is None else f"learning rate {result['learning_rate']:g}, "
+    )
     if result["diverged"]:
-        return f"{rate}diverged"
+        return f"{learning_rate}diverged"
     found = [f"loss {result['values']['loss']:.3f}"]
     for name, value in result["values"].items():
         if recall := re.fullmatch(r"eval/([^/]+)/.*v2a/recall@(1|10)", name):
             found.append(f"{recall[1]} v2a recall@{recall[2]} {value:.1f} %")
-    return rate + ", ".join(found)
+    return learning_rate + ", ".join(found)

@@ -1,7 +1,7 @@
-"""A config's study and sweep(): read, completed with defaults, and checked before anything runs.
+"""Reads and validates a config's study and sweep(), and fills in defaults.
 
 A sweep() yields one arm at a time: a dict of overrides, {"method.temperature.temperature": 0.1}, or
-the fields of `avjax.ablation.study.Arm`.  The README has a whole study in ten lines.
+the fields of `avjax.ablation.study.Arm`.  docs/own-study.md has a complete example.
 """
 
 import importlib.util
@@ -11,17 +11,17 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from avjax.ablation.study import BUDGETS, COMPARED, WITHIN, Arm
+from avjax.ablation.study import BATCH_STRATEGIES, BUDGETS, REPORT_METRICS, Arm
 
 DEFAULTS = dict(
     title="ablation", budget="examples", tolerance=0.02, seeds=(0, 1, 2), tuning_seed=1000,
-    compare="recall@1", metrics=(), evals={},
+    report_metric="recall@1", tuning_metrics=(), evals={},
 )  # fmt: skip
-KEYS = {*DEFAULTS, "amount", "rates", "report"}
+STUDY_KEYS = {*DEFAULTS, "budget_per_run", "learning_rates", "report"}
 
 
 def load(file: str) -> Callable:
-    """The function sweep of a config file; it takes the size, if the file has several."""
+    """Returns the function sweep of a config file; its optional argument is the config's."""
     spec = importlib.util.spec_from_file_location("swept", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -31,29 +31,30 @@ def load(file: str) -> Callable:
     return module.sweep if sized else lambda *_: module.sweep()
 
 
-def arms_of(sweep, batch_size: int | None = None) -> tuple[Arm, ...]:
-    """The arms of a sweep, checked.
+def parse_arms(sweep, batch_size: int | None = None) -> tuple[Arm, ...]:
+    """Returns the validated arms of a sweep.
 
     Args:
-        sweep: yields dicts, see above.
-        batch_size: of an arm that does not set its own.
+      sweep: yields dicts, see above.
+      batch_size: of arms that do not set it.
+
+    Raises:
+      ValueError: an arm is invalid; with its name.
     """
     try:
         specs = tuple(sweep)
-    except Exception as error:  # The user's own code: say where.
+    except Exception as error:  # The user's code: report the line.
         line = traceback.extract_tb(error.__traceback__)[-1].lineno
         name = type(error).__name__
         raise ValueError(f"sweep() failed in line {line}: {name}: {error}") from error
     if not specs:
-        raise ValueError("sweep() yields no arm: yield a dict of overrides for each")
-    arms = tuple(arm_of(spec, number, batch_size) for number, spec in enumerate(specs, 1))
+        raise ValueError("sweep() yields no arm: yield one dict of overrides per arm")
+    arms = tuple(parse_arm(spec, number, batch_size) for number, spec in enumerate(specs, 1))
     names = [arm.name for arm in arms]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(
-            f'sweep() has two arms {sorted(twice)}: give each a "name" of its own, as a key'
-        )
+        raise ValueError(f'sweep() has two arms {sorted(twice)}: give each a different "name" key')
     for arm in arms:
-        if arm.strategy in WITHIN and arm.negatives >= arm.batch:
+        if arm.strategy in BATCH_STRATEGIES and arm.negatives >= arm.batch:
             raise ValueError(
                 f"arm {arm.name}: {arm.negatives} negatives of a batch of {arm.batch}, which has "
                 f"{arm.batch - 1} others: use fewer, or a bank or a queue"
@@ -64,8 +65,14 @@ def arms_of(sweep, batch_size: int | None = None) -> tuple[Arm, ...]:
     return arms
 
 
-def arm_of(spec: Any, number: int, batch_size: int | None) -> Arm:
-    """The arm that a sweep yields as its `number`-th, with defaults for what it leaves out."""
+def parse_arm(spec: Any, number: int, batch_size: int | None) -> Arm:
+    """Returns an arm of a sweep with defaults.
+
+    Args:
+      spec: what the sweep yields.
+      number: of the arm, for messages.
+      batch_size: if the arm does not set it.
+    """
     if not isinstance(spec, Mapping):
         raise ValueError(
             f"arm {number} of sweep() is {spec!r}: yield a dict of overrides, such as "
@@ -80,7 +87,7 @@ def arm_of(spec: Any, number: int, batch_size: int | None) -> Arm:
     changes = fields["overrides"] = dict(fields["overrides"])
     if "seed" in changes:
         raise ValueError(f"arm {number} of sweep() sets seed: seeds are those of study.seeds")
-    name = str(fields.pop("name", "") or named(changes))
+    name = str(fields.pop("name", "") or default_name(changes))
     if not re.fullmatch(r"[\w.+=-]+", name) or name.startswith("."):
         raise ValueError(f"arm name {name!r}: use letters, digits and . _ + = -, it names a folder")
     batch = fields.pop("batch", changes.get("batch_size", batch_size))
@@ -90,73 +97,114 @@ def arm_of(spec: Any, number: int, batch_size: int | None) -> Arm:
     return Arm(name=name, batch=batch, **defaults | fields)
 
 
-def named(changes: dict) -> str:
-    """A name for an arm, made of what it changes."""
+def default_name(changes: dict) -> str:
+    """Returns a name for an arm from its overrides, e.g. "temperature=0.1"."""
     words = []
     for path, value in changes.items():
         if isinstance(value, Mapping):
             own = {k: v for k, v in value.items() if k != "fn"}
-            words += [str(value.get("fn", path)).rsplit(".", 1)[-1], *map(_pair, own.items())]
+            words += [
+                str(value.get("fn", path)).rsplit(".", 1)[-1],
+                *map(_format_item, own.items()),
+            ]
         else:
-            words.append(_pair((path.rsplit(".", 1)[-1], value)))
+            words.append(_format_item((path.rsplit(".", 1)[-1], value)))
     return re.sub(r"[^\w.+=-]+", "_", "-".join(words)).strip("._") or "base"
 
 
-def _pair(item) -> str:
+def _format_item(item) -> str:
     return f"{item[0]}={item[1]}"
 
 
-def study_of(given: Mapping, config: Mapping, arms) -> dict:
-    """The study of a config with defaults for what it leaves out, checked.
+def complete_study(given: Mapping, config: Mapping, arms) -> dict:
+    """Returns the validated study of a config with defaults.
 
     Args:
-        given: config.study, {} where the config has none.
-        config: the config of a run: what a run gets by default is what it says.
+      given: config.study, or {}.
+      config: of a run; it determines the default budget and learning rate.
+      arms: as `parse_arms` returns them.
+
+    Raises:
+      ValueError: a key is wrong; with its name.
     """
-    if unknown := sorted(given.keys() - KEYS):
-        raise ValueError(f"config.study has {unknown}; known are {sorted(KEYS)}")
+    if unknown := sorted(given.keys() - STUDY_KEYS):
+        raise ValueError(f"config.study has {unknown}; known are {sorted(STUDY_KEYS)}")
     study = DEFAULTS | dict(given)
     own = (config["learning_rate"],) if "learning_rate" in config else (None,)
-    study.setdefault("rates", own)
-    # Arms that set their own steps are to be compared at the budget of the first.
+    study.setdefault("learning_rates", own)
+    # Arms that set steps are compared at the budget of the first one.
     steps = arms[0].overrides.get("steps", config["steps"])
     batch = arms[0].batch if "steps" in arms[0].overrides else config["batch_size"]
-    amount = study.get("amount", {})
-    if not isinstance(amount, Mapping):
-        raise ValueError(f"config.study.amount={amount!r}: give a dict, such as dict(steps=1000)")
-    study["amount"] = dict(examples=batch * steps, steps=steps) | dict(amount)
-    check(study, config, arms)
+    budget = study.get("budget_per_run", {})
+    if not isinstance(budget, Mapping):
+        raise ValueError(
+            f"config.study.budget_per_run={budget!r}: give a dict, such as dict(steps=1000)"
+        )
+    study["budget_per_run"] = dict(examples=batch * steps, steps=steps) | dict(budget)
+    validate(study, config, arms)
     return study
 
 
-def check(study: dict, config: Mapping, arms) -> None:
-    """Raises ValueError that names the key of a study that is wrong."""
+def validate(study: dict, config: Mapping, arms) -> None:
+    """Raises ValueError with the name of the first wrong key of a study."""
 
     def need(good, key, why):
         if not good:
             raise ValueError(f"config.study.{key}={study.get(key)!r}: {why}")
 
-    budget, seeds, rates = study["budget"], study["seeds"], study["rates"]
+    budget, seeds, learning_rates = study["budget"], study["seeds"], study["learning_rates"]
     need(budget in BUDGETS, "budget", f"use one of {BUDGETS}")
-    amount = study["amount"].get(budget)
-    need(_positive(amount), "amount", f"give a number of {budget} above 0 as {budget!r}")
+    size = study["budget_per_run"].get(budget)
+    need(_positive(size), "budget_per_run", f"give a number of {budget} above 0 as {budget!r}")
     need(isinstance(study["tolerance"], int | float), "tolerance", "give a share, such as 0.02")
     whole = isinstance(seeds, list | tuple) and all(isinstance(s, int) for s in seeds)
     need(whole and seeds and len(set(seeds)) == len(seeds), "seeds", "give different whole numbers")
-    need(study["compare"] in COMPARED, "compare", f"use one of {list(COMPARED)}")
-    good = isinstance(rates, list | tuple) and rates and all(map(_positive, rates))
-    need(good or rates == (None,), "rates", "give one learning rate or more, above 0")
+    need(
+        study["report_metric"] in REPORT_METRICS,
+        "report_metric",
+        f"use one of {list(REPORT_METRICS)}",
+    )
+    good = (
+        isinstance(learning_rates, list | tuple)
+        and learning_rates
+        and all(map(_positive, learning_rates))
+    )
+    need(
+        good or learning_rates == (None,),
+        "learning_rates",
+        "give one learning rate or more, above 0",
+    )
     own = [arm.name for arm in arms if "learning_rate" in arm.overrides]
-    if rates != (None,):
-        need("learning_rate" in config, "rates", "has no effect: the config has no learning_rate")
-    if len(rates) > 1:
-        need(not own, "rates", f"arms {own} set learning_rate themselves: give one rate, or none")
+    if learning_rates != (None,):
+        need(
+            "learning_rate" in config,
+            "learning_rates",
+            "has no effect: the config has no learning_rate",
+        )
+    if len(learning_rates) > 1:
+        need(
+            not own,
+            "learning_rates",
+            f"arms {own} set learning_rate themselves: give one rate, or none",
+        )
         need(study["tuning_seed"] not in seeds, "tuning_seed", "is one of study.seeds: use another")
-        need(study["evals"], "evals", "rates are chosen by these, on validation records: give them")
-        need(study["metrics"], "metrics", "rates are chosen by the mean of these: give some")
-        for name in study["metrics"]:
+        need(
+            study["evals"],
+            "evals",
+            "learning rates are selected by these, on validation records: give some",
+        )
+        need(
+            study["tuning_metrics"],
+            "tuning_metrics",
+            "learning rates are selected by the mean of these: give some",
+        )
+        for name in study["tuning_metrics"]:
             known = [f"eval/{suite}/" for suite in study["evals"]]
-            need(name.startswith(tuple(known)), "metrics", f"{name!r} begins with none of {known}")
+            need(
+                name.startswith(tuple(known)),
+                "tuning_metrics",
+                f"{name!r} begins with none of {known}",
+            )
 
 
 def _positive(value) -> bool:

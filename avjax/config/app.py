@@ -1,4 +1,4 @@
-"""How every command reads its arguments, and how it reports an error."""
+"""Command-line parsing and error reports, shared by all commands."""
 
 import argparse
 import dis
@@ -10,28 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avjax.config import overrides, signatures, tree
-from avjax.runtime.filenames import any_name_on_screen
+from avjax.runtime.filenames import escape_unprintable_output
 
-# What avjax raises to say what is wrong with a file, a config or a machine.
-KNOWN = (ValueError, RuntimeError, FloatingPointError, TypeError)
-HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-KEYS = """keys of the config:
+# Errors that avjax raises about a file, a config or a machine.
+USER_ERRORS = (ValueError, RuntimeError, FloatingPointError, TypeError)
+PACKAGE_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
+CONFIG_HELP = """keys of the config:
   --config.KEY=VALUE sets a key, e.g. --config.batch_size=64, --config.data.train.workers=4 or
   --config.method.negatives.fn=avjax.losses.negatives.memory_bank
   --config.method.negatives.num_negatives=16.
   A KEY is one that the config has, or any argument of the function that `fn` names beside it;
-  also init_from, on_device, stages, and arguments of avjax.data.pipeline in config.data.train and
-  in the data of config.evals. Items of a list are numbered: --config.data.train.transforms.0.hue=0.
-  A VALUE is a Python literal, else text. What refers to a key follows it.
+  also init_from, device_transform, stages, and arguments of avjax.data.pipeline in
+  config.data.train and in the data of config.evals. Items of a list are numbered:
+  --config.data.train.transforms.0.hue=0. A VALUE is a Python literal, else text. References to a
+  key follow it.
   --dry_run prints the whole config."""
-CACHE = """compiled programs:
-  are kept in ~/.cache/avjax/compiled, or below XDG_CACHE_HOME, so that a second start is quick; the
-  folder may be deleted at any time. JAX_COMPILATION_CACHE_DIR=DIR keeps them elsewhere,
-  JAX_ENABLE_COMPILATION_CACHE=false keeps none."""
+CACHE_HELP = """compiled programs:
+  are cached in ~/.cache/avjax/compiled, or below XDG_CACHE_HOME, so that a second start is quick;
+  the folder may be deleted at any time. JAX_COMPILATION_CACHE_DIR=DIR uses another folder,
+  JAX_ENABLE_COMPILATION_CACHE=false disables the cache."""
 
 
-def parser(command: str, doc: str, *more: str) -> argparse.ArgumentParser:
-    """An ArgumentParser of `python -m avjax.<command>`, with `doc` and `more` as its help."""
+def make_parser(command: str, doc: str, *more: str) -> argparse.ArgumentParser:
+    """Returns an ArgumentParser of `python -m avjax.<command>` with the help `doc` and `more`."""
     return argparse.ArgumentParser(
         prog=f"python -m avjax.{command}",
         description=doc,
@@ -46,20 +47,22 @@ def run(
     action: Callable,
     argv: list[str] | None = None,
 ) -> None:
-    """Calls action(arguments), and exits with the number it returns if that is not 0; Ctrl-C: 130.
+    """Calls action(arguments) and exits with the number that it returns, if any; Ctrl-C: 130.
 
-    An error that avjax raises ends the program in one line and with exit code 1; one that it does
-    not expect, in its traceback and a line that says so.  --debug shows the traceback of any.
+    An error that avjax raises ends the program with one line and exit code 1, an unexpected one
+    with its traceback as well.  --debug always shows the traceback.
 
     Args:
-      parser: a parser of flags; unknown ones of the form --config.KEY=VALUE become the list
-        `settings` of (key, text) if it has a flag --config, all others are refused.
+      parser: a parser of flags.  If it has a flag --config, unknown flags of the form
+        --config.KEY=VALUE become the list `settings` of (key, text); all others are errors.
+      action: a function of the parsed arguments.
+      argv: arguments; None for those of the program.
     """
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     argv = sys.argv[1:] if argv is None else argv
-    any_name_on_screen()
+    escape_unprintable_output()
     try:
-        status = action(arguments(parser, argv))
+        status = action(parse_arguments(parser, argv))
     except KeyboardInterrupt:
         if "--debug" in argv:
             raise
@@ -68,15 +71,15 @@ def run(
     except Exception as error:
         if "--debug" in argv:
             raise
-        if not expected(error):
+        if not is_user_error(error):
             traceback.print_exc()
-        raise SystemExit(f"avjax: {line(error)}") from error
+        raise SystemExit(f"avjax: {format_error(error)}") from error
     if isinstance(status, int) and status:
         sys.exit(status)
 
 
-def arguments(parser, argv) -> argparse.Namespace:
-    """The parsed arguments, with `settings`; ValueError for what the parser refuses."""
+def parse_arguments(parser, argv) -> argparse.Namespace:
+    """Returns the parsed arguments with `settings`; ValueError for invalid ones."""
 
     def refuse(message):
         raise ValueError(f"{message} (see {parser.prog} --help)")
@@ -91,7 +94,7 @@ def arguments(parser, argv) -> argparse.Namespace:
         key, equals, text = word.removeprefix("--config.").partition("=")
         if not hasattr(args, "config") or not word.startswith("--config."):
             flags = [flag for action in parser._actions for flag in action.option_strings]
-            near = signatures.nearest(word.split("=")[0], flags)
+            near = signatures.did_you_mean(word.split("=")[0], flags)
             refuse(f"no such argument: {word}{near}")
         if not equals and (not unknown or unknown[0].startswith("--")):
             refuse(f"{word}: give a value, {word}=VALUE")
@@ -99,17 +102,17 @@ def arguments(parser, argv) -> argparse.Namespace:
     return args
 
 
-def expected(error: BaseException) -> bool:
-    """Whether an error says what a user can do: avjax raised it, or the machine lacks something."""
+def is_user_error(error: BaseException) -> bool:
+    """Whether an error is for the user: raised by avjax, or by the operating system."""
     if isinstance(error, OSError | ImportError | MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return True
-    if not isinstance(error, KNOWN):
+    if not isinstance(error, USER_ERRORS):
         return False
-    return raised(error, HERE)
+    return raised_in(error, PACKAGE_FOLDER)
 
 
-def raised(error: BaseException, where: str) -> bool:
-    """Whether a `raise` of a file whose path begins with `where` made an error."""
+def raised_in(error: BaseException, where: str) -> bool:
+    """Whether an error comes from a `raise` in a file whose path begins with `where`."""
     at = error.__traceback__
     while at.tb_next:
         at = at.tb_next
@@ -118,75 +121,91 @@ def raised(error: BaseException, where: str) -> bool:
     return meant and code.co_filename.startswith(where)
 
 
-def line(error: BaseException) -> str:
-    """An error in one line: never the bare repr of a key, and with its type if that is all."""
+def format_error(error: BaseException) -> str:
+    """Formats an error as one line, with its type if it is unexpected or has no message."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = " ".join(text.split())
     if "RESOURCE_EXHAUSTED" in text:
         return f"out of memory: use a smaller config.batch_size, or config.method.chunks=2 ({text})"
-    if expected(error) and text:
+    if is_user_error(error) and text:
         return text
     return f"{type(error).__name__}: {text}"
 
 
-def loaded(args: argparse.Namespace):
-    """(module of --config, its ConfigDict with all --config.KEY=VALUE set)."""
-    module, config = made("--config", args.config)
+def load_config(args: argparse.Namespace):
+    """Returns (module of --config, its ConfigDict with all --config.KEY=VALUE set).
+
+    Raises:
+      ValueError: the file, a key or a value is wrong, or a required key is not set.
+    """
+    module, config = load_config_file("--config", args.config)
     for dropped in overrides.apply(config, args.settings):
         print(dropped, file=sys.stderr)
-    if key := tree.unset(config):
+    if key := tree.first_unset_key(config):
         value = "DIR" if key.endswith(("root", "folder")) else "VALUE"
         raise ValueError(f"config.{key} is not set: add --config.{key}={value}")
     return module, config
 
 
-def made(flag: str, text: str):
-    """(module, ConfigDict) of a config file, given as FILE[:NAME] to a flag."""
+def load_config_file(flag: str, text: str):
+    """Returns (module, ConfigDict) of a config file.
+
+    Args:
+      flag: the flag that names it, for messages.
+      text: FILE[:NAME]; NAME is the argument of get_config().
+
+    Raises:
+      ValueError: the file does not exist or fails; with the line.
+    """
     file, _, name = text.partition(":")
-    module = imported(flag, file)
+    module = import_config_file(flag, file)
     if not hasattr(module, "get_config"):
         raise ValueError(f"{flag} {file} has no function get_config(): see configs/smoke.py")
     try:
-        return module, tree.own(module.get_config(*([name] if name else [])))
+        return module, tree.copy_with_references(module.get_config(*([name] if name else [])))
     except Exception as error:
-        raise ValueError(f"{flag} {text}: {told_by(file, error)}") from error
+        raise ValueError(f"{flag} {text}: {config_file_error(file, error)}") from error
 
 
-def imported(flag: str, file: str):
-    """The module of a config file; ValueError names the file and the line of what is wrong."""
+def import_config_file(flag: str, file: str):
+    """Imports a config file; ValueError with its name and line if it fails."""
     import importlib.util
 
     if not Path(file).is_file():
-        beside = Path(file).parent
-        there = ", ".join(sorted(p.name for p in beside.glob("*.py") if p.stem not in SHARED))
-        raise ValueError(f"{flag} {file}: no such file; {beside} has {there or 'no config'}")
+        folder = Path(file).parent
+        there = ", ".join(sorted(p.name for p in folder.glob("*.py") if p.stem not in NOT_CONFIGS))
+        raise ValueError(f"{flag} {file}: no such file; {folder} has {there or 'no config'}")
     spec = importlib.util.spec_from_file_location("config_file", file)
     if spec is None:
-        raise ValueError(f"{flag} {file}: a config is a Python file, its name ends in .py")
+        raise ValueError(f"{flag} {file}: a config is a Python file with the suffix .py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ValueError(f"{flag} {file}: {told_by(file, error)}") from error
+        raise ValueError(f"{flag} {file}: {config_file_error(file, error)}") from error
     return module
 
 
-SHARED = ("__init__", "parts")  # Not configs.
+NOT_CONFIGS = ("__init__", "parts")
 
 
-def told_by(file: str, error: Exception) -> str:
-    """What a config file raised; with the line, unless it is a message of its own."""
+def config_file_error(file: str, error: Exception) -> str:
+    """Formats an error of a config file, with the line unless the file raised a ValueError."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {error.msg}"
-    if isinstance(error, ValueError) and raised(error, ""):
+    if isinstance(error, ValueError) and raised_in(error, ""):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
-    return f"line {lines[-1] if lines else 1}: {line(error)}"
+    return f"line {lines[-1] if lines else 1}: {format_error(error)}"
 
 
 def start_jax() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX's own variables say where."""
+    """Sets up JAX: the cache of compiled programs, logging, simulated CPU devices.
+
+    Raises:
+      ValueError: JAX_NUM_CPU_DEVICES is not a positive integer.
+    """
     import jax
     from absl import flags, logging
 
@@ -194,26 +213,26 @@ def start_jax() -> None:
     if not devices.isdigit() or int(devices) < 1:
         raise ValueError(f"JAX_NUM_CPU_DEVICES={devices}: use a whole number of at least 1")
     flags.FLAGS.mark_as_parsed()  # Libraries read theirs.
-    # A config is built when it is checked and when it runs, and data sets occur in it repeatedly.
+    # Data sets are built several times: each message is shown once.
     python_logging.basicConfig(format="%(levelname)s: %(message)s")
     for handler in python_logging.getLogger().handlers:
-        handler.addFilter(once())
-    logging.set_verbosity(logging.WARNING)  # JAX tells of every backend that is not there.
+        handler.addFilter(drop_duplicates())
+    logging.set_verbosity(logging.WARNING)  # JAX reports every missing backend.
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avjax" / "compiled"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        print(f"compiled programs are not kept: {error}", file=sys.stderr)
+        print(f"compiled programs are not cached: {error}", file=sys.stderr)
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def once() -> Callable:
-    """A filter for a logging handler: of equal messages only the first passes."""
+def drop_duplicates() -> Callable:
+    """Returns a filter for a logging handler that drops repeated messages."""
     seen = set()
 
     def first(record) -> bool:

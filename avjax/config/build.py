@@ -12,31 +12,38 @@ from avjax.config import signatures
 def build(spec, key: str = ""):
     """Builds `spec` and, first, every spec within it.
 
-    A spec is a mapping with a key `fn`: the dotted name of a callable, or of a module with
-    a function `make`; its key `args`, if any, holds what is passed by position.  Anything
-    else is returned as it is, its parts built.  There is no registry: a name is what one
-    would write in an import.
+    There is no registry: `fn` is an importable dotted name.
 
     Args:
+      spec: a mapping with the key `fn`: the dotted name of a callable, or of a module with a
+        function `make`.  The other keys are its keyword arguments, the key `args` holds
+        positional ones.  Anything else is returned unchanged, with its parts built.
       key: the dotted key of `spec` in the config, for messages, e.g. "config.method".
 
+    Returns:
+      The object.
+
     Raises:
-      ValueError: where a name cannot be imported, or what it names refuses its arguments.
+      ValueError: a name cannot be imported, or arguments are wrong; the message has the key.
+      TypeError: `spec` is a ConfigDict.
+
+    Example:
+      build({"fn": "optax.adam", "learning_rate": 1e-3})
     """
     if isinstance(spec, ml_collections.ConfigDict):
-        raise TypeError("build wants a plain dict: pass config.to_dict()")
+        raise TypeError("build requires a plain dict: pass config.to_dict()")
     if isinstance(spec, Mapping):
         parts = {name: build(part, f"{key}.{name}".lstrip(".")) for name, part in spec.items()}
         if "fn" not in parts:
             return parts
-        return _called(parts.pop("fn"), parts.pop("args", ()), parts, key)
+        return _call(parts.pop("fn"), parts.pop("args", ()), parts, key)
     if isinstance(spec, (list, tuple)):
         return type(spec)(build(part, f"{key}.{i}".lstrip(".")) for i, part in enumerate(spec))
     return spec
 
 
-def _called(name, args, parts, key):
-    """What the callable `name` makes of its arguments."""
+def _call(name, args, parts, key):
+    """Calls `name` with its arguments and returns the result."""
     try:
         fn = signatures.resolve(name)
         fn = fn.make if isinstance(fn, types.ModuleType) and hasattr(fn, "make") else fn
@@ -44,37 +51,37 @@ def _called(name, args, parts, key):
             raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
         if not isinstance(args, list | tuple):
             raise ValueError(f"args={args!r} of {name}: give a list")
-        if odd := _mismatch(fn, args, parts, key):
-            raise ValueError(f"{name} {odd}")
+        if invalid := _mismatch(fn, args, parts, key):
+            raise ValueError(f"{name} {invalid}")
     except ValueError as error:
-        raise ValueError(_prefixed(key, error)) from error
+        raise ValueError(_with_key(key, error)) from error
     try:
         return fn(*args, **parts)
     except (ValueError, OSError) as error:
-        raise _same(error, _prefixed(key, error)) from error
+        raise _same_type(error, _with_key(key, error)) from error
     except Exception as error:
-        said = f"{name}: {type(error).__name__}: {error}"
-        raise ValueError(_prefixed(key, said)) from error
+        text = f"{name}: {type(error).__name__}: {error}"
+        raise ValueError(_with_key(key, text)) from error
 
 
-def _same(error, text):
-    """An error of the type of `error`, if that takes a text alone."""
+def _same_type(error, text):
+    """Returns an error of the type of `error` with another text, if its type allows that."""
     try:
         return type(error)(text)
     except TypeError:
         return ValueError(text)
 
 
-def _prefixed(key, text):
-    """A message with the key in front, unless it begins with one."""
+def _with_key(key, text):
+    """Returns a message with the key in front, unless it begins with one."""
     return f"{key}: {text}" if key and not str(text).startswith("config.") else str(text)
 
 
 def _mismatch(fn, args, parts, key) -> str:
-    """What is missing in the arguments of `fn`, or is too much; "" if they fit or it is unknown."""
+    """Returns what is wrong with the arguments of `fn` as text; "" if they fit or it is unknown."""
     try:
         given = inspect.signature(fn)
-    except (TypeError, ValueError):  # Some functions written in C do not say.
+    except (TypeError, ValueError):  # Some C functions have no signature.
         return ""
     try:
         given.bind(*args, **parts)
@@ -82,9 +89,9 @@ def _mismatch(fn, args, parts, key) -> str:
     except TypeError as error:
         reason = str(error)
     known = {name for name, p in given.parameters.items() if p.kind is not p.VAR_POSITIONAL}
-    unknown = [] if _takes_any(given) else sorted(parts.keys() - known)
+    unknown = [] if _accepts_any(given) else sorted(parts.keys() - known)
     if unknown:
-        near = signatures.nearest(unknown[0], known)
+        near = signatures.did_you_mean(unknown[0], known)
         return (
             f"takes no argument {', '.join(unknown)}{near} (it takes {', '.join(given.parameters)})"
         )
@@ -96,19 +103,23 @@ def _mismatch(fn, args, parts, key) -> str:
     return f"needs {', '.join(missing)}: set {keys}" if missing else reason
 
 
-def _takes_any(given):
+def _accepts_any(given):
     return any(p.kind is p.VAR_KEYWORD for p in given.parameters.values())
 
 
-def filled(tree, workdir: str):
-    """`tree` with "{workdir}" in its strings replaced, and each reference by what it refers to.
+def substitute(tree, workdir: str):
+    """Returns `tree` with "{workdir}" replaced in strings and references by their values.
 
-    ml_collections resolves references itself, but not those within lists.
+    ml_collections itself does not resolve references within lists.
+
+    Args:
+      tree: nested dicts and lists.
+      workdir: the folder of the run.
     """
     if isinstance(tree, ml_collections.FieldReference):
         tree = tree.get()
     if isinstance(tree, dict):
-        return {k: filled(v, workdir) for k, v in tree.items()}
+        return {k: substitute(v, workdir) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return type(tree)(filled(v, workdir) for v in tree)
+        return type(tree)(substitute(v, workdir) for v in tree)
     return tree.replace("{workdir}", workdir) if isinstance(tree, str) else tree

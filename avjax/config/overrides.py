@@ -1,9 +1,9 @@
 """Sets dotted keys of a config: `--config.data.train.workers=1`.
 
-A key can be set if the config has it, if it is an argument of the function that `fn` names beside
+A key can be set if the config has it, if it is an argument of the function named by `fn` beside
 it, or if avjax reads it there (`init_from`, `data.train.workers`).  Values are Python literals,
-else text.  A key that sets `fn` is applied before those that set its arguments, whatever their
-order; arguments that the new function does not take are dropped.
+else text.  A key that sets `fn` is applied before those that set its arguments, in any order;
+arguments that the new function does not take are dropped.
 """
 
 import ast
@@ -15,10 +15,17 @@ from avjax.config import signatures, tree
 from avjax.config.signatures import ANY, Argument
 
 PART = Argument(False, ("dict", "None"))
-# Keys that avjax reads and a config may lack.
-OPTIONAL = {"init_from": ANY, "on_device": PART, "stages": PART}
-GIVEN = ("batch_size", "seed", "start", "stop", "shard", "on_error")  # By the loop, to a pipeline.
-WORDS = {
+# Optional keys of a config.
+OPTIONAL = {"init_from": ANY, "device_transform": PART, "stages": PART}
+SET_BY_LOOP = (
+    "batch_size",
+    "seed",
+    "start",
+    "stop",
+    "shard",
+    "on_error",
+)  # By the loop, to a pipeline.
+TYPE_NAMES = {
     "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text",
     "tuple": "a list such as (1, 2)", "list": "a list such as [1, 2]", "None": "None",
     "dict": "a dictionary such as {'fn': 'package.name'}",
@@ -26,25 +33,29 @@ WORDS = {
 
 
 def apply(config: ConfigDict, settings: list[tuple[str, str]]) -> list[str]:
-    """Sets keys of `config`, in place; what was dropped for it, a line each.
+    """Sets keys of `config` in place.
 
     Args:
-      settings: (dotted key without "config.", text of the value), as in the command line.
+      config: a ConfigDict.
+      settings: (dotted key without "config.", text of the value), as on the command line.
+
+    Returns:
+      One line per group of arguments that were dropped because of a new `fn`.
 
     Raises:
-      ValueError: for an unknown key or a value of another type, with the keys or types there are.
+      ValueError: for an unknown key or a value of the wrong type; lists the available ones.
     """
-    dropped, before = [], tree.functions(config)
+    dropped, before = [], tree.function_names(config)
     with config.unlocked(), config.ignore_type():
         for key, text in sorted(settings, key=_order):
             _set(config, config, _path(key), (), text, {})
-            dropped += _drop(config, before)
-            before = tree.functions(config)
+            dropped += _drop_unaccepted(config, before)
+            before = tree.function_names(config)
     return dropped
 
 
 def _order(setting):
-    """Shallow keys first; a `fn` counts as what it belongs to, after a value for all of that."""
+    """Sort key: shallow keys first; `fn` sorts as its parent, after a value for the parent."""
     path = _path(setting[0])
     return (len(path) - 1, 1) if path[-1] == "fn" else (len(path), 0)
 
@@ -54,9 +65,11 @@ def _path(key):
 
 
 def _set(config, node, path, done, text, takes):
-    """`node` with the key at `path` set; mappings are changed, of lists a new one is made.
+    """Returns `node` with the key at `path` set; mappings are changed in place, lists copied.
 
-    done: the path of the node; takes: its Arguments beside those that it has a value for.
+    Args:
+      done: the path of the node.
+      takes: Arguments that it accepts beside the keys that it has.
     """
     head, *rest = path
     if isinstance(node, list | tuple):
@@ -64,26 +77,28 @@ def _set(config, node, path, done, text, takes):
             raise ValueError(f"{_dotted(done)} has {len(node)} items: use 0 to {len(node) - 1}")
         items, keys = list(node), range(len(node))
         head, takes = int(head), {}
-    elif tree.is_part(node):
+    elif tree.is_mapping(node):
         items, keys = node, [*node.keys()]
-        takes = takes | _taken(config, node, done)
+        takes = takes | _settable_arguments(config, node, done)
     else:
         raise ValueError(f"{_dotted(done)} is {node!r}, not a group of keys: no {head!r} in it")
     if head not in keys and head not in takes and "**" not in takes:
-        raise ValueError(_unknown(head, {*keys, *takes} - {"**"}, done))
+        raise ValueError(_unknown_key(head, {*keys, *takes} - {"**"}, done))
     here = (*done, str(head))
-    value = tree.plain(items[head]) if head in keys else None
+    value = tree.dereference(items[head]) if head in keys else None
     if not rest:
         wanted = takes.get(head, ANY if isinstance(node, list | tuple) else None)
-        items[head] = parsed(text, _expected(items, head, value, wanted), _dotted(here), value)
+        items[head] = parse_value(
+            text, _allowed_types(items, head, value, wanted), _dotted(here), value
+        )
         if head == "fn":
             _check_name(items[head], _dotted(here))
     else:
-        if not tree.is_part(value) and not isinstance(value, list | tuple):
+        if not tree.is_mapping(value) and not isinstance(value, list | tuple):
             value = _new(config, value, here, rest)
-        free = {rest[0]: ANY} if _open(takes.get(head), value, here, rest) else {}
-        # What is put in place first is a part of the config, references and all.
-        if head not in keys or value is not tree.plain(items[head]):
+        free = {rest[0]: ANY} if _accepts_new_keys(takes.get(head), value, here, rest) else {}
+        # A value is put in place first: as a part of the config it has its references.
+        if head not in keys or value is not tree.dereference(items[head]):
             items[head] = value
         inner = _set(config, items[head], rest, here, text, free)
         if inner is not items[head]:
@@ -92,9 +107,9 @@ def _set(config, node, path, done, text, takes):
 
 
 def _new(config, value, here, rest):
-    """What takes the place of `value`, which has no keys, so that `rest` can be set in it."""
-    if len(here) == 3 and here[0] == "stages" and tree.is_part(config.get(here[2])):
-        return config[here[2]].copy_and_resolve_references()  # A stage's own copy.
+    """Returns a mapping that replaces `value`, which has no keys, so that `rest` can be set."""
+    if len(here) == 3 and here[0] == "stages" and tree.is_mapping(config.get(here[2])):
+        return config[here[2]].copy_and_resolve_references()  # A copy for the stage.
     if rest == ["fn"] or here == ("init_from",):
         return {"folder": value} if isinstance(value, str) and here == ("init_from",) else {}
     if value is not None:
@@ -104,18 +119,18 @@ def _new(config, value, here, rest):
     )
 
 
-def _open(argument, value, here, rest):
-    """Whether a mapping takes new keys: the evaluations, or weights that a function checks."""
+def _accepts_new_keys(argument, value, here, rest):
+    """Whether a mapping accepts new keys: evaluations, or dicts that a function checks itself."""
     named = rest[1:] == ["fn"]
     known = argument is not None and "dict" in argument.types and "fn" not in value
     return (named and here == ("evals",)) or (known and (named or len(rest) == 1))
 
 
-def _taken(config, node, done):
-    """{key: Argument} of what may be set in a node; "**" where anything may."""
+def _settable_arguments(config, node, done):
+    """Returns {key: Argument} of what can be set in a node; "**" if any key can."""
     if "fn" in node:
         try:
-            takes = signatures.arguments(tree.plain(node["fn"]))
+            takes = signatures.arguments(tree.dereference(node["fn"]))
         except ValueError as error:
             raise ValueError(f"{_dotted(done)}.fn: {error}") from error
         more = {"fn": Argument(True, ("str",))}
@@ -126,38 +141,48 @@ def _taken(config, node, done):
     if done == ("init_from",):
         return {"folder": Argument(True, ("str",)), "paths": ANY}
     if len(done) == 2 and done[0] == "stages":
-        kinds = {key: Argument(False, _kind(value)) for key, value in config.items()}
+        kinds = {key: Argument(False, _type_of(value)) for key, value in config.items()}
         return {**kinds, **OPTIONAL, "after": ANY}
     if {"source", "clip_sampler"} <= {*node.keys()}:
         within = done[2:] if done[0] == "stages" else done
         kind = "train_batches" if within == ("data", "train") else "eval_batches"
         takes = signatures.arguments(f"avjax.data.pipeline.{kind}")
-        takes = {key: value for key, value in takes.items() if key not in GIVEN}
+        takes = {key: value for key, value in takes.items() if key not in SET_BY_LOOP}
         return takes | {"max_unreadable": Argument(False, ("float",))}
     if not node:
         return {"fn": Argument(True, ("str",))}
     return {"report": PART} if done == ("study",) else {}
 
 
-def _expected(node, key, value, argument) -> tuple[str, ...]:
-    """The types that a value may have: those of the argument, and of what is there."""
+def _allowed_types(node, key, value, argument) -> tuple[str, ...]:
+    """Returns the allowed types of a value: those of the argument and of the present value."""
     types = argument.types if argument else ()
-    raw = dict(tree.items(node)).get(key) if tree.is_part(node) else value
+    raw = dict(tree.items(node)).get(key) if tree.is_mapping(node) else value
     if isinstance(raw, FieldReference) and raw.get_type() is not object:
         there = (raw.get_type().__name__, *(["None"] if value is None else []))
     else:
-        there = _kind(value)
+        there = _type_of(value)
     if argument and not types:  # A number may become a schedule, a schedule anything.
         return () if there in ((), ("dict",)) else (*there, "dict", "None")
-    return tuple(t for t in dict.fromkeys((*types, *there)) if t in WORDS)
+    return tuple(t for t in dict.fromkeys((*types, *there)) if t in TYPE_NAMES)
 
 
-def _kind(value) -> tuple[str, ...]:
-    return () if value is None else ("dict",) if tree.is_part(value) else (type(value).__name__,)
+def _type_of(value) -> tuple[str, ...]:
+    return () if value is None else ("dict",) if tree.is_mapping(value) else (type(value).__name__,)
 
 
-def parsed(text: str, types: tuple[str, ...], key: str, old=None):
-    """The value of a text, which must be of one of `types`; any if there are none."""
+def parse_value(text: str, types: tuple[str, ...], key: str, old=None):
+    """Parses a text as one of `types`, or as any literal if there are none.
+
+    Args:
+      text: a Python literal or text.
+      types: names of types, keys of TYPE_NAMES.
+      key: the dotted key, for messages.
+      old: the present value, for messages.
+
+    Raises:
+      ValueError: the value has none of these types.
+    """
     try:
         value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -175,8 +200,8 @@ def parsed(text: str, types: tuple[str, ...], key: str, old=None):
         return value
     if "str" in types:
         return text
-    now = "" if old is None or tree.is_part(old) else f" (now {old!r})"
-    words = [WORDS[t] for t in types if t != "dict"] or [WORDS["dict"]]
+    now = "" if old is None or tree.is_mapping(old) else f" (now {old!r})"
+    words = [TYPE_NAMES[t] for t in types if t != "dict"] or [TYPE_NAMES["dict"]]
     raise ValueError(f"{key}={text}: use {' or '.join(words)}{now}")
 
 
@@ -187,27 +212,27 @@ def _check_name(name, key):
         raise ValueError(f"{key}: {error}") from error
 
 
-def _unknown(head, known, done) -> str:
+def _unknown_key(head, known, done) -> str:
     there = ", ".join(sorted(map(str, known))) or "none"
-    near = signatures.nearest(head, known)
+    near = signatures.did_you_mean(head, known)
     return f"{_dotted((*done, head))}: no such key{near or '.'} Keys of {_dotted(done)}: {there}"
 
 
-def _drop(config, before):
-    """Removes what functions new since `before` do not take of their forerunners' arguments."""
-    nodes, said = dict(tree.walk(config)), {}
-    for path, fn in tree.functions(config).items():
+def _drop_unaccepted(config, before):
+    """Removes arguments that functions that are new since `before` do not accept."""
+    nodes, left_out = dict(tree.walk(config)), {}
+    for path, fn in tree.function_names(config).items():
         takes = signatures.arguments(fn) if before.get(path, fn) != fn else {"**": ANY}
         if "**" not in takes:
             kept = {*takes, "fn", *(["every"] if path[:1] == ("evals",) else [])}
-            odd = tuple(key for key in nodes[path].keys() if key not in kept)
-            for name in odd:
+            invalid = tuple(key for key in nodes[path].keys() if key not in kept)
+            for name in invalid:
                 del nodes[path][name]
-            if odd:
-                said.setdefault((fn, odd), []).append(_dotted(path))
+            if invalid:
+                left_out.setdefault((fn, invalid), []).append(_dotted(path))
     return [
-        f"{fn} does not take {', '.join(odd)}: left out of {', '.join(paths)}"
-        for (fn, odd), paths in said.items()
+        f"{fn} does not take {', '.join(unexpected)}: left out of {', '.join(paths)}"
+        for (fn, unexpected), paths in left_out.items()
     ]
 
 

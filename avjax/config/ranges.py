@@ -1,4 +1,4 @@
-"""Refuses values that make no sense, with what to use instead."""
+"""Range checks of values; errors name the value and the allowed range."""
 
 import math
 from numbers import Integral, Real
@@ -6,40 +6,49 @@ from numbers import Integral, Real
 import numpy as np
 
 
-def whole(name: str, value, least: int = 1, most: int | None = None) -> None:
+def check_integer(name: str, value, minimum: int = 1, maximum: int | None = None) -> None:
     """Raises ValueError unless `value` is a whole number from `least` to `most`."""
     fits = isinstance(value, Integral) and not isinstance(value, bool)
-    if not fits or value < least or (most is not None and value > most):
-        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if not fits or value < minimum or (maximum is not None and value > maximum):
+        bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ValueError(f"{name}={value!r}: use a whole number {bounds}")
 
 
-def number(name: str, value, least=None, most=None, above=None, below=None) -> None:
-    """Raises ValueError unless `value` is finite, at least, at most, above and below the bounds."""
-    words = {"of at least": least, "of at most": most, "above": above, "below": below}
+def check_number(name: str, value, minimum=None, maximum=None, above=None, below=None) -> None:
+    """Raises ValueError unless `value` is finite and within the bounds.
+
+    Args:
+      name: in messages, e.g. the dotted key.
+      value: the value.
+      minimum, maximum: inclusive bounds.
+      above, below: exclusive bounds.
+    """
+    words = {"of at least": minimum, "of at most": maximum, "above": above, "below": below}
     bounds = " and ".join(f"{word} {bound:g}" for word, bound in words.items() if bound is not None)
     fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if (
         not fits
-        or (least is not None and value < least)
-        or (most is not None and value > most)
+        or (minimum is not None and value < minimum)
+        or (maximum is not None and value > maximum)
         or (above is not None and value <= above)
         or (below is not None and value >= below)
     ):
         raise ValueError(f"{name}={value!r}: use a number {bounds or 'that is finite'}")
 
 
-def rising(name: str, pair, least: float, most: float) -> None:
+def check_interval(name: str, pair, minimum: float, maximum: float) -> None:
     """Raises ValueError unless `pair` is (low, high) with least < low <= high <= most."""
     fits = isinstance(pair, list | tuple) and len(pair) == 2
     if not fits or not all(isinstance(x, Real) and math.isfinite(x) for x in pair):
         raise ValueError(f"{name}={pair!r}: use two numbers (low, high)")
-    if not least < pair[0] <= pair[1] <= most:
-        raise ValueError(f"{name}={pair!r}: use (low, high), {least:g} < low <= high <= {most:g}")
+    if not minimum < pair[0] <= pair[1] <= maximum:
+        raise ValueError(
+            f"{name}={pair!r}: use (low, high), {minimum:g} < low <= high <= {maximum:g}"
+        )
 
 
-def finite(name: str, rows: np.ndarray) -> None:
-    """Raises ValueError, with the first row, where numbers [N, D] are NaN or infinite."""
+def check_finite(name: str, rows: np.ndarray) -> None:
+    """Raises ValueError with the first such row if rows [N, D] have NaN or infinite values."""
     broken = np.flatnonzero(~np.isfinite(rows).all(-1))
     if len(broken):
         where = f"{len(broken)} of {len(rows)} rows, first in row {broken[0]}"

@@ -1,6 +1,6 @@
-"""Which arguments a dotted name takes, read from its source: nothing is imported for it.
+"""Arguments of the function behind a dotted name, read from its source without importing it.
 
-Importing a method imports JAX, which takes seconds; a misspelt key is to be refused at once.
+Importing a method imports JAX, which takes seconds; a misspelt key should fail at once.
 """
 
 import ast
@@ -12,16 +12,16 @@ import types
 from pathlib import Path
 from typing import NamedTuple
 
-PLAIN = ("int", "float", "str", "bool", "tuple", "list", "dict", "None")
+PLAIN_TYPES = ("int", "float", "str", "bool", "tuple", "list", "dict", "None")
 # Annotations that stand for plain types.
 ALIASES = {"Mapping": "dict", "Sequence": "tuple"}
 
 
 class Argument(NamedTuple):
-    """One argument.
+    """One argument of a function.
 
-    required: whether there is no default.
-    types:    names out of PLAIN that its values may have; empty where anything may be given.
+    required: whether it has no default.
+    types: names in PLAIN_TYPES of its allowed types; empty if any type is allowed.
     """
 
     required: bool
@@ -32,13 +32,14 @@ ANY = Argument(False, ())
 
 
 def arguments(name: str) -> dict[str, Argument]:
-    """{argument: Argument} of a callable or of a module's `make`; "**" where any other is taken.
+    """Returns {argument: Argument} of a callable or a module's `make`; "**" if it takes any.
 
-    Raises ValueError, with the nearest name, where `name` cannot be imported.
+    Raises:
+      ValueError: `name` cannot be imported; with the most similar name.
     """
     node = _definition(name)
     if node is None:
-        return _inspected(name)
+        return _inspect(name)
     if isinstance(node, ast.FunctionDef):
         return _of_function(node.args, skip=0)
     made = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
@@ -47,19 +48,19 @@ def arguments(name: str) -> dict[str, Argument]:
     if "__new__" in made or any(
         ast.unparse(base).split(".")[-1] not in ("Module", "NamedTuple") for base in node.bases
     ):
-        return _inspected(name)  # What the class inherits may be arguments too.
+        return _inspect(name)  # Inherited fields may be arguments too.
     fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
     return {f.target.id: _argument(f.annotation, f.value) for f in fields}
 
 
-def nearest(name: str, known) -> str:
-    """ "; did you mean 'x'?" for the most similar of `known`, or ""."""
+def did_you_mean(name: str, known) -> str:
+    """Returns "; did you mean 'x'?" with the most similar of `known`, or ""."""
     found = difflib.get_close_matches(name, list(known), 1, 0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def resolve(name: str):
-    """The object that a dotted name stands for; ValueError, with the nearest name, if none."""
+    """Returns the object of a dotted name; ValueError with the most similar name if none."""
     if not isinstance(name, str):
         raise ValueError(f"fn={name!r}: give a dotted name, e.g. 'optax.adamw'")
     try:
@@ -69,7 +70,7 @@ def resolve(name: str):
 
 
 def _hint(name):
-    """The nearest name in the deepest package or module that is there."""
+    """Returns the most similar name in the deepest package or module that exists."""
     path, rest = _file(name)
     if path is None or not rest:
         return ""
@@ -78,14 +79,14 @@ def _hint(name):
         known += [other.stem for other in path.parent.glob("*.py") if other != path]
         imports = (node for node in _tree(path).body if isinstance(node, ast.ImportFrom))
         known += [alias.asname or alias.name for node in imports for alias in node.names]
-    return nearest(rest[0], known)
+    return did_you_mean(rest[0], known)
 
 
 def _file(name):
-    """(the Python file that a dotted name leads into, the rest of the name)."""
+    """Returns (the Python file of a dotted name, the rest of the name within it)."""
     top, *rest = name.split(".")
     try:
-        spec = importlib.util.find_spec(top)  # A top-level name: found without importing it.
+        spec = importlib.util.find_spec(top)  # A top-level name is found without importing it.
     except ValueError:
         spec = None
     if spec is None or not (spec.origin or "").endswith(".py"):
@@ -108,7 +109,7 @@ def _tree(path):
 
 
 def _definition(name):
-    """The `def` or `class` of a dotted name, through imports from elsewhere; None if not found."""
+    """Returns the `def` or `class` of a dotted name, following re-exports; None if not found."""
     path, rest = _file(name)
     if path is None or len(rest) > 1:
         return None
@@ -139,7 +140,7 @@ def _of_function(args, skip):
 
 
 def _argument(annotation, default):
-    """The Argument of two nodes, either of which may be None."""
+    """Returns the Argument of two nodes, either of which may be None."""
     try:
         value = () if default is None else (ast.literal_eval(default),)
     except ValueError:  # An expression: its type is not known here.
@@ -153,7 +154,7 @@ def _argument(annotation, default):
 
 
 def _types(annotation) -> tuple[str, ...]:
-    """The plain types of an annotation, e.g. of `int | None`; () if it says anything else."""
+    """Returns the plain types of an annotation, e.g. `int | None`; () for other annotations."""
     if annotation is None:
         return ()
     if isinstance(annotation, ast.BinOp):
@@ -163,18 +164,18 @@ def _types(annotation) -> tuple[str, ...]:
         return _types(annotation.value)
     name = ast.unparse(annotation).split(".")[-1]
     name = ALIASES.get(name, name)
-    return (name,) if name in PLAIN else ()
+    return (name,) if name in PLAIN_TYPES else ()
 
 
-def _inspected(name):
-    """As `arguments`, of what cannot be read: it is imported."""
+def _inspect(name):
+    """Like `arguments`, for objects whose source cannot be read: imports them."""
     fn = resolve(name)
     fn = fn.make if isinstance(fn, types.ModuleType) and hasattr(fn, "make") else fn
     if not callable(fn):
         raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
     try:
         given = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):  # Some functions written in C do not say.
+    except (TypeError, ValueError):  # Some C functions have no signature.
         return {"**": ANY}
     by_name = (p for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
     found = {p.name: Argument(p.default is p.empty, ()) for p in by_name}

@@ -1,51 +1,51 @@
-"""Walks a config, a ConfigDict, with the references in it as they are."""
+"""Functions on a config (a ConfigDict) that preserve its references."""
 
 from ml_collections import ConfigDict, FieldReference
 
 from avjax.config import signatures
 
 
-def own(node):
-    """A config with no group of keys in two places: what is set in one stays out of the other.
+def copy_with_references(node):
+    """Copies a config so that no mapping occurs twice: setting a key changes one place only.
 
-    References are those of `node`, so that what follows a key still does.
+    References are shared with `node`, so that they still follow their key.
     """
     if isinstance(node, ConfigDict):
-        return ConfigDict({key: own(value) for key, value in items(node)})
-    if is_part(node):
-        return {key: own(value) for key, value in node.items()}
-    return type(node)(map(own, node)) if type(node) in (list, tuple) else node
+        return ConfigDict({key: copy_with_references(value) for key, value in items(node)})
+    if is_mapping(node):
+        return {key: copy_with_references(value) for key, value in node.items()}
+    return type(node)(map(copy_with_references, node)) if type(node) in (list, tuple) else node
 
 
-def unset(config: ConfigDict) -> str | None:
-    """The key of a placeholder that a function needs and that is not set, or None."""
+def first_unset_key(config: ConfigDict) -> str | None:
+    """Returns the dotted key of a required placeholder that is not set, or None."""
     first = {}
     for path, value in walk(config):
         if isinstance(value, FieldReference) and value.get() is None:
             first.setdefault(id(value), path)
             first[id(value)] = min(first[id(value)], path, key=len)
     for _, node in walk(config):
-        if not is_part(node) or "fn" not in node:
+        if not is_mapping(node) or "fn" not in node:
             continue
         empty = [k for k, v in items(node) if isinstance(v, FieldReference) and v.get() is None]
-        takes = signatures.arguments(plain(node["fn"])) if empty else {}
+        takes = signatures.arguments(dereference(node["fn"])) if empty else {}
         for name in empty:
             if name in takes and takes[name].required:
                 return ".".join(first[id(dict(items(node))[name])])
     start = config.get("init_from")
-    return "init_from.folder" if is_part(start) and start.get("folder") is None else None
+    return "init_from.folder" if is_mapping(start) and start.get("folder") is None else None
 
 
-def functions(config) -> dict[tuple, str]:
-    """{path: name} of every `fn` in a config."""
-    parts = ((path, node) for path, node in walk(config) if is_part(node))
-    return {path: plain(node["fn"]) for path, node in parts if "fn" in node}
+def function_names(config) -> dict[tuple, str]:
+    """Returns {path: name} of every `fn` in a config."""
+    parts = ((path, node) for path, node in walk(config) if is_mapping(node))
+    return {path: dereference(node["fn"]) for path, node in parts if "fn" in node}
 
 
 def walk(node, path=()):
-    """(path, value) of all that is in a config, references as they are."""
+    """Yields (path, value) of all nodes of a config, without resolving references."""
     yield path, node
-    if is_part(node):
+    if is_mapping(node):
         for key, value in items(node):
             yield from walk(value, (*path, str(key)))
     elif isinstance(node, list | tuple):
@@ -54,17 +54,17 @@ def walk(node, path=()):
 
 
 def items(node: ConfigDict | dict):
-    """(key, value) of a mapping, references as they are."""
+    """Returns (key, value) of a mapping, without resolving references."""
     if isinstance(node, ConfigDict):
         return node.items(preserve_field_references=True)
     return node.items()
 
 
-def plain(value):
-    """`value`, or what it refers to."""
+def dereference(value):
+    """Returns `value`, or the value of a reference."""
     return value.get() if isinstance(value, FieldReference) else value
 
 
-def is_part(node) -> bool:
+def is_mapping(node) -> bool:
     """Whether a node of a config is a mapping."""
     return isinstance(node, ConfigDict | dict)

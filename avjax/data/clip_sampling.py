@@ -92,7 +92,7 @@ def random(
       ValueError: for an argument out of its range.
     """
     _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels)
-    ranges.number("max_offset_seconds", max_offset_seconds, least=0)
+    ranges.check_number("max_offset_seconds", max_offset_seconds, minimum=0)
     video_seconds = num_frames / fps
 
     def sample_one(span, rng):
@@ -214,14 +214,14 @@ def with_shifted_audio(
 
 
 def _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels):
-    ranges.whole("num_frames", num_frames, 0)
-    ranges.number("fps", fps, above=0)
-    ranges.number("audio_seconds", audio_seconds, least=0)
-    ranges.whole("sample_rate", sample_rate, 1)
-    ranges.whole("num_clips", num_clips, 1)
-    ranges.whole("channels", channels, 1, 2)
+    ranges.check_integer("num_frames", num_frames, 0)
+    ranges.check_number("fps", fps, above=0)
+    ranges.check_number("audio_seconds", audio_seconds, minimum=0)
+    ranges.check_integer("sample_rate", sample_rate, 1)
+    ranges.check_integer("num_clips", num_clips, 1)
+    ranges.check_integer("channels", channels, 1, 2)
     if short_side is not None:
-        ranges.whole("short_side", short_side, 1)
+        ranges.check_integer("short_side", short_side, 1)
     if not num_frames and round(audio_seconds * sample_rate) < 1:
         raise ValueError(
             f"num_frames={num_frames}, audio_seconds={audio_seconds}: use more than 0 for one of "

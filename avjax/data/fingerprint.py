@@ -63,7 +63,7 @@ def read(workdir) -> dict:
 
 
 def write(workdir, sources: dict, changes: list[str], step: int) -> None:
-    """Saves the fingerprints, and appends `changes`, accepted before `step`, to data_changes.txt."""
+    """Saves the fingerprints; appends `changes`, accepted before `step`, to data_changes.txt."""
     text = json.dumps(dict(sources=sources))
     write_atomic(Path(workdir) / FILENAME, gzip.compress(text.encode(), 6, mtime=0))
     if changes:

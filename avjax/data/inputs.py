@@ -37,7 +37,7 @@ def from_paths(
         num_audio += len(listing.paths_with_suffix(folder_tree, listing.AUDIO))
     if modality == "video" and num_audio and not num_videos:
         raise ValueError(
-            "--only video, but there are only audio files: drop --only, or give videos"
+            "--modality video, but there are only audio files: drop --modality, or give videos"
         )
     if modality == "audio" or not num_videos:
         suffixes, modality = listing.VIDEO_OR_AUDIO, modality if num_videos else "audio"
@@ -45,7 +45,8 @@ def from_paths(
         suffixes = listing.VIDEO
         if num_audio:
             print(
-                f"{num_videos} videos; {num_audio} audio files left out (--only audio takes them)"
+                f"{num_videos} videos; {num_audio} audio files left out "
+                "(--modality audio takes them)"
             )
     names, notes = {}, []
     for place in dict.fromkeys(places):

@@ -80,9 +80,9 @@ def train_batches(
       RuntimeError: too many files are unreadable.
     """
     host_batch_size = _host_batch_size(batch_size, shard)
-    ranges.whole("seed", seed, 0)
-    ranges.whole("repeats", repeats, 1)
-    ranges.number("max_unreadable", max_unreadable, least=0, most=1)
+    ranges.check_integer("seed", seed, 0)
+    ranges.check_integer("repeats", repeats, 1)
+    ranges.check_number("max_unreadable", max_unreadable, minimum=0, maximum=1)
     _check_limits(workers, timeout, memory_limit)
     if not isinstance(skip_no_audio, bool):
         raise ValueError(f"skip_no_audio={skip_no_audio!r}: use True or False")
@@ -174,14 +174,14 @@ def eval_batches(
 
 def _check_limits(workers, timeout, memory_limit):
     if workers is not None:
-        ranges.whole("workers", workers, 0)
-    ranges.number("timeout", timeout, above=0)
-    ranges.whole("memory_limit", memory_limit, MIN_MEMORY_LIMIT)
+        ranges.check_integer("workers", workers, 0)
+    ranges.check_number("timeout", timeout, above=0)
+    ranges.check_integer("memory_limit", memory_limit, MIN_MEMORY_LIMIT)
 
 
 def _host_batch_size(batch_size, shard):
     host, hosts = shard
-    ranges.whole("batch_size", batch_size, 1)
+    ranges.check_integer("batch_size", batch_size, 1)
     if batch_size % hosts or not 0 <= host < hosts:
         raise ValueError(f"batch of {batch_size} cannot be split for host {host} of {hosts}")
     return batch_size // hosts

@@ -107,8 +107,8 @@ def vote(query, key, label, classes: int, k: int, temperature: float, cells: int
     Raises:
       ValueError: a row is not finite.
     """
-    ranges.finite("test features of kNN", query)
-    ranges.finite("train features of kNN", key)
+    ranges.check_finite("test features of kNN", query)
+    ranges.check_finite("train features of kNN", key)
     votes = np.zeros((len(query), classes))
     rows = max(1, cells // len(key))
     for start in range(0, len(query), rows):

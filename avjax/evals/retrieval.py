@@ -71,8 +71,8 @@ def retrieve(query, key, label, ks) -> dict[str, float]:
     Raises:
       ValueError: a row is not finite; no key would rank above that of a NaN.
     """
-    ranges.finite("query embeddings of retrieval", query)
-    ranges.finite("key embeddings of retrieval", key)
+    ranges.check_finite("query embeddings of retrieval", query)
+    ranges.check_finite("key embeddings of retrieval", key)
     greater, equal, same = ranks(query, key, label)
     n = len(query)
     # Of the 1 + equal ranks of a tie, k - greater are within the first k.

@@ -84,9 +84,9 @@ def nce(
     expected = {"num_negatives": num_negatives, "dim": dim, "temperature": temperature}
     for name in ("num_negatives", "dim"):
         if expected[name] is not None:
-            ranges.whole(name, expected[name], 1)
+            ranges.check_integer(name, expected[name], 1)
     if temperature is not None:
-        ranges.number("temperature", temperature, above=0)
+        ranges.check_number("temperature", temperature, above=0)
 
     def bias(used: dict) -> float:
         for name, (key, value) in used.items():
@@ -196,7 +196,7 @@ def fixed_temperature(temperature: float) -> Temperature:
     Args:
       temperature: above 0.
     """
-    ranges.number("temperature", temperature, above=0)
+    ranges.check_number("temperature", temperature, above=0)
     return Temperature(dict, lambda params, loss_fn: (temperature, loss_fn), temperature)
 
 
@@ -214,8 +214,8 @@ def learned_temperature(
       min_value: lower bound of the temperature.
       bias: initial bias, which must equal that of the loss; None for a bias that is not learned.
     """
-    ranges.number("min_value", min_value, above=0)
-    ranges.number("temperature", temperature, least=min_value)
+    ranges.check_number("min_value", min_value, above=0)
+    ranges.check_number("temperature", temperature, minimum=min_value)
 
     def init():
         params = {"logit_scale": jnp.full((), -math.log(temperature))}

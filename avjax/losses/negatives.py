@@ -73,8 +73,8 @@ def _tiled_negatives(**how) -> Negatives:
 
 def _check_args(num_negatives, tile=1):
     if num_negatives is not None:
-        ranges.whole("num_negatives", num_negatives, 1)
-    ranges.whole("tile", tile, 1)
+        ranges.check_integer("num_negatives", num_negatives, 1)
+    ranges.check_integer("tile", tile, 1)
 
 
 def _batch_negatives(symmetric_loss, num_negatives) -> Negatives:
@@ -107,7 +107,7 @@ def memory_bank(
     """
     sampler = sampler or sample_excluding
     _check_args(num_negatives)
-    ranges.number("momentum", momentum, least=0, below=1)
+    ranges.check_number("momentum", momentum, minimum=0, below=1)
 
     def loss(memory, query, key, index, rng, loss_fn: ContrastiveLoss):
         del key  # Keys are rows of the memory.
@@ -129,7 +129,7 @@ def memory_bank_shared(num_negatives: int, momentum: float = 0.5) -> Negatives:
       num_negatives, momentum: as in `memory_bank`.
     """
     _check_args(num_negatives)
-    ranges.number("momentum", momentum, least=0, below=1)
+    ranges.check_number("momentum", momentum, minimum=0, below=1)
 
     def loss(memory, query, key, index, rng, loss_fn: ContrastiveLoss):
         del key
@@ -163,7 +163,7 @@ def queue(queue_size: int, num_negatives: int | None = None) -> Negatives:
       queue_size: number of keys, at least the batch size.
       num_negatives: so many of them, the same for all queries of a batch; None for all.
     """
-    ranges.whole("queue_size", queue_size, 1)
+    ranges.check_integer("queue_size", queue_size, 1)
     if num_negatives is not None and not 0 < num_negatives <= queue_size:
         raise ValueError(
             f"num_negatives={num_negatives} of a queue of {queue_size}: use 1 to {queue_size}"

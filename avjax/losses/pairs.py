@@ -39,7 +39,7 @@ def nonzero_terms(terms: dict[str, float], known=tuple(DIRECTIONS), method: str 
     if unknown := sorted(set(terms) - set(known)):
         raise ValueError(f"terms {unknown}: {method} has {sorted(known)}")
     for name, weight in terms.items():
-        ranges.number(f"terms.{name}", weight, least=0)
+        ranges.check_number(f"terms.{name}", weight, minimum=0)
     if not any(terms.values()):
         raise ValueError("terms are all zero: use a weight above 0 for one of them")
     return {name: weight for name, weight in terms.items() if weight}

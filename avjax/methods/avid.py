@@ -37,8 +37,8 @@ def make(
       num_clips: clips per record, consecutive rows of a batch; as in the data's clips.
     """
     terms = pairs.nonzero_terms(terms)
-    ranges.whole("num_clips", num_clips)
-    ranges.whole("chunks", chunks)
+    ranges.check_integer("num_clips", num_clips)
+    ranges.check_integer("chunks", chunks)
     needed = {m for t in terms for m in pairs.DIRECTIONS[t]}
     cross = [t for t in ("v2a", "a2v") if t in terms]
 

@@ -62,8 +62,8 @@ def make(
     """
     pairs = pairs or half_matched_pairs
     firsts, shares = parse_curriculum(curriculum)
-    ranges.number("margin", margin, above=0)
-    ranges.whole("chunks", chunks)
+    ranges.check_number("margin", margin, above=0)
+    ranges.check_integer("chunks", chunks)
     if power not in (1, 2):
         raise ValueError(f"power={power}: use 2 or 1")
     negatives = [kind for kind, used in zip((*KINDS,)[1:], shares.any(0)) if used]

@@ -63,8 +63,8 @@ def make(
         known = sorted(nearest_neighbors.CRITERIA)
         raise ValueError(f"positive_criterion={positive_criterion!r}: use one of {known}")
     terms = pairs.nonzero_terms(terms, TERMS, "CMA")
-    ranges.number("temperature", temperature, above=0)
-    ranges.whole("chunks", chunks)
+    ranges.check_number("temperature", temperature, above=0)
+    ranges.check_integer("chunks", chunks)
     if not 0 < within_modal_negatives <= num_negatives:
         raise ValueError(
             f"within_modal_negatives={within_modal_negatives}: use 1 to {num_negatives}"

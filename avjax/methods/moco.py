@@ -46,10 +46,10 @@ def make(
       num_negatives: as in `avjax.losses.negatives.queue`.
     """
     terms = pairs.nonzero_terms(terms, method="MoCo")
-    ranges.number("temperature", temperature, above=0)
-    ranges.number("momentum", momentum, least=0, most=1)
-    ranges.whole("num_clips", num_clips)
-    ranges.whole("chunks", chunks)
+    ranges.check_number("temperature", temperature, above=0)
+    ranges.check_number("momentum", momentum, minimum=0, maximum=1)
+    ranges.check_integer("num_clips", num_clips)
+    ranges.check_integer("chunks", chunks)
     if num_clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
         raise ValueError(
             f"terms {within} would compare a clip with itself: use two clips per record "

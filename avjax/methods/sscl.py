@@ -54,8 +54,8 @@ def stage_one(
     """
     if student not in OTHER:
         raise ValueError(f"student={student!r}: use one of {sorted(OTHER)}")
-    ranges.number("temperature", temperature, above=0)
-    ranges.whole("chunks", chunks)
+    ranges.check_number("temperature", temperature, above=0)
+    ranges.check_integer("chunks", chunks)
     teacher, bank = OTHER[student], negatives.memory_bank(num_negatives, momentum)
 
     def init(rng, batch, size):
@@ -115,9 +115,9 @@ def stage_two(
       chunks: parts of a batch that the encoders process in turn.
     """
     bank = negatives.memory_bank(num_negatives, momentum)
-    ranges.number("temperature", temperature, above=0)
-    ranges.number("structure_weight", structure_weight, least=0)
-    ranges.whole("chunks", chunks)
+    ranges.check_number("temperature", temperature, above=0)
+    ranges.check_number("structure_weight", structure_weight, minimum=0)
+    ranges.check_integer("chunks", chunks)
 
     def init(rng, batch, size):
         return _init_state(model, bank, rng, batch, size)

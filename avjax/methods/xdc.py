@@ -46,9 +46,9 @@ def make(
         raise ValueError(f"targets have {sorted(odd)}: use {MODALITIES}, joined by +")
     if not spaces:
         raise ValueError("targets are empty: name the clusters that each modality learns")
-    ranges.whole("clusters", clusters, 2)
-    ranges.number("balance", balance, least=0)
-    ranges.whole("chunks", chunks)
+    ranges.check_integer("clusters", clusters, 2)
+    ranges.check_number("balance", balance, minimum=0)
+    ranges.check_integer("chunks", chunks)
     classifier = Linear(clusters)
 
     def heads(rng, widths):

@@ -35,7 +35,7 @@ def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
         )
         return {**stats, **new}, out
 
-    ranges.whole("chunks", chunks, 1)
+    ranges.check_integer("chunks", chunks, 1)
     if chunks == 1:
         stats, out = one(stats, batch)
         return out, stats

@@ -1,4 +1,4 @@
-"""The numbers of an ablation: by run, and by arm with intervals over seeds; study.csv, runs.csv."""
+"""The tables of an ablation: runs.csv by run, study.csv by arm with intervals over seeds."""
 
 import csv
 import math
@@ -6,9 +6,9 @@ import re
 from typing import Any, NamedTuple
 
 from avjax.ablation import study as arithmetic
-from avjax.runtime.atomic import replacing
+from avjax.runtime.atomic import atomic_replace
 
-# name -> (title, which of a run's values: their mean).
+# Name -> (title, pattern of the values of a run that are averaged).
 QUANTITIES = {
     "recall@1": ("recall@1, %", "eval/.*/retrieval/.2./recall@1"),
     "recall@5": ("recall@5, %", "eval/.*/retrieval/.2./recall@5"),
@@ -20,7 +20,10 @@ QUANTITIES = {
     "seconds_per_step": ("seconds per step", "seconds_per_step"),
     "positive": ("positive score", "score/positive"),
     "negative": ("mean negative score", "score/negative"),
-    "above": ("share of negatives above the positive", "score/negatives_above_positive"),
+    "negatives_above_positive": (
+        "share of negatives above the positive",
+        "score/negatives_above_positive",
+    ),
     "expected_false": ("expected false negatives per query", "false_negatives/expected"),
     "share_false": ("false-negative rate", "false_negatives/share"),
     "alignment": ("alignment, lower is nearer", "eval/.*/alignment"),
@@ -29,35 +32,49 @@ QUANTITIES = {
     "final_loss": ("loss, last quarter", "loss"),
     "loss_below_uniform": ("loss less that of equal scores", "loss_below_uniform"),
 }
-# What a quantity cannot leave; nor does its interval.
+# (minimum, maximum) of a quantity; its interval is clipped.
 LIMITS = dict.fromkeys(("recall@1", "recall@5", "recall@10", "probe"), (0, 100))
-LIMITS |= dict.fromkeys(("above", "share_false"), (0, 1)) | {"seconds_per_step": (0,)}
+LIMITS |= dict.fromkeys(("negatives_above_positive", "share_false"), (0, 1)) | {
+    "seconds_per_step": (0,)
+}
 SCALE = {"peak": 1e-6, "temporaries": 1e-6, "flops": 1e-9}
 
 
 class Row(NamedTuple):
-    """An arm over its finished seeds.  values: {quantity: (mean, low, high)}."""
+    """An arm over its finished seeds.
+
+    plan: {"steps", "budget_error", "refused"}.  seeds: their number.
+    values: {quantity: (mean, low, high)}.
+    """
 
     arm: Any
     plan: dict
     seeds: int
-    rate: float | None
+    learning_rate: float | None
     values: dict[str, tuple[float, float, float]]
 
 
-def row_of(arm, plan, tries, results) -> Row:
-    found = [results[r.name] for r in tries if r.arm.name == arm.name and r.name in results]
+def make_row(arm, plan, runs, results) -> Row:
+    """Returns the Row of an arm.
+
+    Args:
+      arm: the arm.
+      plan: see `Row`.
+      runs: of the study, without tuning runs.
+      results: {run: result}.
+    """
+    found = [results[r.name] for r in runs if r.arm.name == arm.name and r.name in results]
     each = [quantities(result) for result in found]
     values = {
-        name: arithmetic.interval([e[name] for e in each], *LIMITS.get(name, ()))
+        name: arithmetic.confidence_interval([e[name] for e in each], *LIMITS.get(name, ()))
         for name in QUANTITIES
         if each and all(name in e for e in each)
     }
-    return Row(arm, plan, len(found), found[0]["rate"] if found else None, values)
+    return Row(arm, plan, len(found), found[0]["learning_rate"] if found else None, values)
 
 
 def quantities(result: dict) -> dict[str, float]:
-    """The quantities that a run has."""
+    """Returns {quantity: value} of a result."""
     cost = {f"cost/{name}": value for name, value in (result["cost"] or {}).items()}
     values, out = result["values"] | cost, {}
     for name, (_, pattern) in QUANTITIES.items():
@@ -67,41 +84,52 @@ def quantities(result: dict) -> dict[str, float]:
     return out
 
 
-def arms(rows) -> list[list]:
-    """A line an arm; a quantity has its mean and the ends of its interval."""
-    head = ["arm", "strategy", "loss", "B", "K", "rate", "steps", "examples", "off budget", "seeds"]
+def arm_lines(rows) -> list[list]:
+    """Returns study.csv: one line per arm, with mean and interval of each quantity."""
+    head = [
+        "arm",
+        "strategy",
+        "loss",
+        "B",
+        "K",
+        "learning_rate",
+        "steps",
+        "examples",
+        "off budget",
+        "seeds",
+    ]
     names = [name for name in QUANTITIES if any(name in row.values for row in rows)]
     lines = [head + [f"{name}{end}" for name in names for end in ("", " low", " high")]]
     for row in rows:
-        arm, steps, off = row.arm, row.plan["steps"], row.plan["off"]
+        arm, steps, off = row.arm, row.plan["steps"], row.plan["budget_error"]
         cells = [arm.name, arm.strategy, arm.loss, arm.batch, arm.negatives]
-        cells += [row.rate, steps, steps and steps * arm.batch, off, row.seeds]
+        cells += [row.learning_rate, steps, steps and steps * arm.batch, off, row.seeds]
         cells += [v for name in names for v in row.values.get(name, (math.nan,) * 3)]
-        lines.append([text(cell) for cell in cells])
+        lines.append([format_cell(cell) for cell in cells])
     return lines
 
 
-def runs(tries, results) -> list[list]:
-    """A line a finished run, with all that it found."""
-    found = [results[run.name] for run in tries if run.name in results]
+def run_lines(runs, results) -> list[list]:
+    """Returns runs.csv: one line per finished run with all its values."""
+    found = [results[run.name] for run in runs if run.name in results]
     names = sorted({name for result in found for name in result["values"]})
-    fields = ["run", "arm", "seed", "rate", "batch", "negatives", "steps", "diverged"]
+    fields = ["run", "arm", "seed", "learning_rate", "batch", "negatives", "steps", "diverged"]
     costs = ["flops", "temporaries", "peak"]
     lines = [[*fields, *names, *costs]]
     for result in found:
         cells = [result[f] for f in fields] + [result["values"].get(n) for n in names]
         cells += [(result["cost"] or {}).get(name) for name in costs]
-        lines.append([text(cell) for cell in cells])
+        lines.append([format_cell(cell) for cell in cells])
     return lines
 
 
-def text(cell) -> str:
-    """Six digits: enough to compare, and the same whenever it is written."""
+def format_cell(cell) -> str:
+    """Formats a cell; numbers with six digits."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
 
 
-def save(path, lines) -> None:
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+def write_csv(path, lines) -> None:
+    with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)

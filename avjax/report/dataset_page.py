@@ -1,4 +1,4 @@
-"""What the doctor found in a data set, as one page that opens offline."""
+"""The file checks of a data set as one offline page."""
 
 from html import escape
 from pathlib import Path
@@ -6,34 +6,42 @@ from pathlib import Path
 from avjax.data.prepare import file_checks, shard_layout
 from avjax.data.source import coverage
 from avjax.report import html
-from avjax.report.headline import duration
+from avjax.report.headline import format_minutes
 from avjax.runtime import metric_info
 
-SHOWN = 12  # Pictures of a finding.
-LISTED = 200  # Files of a finding by name; doctor.csv has all.
+NUM_SHOWN = 12  # Thumbnails per finding.
+NUM_LISTED = 200  # File names per finding; doctor.csv has all.
 
 
 def write(folder, name, rows, sources, require) -> Path:
-    """Writes doctor.html into `folder`; rows as avjax.data.prepare.shard_layout has them."""
+    """Writes doctor.html into `folder` and returns its path.
+
+    Args:
+      folder: of the prepared data set.
+      name: of the data set.
+      rows: of the files, as avjax.data.prepare.shard_layout has them.
+      sources: {split: Source}.
+      need: modalities that a file must have.
+    """
     title = f"{name}: file check"
     counts = shard_layout.count_findings(rows)
     page = [
         f"<h1>{escape(title)}</h1>",
-        _facts(rows, sources, require), "<h2>Findings</h2>", _table(counts, len(rows), require),
+        _summary(rows, sources, require), "<h2>Findings</h2>", _table(counts, len(rows), require),
         *(_finding(name, rows) for name in counts if name != "good"),
     ]  # fmt: skip
-    return html.save(Path(folder, "doctor.html"), title, page)
+    return html.write_page(Path(folder, "doctor.html"), title, page)
 
 
-def _facts(rows, sources, require):
+def _summary(rows, sources, require):
     seconds = sum(shard_layout.duration_seconds(row.get("info", {})) for row in rows)
     bad = sum(not file_checks.is_usable(row["findings"], require) for row in rows)
     where = (
-        "They are listed in quarantine.csv; training directly from the files leaves them out with "
+        "They are listed in quarantine.csv; direct training from the files excludes them with "
         "--config.data.quarantine=FILE. "
     ) * bool(bad)
     lines = [
-        f"{len(rows):,} files, {duration(seconds)}; {bad:,} are not used. {where}"
+        f"{len(rows):,} files, {format_minutes(seconds)}; {bad:,} are not used. {where}"
         f"A usable file has {' and '.join(require)}."
     ]
     lines += [f"{split}: {coverage(source)}." for split, source in sources.items()]
@@ -41,7 +49,7 @@ def _facts(rows, sources, require):
 
 
 def _table(counts, total, require):
-    """One line a finding, with a bar of its share."""
+    """Returns a table with one row and bar per finding."""
     lines = []
     for name, count in counts.items():
         width = max(0.5, 100 * count / total)
@@ -52,35 +60,36 @@ def _table(counts, total, require):
         used = "used" if file_checks.is_usable([name], require) else "not used"
         lines.append(
             f'<tr><td><a href="#{_anchor(name)}">{escape(name)}</a></td><td>{count:,}</td>'
-            f"<td>{metric_info.percent(100 * count / total)}</td><td class=bar-cell>{bar}</td>"
+            f"<td>{metric_info.format_percent(100 * count / total)}</td>"
+            f"<td class=bar-cell>{bar}</td>"
             f"<td>{used}</td>"
             f"<td>{escape(file_checks.FINDINGS[name])}</td></tr>"
         )
-    head = html.heading(["finding", "files", "share", "", "in training", "meaning"])
+    head = html.header_row(["finding", "files", "share", "", "in training", "meaning"])
     return f"<table class=stack>{head}{''.join(lines)}</table>"
 
 
 def _finding(name, rows):
-    """Pictures of some of the files with a finding, and the names of many."""
-    mine = [row for row in rows if name in row["findings"]]
-    shown = [row for row in mine if row.get("thumbnail")]
-    step = max(1, len(shown) // SHOWN)
-    pictures = "".join(
+    """Returns thumbnails of some of the files with a finding, and names of more."""
+    matching = [row for row in rows if name in row["findings"]]
+    shown = [row for row in matching if row.get("thumbnail")]
+    step = max(1, len(shown) // NUM_SHOWN)
+    images = "".join(
         f'<figure class="tile"><img alt="" src="data:image/jpeg;base64,{escape(row["thumbnail"])}">'
         f"<figcaption><small>{escape(row['path'])}</small></figcaption></figure>"
-        for row in shown[::step][:SHOWN]
+        for row in shown[::step][:NUM_SHOWN]
     )
     names = "".join(
         f"<tr><td>{escape(row['path'])}</td><td>{escape(row['split'])}</td>"
         f"<td><small>{escape(row['reason'])}</small></td></tr>"
-        for row in mine[:LISTED]
+        for row in matching[:NUM_LISTED]
     )
-    more = f", the first {LISTED} here" if len(mine) > LISTED else ""
+    more = f", the first {NUM_LISTED} here" if len(matching) > NUM_LISTED else ""
     return (
         f'<h2 id="{_anchor(name)}">{escape(name)}</h2>'
-        f'<p class="note">{escape(file_checks.FINDINGS[name])}: {len(mine):,} files</p>'
-        + (f'<div class="line">{pictures}</div>' if pictures else "")
-        + html.folded(f"Names and reasons{more}", f"<table class=stack>{names}</table>")
+        f'<p class="note">{escape(file_checks.FINDINGS[name])}: {len(matching):,} files</p>'
+        + (f'<div class="line">{images}</div>' if images else "")
+        + html.collapsible(f"Names and reasons{more}", f"<table class=stack>{names}</table>")
     )
 
 

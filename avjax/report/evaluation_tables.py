@@ -1,44 +1,48 @@
-"""The evaluations of a run: untrained, last and best value of every metric, beside chance."""
+"""The evaluations of a run: untrained, last and best value of each metric, and chance level."""
 
 from html import escape
 
 import numpy as np
 
 from avjax.report import plots
-from avjax.report.html import folded, heading, none, row
+from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_info, metric_records
-from avjax.runtime.metric_info import number
+from avjax.runtime.metric_info import format_number
 
-LOWER = ("rank", "loss", "error")  # Words of unknown metrics that are better when lower.
+LOWER_IS_BETTER = ("rank", "loss", "error")  # Words in unknown metrics that are better when lower.
 
 
-def part(evals: dict, labels: dict) -> str:
-    """For each suite its table and its curves, as HTML.
+def section(evals: dict, labels: dict) -> str:
+    """Returns the table and curves of each suite as HTML.
 
-    evals: {name: (steps, values)}.  labels: {suite: its labels, see `metric_records.labels`}.
+    Args:
+      evals: {name: (steps, values)}.
+      labels: {suite: labels, see `metric_records.labels_by_group`}.
     """
     if not evals:
-        return none("No evaluation has been logged yet.")
+        return note("No evaluation has been logged yet.")
     suites = {}
     for name, curve in evals.items():
         suites.setdefault(name.split("/")[1], {})[name] = curve
     return "".join(
-        f"<h3>{escape(suite)}</h3>{table(curves, labels.get(suite))}"
-        f"{plots.evaluation(curves, labels.get(suite))}"
-        f"{folded('All values by their names in metrics.csv', raw(curves))}"
+        f"<h3>{escape(suite)}</h3>{metric_table(curves, labels.get(suite))}"
+        f"{plots.evaluation_panels(curves, labels.get(suite))}"
+        f"{collapsible('All values by their names in metrics.csv', all_values(curves))}"
         for suite, curves in suites.items()
     )
 
 
-def table(curves: dict, label: dict | None = None) -> str:
-    """A line for each metric but counts: untrained (step 0), last, chance; best, if of three.
+def metric_table(curves: dict, label: dict | None = None) -> str:
+    """Returns one row per metric: untrained (step 0), last, chance, and best if there are curves.
 
-    Where some test records lack a modality, also on how many each metric rests.
+    If some test records lack a modality, also the number of records of each metric.
     """
     end = max(int(x[-1]) for x, _ in curves.values())
-    many = any(len(x) >= plots.FEWEST for x, _ in curves.values())
-    order, lines = list(metric_info.RESULTS), ""
-    notes = metric_records.fewer({n.split("/", 2)[-1]: y[-1] for n, (_, y) in curves.items()})
+    many = any(len(x) >= plots.MIN_POINTS for x, _ in curves.values())
+    order, lines = list(metric_info.EVALUATION_METRICS), ""
+    notes = metric_records.missing_modality_notes(
+        {n.split("/", 2)[-1]: y[-1] for n, (_, y) in curves.items()}
+    )
     found = {name: metric_info.match(name) for name in curves}
 
     def place(name):
@@ -49,39 +53,46 @@ def table(curves: dict, label: dict | None = None) -> str:
         (x, y), metric = curves[name], found[name][1]
         if metric.counts:
             continue
-        untrained = metric_info.shown(y[0], metric) if x[0] == 0 else "–"
+        untrained = metric_info.format_value(y[0], metric) if x[0] == 0 else "–"
         late = "" if x[-1] == end else f" <small>step {x[-1]:,}</small>"
-        cells = [untrained, metric_info.shown(y[-1], metric) + late]
-        cells.append(metric_info.shown(metric_info.chance(name, curves, label), metric))
-        cells += [best(name, x, y, metric)] * many
-        cells += [count(name, curves)] * bool(notes)
-        lines += row(metric.title, cells, metric.meaning)
+        cells = [untrained, metric_info.format_value(y[-1], metric) + late]
+        cells.append(
+            metric_info.format_value(metric_info.chance_level(name, curves, label), metric)
+        )
+        cells += [best_value(name, x, y, metric)] * many
+        cells += [record_count(name, curves)] * bool(notes)
+        lines += table_row(metric.title, cells, metric.meaning)
     started = any(x[0] == 0 for x, _ in curves.values())
-    note = "" if started else none("No evaluation at step 0: nothing to compare the net with.")
-    note += "".join(none(f"{line[0].upper()}{line[1:]}.") for line in notes)
+    notes_html = "" if started else note("No evaluation at step 0: no untrained baseline.")
+    notes_html += "".join(note(f"{line[0].upper()}{line[1:]}.") for line in notes)
     last = ["best"] * many + ["test records"] * bool(notes)
-    head = heading(["metric", "untrained", f"step {end:,}", "chance", *last])
-    return f"{note}<div class=wide><table>{head}{lines}</table></div>"
+    head = header_row(["metric", "untrained", f"step {end:,}", "chance", *last])
+    return f"{notes_html}<div class=wide><table>{head}{lines}</table></div>"
 
 
-def count(name: str, curves: dict) -> str:
+def record_count(name: str, curves: dict) -> str:
     """The number of test records that a metric rests on; a dash where that is not known."""
-    found = metric_records.count(name, curves)
+    found = metric_records.num_records(name, curves)
     return "–" if found is None else f"{found:,}"
 
 
-def best(name: str, x, y, metric) -> str:
-    """The best value of a curve and its step; a dash for what never changes."""
+def best_value(name: str, x, y, metric) -> str:
+    """Returns the best value of a curve and its step; a dash if the curve is constant."""
     good = y[np.isfinite(y)]
     if len(good) < 2 or (good == good[0]).all():
         return "–"
     leaf = name.split("/")[-1]
-    lower = metric.better < 0 or (metric.better == 0 and any(word in leaf for word in LOWER))
+    lower = metric.better < 0 or (
+        metric.better == 0 and any(word in leaf for word in LOWER_IS_BETTER)
+    )
     at = np.nanargmin(y) if lower else np.nanargmax(y)
-    return f"{metric_info.shown(y[at], metric)} <small>step {x[at]:,}</small>"
+    return f"{metric_info.format_value(y[at], metric)} <small>step {x[at]:,}</small>"
 
 
-def raw(curves: dict) -> str:
-    """Every name with its first and last value, as logged."""
-    lines = "".join(row(name, [number(y[0]), number(y[-1])]) for name, (_, y) in curves.items())
-    return f"<div class=wide><table>{heading(['name', 'first', 'last'])}{lines}</table></div>"
+def all_values(curves: dict) -> str:
+    """Returns a table of all names with their first and last logged values."""
+    lines = "".join(
+        table_row(name, [format_number(y[0]), format_number(y[-1])])
+        for name, (_, y) in curves.items()
+    )
+    return f"<div class=wide><table>{header_row(['name', 'first', 'last'])}{lines}</table></div>"

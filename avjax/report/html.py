@@ -1,4 +1,4 @@
-"""What every page of avjax looks like: its head with the styles, small pieces of HTML, its file."""
+"""The HTML of all report pages: head with styles, small elements, writing the file."""
 
 import re
 from html import escape
@@ -94,10 +94,15 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px
 """
 
 
-def save(path: Path, title: str, parts: list[str]) -> Path:
-    """Writes a page of HTML `parts`; a reader never finds half of it.
+def write_page(path: Path, title: str, parts: list[str]) -> Path:
+    """Writes a page atomically and returns its path.
 
-    Names of files that are not UTF-8 hold surrogates; their bytes are shown as \\xe9.
+    File names that are not UTF-8 contain surrogates; their bytes are shown as \\xe9.
+
+    Args:
+      path: the file.
+      title: of the page.
+      parts: HTML.
     """
     page = "\n".join([HEAD.replace("TITLE", escape(title)), *parts, "</body></html>\n"])
     page = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", page)
@@ -105,34 +110,36 @@ def save(path: Path, title: str, parts: list[str]) -> Path:
     return path
 
 
-def tip(text: str, meaning: str) -> str:
-    """Text with an explanation that shows when it is pointed at."""
+def tooltip(text: str, meaning: str) -> str:
+    """Returns text with a tooltip."""
     return f'<abbr title="{escape(meaning)}">{escape(text)}</abbr>' if meaning else escape(text)
 
 
-def listed(sentences: list[str]) -> str:
+def bullet_list(sentences: list[str]) -> str:
     return f"<ul class=findings>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
 
 
-def folded(summary: str, content: str) -> str:
+def collapsible(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
-def none(text: str) -> str:
+def note(text: str) -> str:
     return f"<p class=none>{escape(text)}</p>"
 
 
-def heading(names: list[str]) -> str:
+def header_row(names: list[str]) -> str:
     return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
 
 
-def row(name: str, cells: list[str], meaning: str = "") -> str:
-    """A line of a table; `cells` are HTML; the name may carry an explanation."""
-    return f"<tr><td>{tip(name, meaning)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+def table_row(name: str, cells: list[str], meaning: str = "") -> str:
+    """Returns a row of a table; `cells` are HTML; `meaning` is the tooltip of the name."""
+    return (
+        f"<tr><td>{tooltip(name, meaning)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    )
 
 
 def glossary(names) -> str:
-    """What the metrics mean, an entry for each kind, as HTML."""
+    """Returns explanations of the metrics, one per kind, as HTML."""
     found = {}
     for name in names:
         pattern, metric = metric_info.match(name)
@@ -140,7 +147,7 @@ def glossary(names) -> str:
             found.setdefault(pattern, (metric.title.split(",")[0], metric.meaning))
     found["chance"] = (
         "chance",
-        "What guessing gives: for retrieval, one of its test records; for classes, always the most "
+        "The result of guessing: for retrieval, a random test record; for classes, always the most "
         "frequent ones of the test records; for pairs, 50 %.",
     )
     lines = "".join(

@@ -1,4 +1,4 @@
-"""Figures of a run as SVG text, to be set into a page that may be dark or light."""
+"""Plots of a run as SVG for pages in dark or light mode."""
 
 import io
 import re
@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from avjax.report.html import tip
+from avjax.report.html import tooltip
 from avjax.runtime import metric_info
 
-INK = "#0a0b0c"  # Stands for the page's text color, which only the page knows.
+INK = "#0a0b0c"  # Placeholder of the page's text color.
 COLORS = ("#2f81f7", "#e8702a", "#2da44e", "#a371f7", "#12908e", "#d6409f", "#8d7b00", "#e5484d")
 STYLE = {
     "svg.fonttype": "none",  # Text stays text: it takes the page's font and can be searched.
     "svg.hashsalt": "avjax",  # The same run gives the same bytes.
-    "text.parse_math": False,  # A name may hold dollar signs.
+    "text.parse_math": False,  # Names may contain dollar signs.
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -26,94 +26,103 @@ STYLE = {
     ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
 )
 
-FEWEST = 3  # Points of a curve: fewer are told by the table.
+MIN_POINTS = 3  # Points of a curve: shorter ones are in the table only.
 
 Curve = tuple[np.ndarray, np.ndarray]  # (steps [N], values [N])
 
 
-def training(curves: dict[str, Curve]) -> str:
-    """Panels as HTML: the losses in one, every other training metric in its own."""
-    curves = {n: percentages(n, c) for n, c in curves.items() if len(c[0]) >= FEWEST}
+def training_panels(curves: dict[str, Curve]) -> str:
+    """Returns panels as HTML: one for all losses, one per other training metric."""
+    curves = {n: to_percent(n, c) for n, c in curves.items() if len(c[0]) >= MIN_POINTS}
     losses = {n: c for n, c in curves.items() if n == "loss" or n.startswith("loss/")}
     large = small = ""
     if losses:
         titles = {metric_info.describe(n).title: c for n, c in losses.items()}
-        large = panel("loss", noisy(titles, width=6.4), metric_info.describe("loss").meaning)
+        large = panel(
+            "loss", training_plot(titles, width=6.4), metric_info.describe("loss").meaning
+        )
     for name, curve in curves.items():
         if name not in losses:
             metric = metric_info.describe(name)
             caption = metric.title + (", %" if metric.scale else "")
-            small += panel(caption, noisy({name: curve}, 3.4, not metric.scale), metric.meaning)
+            small += panel(
+                caption, training_plot({name: curve}, 3.4, not metric.scale), metric.meaning
+            )
     return f'<div class="panels large">{large}</div><div class=panels>{small}</div>'
 
 
-def evaluation(curves: dict[str, Curve], label: dict | None = None) -> str:
-    """Panels as HTML, one a kind of metric, a line for each modality; "" without any curve.
+def evaluation_panels(curves: dict[str, Curve], label: dict | None = None) -> str:
+    """Returns panels as HTML, one per kind of metric with a line per modality; "" if none.
 
-    label: the suite's, as `metric_records.labels` gives them, for what chance gives.
+    Args:
+      curves: {name: (steps, values)} of a suite.
+      label: of the suite, see `metric_records.labels_by_group`, for the chance level.
     """
     panels = {}
     for name, curve in curves.items():
         metric = metric_info.describe(name)
-        if len(curve[0]) >= FEWEST and not metric.counts:
+        if len(curve[0]) >= MIN_POINTS and not metric.counts:
             kind, _, which = metric.title.partition(", ")
             panels.setdefault(kind, {})[which or kind] = name
     parts = []
     for kind, lines in panels.items():
         names = list(lines.values())
         metric = metric_info.describe(names[0])
-        guess = {metric_info.chance(name, curves, label) for name in names}
+        guess = {metric_info.chance_level(name, curves, label) for name in names}
         guess = guess.pop() if len(guess) == 1 else None
-        drawn = {which: percentages(n, curves[n]) for which, n in lines.items()}
+        drawn = {which: to_percent(n, curves[n]) for which, n in lines.items()}
         if all((y == y[0]).all() for _, y in drawn.values()):
-            continue  # What never changes is told by the table.
-        drawing = sparse(drawn, guess and guess * (metric.scale or 1))
+            continue  # Constant curves are in the table only.
+        drawing = evaluation_plot(drawn, guess and guess * (metric.scale or 1))
         parts.append(panel(kind + (", %" if metric.scale else ""), drawing, metric.meaning))
     return f"<div class=panels>{''.join(parts)}</div>" if parts else ""
 
 
-def percentages(name: str, curve: Curve) -> Curve:
-    """A curve in percent where its metric is a share."""
+def to_percent(name: str, curve: Curve) -> Curve:
+    """Returns a curve in percent if its metric is a fraction."""
     return curve[0], curve[1] * (metric_info.describe(name).scale or 1)
 
 
 def panel(caption: str, drawing: str, meaning: str = "") -> str:
-    return f"<figure class=panel><figcaption>{tip(caption, meaning)}</figcaption>{drawing}</figure>"
+    title = tooltip(caption, meaning)
+    return f"<figure class=panel><figcaption>{title}</figcaption>{drawing}</figure>"
 
 
-def noisy(curves: dict[str, Curve], width: float, log: bool = True) -> str:
-    """Training curves: every value faint, their running mean on top; log: where they need it."""
+def training_plot(curves: dict[str, Curve], width: float, log: bool = True) -> str:
+    """Plots training curves: faint values and their running mean; log axis if needed."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = canvas(width)
+        figure, axes = make_axes(width)
         lines = []
-        for color, (x, y) in zip(cycle(len(curves)), curves.values()):
-            x, y = thin(x, y)
+        for color, (x, y) in zip(color_cycle(len(curves)), curves.values()):
+            x, y = downsample(x, y)
             axes.plot(x, y, color=color, alpha=0.3, linewidth=0.8)
             lines += axes.plot(x, smooth(y), color=color, linewidth=1.7)
-        if log and spread(curves):
+        if log and needs_log_axis(curves):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         legend(axes, lines, list(curves))
-        return svg(figure)
+        return figure_to_svg(figure)
 
 
-def sparse(curves: dict[str, Curve], chance: float | None = None, width: float = 3.4) -> str:
-    """Curves of few points, such as those of evaluations, beside what chance would give."""
+def evaluation_plot(
+    curves: dict[str, Curve], chance: float | None = None, width: float = 3.4
+) -> str:
+    """Plots curves with few points, such as those of evaluations, and the chance level."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = canvas(width)
+        figure, axes = make_axes(width)
         lines, names = [], list(curves)
-        for color, (x, y) in zip(cycle(len(curves)), curves.values()):
+        for color, (x, y) in zip(color_cycle(len(curves)), curves.values()):
             lines += axes.plot(x, y, color=color, linewidth=1.5, marker="o", markersize=3)
         if chance is not None:
             lines.append(axes.axhline(chance, color=INK, linewidth=1, linestyle=":"))
             names.append("chance")
         legend(axes, lines, names)
-        return svg(figure)
+        return figure_to_svg(figure)
 
 
-def canvas(width: float):
+def make_axes(width: float):
     figure = Figure(figsize=(width, 0.62 * width), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
@@ -122,7 +131,7 @@ def canvas(width: float):
     return figure, axes
 
 
-def cycle(count: int) -> list[str]:
+def color_cycle(count: int) -> list[str]:
     return [COLORS[i % len(COLORS)] for i in range(count)]
 
 
@@ -131,14 +140,14 @@ def legend(axes, lines, names) -> None:
         axes.legend(lines, names, frameon=False, fontsize=8, loc="best")
 
 
-def spread(curves: dict[str, Curve]) -> bool:
+def needs_log_axis(curves: dict[str, Curve]) -> bool:
     """Whether the values need a logarithmic axis: all positive, and over more than a decade."""
     values = np.concatenate([y[np.isfinite(y)] for _, y in curves.values()])
     return len(values) > 0 and values.min() > 0 and values.max() > 10 * values.min()
 
 
-def thin(x: np.ndarray, y: np.ndarray, points: int = 1500) -> Curve:
-    """At most `points` of a curve, each the mean of its neighbors: a page need not hold more."""
+def downsample(x: np.ndarray, y: np.ndarray, points: int = 1500) -> Curve:
+    """Returns at most `points` of a curve, each the mean of its neighbors."""
     if len(x) <= points:
         return x, y
     edge = np.linspace(0, len(x), points + 1).astype(int)
@@ -146,7 +155,7 @@ def thin(x: np.ndarray, y: np.ndarray, points: int = 1500) -> Curve:
 
 
 def smooth(y: np.ndarray, share: float = 0.03) -> np.ndarray:
-    """The running mean of y [N] over the last `share` of it or so, not biased to its start."""
+    """Returns the bias-corrected running mean of y [N] over about the last `share` of it."""
     keep = 1 - 1 / max(1, share * len(y))
     out, total, weight = np.full(len(y), np.nan), 0.0, 0.0
     for i, value in enumerate(y):
@@ -156,8 +165,8 @@ def smooth(y: np.ndarray, share: float = 0.03) -> np.ndarray:
     return out
 
 
-def svg(figure: Figure) -> str:
-    """The figure as an <svg> element that can stand in a page beside others."""
+def figure_to_svg(figure: Figure) -> str:
+    """Returns the figure as an <svg> element; several can be in one page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()

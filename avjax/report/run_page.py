@@ -1,7 +1,7 @@
-"""A run's folder as one page that opens offline: `python -m avjax.report.run_page WORKDIR`.
+"""The report of a run as one offline page: `python -m avjax.report.run_page WORKDIR`.
 
-Reads config.json, run.json, metrics.csv (step,name,value) and evals/<suite>.npz; what is missing
-is said on the page.  Nothing is loaded from elsewhere: styles, plots and pictures are inside.
+Reads config.json, run.json, metrics.csv (step,name,value) and evals/<suite>.npz; the page names
+missing ones.  Styles, plots and images are inside the page.
 """
 
 import argparse
@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from avjax.report import agreement, evaluation_tables, headline, html, plots, retrieval_gallery
-from avjax.report.html import folded, heading, none, row
+from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_info, metric_records
-from avjax.runtime.metric_info import number
+from avjax.runtime.metric_info import format_number
 
-MANY = 5000  # Test records from which on agreement takes longer than the rest of the page.
+LARGE_TEST_SET = (
+    5000  # From so many test records on, agreement takes longer than the rest of the page.
+)
 log = logging.getLogger(__name__)
 
 
@@ -32,43 +34,43 @@ def write(workdir: str | os.PathLike) -> Path:
         raise FileNotFoundError(f"{workdir} is not a folder: give the --workdir of a run")
     config, trouble = read_json(workdir / "config.json")
     if not (workdir / "config.json").exists():
-        trouble = ["config.json is missing: batch size, method and seed are not known here."]
+        trouble = ["config.json is missing: batch size, method and seed are unknown."]
     run, more = read_json(workdir / "run.json")
     curves, torn = read_metrics(workdir / "metrics.csv")
     if torn:
-        more.append(f"metrics.csv has {torn} lines that are not step,name,value: left out.")
+        more.append(f"metrics.csv has {torn} lines that are not step,name,value: ignored.")
     evals = {n: curve for n, curve in curves.items() if n.startswith("eval/") and n.count("/") > 1}
     training = {name: curve for name, curve in curves.items() if name not in evals}
     labels = read_labels(workdir / "evals")
     name = workdir.resolve().name
     parts = {
-        "Evaluation": evaluation_tables.part(evals, labels),
-        "Training": training_part(training),
-        "Retrieval gallery": retrieval_gallery.part(workdir / "evals"),
-        "Agreement of picture and sound": agreement_part(workdir, config, training, labels),
+        "Evaluation": evaluation_tables.section(evals, labels),
+        "Training": training_section(training),
+        "Retrieval gallery": retrieval_gallery.section(workdir / "evals"),
+        "Audio-visual agreement": agreement_section(workdir, config, training, labels),
         "What the metrics mean": html.glossary(curves),
-        "Configuration": config_part(config),
+        "Configuration": config_section(config),
     }
     page = [
-        f"<h1>{escape(name)}</h1>", *map(none, trouble + more),
-        headline.lead(config, run, training),
-        headline.cards(evals, labels), headline.facts(config, run, training),
+        f"<h1>{escape(name)}</h1>", *map(note, trouble + more),
+        headline.lead_sentence(config, run, training),
+        headline.cards(evals, labels), headline.summary_table(config, run, training),
         *(f"<h2>{title}</h2>\n{part}" for title, part in parts.items()),
     ]  # fmt: skip
-    return html.save(workdir / "report.html", f"{name}: report of a run", page)
+    return html.write_page(workdir / "report.html", f"{name}: report of a run", page)
 
 
-def renew(workdir: str | os.PathLike) -> Path | None:
-    """`write` for a run that must go on: a page that cannot be made is named in the log."""
+def write_or_log(workdir: str | os.PathLike) -> Path | None:
+    """Like `write`, but logs an error instead of raising it, so that training continues."""
     try:
         return write(workdir)
-    except Exception:  # Training is worth more than its report, whatever is wrong with that.
+    except Exception:  # No error of a report may stop the training.
         log.exception("%s/report.html could not be written; training is not affected", workdir)
         return None
 
 
 def read_json(path: Path) -> tuple[dict, list[str]]:
-    """(what a file holds, {} where there is none; what is wrong with it)"""
+    """Returns (the mapping in a JSON file, {} if missing or damaged; list of errors)."""
     if not path.exists():
         return {}, []
     try:
@@ -79,21 +81,21 @@ def read_json(path: Path) -> tuple[dict, list[str]]:
 
 
 def read_labels(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """{suite: `metric_records.labels` of its test records}, of those whose arrays can be read."""
+    """Returns {suite: `metric_records.labels_by_group`} of the readable suites."""
     labels = {}
     for path in sorted(folder.glob("*.npz")):
         try:
             with np.load(path, allow_pickle=False) as file:
-                labels[path.stem] = metric_records.labels(file)
+                labels[path.stem] = metric_records.labels_by_group(file)
         except (OSError, ValueError, zipfile.BadZipFile):
-            continue  # The gallery says on the page what is wrong with it.
+            continue  # The gallery reports the error on the page.
     return labels
 
 
 def read_metrics(path: Path) -> tuple[dict[str, plots.Curve], int]:
-    """({name: (steps, values)}, count of lines that could not be read).
+    """Returns ({name: (steps, values)}, number of damaged lines) of metrics.csv.
 
-    Of a step that is there twice, as after a resumed run, the last line counts.
+    If a step occurs twice, as after a resumed run, the last line counts.
     """
     found, torn = {}, 0
     if path.exists():
@@ -113,34 +115,36 @@ def read_metrics(path: Path) -> tuple[dict[str, plots.Curve], int]:
     return curves, torn
 
 
-def agreement_part(workdir: Path, config: dict, training: dict, labels: dict) -> str:
-    """Of many records only once the run has ended: a page is written at every evaluation."""
+def agreement_section(workdir: Path, config: dict, training: dict, labels: dict) -> str:
+    """Returns the agreement as HTML; with many records only at the end of the run."""
     last = max((int(x[-1]) for x, _ in training.values()), default=0)
     going = isinstance(config.get("steps"), int) and last < config["steps"]
-    if going and max((len(own.get("", ())) for own in labels.values()), default=0) > MANY:
-        return none("Written when the run ends: the test set is large.")
-    return agreement.part(workdir / "evals")
+    if going and max((len(own.get("", ())) for own in labels.values()), default=0) > LARGE_TEST_SET:
+        return note("Written at the end of the run: the test set is large.")
+    return agreement.section(workdir / "evals")
 
 
-def training_part(training: dict) -> str:
-    """The curves of training, and their ends in numbers."""
+def training_section(training: dict) -> str:
+    """Returns the training curves and a table of their first and last values as HTML."""
     if not training:
-        return none("No training metrics: metrics.csv is missing or empty.")
+        return note("No training metrics: metrics.csv is missing or empty.")
     lines = ""
     for name, (_, y) in training.items():
         good = y[np.isfinite(y)]
         cells = [y[0], y[-1], *([good.min(), good.max()] if len(good) else [math.nan] * 2)]
-        lines += row(name, [number(v) for v in cells], metric_info.describe(name).meaning)
-    table = heading(["metric", "first", "last", "lowest", "highest"]) + lines
-    table = folded("All training metrics", f"<div class=wide><table>{table}</table></div>")
-    return f"{plots.training(training)}{table}"
+        lines += table_row(
+            name, [format_number(v) for v in cells], metric_info.describe(name).meaning
+        )
+    table = header_row(["metric", "first", "last", "lowest", "highest"]) + lines
+    table = collapsible("All training metrics", f"<div class=wide><table>{table}</table></div>")
+    return f"{plots.training_panels(training)}{table}"
 
 
-def config_part(config: dict) -> str:
+def config_section(config: dict) -> str:
     if not config:
-        return none("Not known.")
+        return note("Unknown.")
     text = escape(json.dumps(config, indent=2, ensure_ascii=False))
-    return folded("The whole configuration", f"<pre>{text}</pre>")
+    return collapsible("The whole configuration", f"<pre>{text}</pre>")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Pairs of records on a plane: how alike their pictures are against how alike their sounds are.
+"""Pairs of records on a plane: video similarity against audio similarity.
 
-Where both are high the two modalities agree on a kinship that nobody has told them: CMA takes
-as positives the pairs of greatest min(<v_i, v_j>, <a_i, a_j>), https://arxiv.org/abs/2004.12943.
+Pairs that are similar in both modalities are found without supervision: CMA takes as positives
+the pairs with the greatest min(<v_i, v_j>, <a_i, a_j>), https://arxiv.org/abs/2004.12943.
 """
 
 from typing import NamedTuple
@@ -13,11 +13,11 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from avjax.report import plots, retrieval_gallery
-from avjax.report.html import heading, row
+from avjax.report.html import header_row, table_row
 
-HIGH = 0.9  # The quantile of pairs above which a similarity is high.
-PAIRS = 300_000  # Drawn at random where there are more.
-CELLS, LEVELS = 56, 8  # Of the density: squares a side, and shades.
+HIGH_QUANTILE = 0.9  # The quantile above which a similarity is high.
+MAX_PAIRS = 300_000  # A random sample if there are more.
+GRID_SIZE, NUM_SHADES = 56, 8  # Of the density plot: cells per side, and shades.
 QUADRANTS = {  # name: (video is high, audio is high)
     "video high, audio high": (True, True),
     "video high, audio low": (True, False),
@@ -27,7 +27,7 @@ QUADRANTS = {  # name: (video is high, audio is high)
 
 
 class Plane(NamedTuple):
-    """P pairs of different records of N; cosines are float32."""
+    """P pairs of different records; cosines are float32."""
 
     first: np.ndarray  # int [P]
     second: np.ndarray  # int [P]
@@ -35,38 +35,38 @@ class Plane(NamedTuple):
     audio: np.ndarray  # [P]
 
 
-def part(arrays: dict) -> str:
-    """The plane of one suite with its quadrants, as HTML."""
+def section(arrays: dict) -> str:
+    """Returns the plane of one suite with its quadrants as HTML."""
     video, audio = (arrays[f"test/{name}/embedding"] for name in ("video", "audio"))
-    plane = pairs(video, audio, *drawn(len(video)))
-    cuts = [float(np.quantile(side, HIGH)) for side in (plane.video, plane.audio)]
+    plane = pair_similarities(video, audio, *sample_pairs(len(video)))
+    cuts = [float(np.quantile(side, HIGH_QUANTILE)) for side in (plane.video, plane.audio)]
     every = len(video) * (len(video) - 1) // 2
     note = (
-        f"{len(plane.video):,} of the {every:,} pairs of test records that have both, by the "
-        "cosine of their pictures and that of their sounds. High is above the "
-        f"{HIGH:.0%} quantile of these "
+        f"{len(plane.video):,} of the {every:,} pairs of test records with both modalities, by "
+        "the cosine of their videos and that of their audio. High is above the "
+        f"{HIGH_QUANTILE:.0%} quantile of these "
         f"pairs (dashed): {cuts[0]:.2f} for video, {cuts[1]:.2f} for audio. A pair's agreement is "
-        "the lesser of its two cosines, as CMA has it."
+        "the smaller of its two cosines, as in CMA."
     )
-    drawing = plots.panel("similarity of sound against similarity of picture", draw(plane, cuts))
+    drawing = plots.panel("audio similarity against video similarity", draw_density(plane, cuts))
     return (
         f'<p class=note>{note}</p><div class="panels large">{drawing}</div>'
-        f"{summary(plane, cuts, arrays)}{galleries(plane, arrays)}"
+        f"{quadrant_table(plane, cuts, arrays)}{galleries(plane, arrays)}"
     )
 
 
-def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs i < j of n records, or `PAIRS` random ones of i != j if there are more."""
-    if n * (n - 1) // 2 <= PAIRS:
+def sample_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all pairs i < j of n records, or `MAX_PAIRS` random ones i != j if there are more."""
+    if n * (n - 1) // 2 <= MAX_PAIRS:
         return np.triu_indices(n, 1)
     rng = np.random.default_rng(0)
-    first = rng.integers(n, size=PAIRS)
-    return first, (first + rng.integers(1, n, size=PAIRS)) % n
+    first = rng.integers(n, size=MAX_PAIRS)
+    return first, (first + rng.integers(1, n, size=MAX_PAIRS)) % n
 
 
-def pairs(video, audio, first, second) -> Plane:
-    """The plane of pairs (first, second), rows of [N, D] and [N, D] of unit length."""
-    step = 2**16  # Pairs at a time: all these embeddings would not fit everywhere.
+def pair_similarities(video, audio, first, second) -> Plane:
+    """Returns the Plane of pairs (first, second), rows of l2-normalized [N, D] and [N, D]."""
+    step = 2**16  # Pairs at a time, to limit memory.
     cosines = [
         np.concatenate([
             np.einsum("pd,pd->p", z[first[at : at + step]], z[second[at : at + step]])
@@ -77,28 +77,28 @@ def pairs(video, audio, first, second) -> Plane:
     return Plane(first, second, *cosines)
 
 
-def draw(plane: Plane, cuts) -> str:
-    """The density of pairs, darker by the logarithm of their number, as SVG."""
-    count, x, y = np.histogram2d(plane.video, plane.audio, CELLS)
-    shade = np.ceil(LEVELS * np.log1p(count) / np.log1p(count.max())).astype(int)
+def draw_density(plane: Plane, cuts) -> str:
+    """Plots the density of pairs on a logarithmic scale; returns SVG."""
+    count, x, y = np.histogram2d(plane.video, plane.audio, GRID_SIZE)
+    shade = np.ceil(NUM_SHADES * np.log1p(count) / np.log1p(count.max())).astype(int)
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        for level in range(1, LEVELS + 1):  # One outline a shade keeps the page small.
+        for level in range(1, NUM_SHADES + 1):  # One outline per shade keeps the page small.
             squares = [square(x, y, i, j) for i, j in np.argwhere(shade == level)]
             if squares:
                 outline = Path.make_compound_path(*squares)
                 axes.add_patch(
                     PathPatch(
-                        outline, facecolor=plots.COLORS[0], alpha=level / LEVELS, linewidth=0,
+                        outline, facecolor=plots.COLORS[0], alpha=level / NUM_SHADES, linewidth=0,
                         antialiased=False,
                     )
                 )  # fmt: skip
         axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-        axes.set(xlabel="cosine of pictures", ylabel="cosine of sounds")
+        axes.set(xlabel="video cosine", ylabel="audio cosine")
         axes.axvline(cuts[0], color=plots.INK, linewidth=1, linestyle="--")
         axes.axhline(cuts[1], color=plots.INK, linewidth=1, linestyle="--")
-        return plots.svg(figure)
+        return plots.figure_to_svg(figure)
 
 
 def square(x, y, i, j) -> Path:
@@ -106,19 +106,19 @@ def square(x, y, i, j) -> Path:
     return Path([low, (high[0], low[1]), high, (low[0], high[1]), low], closed=True)
 
 
-def quadrant(plane: Plane, cuts, high) -> np.ndarray:
-    """Which pairs [P] are on these sides (video, audio) of the cuts."""
+def in_quadrant(plane: Plane, cuts, high) -> np.ndarray:
+    """Returns bool [P]: which pairs are on these sides (video, audio) of the cuts."""
     sides = (plane.video, plane.audio)
     return np.logical_and(*((s > c) == h for s, c, h in zip(sides, cuts, high)))
 
 
-def summary(plane: Plane, cuts, arrays) -> str:
-    """A table: of each quadrant its share of the pairs, what chance gives, and its classes."""
+def quadrant_table(plane: Plane, cuts, arrays) -> str:
+    """Returns a table of quadrants: share of pairs, share if independent, same-class share."""
     label = arrays["test/label"]
-    names = ["quadrant", "share of pairs", "if independent", "mean agreement", "of one class"]
+    names = ["quadrant", "share of pairs", "if independent", "mean agreement", "same class"]
     lines = ""
     for name, high in QUADRANTS.items():
-        here = quadrant(plane, cuts, high)
+        here = in_quadrant(plane, cuts, high)
         chance = np.prod([np.mean((s > c) == h) for s, c, h in zip(plane[2:], cuts, high)])
         both = here & (label[plane.first] >= 0) & (label[plane.second] >= 0)
         same = (label[plane.first] == label[plane.second])[both]
@@ -128,17 +128,17 @@ def summary(plane: Plane, cuts, arrays) -> str:
             f"{chance:.1%}",
             f"{lesser.mean():.2f}" if here.any() else "–",
         ]
-        lines += row(name, [*cells, f"{same.mean():.0%}" if len(same) else "–"])
-    return f"<div class=wide><table>{heading(names)}{lines}</table></div>"
+        lines += table_row(name, [*cells, f"{same.mean():.0%}" if len(same) else "–"])
+    return f"<div class=wide><table>{header_row(names)}{lines}</table></div>"
 
 
 def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
-    """The `count` most typical pairs of each quadrant, of those records that have pictures."""
+    """Returns the `count` most typical pairs of each quadrant, of records with thumbnails."""
     if "gallery/row" not in arrays:
-        return '<p class="none">The evaluation saved no pictures of these pairs.</p>'
-    shown, pictures = retrieval_gallery.places(arrays)
+        return '<p class="none">The evaluation saved no thumbnails of these pairs.</p>'
+    shown, thumbnails = retrieval_gallery.thumbnail_positions(arrays)
     z = [arrays[f"test/{name}/embedding"][shown] for name in ("video", "audio")]
-    here = pairs(*z, *np.triu_indices(len(shown), 1))
+    here = pair_similarities(*z, *np.triu_indices(len(shown), 1))
     ranks = [
         np.searchsorted(np.sort(all_of), some) / len(all_of)
         for all_of, some in zip((plane.video, plane.audio), (here.video, here.audio))
@@ -146,26 +146,30 @@ def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
     out = []
     for name, high in QUADRANTS.items():
         figures = ""
-        for p in typical(ranks, high, here.first, here.second, count):
+        for p in most_typical(ranks, high, here.first, here.second, count):
             video, audio = here.video[p], here.audio[p]
             tiles = "".join(
-                retrieval_gallery.tile(arrays, shown[i], pictures[i], None, "", "")
+                retrieval_gallery.tile(arrays, shown[i], thumbnails[i], None, "", "")
                 for i in (here.first[p], here.second[p])
             )
-            said = f"video {video:.2f}, audio {audio:.2f}, agreement {min(video, audio):.2f}"
-            figures += f"<div class=pair>{tiles}<p class=note>{said}</p></div>"
+            text = f"video {video:.2f}, audio {audio:.2f}, agreement {min(video, audio):.2f}"
+            figures += f"<div class=pair>{tiles}<p class=note>{text}</p></div>"
         out.append(f"<h4>{name}</h4><div class=line>{figures or 'No pair.'}</div>")
     return (
-        "<p class=note>Of each quadrant the pairs that lie deepest in it, by rank and in the "
-        f"modality where they lie less deep; no record twice. {len(shown)} records have "
-        f"pictures.</p>{''.join(out)}"
+        "<p class=note>The most typical pairs of each quadrant: by the rank of their less "
+        f"typical modality; no record twice. {len(shown)} records have thumbnails.</p>"
+        f"{''.join(out)}"
     )
 
 
-def typical(ranks, high, first, second, count) -> list[int]:
-    """Up to `count` pairs that lie deepest in a quadrant, no record twice; ranks [P] are 0 to 1."""
+def most_typical(ranks, high, first, second, count) -> list[int]:
+    """Returns up to `count` pairs deepest in a quadrant, no record twice; ranks [P] are 0 to 1."""
     depth = np.min(
-        [(r - HIGH) / (1 - HIGH) if h else (HIGH - r) / HIGH for r, h in zip(ranks, high)], axis=0
+        [
+            (r - HIGH_QUANTILE) / (1 - HIGH_QUANTILE) if h else (HIGH_QUANTILE - r) / HIGH_QUANTILE
+            for r, h in zip(ranks, high)
+        ],
+        axis=0,
     )
     picked, seen = [], set()
     for p in np.argsort(-depth, kind="stable"):

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete, whichever process writes them."""
+"""Atomic writes: a file appears under its name only when it is complete."""
 
 import contextlib
 import os
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[str]:
-    """Gives a temporary path beside `path`, which is renamed to `path` when the block ends.
+def atomic_replace(path: str | os.PathLike, sync: bool = False) -> Iterator[str]:
+    """Yields a temporary path beside `path`, which is renamed to `path` at the end of the block.
 
-    The temporary name is unique, so processes and hosts that write the same file never share
-    one: the last to end wins, and readers find one complete file or another.  After an error
-    the temporary file is removed and `path` stays as it was.
+    The temporary name is unique, so processes and hosts may write the same file: the last one
+    wins, and readers always see a complete file.  After an error the temporary file is removed
+    and `path` is unchanged.
 
     Args:
       path: the file to write; its folder must exist.
-      sync: wait until the data are on disk, so that not even a power failure leaves half of it.
+      sync: wait until the data are on disk, which also survives a power failure.
     """
     part = f"{os.fspath(path)}.{secrets.token_hex(4)}.part"
     try:
@@ -32,6 +32,6 @@ def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[str]:
 
 
 def write_atomic(path: str | os.PathLike, data: str | bytes, sync: bool = False) -> None:
-    """Writes `data` (text as UTF-8) to `path`, see `replacing`."""
-    with replacing(path, sync) as part, open(part, "wb") as file:
+    """Writes `data` (text as UTF-8) to `path`, see `atomic_replace`."""
+    with atomic_replace(path, sync) as part, open(part, "wb") as file:
         file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)

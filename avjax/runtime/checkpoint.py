@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the whole TrainState, saved by Orbax in the background."""
+"""Checkpoints of a run: the TrainState, saved by Orbax in the background."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,18 @@ import orbax.checkpoint as ocp
 from avjax.runtime import sharding
 
 
-def manager(workdir, keep: int) -> ocp.CheckpointManager:
-    """The checkpoints under `workdir`, of which the newest `keep` stay."""
+def manager(workdir, max_to_keep: int) -> ocp.CheckpointManager:
+    """Returns the CheckpointManager of `workdir`/checkpoints.
+
+    Args:
+      workdir: the folder of a run.
+      max_to_keep: number of latest checkpoints that are kept; None for all.
+    """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, create=True, enable_async_checkpointing=True, cleanup_tmp_directories=True
+        max_to_keep=max_to_keep,
+        create=True,
+        enable_async_checkpointing=True,
+        cleanup_tmp_directories=True,
     )
     folder = Path(workdir).resolve() / "checkpoints"
     return ocp.CheckpointManager(
@@ -21,23 +29,28 @@ def manager(workdir, keep: int) -> ocp.CheckpointManager:
 
 
 def save(checkpoints: ocp.CheckpointManager, ts) -> None:
-    """Saves `ts` under its step; returns before it is on disk.  A saved step stays as it is."""
+    """Saves `ts` under its step in the background, unless that step is saved already."""
     step = int(ts.step)
     if step not in checkpoints.all_steps():
         checkpoints.save(step, args=ocp.args.StandardSave(ts))
 
 
-def restore(checkpoints: ocp.CheckpointManager, shapes, places):
-    """The newest TrainState, each leaf where `places` says, or None when none was saved.
+def restore(checkpoints: ocp.CheckpointManager, shapes, shardings):
+    """Restores the latest TrainState; None if there is none.
 
-    shapes: the state as `jax.eval_shape` gives it.  A state of other shapes is an error:
-    the folder then holds another run.
+    Args:
+      checkpoints: as `manager` returns it.
+      shapes: the state as `jax.eval_shape` returns it.
+      shardings: of its leaves.
+
+    Raises:
+      ValueError: the checkpoint has other shapes.
     """
     step = checkpoints.latest_step()
     if step is None:
         return None
     target = jax.tree.map(
-        lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, places
+        lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, shardings
     )
     try:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
@@ -48,8 +61,13 @@ def restore(checkpoints: ocp.CheckpointManager, shapes, places):
         ) from error
 
 
-def config_of(folder) -> dict:
-    """The config of a run; FileNotFoundError or ValueError where the folder holds none."""
+def read_config(folder) -> dict:
+    """Returns the config of a run.
+
+    Raises:
+      FileNotFoundError: the folder is not that of a run.
+      ValueError: its config.json is damaged.
+    """
     path = Path(folder) / "config.json"
     if not path.is_file():
         what = "no config.json" if Path(folder).is_dir() else "no such directory"
@@ -63,15 +81,22 @@ def config_of(folder) -> dict:
     return config
 
 
-def newest(folder, shapes: bool = False) -> dict:
-    """The newest TrainState of a run as plain dicts: {"step", "rng", "params", "opt", "state"}.
+def restore_latest(folder, shapes: bool = False) -> dict:
+    """Restores the latest TrainState of a run as plain dicts, replicated on all devices.
 
-    Every device holds all of it, whatever the devices of that run were.  shapes: only the shapes
-    are read, as jax.ShapeDtypeStruct.
+    Args:
+      folder: the folder of the run.
+      shapes: return jax.ShapeDtypeStruct instead of arrays.
+
+    Returns:
+      {"step", "rng", "params", "opt", "state"}.
+
+    Raises:
+      FileNotFoundError: the folder holds no checkpoint.
     """
     if not (Path(folder) / "checkpoints").is_dir():
         raise FileNotFoundError(f"{folder} is not a run directory (no checkpoints/)")
-    with manager(folder, keep=None) as checkpoints:
+    with manager(folder, max_to_keep=None) as checkpoints:
         step = checkpoints.latest_step()
         if step is None:
             raise FileNotFoundError(f"{folder} holds no checkpoint")
@@ -85,20 +110,26 @@ def newest(folder, shapes: bool = False) -> dict:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def graft(tree, source, path: str):
-    """`tree` with the subtree at `path` ("params/encoders_video") taken from another run.
-
-    source: that run's workdir.  Raises ValueError when the run has no such path, or
-    shapes differ.
-    """
-    return grafted(tree, newest(source), path, path, source)
-
-
-def grafted(tree, other: dict, here: str, there: str, source):
-    """`tree` with its subtree at the path `here` taken from the path `there` of `other`.
+def graft_from_run(tree, source, path: str):
+    """Returns `tree` with the subtree at `path` taken from the latest checkpoint of a run.
 
     Args:
-      tree, other: arrays, or the shapes of both; a TrainState, or nested dicts.
+      tree: a TrainState or nested dicts.
+      source: the folder of the other run.
+      path: e.g. "params/encoders_video".
+
+    Raises:
+      ValueError: the path does not exist, or shapes differ.
+    """
+    return graft(tree, restore_latest(source), path, path, source)
+
+
+def graft(tree, other: dict, here: str, there: str, source):
+    """Returns `tree` with its subtree at `here` replaced by that of `other` at `there`.
+
+    Args:
+      tree, other: arrays, or shapes; a TrainState or nested dicts.
+      here, there: paths such as "params/encoders_video".
       source: the name of `other` in messages.
 
     Raises:
@@ -107,37 +138,41 @@ def grafted(tree, other: dict, here: str, there: str, source):
     name = f"{source}: {there}"
     for key in there.split("/"):
         if not isinstance(other, dict) or key not in other:
-            raise ValueError(f"{name}: no {key!r}; there are {_keys(other)}")
+            raise ValueError(f"{name}: no {key!r}; available: {_format_keys(other)}")
         other = other[key]
     return _replace(tree, other, here.split("/"), name)
 
 
 def _replace(tree, other, keys, name):
     if not keys:
-        return _merged(tree, other, name)
+        return _merge(tree, other, name)
     head, *rest = keys
     fields = dict(tree.__dict__) if hasattr(tree, "replace") else tree
     if not isinstance(fields, dict) or head not in fields:
-        raise ValueError(f"{name}: the model has no {head!r}; it has {_keys(fields)}")
+        raise ValueError(f"{name}: the model has no {head!r}; available: {_format_keys(fields)}")
     fields = {**fields, head: _replace(fields[head], other, rest, name)}
     return tree.replace(**fields) if hasattr(tree, "replace") else fields
 
 
-def _merged(mine, theirs, name):
-    """`theirs`, if it is a tree like `mine`, in its place."""
+def _merge(mine, theirs, name):
+    """Returns `theirs` with the shardings of `mine`; the trees must be alike."""
     if not isinstance(mine, dict) or not isinstance(theirs, dict):
-        return jax.tree.map(lambda x, y: _fit(x, y, name), mine, theirs)
-    if odd := sorted(mine.keys() ^ theirs.keys()):
-        told = "; ".join(f"{k!r} is only {'here' if k in mine else 'there'}" for k in odd[:8])
-        raise ValueError(f"{name} is of another net: {told}; name the parts to take (paths)")
-    return {key: _merged(mine[key], theirs[key], f"{name}/{key}") for key in mine}
+        return jax.tree.map(lambda x, y: _cast_like(x, y, name), mine, theirs)
+    if invalid := sorted(mine.keys() ^ theirs.keys()):
+        details = "; ".join(
+            f"{k!r} is only {'here' if k in mine else 'there'}" for k in invalid[:8]
+        )
+        raise ValueError(
+            f"{name} belongs to another net: {details}; name the parts to take (paths)"
+        )
+    return {key: _merge(mine[key], theirs[key], f"{name}/{key}") for key in mine}
 
 
-def _keys(tree):
+def _format_keys(tree):
     return sorted(tree) if isinstance(tree, dict) else "an array"
 
 
-def _fit(mine, theirs, name):
+def _cast_like(mine, theirs, name):
     if mine.shape != theirs.shape:
         raise ValueError(f"{name}: shape {theirs.shape} there, {mine.shape} here")
     if isinstance(mine, jax.ShapeDtypeStruct):

@@ -1,23 +1,23 @@
-"""File names of any bytes: kept as they are in files, escaped on a screen and in a page.
+"""File names that are not UTF-8: unchanged in text files, escaped on the terminal and in pages.
 
-Python reads a name that is not UTF-8 with `surrogateescape`: each byte that does not fit becomes
-one of 128 reserved characters.  Those cannot be encoded again unless one says how: the bytes
-themselves in a text file (TEXT), or readable escapes such as \\udce9 (`printable`).
+Python decodes such names with `surrogateescape`: each invalid byte becomes one of 128 surrogates.
+They are encoded as the original bytes in text files (OPEN_ARGS), or as escapes such as \\udce9
+(`printable`).
 """
 
 import sys
 
-# Arguments of open() for text files that hold file names: any name is read back as it was.
-TEXT = dict(encoding="utf-8", errors="surrogateescape", newline="")
+# Arguments of open() for text files with file names: any name is read back unchanged.
+OPEN_ARGS = dict(encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def printable(name) -> str:
-    """`name` with what is not UTF-8 escaped: valid UTF-8, for pages, tables and messages."""
+    """Returns `name` as valid UTF-8, other bytes escaped: for pages, tables and messages."""
     return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def any_name_on_screen() -> None:
-    """Lets standard output and standard error escape what they cannot show, instead of raising."""
+def escape_unprintable_output() -> None:
+    """Makes stdout and stderr escape characters that they cannot encode instead of raising."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # Not where a test or a notebook has replaced it.
+        if hasattr(stream, "reconfigure"):  # Tests and notebooks may have replaced it.
             stream.reconfigure(errors="backslashreplace")

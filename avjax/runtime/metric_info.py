@@ -1,4 +1,4 @@
-"""Metrics as people read them: title, unit, what chance gives, and an explanation of each."""
+"""Metrics for reports: title, unit, chance level and explanation of each."""
 
 import re
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from avjax.runtime import metric_records
 
-WORDS = {
+MODALITY_NAMES = {
     "v": "video",
     "a": "audio",
     "both": "video + audio",
@@ -22,8 +22,13 @@ SYNC = {
 
 
 class Metric(NamedTuple):
-    """scale: factor to percent (1: percent already, 100: a share), 0 where it is no percentage.
-    better: 1 higher, -1 lower, 0 neither.  counts: a setting or a count, not a result."""
+    """How a metric is shown.
+
+    title, meaning: its name and explanation.
+    scale: factor to percent (1 for percent, 100 for a fraction); 0 if it is not a percentage.
+    better: 1 if higher is better, -1 if lower is, 0 for neither.
+    counts: whether it is a setting or a count, not a result.
+    """
 
     title: str
     meaning: str = ""
@@ -32,17 +37,17 @@ class Metric(NamedTuple):
     counts: bool = False
 
 
-# Pattern of a name, without "eval/<suite>/" -> what it is; {0}, {1} are its groups, in words.
-RESULTS = {
+# Pattern of a name, without "eval/<suite>/" -> Metric; {0}, {1} are its groups, in words.
+EVALUATION_METRICS = {
     r".*?(\w)2(\w)/recall@(\d+)": Metric(
         "recall@{2}, {0} → {1}",
-        "How many of the test records have their own {1} among the {2} nearest to their {0}, by "
+        "Share of the test records whose own {1} is among the {2} nearest to their {0}, by "
         "cosine of the embeddings, among all test records that have both.",
         1, 1,
     ),
     r".*?(\w)2(\w)/median_rank": Metric(
         "median rank, {0} → {1}",
-        "Half of the test records have their own {1} at this place or a better one; 1 is best.",
+        "Half of the test records have their own {1} at this rank or a better one; 1 is best.",
         0, -1,
     ),
     r".*?(\w)2(\w)/class_precision@1": Metric(
@@ -53,8 +58,8 @@ RESULTS = {
     r"knn/(\w+)/top(\d+)": Metric(
         "kNN top-{1}, {0}",
         "A test record gets the class of its nearest training records, by a vote weighted with "
-        "their similarity; the features are not trained further. Correct within the {1} classes "
-        "of most votes.",
+        "their similarity; the features are frozen. Correct within the {1} classes with the "
+        "most votes.",
         1, 1,
     ),
     r"linear/(\w+)/top(\d+)": Metric(
@@ -66,24 +71,24 @@ RESULTS = {
     r"(.+)/(\w+)/top(\d+)": Metric("{0} top-{2}, {1}", "Classification accuracy.", 1, 1),
     r"(?:.*/)?(easy|hard|super_hard)/accuracy": Metric(
         "sync accuracy, {0}",
-        "Synchronization: is this a clip's own sound, or sound {sync}? Share of pairs decided "
+        "Synchronization: is this a clip's own audio, or audio {sync}? Share of pairs classified "
         "correctly.",
         1, 1,
     ),
     r"(?:.*/)?(easy|hard|super_hard)/auroc": Metric(
         "sync AUROC, {0}",
-        "Synchronization: how often a clip with its own sound scores above one with sound {sync}.",
+        "Synchronization: how often a clip with its own audio scores above one with audio {sync}.",
         1, 1,
     ),
     r"agreement/mean": Metric(
         "agreement, mean",
-        "By how much the cosine of a clip's own picture and sound exceeds the mean of those with "
+        "By how much the cosine of a clip's own video and audio exceeds the mean of those with "
         "the nearest 5 % of other clips.",
         0, 1,
     ),
     r"agreement/auroc": Metric(
-        "swapped sound found, AUROC",
-        "How often a clip whose sound was swapped agrees less than one with its own sound.",
+        "swapped audio detection, AUROC",
+        "How often a clip with swapped audio has a lower agreement than one with its own audio.",
         100, 1,
     ),
     r".*?(\w)2(\w)/alignment": Metric(
@@ -100,22 +105,22 @@ RESULTS = {
     ),
     r"(train|test)/records": Metric("records read, {0}", counts=True),
     r"(train|test)/(\w+)/records": Metric("records with {1}, {0}", counts=True),
-    r"(train|test)/dropped": Metric("records that could not be read, {0}", counts=True),
+    r"(train|test)/dropped": Metric("unreadable records, {0}", counts=True),
     r"(train|test)/listed": Metric("records in the official list, {0}", counts=True),
     r"(?:.*/)?(\w+)/l2_reg": Metric("L2, {0}", "L2 penalty of the linear probe.", counts=True),
     r"(?:.*/)?(class_)?chance": Metric("chance", counts=True),
 }  # fmt: skip
-TRAINING = {
-    r"loss": Metric("loss", "What training minimizes, the mean over the logged steps.", 0, -1),
-    r"loss/(\w)2(\w)": Metric("loss, {0} → {1}", "This direction's part of the loss.", 0, -1),
+TRAINING_METRICS = {
+    r"loss": Metric("loss", "The training loss, averaged over the logged steps.", 0, -1),
+    r"loss/(\w)2(\w)": Metric("loss, {0} → {1}", "The part of the loss in this direction.", 0, -1),
     r"loss/(.+)": Metric("loss, {0}", "A part of the loss.", 0, -1),
     r"grad_norm": Metric("gradient norm", "L2 norm of the gradients of all parameters."),
     r"clips_per_second": Metric("clips per second", "Training throughput.", 0, 1),
-    r"wait_share": Metric(
+    r"time/data_wait": Metric(
         "data wait", "Share of training time in which devices wait for decoded clips.", 100, -1
     ),
-    r"transfer_share": Metric(
-        "transfer", "Share of training time in which devices wait for the copy of a batch.", 100, -1
+    r"time/transfer": Metric(
+        "transfer", "Share of training time in which devices wait for a batch's transfer.", 100, -1
     ),
     r"score/positive": Metric("score of positives", "Mean score of matching pairs.", 0, 1),
     r"score/negative": Metric("score of negatives", "Mean score of other pairs.", 0, -1),
@@ -132,18 +137,18 @@ TRAINING = {
 
 
 def describe(name: str) -> Metric:
-    """What a metric is; one that is not known here keeps its name."""
+    """Returns the Metric of a name; an unknown one has the name as its title."""
     return match(name)[1]
 
 
 def match(name: str) -> tuple[str, Metric]:
-    """(the pattern that a name fits, what it is)"""
+    """Returns (pattern that matches the name, its Metric)."""
     rest = re.fullmatch(r"eval/[^/]+/(.+)", name, re.DOTALL)
     own = rest[1] if rest else name
-    for pattern, metric in (RESULTS if rest else TRAINING).items():
+    for pattern, metric in (EVALUATION_METRICS if rest else TRAINING_METRICS).items():
         found = re.fullmatch(pattern, own)
         if found:
-            words = [WORDS.get(group or "", group or "") for group in found.groups()]
+            words = [MODALITY_NAMES.get(group or "", group or "") for group in found.groups()]
             meaning = metric.meaning.format(*words, sync=SYNC.get((*words, "")[0], ""))
             return pattern, metric._replace(
                 title=metric.title.format(*words).strip(), meaning=meaning
@@ -151,11 +156,15 @@ def match(name: str) -> tuple[str, Metric]:
     return own, Metric(own)
 
 
-def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) -> float | None:
-    """What guessing gives of an evaluation's metric; None where that is not known.
+def chance_level(
+    name: str, curves: dict, label: dict[str, np.ndarray] | None = None
+) -> float | None:
+    """Returns the chance level of an evaluation's metric; None if unknown.
 
-    curves: {name: (steps, values)} of the run.  label: the suite's, as `metric_records.labels`
-      gives them.
+    Args:
+      name: of the metric.
+      curves: {name: (steps, values)} of the run.
+      label: of the suite, as `metric_records.labels_by_group` returns them.
     """
     path, _, leaf = name.rpartition("/")
 
@@ -168,7 +177,7 @@ def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) 
         return last("class_chance")
     if top := re.fullmatch(r"top(\d+)", leaf):
         label = (label or {}).get(
-            metric_records.space(name), (label or {}).get("", np.zeros(0, int))
+            metric_records.record_group(name), (label or {}).get("", np.zeros(0, int))
         )
         label = label[label >= 0]
         count = np.sort(np.bincount(label))[::-1] if len(label) else np.zeros(0)
@@ -181,18 +190,18 @@ def chance(name: str, curves: dict, label: dict[str, np.ndarray] | None = None) 
     return None
 
 
-def shown(value: float | None, metric: Metric) -> str:
-    """A value with its unit; a dash where there is none."""
+def format_value(value: float | None, metric: Metric) -> str:
+    """Formats a value with its unit; None as a dash."""
     if value is None:
         return "–"
-    return percent(metric.scale * value) if metric.scale else number(value)
+    return format_percent(metric.scale * value) if metric.scale else format_number(value)
 
 
-def number(value: float) -> str:
-    """Four significant digits, and thousands in full."""
+def format_number(value: float) -> str:
+    """Formats a number with four significant digits; from 10,000 on as an integer."""
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def percent(value: float) -> str:
-    """A percentage with one decimal, "12.5 %"."""
+def format_percent(value: float) -> str:
+    """Formats a percentage with one decimal: "12.5 %"."""
     return f"{value:.1f}\N{NO-BREAK SPACE}%"

@@ -1,64 +1,67 @@
-"""On which records of a suite a number rests: scores of sound leave out those without it."""
+"""Which records of a suite a metric is computed on: records without audio lack audio metrics."""
 
 import re
 
 import numpy as np
 
-PAIRED = r"\w2\w|easy|hard|super"  # Parts of names of scores that compare modalities.
+CROSS_MODAL = r"\w2\w|easy|hard|super"  # Parts of names of metrics that compare modalities.
 
 
-def space(name: str) -> str:
-    """Which records a metric "eval/<suite>/..." rests on: those with, e.g., "audio".
+def record_group(name: str) -> str:
+    """Returns the group of records that a metric "eval/<suite>/..." is computed on.
 
-    "both" are those that have all modalities; "" where that is not known.
+    The name of a modality, e.g. "audio"; "both" for records with all modalities; "" if unknown.
     """
     own = name.split("/")[2:]
-    if own[:1] == ["agreement"] or any(re.fullmatch(PAIRED, part) for part in own):
+    if own[:1] == ["agreement"] or any(re.fullmatch(CROSS_MODAL, part) for part in own):
         return "both"
     return own[-2] if len(own) > 1 else ""
 
 
-def count(name: str, curves: dict) -> int | None:
-    """The number of test records that a metric rests on; None where that is not known.
-
-    Of a whole suite, "eval/<suite>", those that were read.
+def num_records(name: str, curves: dict) -> int | None:
+    """Returns the number of test records that a metric is computed on; None if unknown.
 
     Args:
+      name: of a metric; "eval/<suite>" for the number of test records that were read.
       curves: {name: (steps, values)} of the run.
     """
     suite = "/".join(name.split("/")[:2])
-    for own in (f"{suite}/test/{space(name)}/records", f"{suite}/test/records"):
+    for own in (f"{suite}/test/{record_group(name)}/records", f"{suite}/test/records"):
         if own in curves:
             return int(curves[own][1][-1])
     return None
 
 
-def masks(arrays) -> dict[str, np.ndarray]:
-    """{modality: bool [N]}, which test records have it, of what avjax.evals.suite saves."""
+def modality_masks(arrays) -> dict[str, np.ndarray]:
+    """Returns {modality: bool [N]}: which test records have it.
+
+    Args:
+      arrays: those saved by avjax.evals.suite.
+    """
     found = {name: re.fullmatch("test/([^/]+)/mask", name) for name in arrays}
     return {match[1]: arrays[name] for name, match in found.items() if match}
 
 
-def paired(arrays: dict) -> dict:
-    """The arrays of a suite with those test records only that have all modalities."""
-    kept = np.logical_and.reduce([*masks(arrays).values()] or [np.True_])
+def with_all_modalities(arrays: dict) -> dict:
+    """Returns the arrays of a suite for the test records with all modalities only."""
+    kept = np.logical_and.reduce([*modality_masks(arrays).values()] or [np.True_])
     if kept.all():
         return arrays
     each = [name for name in arrays if name.startswith("test/") and name != "test/classes"]
     return arrays | {name: arrays[name][kept] for name in each}
 
 
-def labels(arrays) -> dict[str, np.ndarray]:
-    """{"": labels [N] of a suite's test records, `space`: those of its own}; {} without labels."""
+def labels_by_group(arrays) -> dict[str, np.ndarray]:
+    """Returns {group: labels [N]} of a suite's test records, "" for all; {} without labels."""
     if "test/label" not in arrays:
         return {}
-    label, found = arrays["test/label"], masks(arrays)
+    label, found = arrays["test/label"], modality_masks(arrays)
     found["both"] = np.logical_and.reduce([np.ones(len(label), bool), *found.values()])
     return {"": label, **{name: label[mask] for name, mask in found.items()}}
 
 
-def fewer(counts: dict[str, float]) -> list[str]:
-    """A line for each modality that fewer records have than were read.
+def missing_modality_notes(counts: dict[str, float]) -> list[str]:
+    """Returns one line per modality that some records lack.
 
     Args:
       counts: {"test/records": 142, "test/audio/records": 71, ...}, the values of a suite.
@@ -71,6 +74,6 @@ def fewer(counts: dict[str, float]) -> list[str]:
     out = []
     for modality, found in lines.items():
         if any(some < every for some, every, _ in found):
-            said = " and ".join(f"{some:.0f} of {every:.0f} {part}" for some, every, part in found)
-            out.append(f"{modality} in {said} records; scores that use it are of these")
+            text = " and ".join(f"{some:.0f} of {every:.0f} {part}" for some, every, part in found)
+            out.append(f"{modality} in {text} records; its scores are computed on these")
     return out

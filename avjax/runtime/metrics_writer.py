@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.csv, TensorBoard when installed, arrays, unreadable files."""
+"""Logs of a run: metrics.csv, TensorBoard if installed, arrays, unreadable files."""
 
 import csv
 import importlib.util
@@ -9,36 +9,42 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from avjax.runtime.atomic import replacing
-from avjax.runtime.filenames import TEXT, printable
+from avjax.runtime.atomic import atomic_replace
+from avjax.runtime.filenames import OPEN_ARGS, printable
 
 HEADER = ("step", "name", "value")
 
 
 class Log(NamedTuple):
-    """write: (step, {name: scalar}); has: (step, prefix) -> whether such a name was written."""
+    """The metrics of a run.
+
+    write: (step, {name: scalar}) -> None.
+    has: (step, prefix) -> whether a name with this prefix was written at this step.
+    """
 
     write: Callable
     has: Callable
 
 
-def metrics(workdir, step: int, write: bool = True) -> Log:
-    """The log of a run that resumes from `step`: rows of step, name, value in metrics.csv.
+def open_log(workdir, step: int, write: bool = True) -> Log:
+    """Opens metrics.csv (rows of step, name, value) of a run that starts or resumes at `step`.
 
-    Rows after `step`, which the run is about to write again, are dropped, and damaged lines too.
+    Rows after `step`, which the run will write again, and damaged lines are dropped.
 
     Args:
-      write: whether this process writes; of a run on many hosts one does.
+      workdir: the folder of the run.
+      step: number of steps done.
+      write: whether this process writes; True in one process of a run.
     """
     path = Path(workdir) / "metrics.csv"
-    rows, damaged = _parsed(path)
+    rows, damaged = _parse(path)
     rows = [row for row in rows if row[0] <= step]
     seen = {(s, name) for s, name, _ in rows}
     board = _tensorboard(workdir) if write else None
     if write:
         if damaged:
             print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} left out", flush=True)
-        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *rows])
 
     def add(step, scalars):
@@ -59,13 +65,13 @@ def metrics(workdir, step: int, write: bool = True) -> Log:
     return Log(add, has)
 
 
-def read(workdir) -> list[tuple[int, str, float]]:
-    """The rows of a run's metrics.csv; damaged lines are left out."""
-    return _parsed(Path(workdir) / "metrics.csv")[0]
+def read_rows(workdir) -> list[tuple[int, str, float]]:
+    """Returns [(step, name, value)] of a run's metrics.csv without damaged lines."""
+    return _parse(Path(workdir) / "metrics.csv")[0]
 
 
-def _parsed(path: Path) -> tuple[list[tuple[int, str, float]], int]:
-    """(rows, number of damaged lines); a last line that a kill cut short is not one of them."""
+def _parse(path: Path) -> tuple[list[tuple[int, str, float]], int]:
+    """Returns (rows, number of damaged lines); an incomplete last line does not count."""
     if not path.exists():
         return [], 0
     *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -80,21 +86,24 @@ def _parsed(path: Path) -> tuple[list[tuple[int, str, float]], int]:
     return rows, damaged
 
 
-def arrays(workdir, name: str, values: dict) -> None:
+def write_arrays(workdir, name: str, values: dict) -> None:
     """Writes an evaluator's arrays to `workdir/evals/<name>.npz`."""
     path = Path(workdir) / "evals" / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, open(part, "wb") as file:
+    with atomic_replace(path) as part, open(part, "wb") as file:
         np.savez(file, **values)
 
 
-def fault(workdir, process: int = 0) -> Callable[[str, str], None]:
-    """A function (path, reason) that names each unreadable file once and lists it in
-    unreadable_files.csv.
+def unreadable_file_log(workdir, process: int = 0) -> Callable[[str, str], None]:
+    """Returns a function (path, reason) that reports each unreadable file once.
 
-    Every host reads other files: process n > 0 lists those of its own in faults-n.csv.
+    It prints the file and appends it to
+    unreadable_files.csv, in process n > 0 to
+    unreadable_files-n.csv, as each host reads other files.
     """
-    table = Path(workdir) / (f"faults-{process}.csv" if process else "unreadable_files.csv")
+    table = Path(workdir) / (
+        f"unreadable_files-{process}.csv" if process else "unreadable_files.csv"
+    )
     seen = set()
 
     def note(path, reason):
@@ -102,25 +111,26 @@ def fault(workdir, process: int = 0) -> Callable[[str, str], None]:
             return
         seen.add(path)
         print(f"skipped {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
-        with table.open("a", **TEXT) as f:
+        with table.open("a", **OPEN_ARGS) as f:
             csv.writer(f).writerow((path, reason))
 
     return note
 
 
 def check_finite(step: int, scalars: dict) -> None:
-    """Raises FloatingPointError that names what is not a number."""
+    """Raises FloatingPointError if a scalar is NaN or infinite, with the names of all such."""
     if bad := sorted(name for name, value in scalars.items() if not math.isfinite(value)):
         raise FloatingPointError(
-            f"step {step}: {', '.join(bad)} not finite; lower the learning rate; the same command "
-            "goes on from the newest checkpoint, which is from before"
+            f"step {step}: {', '.join(bad)} not finite; lower the learning rate; re-running "
+            "the command resumes from the latest checkpoint, which precedes this step"
         )
 
 
-def bound(decode: float, transfer: float) -> str:
-    """What holds a run up: "bound by step (decoding 3 %, transfer 1 %, step 96 %)".
+def bottleneck(decode: float, transfer: float) -> str:
+    """Bottleneck of a run as text: "bound by step (decoding 3 %, transfer 1 %, step 96 %)".
 
-    decode, transfer: the shares of the time in which the devices wait for it in the end.
+    Args:
+      decode, transfer: shares of the time in which the devices wait for it, 0 to 1.
     """
     shares = {"decode": decode, "transfer": transfer, "step": 1 - decode - transfer}
     return (
@@ -129,8 +139,8 @@ def bound(decode: float, transfer: float) -> str:
     )
 
 
-def clock(seconds: float) -> str:
-    """1:02:03, or 2:03 below an hour."""
+def format_duration(seconds: float) -> str:
+    """Formats seconds as "1:02:03", or "2:03" below an hour."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the program ends in one line, with exit status 130 or 143."""
+"""Ctrl-C and SIGTERM end the program with one line and exit status 130 or 143."""
 
 import contextlib
 import functools
@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
-PATIENCE = 5.0  # Seconds after which a signal is acknowledged although nothing has ended yet.
+ACKNOWLEDGE_SECONDS = 5.0  # A signal is acknowledged after so long if nothing has ended yet.
 SHOW_CURSOR = "\x1b[?25h"
 
 
 class Interrupted(SystemExit):
-    """A signal asks the program to end; `code` is the exit status, `name` the signal's.
+    """A signal requests the end of the program.
 
-    reported: whether the line that tells the user has been printed.
+    code: the exit status.  name: of the signal.  reported: whether the line has been printed.
     """
 
     def __init__(self, number: int):
@@ -25,33 +25,33 @@ class Interrupted(SystemExit):
         self.name, self.reported = SIGNALS[number], False
 
     def report(self, outcome: str) -> None:
-        """Prints the one line of an interrupted program: what was saved, how to continue."""
+        """Prints one line, once: what was saved and how to continue."""
         if not self.reported:
             print(f"avjax: stopped by {self.name}: {outcome}", file=sys.stderr, flush=True)
         self.reported = True
 
 
 class Watch:
-    """What `watch` gives: `defer` holds an interruption back to the end of a block."""
+    """Yielded by `watch`: `defer` delays an interruption to the end of a block."""
 
     def __init__(self):
         self._held, self._pending, self.raised = False, None, False
 
     def receive(self, number: int, frame) -> None:
-        """The signal handler: raises Interrupted, at once or where `defer` ends."""
+        """Signal handler: raises Interrupted at once, or at the end of `defer`."""
         self._pending = self._pending or number
         if not self._held:
             self.check()
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has come."""
+        """Raises Interrupted if a signal was received."""
         if self._pending:
             number, self._pending, self._held, self.raised = self._pending, None, True, True
             raise Interrupted(number)
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
-        """A block that a signal does not interrupt: Interrupted is raised when it ends."""
+        """A block that is not interrupted: Interrupted is raised at its end."""
         self._held = True
         try:
             yield
@@ -62,14 +62,14 @@ class Watch:
 
 @contextlib.contextmanager
 def watch(numbers=tuple(SIGNALS)) -> Iterator[Watch]:
-    """Within the block the first Ctrl-C or SIGTERM raises Interrupted, the second exits at once.
+    """In the block the first Ctrl-C or SIGTERM raises Interrupted, the second exits at once.
 
-    What follows the first signal, such as saving a checkpoint, is not interrupted by others.
-    A thread answers while the main thread compiles, where Python handles no signal: it says so,
-    and obeys the second one.  Outside of the main thread nothing is watched.
+    The reaction to the first signal, such as saving a checkpoint, is not interrupted.  While the
+    main thread compiles Python handles no signals: a thread acknowledges the first and obeys the
+    second one.  Outside the main thread this does nothing.
 
     Args:
-      numbers: the signals; others keep their handlers.
+      numbers: the signals; the handlers of others are unchanged.
     """
     watching = Watch()
     if threading.current_thread() is not threading.main_thread():
@@ -93,7 +93,7 @@ def watch(numbers=tuple(SIGNALS)) -> Iterator[Watch]:
 
 
 def _listen(line: socket.socket, watching: Watch) -> None:
-    """Reads the numbers of signals as they come; ends when the other end is closed."""
+    """Reads the numbers of signals; ends when the other end is closed."""
     seen = 0
     while True:
         try:
@@ -101,7 +101,7 @@ def _listen(line: socket.socket, watching: Watch) -> None:
         except TimeoutError:
             line.settimeout(None)
             if not watching.raised:
-                text = "ending when the running computation does; a second signal ends at once"
+                text = "ending after the current computation; a second signal ends at once"
                 print(text, file=sys.stderr, flush=True)
             continue
         if not number:
@@ -113,14 +113,15 @@ def _listen(line: socket.socket, watching: Watch) -> None:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
             os._exit(128 + number[0])
-        line.settimeout(PATIENCE)
+        line.settimeout(ACKNOWLEDGE_SECONDS)
 
 
-def in_one_line(main: Callable, remedy: str) -> Callable:
-    """`main`, which a signal ends in one line; `remedy` is what it says, unless more was known.
+def report_interruption(main: Callable, how_to_continue: str) -> Callable:
+    """Wraps `main`: a signal ends it with one line.
 
     Args:
-      remedy: how to continue, e.g. "the same command resumes".
+      main: a function.
+      how_to_continue: text of that line unless `main` reported another one.
     """
 
     @functools.wraps(main)
@@ -129,7 +130,7 @@ def in_one_line(main: Callable, remedy: str) -> Callable:
             try:
                 return main(*args, **options)
             except Interrupted as stop:
-                stop.report(remedy)
+                stop.report(how_to_continue)
                 raise
 
     return guarded

@@ -1,4 +1,4 @@
-"""When, where and with what a run was made: run.json, for its report."""
+"""Provenance of a run for its report: run.json with date, command, versions and devices."""
 
 import datetime
 import importlib.metadata
@@ -19,18 +19,19 @@ from avjax.runtime.atomic import write_atomic
 
 
 def record(workdir, source, params, step: int) -> Callable[[int], None]:
-    """Adds a session to run.json, which has one for each start of the run.
+    """Adds a session to run.json, which has one per start of the run.
 
     Args:
+      workdir: the folder of the run.
       source: the training data, an avjax.data.source.Source.
-      params: the parameters, to be counted.
-      step: the step from which this session trains.
+      params: the parameters, which are counted.
+      step: the step at which this session starts.
 
     Returns:
-      A function of the step reached, which saves that and the seconds since the start.  On all
-      hosts but the first neither writes anything.
+      A function (step) that saves the step reached and the seconds since the start.  Only process
+      0 writes.
     """
-    path, began = Path(workdir) / "run.json", time.monotonic()
+    path, start_time = Path(workdir) / "run.json", time.monotonic()
     session = {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
@@ -51,7 +52,7 @@ def record(workdir, source, params, step: int) -> Callable[[int], None]:
     def note(step: int) -> None:
         if jax.process_index():
             return
-        now = session | {"last_step": step, "seconds": round(time.monotonic() - began, 1)}
+        now = session | {"last_step": step, "seconds": round(time.monotonic() - start_time, 1)}
         write_atomic(path, json.dumps(known | {"sessions": [*before, now]}, indent=1))
 
     note(step)
@@ -59,7 +60,7 @@ def record(workdir, source, params, step: int) -> Callable[[int], None]:
 
 
 def read(workdir) -> dict:
-    """What run.json holds; {} where there is none, or a damaged one."""
+    """Returns the content of run.json; {} if it is missing or damaged."""
     try:
         found = json.loads((Path(workdir) / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -68,7 +69,7 @@ def read(workdir) -> dict:
 
 
 def device() -> str:
-    """The devices of all hosts in words: "4 x NVIDIA H200 on 2 hosts"."""
+    """Describes the devices of all hosts: "4 x NVIDIA H200 on 2 hosts"."""
     kind = jax.devices()[0].device_kind
     if kind == "cpu":
         kind = f"CPU ({os.cpu_count()} cores)"

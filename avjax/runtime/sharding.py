@@ -1,4 +1,4 @@
-"""Where arrays live: batches are split over the devices, the rest follows rules."""
+"""Sharding: batches are split over the devices, the state follows rules."""
 
 import contextlib
 import re
@@ -9,26 +9,32 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 
 def mesh(devices=None):
-    """All devices in one row, `data`."""
+    """Returns the mesh of all devices with one axis, "data"."""
     devices = devices or jax.devices()
     return jax.make_mesh(
         (len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
     )
 
 
-def place(tree, mesh, rules):
-    """The sharding of each leaf of `tree`: of the first rule that its path matches.
+def shardings_from_rules(tree, mesh, rules):
+    """Returns the sharding of each leaf of `tree`, by the first rule that matches its path.
 
-    rules: ((regex, axes), ...), where axes are those of a PartitionSpec; a path is like
-    `state/memory/video`.
+    Args:
+      tree: arrays or shapes.
+      mesh: the device mesh.
+      rules: ((regex, axes), ...) with the axes of a PartitionSpec; a path is e.g.
+        "state/memory/video".
+
+    Raises:
+      ValueError: no rule matches, a rule is invalid, or a leaf cannot be split that way.
     """
 
     def one(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         for pattern, axes in rules:
             if re.search(pattern, name):
-                return _fitting(name, leaf, mesh, axes)
-        raise ValueError(f"no sharding rule for {name}: end config.sharding with ('.*', ())")
+                return _leaf_sharding(name, leaf, mesh, axes)
+        raise ValueError(f"no sharding rule for {name}: end config.sharding_rules with ('.*', ())")
 
     for pattern, _ in rules:
         try:
@@ -38,10 +44,12 @@ def place(tree, mesh, rules):
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
-def _fitting(name, leaf, mesh, axes):
-    """The sharding of a leaf over `axes`; ValueError where its shape cannot be split so."""
-    if odd := [axis for axis in jax.tree.leaves(axes) if axis not in mesh.axis_names]:
-        raise ValueError(f"{name}: no mesh axis {odd[0]!r}; there is {', '.join(mesh.axis_names)}")
+def _leaf_sharding(name, leaf, mesh, axes):
+    """Returns the sharding of a leaf over `axes`; ValueError if its shape cannot be split."""
+    if invalid := [axis for axis in jax.tree.leaves(axes) if axis not in mesh.axis_names]:
+        raise ValueError(
+            f"{name}: no mesh axis {invalid[0]!r}; there is {', '.join(mesh.axis_names)}"
+        )
     place = NamedSharding(mesh, P(*axes))
     try:
         if len(axes) > len(leaf.shape):
@@ -55,31 +63,31 @@ def _fitting(name, leaf, mesh, axes):
 
 
 def replicated(mesh):
-    """The sharding of what every device holds whole."""
+    """Returns the sharding of arrays that every device holds completely."""
     return NamedSharding(mesh, P())
 
 
-def put(batch, mesh):
-    """A host's slice of a batch as global arrays, split over the devices."""
+def shard_batch(batch, mesh):
+    """Returns this host's slice of a batch as global arrays, split over the devices."""
     split = NamedSharding(mesh, P("data"))
     return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
 
 
 @contextlib.contextmanager
 def process_zero_first(name: str):
-    """A block that process 0 ends before the others begin it: they find the files it has made."""
+    """A block that process 0 completes before the others start it, so they reuse its files."""
     others = jax.process_index() > 0
     if others:
         multihost_utils.sync_global_devices(name)
     try:
         yield
-    finally:  # After an error too, which the others then meet themselves.
+    finally:  # Also after an error, which the others then raise themselves.
         if not others and jax.process_count() > 1:
             multihost_utils.sync_global_devices(name)
 
 
-def of_process_zero(flag: bool) -> bool:
-    """`flag` as it is in process 0: what all must decide alike."""
+def broadcast_from_process_zero(flag: bool) -> bool:
+    """Returns the value of `flag` in process 0, so that all processes decide alike."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.broadcast_one_to_all(flag))

@@ -1,4 +1,4 @@
-"""A run's folder: one config, one run, on the same data."""
+"""The folder of a run: one config, one run."""
 
 import json
 import os
@@ -7,45 +7,50 @@ from pathlib import Path
 
 from avjax.runtime.atomic import write_atomic
 
-# What may differ between a run and its continuation.
-FREE = (
-    "steps", "log_every", "save_every", "keep", "evals",
+# Keys that may change when a run is resumed.
+CHANGEABLE_KEYS = (
+    "steps", "log_every", "save_every", "max_to_keep", "evals",
     "data.train.workers", "data.train.timeout", "data.train.memory_limit", "study.report",
 )  # fmt: skip
 
 
-def claim(workdir, config: dict, at_steps: Callable | None = None, write: bool = True) -> Path:
-    """Makes `workdir` and writes its config.json; returns the folder.
+def open_workdir(
+    workdir, config: dict, at_steps: Callable | None = None, write: bool = True
+) -> Path:
+    """Creates `workdir`, writes its config.json and returns its path.
 
     Args:
-      config, at_steps: see `check`, which is called first.
+      config, at_steps: see `check_config`, which is called first.
+      workdir: the folder of the run.
       write: False in all processes but one.
     """
-    workdir = check(workdir, config, at_steps)
+    workdir = check_config(workdir, config, at_steps)
     workdir.mkdir(parents=True, exist_ok=True)
     if write:
         write_atomic(workdir / "config.json", json.dumps(config, indent=2))
     return workdir
 
 
-def check(workdir, config: dict, at_steps: Callable | None = None) -> Path:
-    """Raises ValueError where `config` cannot be run in `workdir`; writes nothing.
+def check_config(workdir, config: dict, at_steps: Callable | None = None) -> Path:
+    """Raises ValueError if `config` cannot run in `workdir`; writes nothing.
 
-    It is refused where a run of another config has begun, and the message names what differs.
-    The number of steps may change, and with it all that is derived from it.
+    The folder must not have a run with another config.  The number of steps may change, and with
+    it everything derived from it.
 
     Args:
-      at_steps: a function steps -> `config` as it is for another number of steps; None where
-        nothing in it is derived from the steps.
+      workdir: the folder of the run.
+      config: a plain dict.
+      at_steps: a function steps -> `config` with another number of steps; None if nothing in the
+        config is derived from the steps.
     """
-    workdir = usable(workdir)
-    old = begun(workdir)
+    workdir = check_writable(workdir)
+    old = existing_config(workdir)
     if old is None:
         return workdir
     new = json.loads(json.dumps(config))
     if at_steps and old.get("steps") != new.get("steps"):
         new = json.loads(json.dumps(at_steps(old["steps"])))
-    old, new = fixed(old), fixed(new)
+    old, new = fixed_items(old), fixed_items(new)
     if changed := sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k)):
         differences = "; ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:5])
         raise ValueError(
@@ -54,8 +59,8 @@ def check(workdir, config: dict, at_steps: Callable | None = None) -> Path:
     return workdir
 
 
-def usable(workdir) -> Path:
-    """`workdir` as a path; raises ValueError if it is not, and cannot become, a folder."""
+def check_writable(workdir) -> Path:
+    """Returns `workdir` as a path; ValueError if it is not and cannot become a writable folder."""
     workdir = Path(workdir)
     place = workdir
     while not os.path.lexists(place) and place != place.parent:
@@ -71,8 +76,8 @@ def usable(workdir) -> Path:
     return workdir
 
 
-def begun(workdir) -> dict | None:
-    """The config of the run in `workdir`, or None where none has begun."""
+def existing_config(workdir) -> dict | None:
+    """Returns the config of the run in `workdir`, or None if there is no run."""
     path = Path(workdir) / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -82,40 +87,42 @@ def begun(workdir) -> dict | None:
         raise ValueError(f"{path} cannot be read: {error}; choose another --workdir") from error
 
 
-def saved(workdir, step: int | None) -> str:
-    """What is saved of an interrupted run, and how it is resumed, in a line."""
+def resume_message(workdir, step: int | None) -> str:
+    """Returns one line: what is saved of an interrupted run, and how to resume it."""
     if step is None:
-        return "nothing is saved before the first step; the same command starts again"
-    return f"step {step} is saved in {workdir}/checkpoints; the same command resumes from it"
+        return "nothing is saved before the first step; re-run the command to start again"
+    return f"step {step} is saved in {workdir}/checkpoints; re-run the command to resume"
 
 
-def lengthened(workdir, config: dict) -> str:
-    """What changes with the number of steps since the run began, in a line; "" if that did not."""
-    old = begun(workdir) or config
+def steps_change_message(workdir, config: dict) -> str:
+    """Returns one line: what changes with the number of steps; "" if it did not change."""
+    old = existing_config(workdir) or config
     if old["steps"] == config["steps"]:
         return ""
-    before, after = dict(leaves(old)), dict(leaves(json.loads(json.dumps(config))))
-    follow = [k for k in after if k in before and before[k] != after[k] and _stays(k)]
-    told = ", ".join(f"{k} {before[k]} -> {after[k]}" for k in follow[:3])
+    before, after = dict(iter_leaves(old)), dict(iter_leaves(json.loads(json.dumps(config))))
+    follow = [k for k in after if k in before and before[k] != after[k] and _is_fixed(k)]
+    details = ", ".join(f"{k} {before[k]} -> {after[k]}" for k in follow[:3])
     more = f" and {len(follow) - 3} more" if len(follow) > 3 else ""
     return f"steps {old['steps']} -> {config['steps']}" + (
-        f": {told}{more} change with it, from here on" if follow else ""
+        f": {details}{more} change with it, from here on" if follow else ""
     )
 
 
-def fixed(config: dict) -> dict:
-    """{"a.b.0": leaf} of all that must stay the same while a run goes on."""
-    return {k: v for k, v in leaves(config) if _stays(k)}
+def fixed_items(config: dict) -> dict:
+    """Returns {"a.b.0": leaf} of the part of a config that must not change."""
+    return {k: v for k, v in iter_leaves(config) if _is_fixed(k)}
 
 
-def _stays(key: str) -> bool:
-    return key not in FREE and not key.startswith(tuple(f + "." for f in FREE))
+def _is_fixed(key: str) -> bool:
+    return key not in CHANGEABLE_KEYS and not key.startswith(
+        tuple(f + "." for f in CHANGEABLE_KEYS)
+    )
 
 
-def leaves(tree, prefix=""):
-    """("a.b.0", leaf) for each leaf of nested dicts and lists."""
+def iter_leaves(tree, prefix=""):
+    """Yields ("a.b.0", leaf) of nested dicts and lists."""
     if isinstance(tree, dict | list):
         for k, v in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from leaves(v, f"{prefix}.{k}" if prefix else str(k))
+            yield from iter_leaves(v, f"{prefix}.{k}" if prefix else str(k))
     else:
         yield prefix, tree

@@ -1,4 +1,4 @@
-"""What a training step costs, told by the program the compiler made of it."""
+"""The cost of a training step, from the compiled program."""
 
 import jax
 
@@ -9,65 +9,75 @@ from avjax.runtime import sharding
 from avjax.training import state, train
 
 
-def step(config: dict) -> dict:
-    """{"flops", "temporaries", "peak"} of one step of a run, compiled ahead of time, not run.
+def step_cost(config: dict) -> dict:
+    """Returns the cost of one training step, compiled ahead of time and not run.
 
-    flops:        of all devices.  XLA counts the body of a loop once; what its products and
-                  convolutions do more than once is counted in the traced program and added.
-    temporaries:  bytes a device needs besides arguments and results.
-    peak:         bytes of arguments, results and temporaries of a device.
+    Args:
+      config: the config of a run.
+
+    Returns:
+      "flops": floating-point operations on all devices.  XLA counts the body of a loop once; the
+        further iterations of its matrix products and convolutions are counted in the jaxpr.
+      "temporaries": bytes per device besides arguments and results.
+      "peak": bytes per device of arguments, results and temporaries.
     """
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
-        shapes, batch, places = arguments(config, mesh)
+        shapes, batch, shardings = abstract_step_args(config, mesh)
         tx = build(config["optimizer"])
-        traced = train.make_step(train.made(config), tx, places, mesh).trace(shapes, batch)
+        traced = train.make_step(train.build_method(config), tx, shardings, mesh).trace(
+            shapes, batch
+        )
         compiled = traced.lower().compile()
     memory = compiled.memory_analysis()
-    whole = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    arguments_and_results = memory.argument_size_in_bytes + memory.output_size_in_bytes
     return {
-        "flops": compiled.cost_analysis()["flops"] * mesh.size + looped(traced.jaxpr),
+        "flops": compiled.cost_analysis()["flops"] * mesh.size + loop_flops(traced.jaxpr),
         "temporaries": memory.temp_size_in_bytes,
-        "peak": whole - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
+        "peak": arguments_and_results - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
     }
 
 
-def arguments(config: dict, mesh):
-    """(state, batch, places) of a run's step: shapes that say where they lie."""
-    method, tx = train.made(config), build(config["optimizer"])
+def abstract_step_args(config: dict, mesh):
+    """Returns (state, batch, shardings) of a run's step: shapes with shardings, no state arrays."""
+    method, tx = train.build_method(config), build(config["optimizer"])
     data = build(config["data"]["train"])
     size = len(data["source"])
-    stream = pipeline.train_batches(**data, **train.learning(config, method), stop=1)
-    batch = sharding.put(next(stream), mesh)
+    stream = pipeline.train_batches(**data, **train.pipeline_args(config, method), stop=1)
+    batch = sharding.shard_batch(next(stream), mesh)
     stream.close()
-    init, rng = state.initializer(method, tx, size), jax.random.key(config["seed"])
-    shapes, places = state.abstract(init, rng, batch, mesh, config["sharding"])
+    init, rng = state.make_init(method, tx, size), jax.random.key(config["seed"])
+    shapes, shardings = state.abstract_state(init, rng, batch, mesh, config["sharding_rules"])
     shapes = jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, shardings
     )
-    return shapes, batch, places
+    return shapes, batch, shardings
 
 
-def looped(jaxpr) -> float:
-    """FLOPs of products and convolutions in loops, beyond the one turn that XLA counts."""
-    return products(jaxpr, loops=True) - products(jaxpr, loops=False)
+def loop_flops(jaxpr) -> float:
+    """Returns the FLOPs of products and convolutions in loops beyond the first iteration."""
+    return count_flops(jaxpr, loops=True) - count_flops(jaxpr, loops=False)
 
 
-def products(jaxpr, loops: bool) -> float:
-    """FLOPs of the products and convolutions of a program; a loop's as often as it turns.
+def count_flops(jaxpr, loops: bool) -> float:
+    """Returns the FLOPs of the matrix products and convolutions of a jaxpr.
 
-    loops: False counts one turn of each.  Of the branches of a condition the largest counts.
-    The turns of a `while` are not known: one is counted.
+    Of the branches of a `cond` the most expensive one counts.  The number of iterations of a
+    `while` is not known: one is counted.
+
+    Args:
+      jaxpr: a Jaxpr or ClosedJaxpr.
+      loops: whether a `scan` counts as often as it iterates; False counts one iteration.
     """
     total = 0.0
     for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         name, inner = eqn.primitive.name, list(flops.sub_jaxprs(eqn.params))
         if name == "cond":
-            total += max(products(branch, loops) for branch in inner)
+            total += max(count_flops(branch, loops) for branch in inner)
         else:
             times = eqn.params["length"] if name == "scan" and loops else 1
-            if name == "shard_map":  # Its program is that of one device.
+            if name == "shard_map":  # Its jaxpr is that of one device.
                 times = eqn.params["mesh"].size
-            total += times * sum(products(part, loops) for part in inner)
+            total += times * sum(count_flops(part, loops) for part in inner)
             total += 2.0 * flops.eqn_macs(eqn)
     return total

@@ -1,46 +1,51 @@
-"""What a config asks of prepared data: the settings of `python -m avjax.prepare` that suit it."""
+"""The settings of `python -m avjax.prepare` that a config requires."""
 
 from avjax.config import app
-from avjax.config.build import build, filled
+from avjax.config.build import build, substitute
 from avjax.training import dry_run
 
 
-def of(name: str) -> dict[str, int | float]:
+def prepare_settings(name: str) -> dict[str, int | float]:
     """Returns {"short_side": pixels, "fps": 1/s, "rate": Hz, "channels": 1 or 2}.
 
-    They are the least that serves every clip of training and evaluation, in all stages: of several
-    frame rates the highest where the others divide it.  0 is all that the files have.  A setting
-    that no clip needs, such as the rate without sound, is left out.
+    The smallest settings that serve every clip of training and evaluation, in all stages.  0 keeps
+    the resolution or rate of the files.  A setting that no clip needs is absent, such as the
+    sample rate of a config without audio.
 
     Args:
-      name: a config file, with what may follow a colon: "configs/avts_kinetics.py:mc2".
+      name: a config file, with its argument after a colon: "configs/avts_kinetics.py:mc2".
 
     Raises:
-      ValueError: there is no such config, it fails, or it has no data.
+      ValueError: the config does not exist, fails, or has no data set.
     """
-    config = app.made("--for_config", name)[1].to_dict()
-    samplers = [build(filled(spec["clip_sampler"], "")) for _, spec in dry_run.datasets(config)]
+    config = app.load_config_file("--for_config", name)[1].to_dict()
+    samplers = [
+        build(substitute(spec["clip_sampler"], "")) for _, spec in dry_run.find_datasets(config)
+    ]
     if not samplers:
-        raise ValueError(f"--for_config {name}: it has no data set, so nothing to prepare")
-    seen, heard = ([v for v in samplers if v.num_frames], [v for v in samplers if v.num_samples])
+        raise ValueError(f"--for_config {name}: the config has no data set")
+    with_frames, with_audio = (
+        [v for v in samplers if v.num_frames],
+        [v for v in samplers if v.num_samples],
+    )
     settings = {}
-    if seen:
-        sides = [sampler.short_side or 0 for sampler in seen]
+    if with_frames:
+        sides = [sampler.short_side or 0 for sampler in with_frames]
         settings["short_side"] = max(sides) if all(sides) else 0
-        settings["fps"] = common([float(sampler.fps) for sampler in seen])
-    if heard:
-        settings["sample_rate"] = max(sampler.sample_rate for sampler in heard)
-        settings["channels"] = max(sampler.channels for sampler in heard)
+        settings["fps"] = common_frame_rate([float(sampler.fps) for sampler in with_frames])
+    if with_audio:
+        settings["sample_rate"] = max(sampler.sample_rate for sampler in with_audio)
+        settings["channels"] = max(sampler.channels for sampler in with_audio)
     return settings
 
 
-def common(rates: list[float]) -> float:
-    """The highest rate where each other one is it divided by a whole number, else 0."""
+def common_frame_rate(rates: list[float]) -> float:
+    """Returns the highest frame rate if it is a multiple of all others, else 0."""
     highest = max(rates)
     ratios = [highest / rate for rate in rates]
     return highest if all(abs(ratio - round(ratio)) < 1e-6 for ratio in ratios) else 0.0
 
 
-def flags(settings: dict) -> str:
-    """The settings as they are written on the command line."""
+def format_flags(settings: dict) -> str:
+    """Returns the settings as command-line flags, e.g. "--short_side 256 --fps 16"."""
     return " ".join(f"--{name} {value:g}" for name, value in settings.items())

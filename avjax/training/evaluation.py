@@ -1,4 +1,4 @@
-"""Evaluations of a run: which are due, what is logged of them, and what is shown."""
+"""Evaluations during a run: runs those that are due, logs and prints their scores."""
 
 from collections.abc import Callable
 
@@ -6,73 +6,83 @@ import jax
 import numpy as np
 
 from avjax.runtime import metric_info, metric_records, metrics_writer, sharding
-from avjax.training.loop import say
+from avjax.training.loop import print_on_process_zero
 
 
 def make_evaluate(
-    workdir, log: metrics_writer.Log, evals: dict, embed, skip: bool, then
+    workdir, log: metrics_writer.Log, evals: dict, embed, skip_logged: bool, on_done
 ) -> Callable:
-    """A function (state, step, always) that runs the evaluators that are due, and logs them.
+    """Returns a function (state, step, always) that runs the evaluators that are due.
 
     Args:
-      skip: leave out those that the log has of this step.
-      then: called with the step after evaluations.
+      workdir: the folder of the run.
+      log: where the scores are written.
+      evals: {name: (every, evaluator)}.
+      embed: (state, batch) -> embeddings, see `types.Evaluator`.
+      skip_logged: skip evaluations that the log already has for this step.
+      on_done: called with the step after evaluations.
     """
     compiling = iter(["compiling the evaluation, and "])
     first = jax.process_index() == 0
 
     def evaluate(ts, step, always):
         due = [n for n, (every, _) in evals.items() if always or every and step % every == 0]
-        has = [sharding.of_process_zero(log.has(step, f"eval/{name}/")) for name in due]
-        due = [name for name, there in zip(due, has) if not (skip and there)]
+        has = [sharding.broadcast_from_process_zero(log.has(step, f"eval/{name}/")) for name in due]
+        due = [name for name, there in zip(due, has) if not (skip_logged and there)]
         for name in due:
-            say(f"{next(compiling, '')}evaluating {name}")
+            print_on_process_zero(f"{next(compiling, '')}evaluating {name}")
             values = evals[name][1](embed, ts)
-            scalars = judged(workdir, name, values, write=first)
+            scalars = save_evaluation(workdir, name, values, write=first)
             log.write(step, scalars)
-            say(block(name, step, values))
+            print_on_process_zero(format_scores(name, step, values))
         if due:
-            then(step)
+            on_done(step)
 
     return evaluate
 
 
-def judged(workdir, name, values, write: bool = True) -> dict:
-    """Saves an evaluator's arrays, if `write`, and returns its scalars, named for the log."""
+def save_evaluation(workdir, name, values, write: bool = True) -> dict:
+    """Saves an evaluator's arrays if `write`, and returns its scalars as {metric: value}."""
     if write and (tables := {k: v for k, v in values.items() if np.ndim(v)}):
-        metrics_writer.arrays(workdir, name, tables)
+        metrics_writer.write_arrays(workdir, name, tables)
     return {f"eval/{name}/{k}": float(v) for k, v in values.items() if not np.ndim(v)}
 
 
-def block(name: str, step: int, values: dict) -> str:
-    """The scores of evaluator `name` after `step` steps, a line each; counts in the last ones.
+def format_scores(name: str, step: int, values: dict) -> str:
+    """Returns the scores of an evaluator as text, one per line; counts come last.
 
     Args:
-      values: what the evaluator gives: {"retrieval/v2a/recall@1": 12.5, "test/label": [N], ...}.
+      name: of the evaluator.
+      step: number of training steps done.
+      values: the evaluator's result: {"retrieval/v2a/recall@1": 12.5, "test/label": [N], ...}.
     """
     scalars = {path: float(value) for path, value in values.items() if not np.ndim(value)}
     nets = "untrained" if step == 0 else f"trained (step {step})"
     curves = {f"eval/{name}/{path}": ((step,), (value,)) for path, value in scalars.items()}
-    rows, label = [], metric_records.labels(values)
+    rows, label = [], metric_records.labels_by_group(values)
     for path, (_, (value,)) in curves.items():
         metric = metric_info.describe(path)
         if metric.counts:
             continue
-        chance = metric_info.chance(path, curves, label)
-        beside = "" if chance is None else f"chance {metric_info.shown(chance, metric)}"
-        rows.append((metric.title, metric_info.shown(value, metric), beside))
+        chance = metric_info.chance_level(path, curves, label)
+        reference = "" if chance is None else f"chance {metric_info.format_value(chance, metric)}"
+        rows.append((metric.title, metric_info.format_value(value, metric), reference))
     wide, long = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
     lines = [
         f"  {title:<{wide}}  {value:>{long}}  {chance}".rstrip() for title, value, chance in rows
     ]
-    read = [_records(part, scalars) for part in ("train", "test") if f"{part}/records" in scalars]
+    read = [
+        _format_record_count(part, scalars)
+        for part in ("train", "test")
+        if f"{part}/records" in scalars
+    ]
     if read:
         lines.append(f"  records: {', '.join(read)}")
-    lines += [f"  {line}" for line in metric_records.fewer(scalars)]
+    lines += [f"  {line}" for line in metric_records.missing_modality_notes(scalars)]
     return "\n".join([f"{name}, {nets} nets:", *lines]).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def _records(part: str, scalars: dict[str, float]) -> str:
+def _format_record_count(part: str, scalars: dict[str, float]) -> str:
     dropped = scalars.get(f"{part}/dropped", 0)
     read = f"{scalars[f'{part}/records']:.0f} {part}"
     return f"{read} ({dropped:.0f} more could not be read)" if dropped else read

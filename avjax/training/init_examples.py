@@ -1,4 +1,4 @@
-"""The clips that a run starts from: front ends measure their statistics on them."""
+"""The clips that a run is initialized with: front ends estimate their statistics on them."""
 
 import itertools
 import logging
@@ -9,17 +9,21 @@ import numpy as np
 from avjax.data import pipeline
 
 
-def clips(data: dict, least: int) -> dict[str, np.ndarray]:
-    """This host's part of the first batches of training, joined: as few as hold `least` clips.
+def first_clips(data: dict, min_clips: int) -> dict[str, np.ndarray]:
+    """Returns this host's slice of the first training batches, concatenated.
 
-    No record comes twice, whatever `repeats` training has: not more than one pass over the
-    records, in the order of repeats=1.  Warns where all of their sound is digital silence.
+    At most one pass over the records, in the order of repeats=1, so no record occurs twice.  Warns
+    if all of the audio is digital silence.
 
     Args:
       data: arguments of `pipeline.train`, without `shard`, `start` and `stop`.
+      min_clips: read as few batches as hold this many clips (global).
+
+    Returns:
+      {name: NumPy array [B, ...]}.
     """
     epoch = len(data["source"]) * data["clip_sampler"].num_clips // data["batch_size"]
-    count = max(1, min(epoch, -(-least // data["batch_size"])))
+    count = max(1, min(epoch, -(-min_clips // data["batch_size"])))
     shard = jax.process_index(), jax.process_count()
     once = data | {"repeats": 1}
     batches = pipeline.train_batches(**once, shard=shard, start=0, stop=count)
@@ -28,7 +32,7 @@ def clips(data: dict, least: int) -> dict[str, np.ndarray]:
     used = data.get("needs_audio", True)
     if used and "audio" in found and not found["audio"].any():
         logging.getLogger(__name__).warning(
-            "the sound of all %d first clips of %s is digital silence, from which nothing can be "
+            "the audio of all %d first clips of %s is digital silence, from which nothing can be "
             "learned: check the files with `python -m avjax.prepare DIR OUT --check`",
             len(found["audio"]),
             data["source"].name,

@@ -1,6 +1,6 @@
-"""How a run begins that starts from others: what `config.init_from` takes of their checkpoints.
+"""Initialization from other runs: the parts of their checkpoints that `config.init_from` takes.
 
-Without `paths`: their nets, and what the method's `inherits` says.  Nothing here knows a method.
+Without `paths`: the nets and the parts in the method's `inherits`.  Independent of the method.
 """
 
 import functools
@@ -17,11 +17,11 @@ from avjax.runtime import checkpoint
 from avjax.types import Inherited, TrainState
 
 
-class Other(NamedTuple):
+class SourceRun(NamedTuple):
     """A run to start from.
 
     tree: {"params": ..., "state": ...}, arrays or jax.ShapeDtypeStruct.
-    records: () -> [[path, start, end]] of its training data, None where they are not known.
+    records: () -> [[path, start, end]] of its training data, or None if unknown.
     """
 
     tree: dict
@@ -31,97 +31,105 @@ class Other(NamedTuple):
 def apply(
     ts: TrainState, init_from: Any, inherits: dict[str, Inherited] | None, source: Source | None
 ) -> tuple[TrainState, str]:
-    """(`ts` with what `config.init_from` takes of other runs, a line: what is taken, what new).
+    """Replaces parts of a new state by those of other runs.
 
     Args:
-      ts: a new state; the parts that are taken keep its shardings, `opt` stays as it is.
-      init_from: a run's folder, for its parameters, all that its nets keep beside and what
-        `inherits` names; or dict(folder=, paths=), paths as ("params/encoders_video", ...) or
-        {path here: path there}; or a list of these, taken in order.
-      inherits: that of the method.
-      source: the training data; None only if no part of `inherits` has a row for each record.
+      ts: a new state; replaced parts keep its shardings, `opt` is not changed.
+      init_from: the folder of a run, for its parameters, net statistics and the parts named by
+        `inherits`; or dict(folder=, paths=), with paths ("params/encoders_video", ...) or
+        {path in this run: path in the other run}; or a list of these, applied in order.
+      inherits: of the method, see `types.Inherited`.
+      source: the training data; None only if no part of `inherits` has one row per record.
+
+    Returns:
+      (the state, one line that names the parts that are taken, copied and new).
 
     Raises:
-      ValueError: what does not fit, or which part is missing that the method requires.
-      FileNotFoundError: there is no such run.
+      ValueError: a part does not fit, or a part that the method requires is missing.
+      FileNotFoundError: the run does not exist.
     """
 
     def read(folder):
-        return Other(checkpoint.newest(folder), functools.cache(lambda: _records(folder)))
+        return SourceRun(
+            checkpoint.restore_latest(folder), functools.cache(lambda: _records(folder))
+        )
 
-    return _started(ts, init_from, inherits or {}, source, read)
+    return _initialize(ts, init_from, inherits or {}, source, read)
 
 
-def check(
+def validate(
     ts: TrainState,
     init_from: Any,
     inherits: dict[str, Inherited] | None,
     source: Source | None,
-    earlier: dict[str, Other] | None = None,
+    earlier: dict[str, SourceRun] | None = None,
 ) -> str:
-    """The line of `apply`, and its errors, from shapes alone.
+    """Returns the line of `apply` and raises its errors, from shapes alone.
 
     Args:
-      ts: as `jax.eval_shape` gives it.
-      earlier: {folder: the shapes of a run that need not be there yet}.
+      ts: a state as `jax.eval_shape` returns it.
+      init_from, inherits, source: as for `apply`.
+      earlier: {folder: shapes} of runs that need not exist yet.
     """
     earlier = earlier or {}
 
     def read(folder):
         if folder in earlier:
             return earlier[folder]
-        shapes = checkpoint.newest(folder, shapes=True)
-        return Other(shapes, functools.cache(lambda: _records(folder)))
+        shapes = checkpoint.restore_latest(folder, shapes=True)
+        return SourceRun(shapes, functools.cache(lambda: _records(folder)))
 
-    return _started(ts, init_from, inherits or {}, source, read)[1]
+    return _initialize(ts, init_from, inherits or {}, source, read)[1]
 
 
 def records_of(source: Source) -> list:
-    """[[path, start, end]] of a source."""
+    """Returns [[path, start, end]] of the records of a source."""
     return [[r["path"], r.get("start"), r.get("end")] for r in source.records]
 
 
 def _records(folder) -> list | None:
-    """`records_of` what the run in `folder` was trained on; None where the run does not say."""
+    """Returns the `records_of` the training data of the run in `folder`, or None if unknown."""
     if not (prints := fingerprint.read(folder)):
         return None
-    spec = checkpoint.config_of(folder)["data"]["train"]["source"]
+    spec = checkpoint.read_config(folder)["data"]["train"]["source"]
     found = prints.get(json.dumps(spec, sort_keys=True))
     return found and [record[:3] for record in found["records"]]
 
 
-def _started(ts, init_from, inherits, source, read):
-    """(ts, line) of `apply`; read: folder -> Other."""
-    inherits = {path: how for path, how in inherits.items() if _at(_tree(ts), path) is not None}
-    taken, left, lines, parts = {}, {}, [], _parts(init_from)
+def _initialize(ts, init_from, inherits, source, read):
+    """Returns (ts, line) of `apply`; read: folder -> SourceRun."""
+    inherits = {
+        path: how for path, how in inherits.items() if _subtree(_tree(ts), path) is not None
+    }
+    taken, remaining, lines, parts = {}, {}, [], _parse(init_from)
     for folder, paths in parts:
         other = read(folder)
         if paths is None:
-            paths, reasons = _by_default(_tree(ts), inherits, other, source)
-            left |= {path: f"{folder}: {path} {reason}" for path, reason in reasons.items()}
+            paths, reasons = _default_paths(_tree(ts), inherits, other, source)
+            remaining |= {path: f"{folder}: {path} {reason}" for path, reason in reasons.items()}
         paths = paths if isinstance(paths, dict) else dict(zip(paths, paths))
-        _check_numbers(folder, paths, inherits, other, source)
+        _check_record_counts(folder, paths, inherits, other, source)
         for here, there in paths.items():
-            ts = checkpoint.grafted(ts, other.tree, here, there, folder)
+            ts = checkpoint.graft(ts, other.tree, here, there, folder)
         taken |= paths
-        lines.append(f"from {folder}: {_listed(paths)}")
-    absent = [path for path in inherits if not _touched(path, taken)]
-    _check_required(inherits, absent, left)
+        lines.append(f"from {folder}: {_format_paths(paths)}")
+    absent = [path for path in inherits if not _overlaps(path, taken)]
+    _check_required(inherits, absent, remaining)
     copies = {path: inherits[path].copy for path in absent if inherits[path].copy}
     for here, there in copies.items():
-        copy = {"copy": jax.tree.map(_copied, _at(_tree(ts), there))}
-        ts = checkpoint.grafted(ts, copy, here, "copy", there)
-    lines += [f"copied: {_listed(copies)}"] if copies else []
-    new = ", ".join(_new(_tree(ts), {**taken, **copies}))
+        copy = {"copy": jax.tree.map(_copy, _subtree(_tree(ts), there))}
+        ts = checkpoint.graft(ts, copy, here, "copy", there)
+    lines += [f"copied: {_format_paths(copies)}"] if copies else []
+    new = ", ".join(_untouched_paths(_tree(ts), {**taken, **copies}))
     lines += [f"new: {new}"] if new else []
     needed = {inherits[path].required for path in absent} - {""}
     return ts, "starts " + "; ".join([*lines, *sorted(needed)])
 
 
-def _parts(init_from) -> list:
-    """[(folder, paths)] of config.init_from."""
+def _parse(init_from) -> list:
+    """Returns [(folder, paths)] of config.init_from."""
     if isinstance(init_from, list | tuple):
-        return [part for one in init_from for part in _parts(one)]
+        return [part for one in init_from for part in _parse(one)]
     if isinstance(init_from, str):
         return [(init_from, None)]
     if not isinstance(init_from, dict) or not isinstance(init_from.get("folder"), str):
@@ -129,47 +137,47 @@ def _parts(init_from) -> list:
     return [(init_from["folder"], init_from.get("paths"))]
 
 
-def _by_default(tree, inherits, other: Other, source):
-    """(paths that are taken of a run without `paths`, {path of `inherits`: why it is not})."""
+def _default_paths(tree, inherits, other: SourceRun, source):
+    """Returns (paths taken without `paths`, {path of `inherits`: why it is not taken})."""
     paths = ["params", *(f"state/stats/{kind}" for kind in other.tree["state"]["stats"])]
-    left = {}
+    remaining = {}
     for path, how in inherits.items():
-        if (theirs := _at(other.tree, path)) is None:
-            left[path] = "does not exist"
-        elif _shapes(theirs) != _shapes(_at(tree, path)):
-            left[path] = "has other shapes"
-        elif how.records and (difference := _difference(other.records(), source)):
-            left[path] = difference
+        if (other_part := _subtree(other.tree, path)) is None:
+            remaining[path] = "does not exist"
+        elif _shapes(other_part) != _shapes(_subtree(tree, path)):
+            remaining[path] = "has other shapes"
+        elif how.records and (difference := _record_mismatch(other.records(), source)):
+            remaining[path] = difference
         else:
             paths.append(path)
-    return paths, left
+    return paths, remaining
 
 
-def _difference(known: list | None, source) -> str:
-    """Why rows of the records `known` are none of those of `source`; "" if they are."""
+def _record_mismatch(known: list | None, source) -> str:
+    """Returns why rows for the records `known` do not fit `source`; "" if they do."""
     if known is None:
-        return "is of records that the run does not name"
+        return "belongs to records that the run does not name"
     if len(known) != len(source):
-        return f"is of {len(known)} records, config.data.train.source has {len(source)}"
+        return f"has {len(known)} records, config.data.train.source has {len(source)}"
     for there, here in zip(known, records_of(source)):
         if there != here:
             return f"is of other records than config.data.train.source: {there[0]}, here {here[0]}"
     return ""
 
 
-def _check_numbers(folder, paths, inherits, other: Other, source) -> None:
-    """Raises where a part that has a row for each record is of another number of records."""
+def _check_record_counts(folder, paths, inherits, other: SourceRun, source) -> None:
+    """Raises ValueError if a part with one row per record has another number of records."""
     by_record = [path for path, how in inherits.items() if how.records]
-    chosen = [there for here, there in paths.items() for p in by_record if _touched(p, [here])]
+    chosen = [there for here, there in paths.items() for p in by_record if _overlaps(p, [here])]
     if chosen and (known := other.records()) is not None and len(known) != len(source):
-        difference = _difference(known, source)
+        difference = _record_mismatch(known, source)
         raise ValueError(
             f"{folder}: {chosen[0]} {difference}: use the same data, or leave it out of paths"
         )
 
 
 def _check_required(inherits, absent, left) -> None:
-    """Raises where a run without `paths` lacks what the method requires."""
+    """Raises ValueError if a run without `paths` lacks a part that the method requires."""
     if found := [path for path in absent if inherits[path].required and path in left]:
         reasons = "; ".join(left[path] for path in found)
         raise ValueError(f"{reasons}. {inherits[found[0]].required}")
@@ -179,8 +187,8 @@ def _tree(ts) -> dict:
     return {"params": ts.params, "state": ts.state}
 
 
-def _at(tree, path: str):
-    """The subtree at a path; None where there is none, or one without arrays."""
+def _subtree(tree, path: str):
+    """Returns the subtree at a path; None if it does not exist or has no arrays."""
     for key in path.split("/"):
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree if jax.tree.leaves(tree) else None
@@ -190,28 +198,28 @@ def _shapes(tree):
     return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
-def _copied(leaf):
-    # A buffer that occurs twice in the state could not be donated.
+def _copy(leaf):
+    # A buffer that occurs twice in the state cannot be donated.
     return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jnp.copy(leaf)
 
 
-def _touched(path: str, taken) -> bool:
-    """Whether one of the paths `taken` lies at, above or below `path`."""
+def _overlaps(path: str, taken) -> bool:
+    """Whether one of the paths `taken` is equal to, a parent or a child of `path`."""
     return any(f"{path}/".startswith(f"{t}/") or t.startswith(f"{path}/") for t in taken)
 
 
-def _new(tree, taken, path=""):
-    """The paths, as short as can be, of the arrays that lie below none of `taken`."""
+def _untouched_paths(tree, taken, path=""):
+    """Yields the shortest paths of the arrays that are below none of `taken`."""
     for key, part in sorted(tree.items()):
         here = f"{path}{key}"
         if not jax.tree.leaves(part) or any(f"{here}/".startswith(f"{t}/") for t in taken):
             continue
-        if isinstance(part, dict) and (here == "state" or _touched(here, taken)):
-            yield from _new(part, taken, f"{here}/")
+        if isinstance(part, dict) and (here == "state" or _overlaps(here, taken)):
+            yield from _untouched_paths(part, taken, f"{here}/")
         else:
             yield here
 
 
-def _listed(paths: dict) -> str:
-    """Paths here, each with its path there if that is another."""
+def _format_paths(paths: dict) -> str:
+    """Formats paths of this run, each with its path in the other run if that differs."""
     return ", ".join(h if h == t else f"{h} (from {t})" for h, t in paths.items())

@@ -1,4 +1,4 @@
-"""The steps of a run: batches in, metrics, checkpoints and evaluations out."""
+"""The training loop: batches in; metrics, checkpoints and evaluations out."""
 
 import contextlib
 import signal
@@ -17,13 +17,13 @@ from avjax.types import TrainState
 
 
 class Run(NamedTuple):
-    """What the loop works with."""
+    """The parts of a run that the loop uses."""
 
     config: dict
     mesh: jax.sharding.Mesh
-    batches: Callable  # (start, stop) -> this host's batches of the steps start + 1 to stop
-    step: Callable  # (state, batch) -> (state, metrics); the old state is given up
-    renew: Callable | None  # state -> state: a method's refresh
+    batches: Callable  # (start, stop) -> this host's batches of steps start + 1 to stop
+    step: Callable  # (state, batch) -> (state, metrics); donates the old state
+    refresh: Callable | None  # state -> state: a method's refresh
     evaluate: Callable  # (state, step, always)
     checkpoints: Any
     log: metrics_writer.Log
@@ -31,15 +31,16 @@ class Run(NamedTuple):
 
 
 def loop(run: Run, ts: TrainState) -> TrainState:
-    """Steps from where `ts` is to the end of the run; the state there.
+    """Trains from `ts.step` to `config.steps` and returns the final state.
 
-    An interruption saves the state after the last step that is finite, and is raised again.
+    On an interruption the state after the last step is saved if its metrics are finite, and
+    Interrupted is raised again.
     """
     first, last = int(ts.step), run.config["steps"]
     if first >= last:
         return ts
-    run.evaluate(ts, first, always=first == 0)  # Untrained: what the trained are compared with.
-    say("compiling the training step")
+    run.evaluate(ts, first, always=first == 0)  # Untrained: the baseline.
+    print_on_process_zero("compiling the training step")
     window, metrics, speed = [], None, Throughput(run.config["batch_size"])
     with (
         contextlib.closing(run.batches(start=first, stop=last)) as batches,
@@ -48,39 +49,39 @@ def loop(run: Run, ts: TrainState) -> TrainState:
         try:
             for n in range(first + 1, last + 1):
                 stop_with_other_hosts(n)
-                if run.renew and refresh.due(n - 1, run.config["refresh_every"]):
-                    ts = run.renew(ts)
-                batch, times = fetch(batches, run.mesh)
+                if run.refresh and refresh.refresh_due(n - 1, run.config["refresh_every"]):
+                    ts = run.refresh(ts)
+                batch, times = next_batch(batches, run.mesh)
                 with run.signals.defer():
                     idle = metrics is None or metrics["loss"].is_ready()
                     ts, new = run.step(ts, batch)
                     window.append(new)
-                    jax.block_until_ready(metrics)  # One step ahead of the device is enough.
+                    jax.block_until_ready(metrics)  # At most one step ahead of the device.
                     metrics = new
-                    speed.add(times * idle)  # In the end the device had nothing to do.
-                    scalars = logged(run, n, n == first + 1, window, speed)
+                    speed.add(times * idle)  # The device was idle in the end.
+                    scalars = log_if_due(run, n, n == first + 1, window, speed)
                     shown.advance(n, scalars)
-                    save(run, n, ts, metrics)
+                    save_if_due(run, n, ts, metrics)
                 if n < last:
                     run.evaluate(ts, n, always=False)
-                if scalars:  # Saving and evaluating are not training time.
+                if scalars:  # Saving and evaluating do not count as training time.
                     speed.resume()
         except preemption.Interrupted:
-            if metrics and np.isfinite(list(average([metrics]).values())).all():
+            if metrics and np.isfinite(list(mean_metrics([metrics]).values())).all():
                 checkpoint.save(run.checkpoints, ts)
             raise
-    say(metrics_writer.bound(*speed.median()))
+    print_on_process_zero(metrics_writer.bottleneck(*speed.median()))
     return ts
 
 
-def logged(run: Run, n: int, first: bool, window: list, speed: Throughput) -> dict | None:
-    """What the log has of step `n`, written there; None of a step that is not logged."""
+def log_if_due(run: Run, n: int, first: bool, window: list, speed: Throughput) -> dict | None:
+    """Logs the metrics of step `n` if that is due and returns them, else None."""
     if n % run.config["log_every"] and n != run.config["steps"]:
-        if first:  # Compiling is not training time.
+        if first:  # Compiling does not count as training time.
             jax.block_until_ready(window)
             speed.resume()
         return None
-    scalars = average(window)
+    scalars = mean_metrics(window)
     metrics_writer.check_finite(n, scalars)
     scalars |= speed.take()
     run.log.write(n, scalars)
@@ -88,37 +89,41 @@ def logged(run: Run, n: int, first: bool, window: list, speed: Throughput) -> di
     return scalars
 
 
-def save(run: Run, n: int, ts: TrainState, metrics) -> None:
-    """Saves the state after step `n` if that is due; raises where its metrics are not finite."""
+def save_if_due(run: Run, n: int, ts: TrainState, metrics) -> None:
+    """Saves the state after step `n` if that is due.
+
+    Raises:
+      FloatingPointError: the metrics of the step are not finite.
+    """
     if n % run.config["save_every"] == 0 or n == run.config["steps"]:
-        metrics_writer.check_finite(n, average([metrics]))
+        metrics_writer.check_finite(n, mean_metrics([metrics]))
         checkpoint.save(run.checkpoints, ts)
 
 
-def fetch(batches, mesh):
-    """(the next batch, on the devices; seconds [2] it took to be decoded and transferred)."""
-    begin = Throughput.clock()
+def next_batch(batches, mesh):
+    """Returns (the next batch on the devices, seconds [2] of decoding and of transfer)."""
+    start_time = Throughput.clock()
     batch = next(batches)
     decoded = Throughput.clock()
-    # Nothing is lost by waiting: the next step cannot begin earlier.
-    batch = jax.block_until_ready(sharding.put(batch, mesh))
-    return batch, np.array([decoded - begin, Throughput.clock() - decoded])
+    # Waiting costs nothing: the next step cannot start earlier.
+    batch = jax.block_until_ready(sharding.shard_batch(batch, mesh))
+    return batch, np.array([decoded - start_time, Throughput.clock() - decoded])
 
 
-def average(window) -> dict:
-    """The mean of each metric over the steps in `window`."""
+def mean_metrics(window) -> dict:
+    """Returns the mean of each metric over the steps in `window`."""
     window = jax.device_get(window)
     return {name: float(np.mean([m[name] for m in window])) for name in window[0]}
 
 
 def stop_with_other_hosts(step: int) -> None:
-    """Raises Interrupted, in all processes before the same step, if one has had a SIGTERM."""
+    """Raises Interrupted in all processes before the same step if one received SIGTERM."""
     if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
         raise preemption.Interrupted(signal.SIGTERM)
 
 
-def say(text: str) -> None:
-    """Prints `text`, in one process of many; what the terminal cannot show, it escapes."""
+def print_on_process_zero(text: str) -> None:
+    """Prints `text` in process 0; characters that the terminal cannot show are escaped."""
     if text and jax.process_index() == 0:
         encoding = sys.stdout.encoding or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)

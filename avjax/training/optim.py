@@ -1,8 +1,8 @@
-"""Which parameters an optimizer treats as weights."""
+"""Masks of parameters for optimizers."""
 
 import jax
 
 
 def kernels(params):
-    """True for kernels, False for biases and the scales of normalization, which are vectors."""
+    """Returns a tree of bools: True for kernels, False for biases and normalization scales."""
     return jax.tree.map(lambda x: x.ndim > 1, params)

@@ -1,8 +1,7 @@
-"""Convolutions that a device gets wrong in low precision: found before the first step, and
-run in float32.
+"""Finds convolutions that a device computes wrongly in 16 bits, and runs them in float32.
 
-What is looked for: on some GPUs XLA finds no algorithm for one in bfloat16 and the program does
-not compile (https://github.com/jax-ml/jax/issues/37922), or a library computes nonsense for some
+Known cases: on some GPUs XLA finds no algorithm for a convolution in bfloat16 and the program does
+not compile (https://github.com/jax-ml/jax/issues/37922), or a library returns wrong values for some
 shapes (https://github.com/pytorch/pytorch/issues/163539).
 """
 
@@ -19,31 +18,35 @@ from jax.experimental import multihost_utils
 
 from avjax.types import Method
 
-COMPARED = ("output", "kernel's gradient", "input's gradient")
+COMPARED_OUTPUTS = ("output", "kernel's gradient", "input's gradient")
 
 
 class ConvSpec(NamedTuple):
-    """A convolution as the device sees it, whatever the layer is called."""
+    """What determines a convolution on the device: layer type, parameter and input shapes."""
 
-    layer: nn.Module  # Belongs to no net.
+    layer: nn.Module  # Unbound.
     params: dict[str, tuple[int, ...]]
     shape: tuple[int, ...]  # Of the input.
     dtype: jnp.dtype
 
 
 def with_float32_fallback(method: Method, params, state, batch) -> Method:
-    """`method`, with the layers in float32 whose convolutions this device gets wrong.
+    """Returns `method` with those convolutions in float32 that this device computes wrongly.
 
-    One line names them.  params, state, batch: arrays or their shapes; of them only shapes count,
-    and few examples are tried: what goes wrong in a large batch alone is not found.
+    Prints one line that names them.  They are tested with a few examples: errors that occur with
+    large batches only are not found.
+
+    Args:
+      method: the method.
+      params, state, batch: arrays or shapes; only the shapes are used.
     """
-    # More than one, for a GPU's algorithms are chosen by size; a CPU's are not.
+    # More than one, as GPU libraries choose algorithms by size.
     few = 1 if jax.default_backend() == "cpu" else 4
     found = [
         (form._replace(shape=(min(few, form.shape[0]), *form.shape[1:])), paths)
         for form, paths in low_precision_convs(method.loss, params, state, batch, jax.random.key(0))
     ]
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:  # To compile takes longest.
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:  # Compiling takes longest.
         words = list(pool.map(conv_error, [form for form, _ in found]))
     wrong = np.array([bool(w) for w in words])
     if found and jax.process_count() > 1:  # All hosts must run the same program.
@@ -53,19 +56,19 @@ def with_float32_fallback(method: Method, params, state, batch) -> Method:
     bad = [(*part, w or "on another host") for part, w, yes in zip(found, words, wrong) if yes]
     lines = "; ".join(f"{', '.join(paths)} ({w})" for _, paths, w in bad)
     kind = jax.local_devices()[0].device_kind
-    print(f"convolutions that {kind} gets wrong, run in float32: {lines}", flush=True)
+    print(f"convolutions that {kind} computes wrongly, run in float32: {lines}", flush=True)
     layers = frozenset(path for _, paths, _ in bad for path in paths)
     parts = {name: in_float32(f, layers) for name, f in method._asdict().items() if callable(f)}
     return method._replace(**parts)
 
 
 def low_precision_convs(f: Callable, *args) -> list[tuple[ConvSpec, list[str]]]:
-    """(form, paths of its layers) of each convolution in 16 bits that `f(*args)` runs."""
+    """Returns (spec, paths of its layers) of each 16-bit convolution in `f(*args)`."""
     found = {}
 
     def watch(call, args, kwargs, context):
         y, layer = call(*args, **kwargs), context.module
-        if context.method_name == "__call__" and _is_low(layer):
+        if context.method_name == "__call__" and _is_16_bit(layer):
             params = {k: jnp.shape(v) for k, v in layer.variables.get("params", {}).items()
                       if not isinstance(v, dict)}  # fmt: skip
             if len(params.get("kernel", ())) > 2:
@@ -76,7 +79,7 @@ def low_precision_convs(f: Callable, *args) -> list[tuple[ConvSpec, list[str]]]:
                     paths.append(path)
         return y
 
-    def watched(*args):  # A function of its own: what was traced before is not traced again.
+    def watched(*args):  # A new function: a function traced before is not traced again.
         with nn.intercept_methods(watch):
             return f(*args)
 
@@ -85,17 +88,17 @@ def low_precision_convs(f: Callable, *args) -> list[tuple[ConvSpec, list[str]]]:
 
 
 def in_float32(f: Callable, layers: Iterable[str]) -> Callable:
-    """`f`, in which the layers of these paths compute in float32 and round what comes out."""
+    """Returns `f` with the layers at these paths computed in float32, their outputs rounded."""
 
     def widen(call, args, kwargs, context):
         layer = context.module
-        if context.method_name != "__call__" or not _is_low(layer):
+        if context.method_name != "__call__" or not _is_16_bit(layer):
             return call(*args, **kwargs)
         if "/".join(layer.path) not in layers:
             return call(*args, **kwargs)
         if layer.is_initializing():
             call(*args, **kwargs)  # Makes the parameters; its output is not used.
-        return _wide(layer).apply(layer.variables, *args, **kwargs).astype(layer.dtype)
+        return _as_float32(layer).apply(layer.variables, *args, **kwargs).astype(layer.dtype)
 
     @functools.wraps(f)
     def wide(*args, **kwargs):
@@ -106,10 +109,10 @@ def in_float32(f: Callable, layers: Iterable[str]) -> Callable:
 
 
 def conv_error(form: ConvSpec) -> str:
-    """What is wrong with a convolution on this device, in words; "" if nothing is.
+    """Returns what is wrong with a convolution on this device as text; "" if nothing is.
 
-    In low precision it is to give what float32 gives of the same numbers, as are its two
-    gradients, but for the rounding of sums: within four roundings of the largest.
+    The output and both gradients must agree with those in float32 within 4 epsilons of the 16-bit
+    type, relative to the largest value.
     """
     rng, low = np.random.default_rng(0), jnp.dtype(form.layer.dtype)
 
@@ -121,12 +124,12 @@ def conv_error(form: ConvSpec) -> str:
     x = rounded(1.0, form.shape, form.dtype)
     y = jax.eval_shape(lambda x: form.layer.apply({"params": params}, x), x)
     try:
-        off = jax.device_get(_jit_relative_errors(form)(params, x, rounded(1.0, y.shape)))
+        errors = jax.device_get(_jit_relative_errors(form)(params, x, rounded(1.0, y.shape)))
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):  # Not the convolution's fault.
+        if "RESOURCE_EXHAUSTED" in str(error):  # Not a wrong convolution.
             raise
         return f"fails: {str(error).splitlines()[0]}"
-    for name, value in zip(COMPARED, off):
+    for name, value in zip(COMPARED_OUTPUTS, errors):
         if not value <= 4 * float(jnp.finfo(low).eps):
             return f"{name} off by {value:.0%}" if np.isfinite(value) else f"{name} not finite"
     return ""
@@ -137,7 +140,7 @@ def _jit_relative_errors(form):
 
 
 def _relative_errors(layer, params, x, dy):
-    """Of each of COMPARED, how far low precision is off, as a share of the largest value."""
+    """Returns the error of each of COMPARED_OUTPUTS in 16 bits, relative to the largest value."""
 
     def run(layer):
         def apply(kernel, x):
@@ -150,13 +153,13 @@ def _relative_errors(layer, params, x, dy):
         low, wide = low.astype(jnp.float32), wide.astype(jnp.float32)
         return jnp.abs(low - wide).max() / jnp.abs(wide).max()
 
-    return tuple(map(share, run(layer), run(_wide(layer))))
+    return tuple(map(share, run(layer), run(_as_float32(layer))))
 
 
-def _is_low(layer):
+def _is_16_bit(layer):
     dtype = getattr(layer, "dtype", None)
     return dtype is not None and jnp.dtype(dtype).itemsize == 2
 
 
-def _wide(layer):
+def _as_float32(layer):
     return layer.clone(parent=None, name=None, dtype="float32")

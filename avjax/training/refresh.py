@@ -1,4 +1,4 @@
-"""Between steps: a method's refresh, and what it wants to know of every record before it."""
+"""A method's refresh between steps, and the per-record features that it needs."""
 
 import math
 
@@ -12,36 +12,49 @@ from avjax.runtime import sharding
 from avjax.runtime.progress import progress
 
 
-def due(done: int, every: int) -> bool:
+def refresh_due(done: int, every: int) -> bool:
     """Whether a refresh comes after `done` steps: before the first, then every `every` steps.
 
-    It belongs to the step that follows, so a run that goes on after a checkpoint does it too.
+    It belongs to the following step, so a run that resumes from a checkpoint at `done` does it.
     """
     return done == 0 or (every > 0 and done % every == 0)
 
 
-def renewal(config, method, data, mesh, places):
-    """state -> state, with what the method's refresh makes of it; None if it has none.
+def make_refresh(config, method, data, mesh, shardings):
+    """Returns a function state -> state that does the method's refresh; None if it has none.
 
-    data: the training data, as pipeline.train takes it; places: the shardings of the state.
+    Args:
+      config: the config; config.data.refresh, if any, is the data set that features are extracted
+        from.
+      method: the method.
+      data: the training data, arguments of `pipeline.train`.
+      mesh: the device mesh.
+      shardings: of the TrainState.
+
+    Raises:
+      ValueError: config.data.refresh has another number of records than the training data.
     """
     if method.refresh is None:
         return None
-    refresh = jax.jit(method.refresh, out_shardings=(places.params, places.state))
+    refresh = jax.jit(method.refresh, out_shardings=(shardings.params, shardings.state))
     training = ("batch_size", "seed", "max_unreadable", "skip_no_audio", "needs_audio", "repeats")
-    asked = {k: v for k, v in data.items() if k not in training}
+    eval_args = {k: v for k, v in data.items() if k not in training}
     if "refresh" in config["data"]:
-        asked |= {"transforms": (), **build(config["data"]["refresh"])}
-        asked.pop("max_unreadable", None)
-    if len(asked["source"]) != len(data["source"]):
+        eval_args |= {"transforms": (), **build(config["data"]["refresh"])}
+        eval_args.pop("max_unreadable", None)
+    if len(eval_args["source"]) != len(data["source"]):
         raise ValueError(
-            f"config.data.refresh has {len(asked['source'])} records, the training source "
-            f"{len(data['source'])}: both must be of the same records"
+            f"config.data.refresh has {len(eval_args['source'])} records, the training source "
+            f"{len(data['source'])}: both must have the same records"
         )
-    ask = method.extract and jax.jit(_answers(method), out_shardings=sharding.replicated(mesh))
+    extract_fn = method.extract and jax.jit(
+        _extract_with_index(method), out_shardings=sharding.replicated(mesh)
+    )
 
     def renew(ts):
-        found = all_of(ask, ts, asked, config["batch_size"], mesh) if ask else ()
+        found = (
+            extract_all(extract_fn, ts, eval_args, config["batch_size"], mesh) if extract_fn else ()
+        )
         rng = jax.random.fold_in(jax.random.fold_in(ts.rng, ts.step), 1)
         params, state = refresh(ts.params, ts.state, rng, found)
         return ts.replace(params=params, state=state)
@@ -49,10 +62,19 @@ def renewal(config, method, data, mesh, places):
     return renew
 
 
-def all_of(ask, ts, data, batch_size, mesh) -> dict:
-    """{"mask": bool [N], **answers [N, ...]} by row of the source, split over the devices.
+def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
+    """Extracts features of all N records, averaged over the clips of each.
 
-    The clips of a record are averaged.  N is padded to a multiple of the devices.
+    Args:
+      extract_fn: (params, state, batch) -> (mask [B], index [B], tree of [B, ...]).
+      ts: the TrainState.
+      data: arguments of `pipeline.evaluate`.
+      batch_size: clips per batch.
+      mesh: the device mesh.
+
+    Returns:
+      {"mask": bool [N], **tree of [N, ...]} by row of the source, sharded over the devices; N is
+      padded to a multiple of the devices.
     """
     size = len(data["source"])
     count, sums, spread = np.zeros(-(-size // mesh.size) * mesh.size, np.int32), None, None
@@ -60,14 +82,16 @@ def all_of(ask, ts, data, batch_size, mesh) -> dict:
     batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share)
     each = max(1, batch_size // data["clip_sampler"].num_clips)
     for batch in progress(batches, math.ceil(size / each), "refresh"):
-        mask, index, answers = jax.device_get(ask(ts.params, ts.state, sharding.put(batch, mesh)))
+        mask, index, answers = jax.device_get(
+            extract_fn(ts.params, ts.state, sharding.shard_batch(batch, mesh))
+        )
         answers, spread = jax.tree.flatten(answers)
         if sums is None:
             sums = [np.zeros((len(count), *a.shape[1:]), a.dtype) for a in answers]
         np.add.at(count, index[mask], 1)
         for total, answer in zip(sums, answers):
             np.add.at(total, index[mask], answer[mask])
-    means = [total / _along(np.maximum(count, 1), total) for total in sums]
+    means = [total / _expand_like(np.maximum(count, 1), total) for total in sums]
     found = {"mask": count > 0, **jax.tree.unflatten(spread, means)}
     place = NamedSharding(mesh, P("data"))
     return jax.tree.map(
@@ -75,13 +99,13 @@ def all_of(ask, ts, data, batch_size, mesh) -> dict:
     )
 
 
-def _answers(method):
+def _extract_with_index(method):
     def ask(params, state, batch):
         return batch["mask"], batch["index"], method.extract(params, state, batch)
 
     return ask
 
 
-def _along(count, total):
-    """count [N] to divide total [N, ...] by, of its type."""
+def _expand_like(count, total):
+    """Returns count [N] with the rank and type of total [N, ...]."""
     return count.reshape(-1, *[1] * (total.ndim - 1)).astype(total.dtype)

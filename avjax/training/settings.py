@@ -1,4 +1,4 @@
-"""Checks the values that a run reads itself: numbers, learning rates, lengths of clips."""
+"""Validates the values that the loop reads: numbers, learning rates, clip lengths."""
 
 import math
 
@@ -11,30 +11,30 @@ from avjax.data import clip_sampling
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
 
-# The least value of each number that the loop reads, and the most, if there is one.
-NUMBERS = {
+# (minimum, maximum or None) of each integer that the loop reads.
+INTEGER_KEYS = {
     "seed": (0, 2**63 - 1), "batch_size": (1, None), "steps": (1, None), "log_every": (1, None),
-    "save_every": (1, None), "keep": (1, None), "refresh_every": (0, None),
-    "calibration": (1, 2**16),
+    "save_every": (1, None), "max_to_keep": (1, None), "refresh_every": (0, None),
+    "init_examples": (1, 2**16),
 }  # fmt: skip
-PARTS = ("data", "method", "optimizer", "evals", "sharding")
+REQUIRED_PARTS = ("data", "method", "optimizer", "evals", "sharding_rules")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-LOOKED_AT = 8  # Files whose length is compared with that of a clip.
-FASTEST = 1e4  # No learning rate is higher.
+NUM_FILES_CHECKED = 8  # Files whose duration is compared with that of a clip.
+MAX_LEARNING_RATE = 1e4
 
 
-def check(config: dict) -> None:
-    """Refuses a config that lacks a key, or has numbers that make no sense."""
-    if missing := [key for key in (*NUMBERS, *PARTS) if key not in config]:
+def validate(config: dict) -> None:
+    """Raises ValueError if a key of the config is missing or a number is out of range."""
+    if missing := [key for key in (*INTEGER_KEYS, *REQUIRED_PARTS) if key not in config]:
         raise ValueError(f"config.{missing[0]} is missing: see configs/smoke.py for all keys")
-    for key, (least, most) in NUMBERS.items():
-        ranges.whole(f"config.{key}", config[key], least, most)
-    for key in PARTS[:-1]:
+    for key, (minimum, maximum) in INTEGER_KEYS.items():
+        ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
+    for key in REQUIRED_PARTS[:-1]:
         if not isinstance(config[key], dict):
             raise ValueError(
                 f"config.{key}={config[key]!r}: use a dictionary, see configs/smoke.py"
             )
-    for key, value in leaves(config, "config"):
+    for key, value in iter_leaves(config, "config"):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key}={value}: use a finite number")
         if key.endswith(".dtype") and value not in (None, *DTYPES):
@@ -51,8 +51,14 @@ def check(config: dict) -> None:
         )
 
 
-def rates(spec, steps: int, key: str = "config.optimizer") -> None:
-    """Refuses a learning rate, or a schedule of it, that is negative, not finite or always 0."""
+def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> None:
+    """Raises ValueError if a learning rate or schedule is negative, not finite or always 0.
+
+    Args:
+      spec: of the optimizer, or a part of it.
+      steps: of the run.
+      key: the dotted key of `spec`.
+    """
     if isinstance(spec, dict) and spec.get("warmup_steps", 0) >= spec.get("decay_steps", math.inf):
         raise ValueError(
             f"{key}.warmup_steps={spec['warmup_steps']} of decay_steps={spec['decay_steps']}: use "
@@ -62,45 +68,51 @@ def rates(spec, steps: int, key: str = "config.optimizer") -> None:
     for name, part in parts:
         if name == "learning_rate":
             if isinstance(part, dict):
-                rates(part, steps, f"{key}.learning_rate")
-            rate = build(part, f"{key}.learning_rate")
+                check_learning_rates(part, steps, f"{key}.learning_rate")
+            learning_rate = build(part, f"{key}.learning_rate")
             at = np.unique(np.linspace(0, steps - 1, min(steps, 65)).astype(int))
-            values = [float(rate(step)) for step in at] if callable(rate) else [rate]
+            values = (
+                [float(learning_rate(step)) for step in at]
+                if callable(learning_rate)
+                else [learning_rate]
+            )
             for value in values:
-                ranges.number(f"{key}.learning_rate", value, least=0, most=FASTEST)
+                ranges.check_number(
+                    f"{key}.learning_rate", value, minimum=0, maximum=MAX_LEARNING_RATE
+                )
             if not any(values):
                 raise ValueError(f"{key}.learning_rate is 0 in all {steps} steps: use more than 0")
         elif isinstance(part, dict | list | tuple):
-            rates(part, steps, f"{key}.{name}")
+            check_learning_rates(part, steps, f"{key}.{name}")
 
 
-def lengths(source: Source, sampler: clip_sampling.ClipSampler) -> None:
-    """Refuses clips of which even the longest of a few files would be less than half."""
-    rows = np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int)
-    spans = [] if source.read else [span(source[row]) for row in np.unique(rows)]
-    asked = max(sampler.num_frames / sampler.fps, sampler.num_samples / sampler.sample_rate)
-    if any(spans) and max(spans) < asked / 2:
+def check_clip_lengths(source: Source, sampler: clip_sampling.ClipSampler) -> None:
+    """Raises ValueError if a clip is more than twice as long as the longest of a few files."""
+    rows = np.linspace(0, len(source) - 1, min(len(source), NUM_FILES_CHECKED)).astype(int)
+    durations = [] if source.read else [record_seconds(source[row]) for row in np.unique(rows)]
+    clip_seconds = max(sampler.num_frames / sampler.fps, sampler.num_samples / sampler.sample_rate)
+    if any(durations) and max(durations) < clip_seconds / 2:
         raise ValueError(
-            f"clips of {asked:g} s of files that are shorter: of {len(spans)} the longest has "
-            f"{max(spans):.1f} s; ask for fewer frames or seconds in the clip_sampler"
+            f"clips of {clip_seconds:g} s, but the longest of {len(durations)} files has "
+            f"{max(durations):.1f} s; use fewer frames or seconds in the clip_sampler"
         )
 
 
-def span(record: dict) -> float:
-    """Seconds of a record, picture or sound; 0 where its file cannot be read."""
+def record_seconds(record: dict) -> float:
+    """Returns the duration of a record in seconds (video or audio); 0 if its file is unreadable."""
     try:
         with media_video.open_media(record["path"]) as media:
             info = clip_sampling.restrict_to_record(media.info, record)
-    except media_video.MediaError:  # Found, named and counted when it is asked for.
+    except media_video.MediaError:  # Reported when the record is read.
         return 0.0
     streams = (info.video_start, info.video_end), (info.audio_start, info.audio_end)
     return max(end - start for start, end in streams if end is not None)
 
 
-def leaves(tree, key):
-    """(dotted key, leaf) of all that is in nested dictionaries and lists."""
+def iter_leaves(tree, key):
+    """Yields (dotted key, leaf) of nested dicts and lists."""
     if isinstance(tree, dict | list | tuple):
         for name, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from leaves(part, f"{key}.{name}")
+            yield from iter_leaves(part, f"{key}.{name}")
     else:
         yield key, tree

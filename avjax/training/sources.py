@@ -1,4 +1,4 @@
-"""The sources of a run's data sets: each built once, however many data sets read it."""
+"""The sources of a run's data sets: each is built once, even if several data sets read it."""
 
 import contextlib
 import json
@@ -8,12 +8,15 @@ from avjax.data import fingerprint
 from avjax.data.source import NoRecords, Source
 
 
-def built(config: dict) -> tuple[dict, dict[str, tuple[str, Source]]]:
-    """(`config` with the source of each data set built, {source's spec: (key, the source)}).
+def build_sources(config: dict) -> tuple[dict, dict[str, tuple[str, Source]]]:
+    """Builds the source of each data set in a config.
 
-    A data set is what has a source and a clip_sampler.  The spec is JSON; the key is of the first
-    data set that has it, e.g. "config.data.train.source".  A source without records stays a spec:
-    who builds the data set decides what that means.
+    A data set is a part with a source and a clip_sampler.  A source without records stays a spec:
+    the caller that builds the data set handles it.
+
+    Returns:
+      (`config` with built sources, {spec of a source as JSON: (key, Source)}), with the key of the
+      first data set that has it, e.g. "config.data.train.source".
     """
     found = {}
 
@@ -33,11 +36,19 @@ def built(config: dict) -> tuple[dict, dict[str, tuple[str, Source]]]:
     return filled(config, "config"), found
 
 
-def check(workdir, sources: dict, allow_changed: bool) -> tuple[dict, list[str]]:
-    """(the fingerprints of `sources`, what changed since the run in `workdir` began).
+def check_unchanged(workdir, sources: dict, allow_changed: bool) -> tuple[dict, list[str]]:
+    """Compares the data with those that the run in `workdir` started with; writes nothing.
 
-    sources: as `built` returns them.  Raises ValueError where data changed, unless that is
-    allowed.  Nothing is written.
+    Args:
+      workdir: the folder of the run.
+      sources: as `build_sources` returns them.
+      allow_changed: whether changes are allowed.
+
+    Returns:
+      (fingerprints of `sources`, list of changes).
+
+    Raises:
+      ValueError: the data changed and `allow_changed` is False.
     """
     prints = {spec: fingerprint.compute(source) for spec, (_, source) in sources.items()}
     names = {spec: key for spec, (key, _) in sources.items()}

@@ -1,4 +1,4 @@
-"""A run's TrainState: how it is initialized, its shapes without computing it, its shardings."""
+"""The TrainState of a run: its initialization, shapes and shardings."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,14 @@ from avjax.runtime import sharding
 from avjax.types import Array, Batch, Method, TrainState, Tree
 
 
-def initializer(
+def make_init(
     method: Method, optimizer: optax.GradientTransformation, size: int
 ) -> Callable[[Array, Batch], TrainState]:
-    """A function (rng, batch) -> TrainState at step 0.
+    """Returns a function (rng, batch) -> TrainState at step 0.
 
     Args:
+      method: the method.
+      optimizer: an optax optimizer.
       size: number of examples in the training source.
     """
 
@@ -27,13 +29,17 @@ def initializer(
     return init
 
 
-def abstract(init: Callable, rng: Array, batch: Batch, mesh, rules) -> tuple[TrainState, Tree]:
-    """(shapes of the state that `init` makes, their shardings); nothing is computed or compiled.
+def abstract_state(
+    init: Callable, rng: Array, batch: Batch, mesh, rules
+) -> tuple[TrainState, Tree]:
+    """Returns (shapes, shardings) of the state that `init` returns; nothing is compiled.
 
     Args:
-      init: as `initializer` returns it.
+      init: as `make_init` returns it.
+      rng: a key.
       batch: arrays or shapes [B, ...].
-      rules: config.sharding, see `sharding.place`.
+      mesh: the device mesh.
+      rules: config.sharding_rules, see `sharding.shardings_from_rules`.
     """
     shapes = jax.eval_shape(init, rng, batch)
-    return shapes, sharding.place(shapes, mesh, rules)
+    return shapes, sharding.shardings_from_rules(shapes, mesh, rules)

@@ -1,4 +1,4 @@
-"""A training run, from the first batch to the last evaluation."""
+"""A training run: build, restore or initialize, train, evaluate."""
 
 import functools
 import logging
@@ -22,7 +22,7 @@ from avjax.runtime import (
 )
 from avjax.training import init_examples, init_from, precision, refresh, sources, state
 from avjax.training.evaluation import make_evaluate
-from avjax.training.loop import Run, loop, say
+from avjax.training.loop import Run, loop, print_on_process_zero
 from avjax.types import Method, TrainState
 
 
@@ -34,60 +34,65 @@ def run(
     at_steps: Callable[[int], dict] | None = None,
     allow_changed_data: bool = False,
 ) -> TrainState:
-    """Trains as `config` says, or resumes from the newest checkpoint in `workdir`.
+    """Trains as `config` says, or resumes from the latest checkpoint in `workdir`.
 
-    Ctrl-C and SIGTERM save a checkpoint, write the report, and raise preemption.Interrupted.
+    On Ctrl-C and SIGTERM a checkpoint is saved, the report written, and preemption.Interrupted
+    raised.
 
     Args:
       config: a plain dict, as in `configs/`.
+      workdir: the folder of the run.
       report: called with the workdir after each evaluation and at the end.
-      train: False evaluates the newest checkpoint and trains no further.
-      at_steps: steps -> `config` with that many, for a run that is lengthened; see workdir.check.
-      allow_changed_data: resume although the files are not those that the run began with.
+      train: False evaluates the latest checkpoint without training.
+      at_steps: steps -> `config` with that many, if the number changes; see `workdir`.
+      allow_changed_data: resume even if the files are not those that the run started with.
+
+    Returns:
+      The final TrainState.
     """
-    workdir = workdirs.check(workdir, config, at_steps)
+    workdir = workdirs.check_config(workdir, config, at_steps)
     if not train and not (workdir / "checkpoints").is_dir():
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
-    # JAX itself watches for SIGTERM in runs of many processes, which must stop at the same step.
+    # With many processes JAX handles SIGTERM: all must stop at the same step.
     numbers = tuple(preemption.SIGNALS) if jax.process_count() == 1 else (signal.SIGINT,)
     with (
         preemption.watch(numbers) as signals,
         jax.set_mesh(sharding.mesh()),
-        checkpoint.manager(workdir, config["keep"]) as checkpoints,
+        checkpoint.manager(workdir, config["max_to_keep"]) as checkpoints,
     ):
         try:
-            ts = go(
+            ts = run_in_workdir(
                 config, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals
             )
         except preemption.Interrupted as stop:
             checkpoints.wait_until_finished()
-            if report and jax.process_index() == 0 and workdirs.begun(workdir):
+            if report and jax.process_index() == 0 and workdirs.existing_config(workdir):
                 report(workdir)
-            stop.report(workdirs.saved(workdir, checkpoints.latest_step()))
+            stop.report(workdirs.resume_message(workdir, checkpoints.latest_step()))
             raise
     if report and jax.process_index() == 0:
         report(workdir)
     return ts
 
 
-def go(
+def run_in_workdir(
     config, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals
 ) -> TrainState:
     """The run itself, see `run`."""
     mesh = sharding.mesh()
-    with sharding.process_zero_first("sources"):  # What it renders or decodes, the others find.
-        built, found = sources.built(config)
-        prints, changes = sources.check(workdir, found, allow_changed_data)
-        method, evals = made(config), evaluators(built)
+    with sharding.process_zero_first("sources"):  # The others reuse its files.
+        built, found = sources.build_sources(config)
+        prints, changes = sources.check_unchanged(workdir, found, allow_changed_data)
+        method, evals = build_method(config), build_evaluators(built)
     data = build(built["data"]["train"])
-    data |= learning(config, method)
-    data |= dict(on_error=metrics_writer.fault(workdir, jax.process_index()))
-    say(f"{data['source'].name}: {coverage(data['source'])}")
-    say("reading the first batches and compiling the initialization")
-    method, ts, places = start(config, method, data, mesh, checkpoints)
+    data |= pipeline_args(config, method)
+    data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index()))
+    print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
+    print_on_process_zero("reading the first batches and compiling the initialization")
+    method, ts, shardings = init_or_restore(config, method, data, mesh, checkpoints)
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
-    log = opened(config, workdir, at_steps, prints, changes, int(ts.step))
+    log = open_run(config, workdir, at_steps, prints, changes, int(ts.step))
     note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
 
     def renew_report(step):
@@ -96,13 +101,12 @@ def go(
             report(workdir)
 
     embed = make_embed(method, mesh)
-    evaluate = make_evaluate(workdir, log, evals, embed, skip=train, then=renew_report)
+    evaluate = make_evaluate(workdir, log, evals, embed, skip_logged=train, on_done=renew_report)
     if train:
-        step = make_step(method, build(config["optimizer"]), places, mesh)
-        renew = refresh.renewal(built, method, data, mesh, places)
-        batches = functools.partial(
-            pipeline.train_batches, **data, **shard(), on_skipped=unreadable_files.log_skipped
-        )
+        step = make_step(method, build(config["optimizer"]), shardings, mesh)
+        renew = refresh.make_refresh(built, method, data, mesh, shardings)
+        options = process_shard() | dict(on_skipped=unreadable_files.log_skipped)
+        batches = functools.partial(pipeline.train_batches, **data, **options)
         ts = loop(Run(config, mesh, batches, step, renew, evaluate, checkpoints, log, signals), ts)
         checkpoints.wait_until_finished()
     evaluate(ts, int(ts.step), always=True)
@@ -110,82 +114,90 @@ def go(
     return ts
 
 
-def learning(config: dict, method: Method) -> dict:
-    """What `pipeline.train` takes that is not the data set's: of the run, and of its method."""
+def pipeline_args(config: dict, method: Method) -> dict:
+    """Returns the arguments of `pipeline.train_batches` that come from the run and its method."""
     return dict(
         batch_size=config["batch_size"], seed=config["seed"], needs_audio=method.needs_audio
     )
 
 
-def opened(config, workdir, at_steps, prints, changes, step: int) -> metrics_writer.Log:
-    """Claims the folder of a run that begins or resumes at `step`, and says what it resumes."""
+def open_run(config, workdir, at_steps, prints, changes, step: int) -> metrics_writer.Log:
+    """Opens the folder of a run that starts or resumes at `step`; returns its log."""
     for change in changes:
-        say(f"the data have changed, as allowed: {change}")
-    if workdirs.begun(workdir):
-        say(workdirs.lengthened(workdir, config))
+        print_on_process_zero(f"the data have changed, as allowed: {change}")
+    if workdirs.existing_config(workdir):
+        print_on_process_zero(workdirs.steps_change_message(workdir, config))
     if step:
-        say(f"resuming from step {step} of {config['steps']}: {workdir}/checkpoints/{step}")
+        print_on_process_zero(
+            f"resuming from step {step} of {config['steps']}: {workdir}/checkpoints/{step}"
+        )
     writes = jax.process_index() == 0
-    workdirs.claim(workdir, config, at_steps, write=writes)
+    workdirs.open_workdir(workdir, config, at_steps, write=writes)
     if writes:
         fingerprint.write(workdir, prints, changes, step)
-    return metrics_writer.metrics(workdir, step, write=writes)
+    return metrics_writer.open_log(workdir, step, write=writes)
 
 
-def made(config) -> Method:
-    """The config's method; what is to be done with a batch on the device, it does first."""
+def build_method(config) -> Method:
+    """Builds the config's method; config.device_transform is applied to each batch first."""
     method = build(config["method"], "config.method")
-    if not config.get("on_device"):
+    if not config.get("device_transform"):
         return method
-    change, ask = build(config["on_device"], "config.on_device"), method.extract
+    transform = build(config["device_transform"], "config.device_transform")
+    extract = method.extract
     return method._replace(
-        init=lambda rng, batch, size: method.init(rng, change(batch), size),
-        loss=lambda params, state, batch, rng: method.loss(params, state, change(batch), rng),
-        embed=lambda params, state, batch: method.embed(params, state, change(batch)),
-        extract=ask and (lambda params, state, batch: ask(params, state, change(batch))),
+        init=lambda rng, batch, size: method.init(rng, transform(batch), size),
+        loss=lambda params, state, batch, rng: method.loss(params, state, transform(batch), rng),
+        embed=lambda params, state, batch: method.embed(params, state, transform(batch)),
+        extract=extract and (lambda params, state, batch: extract(params, state, transform(batch))),
     )
 
 
-def start(config, method: Method, data, mesh, checkpoints):
-    """(method, state, its shardings): of the newest checkpoint, or new.
+def init_or_restore(config, method: Method, data, mesh, checkpoints):
+    """Restores the latest checkpoint, or initializes a new state.
 
-    Nets of 16 bits are tried out on the accelerator first: the method comes back with the
-    convolutions that it gets wrong in float32.
+    On an accelerator the convolutions of 16-bit nets are tested first; those that it computes
+    wrongly run in float32 in the returned method.
+
+    Returns (method, TrainState, its shardings).
     """
     tx, size = build(config["optimizer"]), len(data["source"])
-
     rng = jax.random.key(config["seed"])
     new = checkpoints.latest_step() is None
-    # A front end measures its statistics on these: as few as will do, as many as needed.
-    batch = sharding.put(init_examples.clips(data, config["calibration"] if new else 1), mesh)
-    init = state.initializer(method, tx, size)
-    shapes, places = state.abstract(init, rng, batch, mesh, config["sharding"])
-    if jax.default_backend() != "cpu" and {"bfloat16", "float16"} & set(words(config["method"])):
+    # Front ends estimate their statistics on these; a restored state needs shapes only.
+    batch = sharding.shard_batch(
+        init_examples.first_clips(data, config["init_examples"] if new else 1), mesh
+    )
+    init = state.make_init(method, tx, size)
+    shapes, shardings = state.abstract_state(init, rng, batch, mesh, config["sharding_rules"])
+    if jax.default_backend() != "cpu" and {"bfloat16", "float16"} & set(
+        leaf_strings(config["method"])
+    ):
         one = {
             k: jax.ShapeDtypeStruct((config["batch_size"], *v.shape[1:]), v.dtype)
             for k, v in batch.items()
         }
         method = precision.with_float32_fallback(method, shapes.params, shapes.state, one)
-        init = state.initializer(method, tx, size)
+        init = state.make_init(method, tx, size)
     if new:
-        ts = jax.jit(init, out_shardings=places)(rng, batch)
+        ts = jax.jit(init, out_shardings=shardings)(rng, batch)
         if config.get("init_from"):
             ts, line = init_from.apply(ts, config["init_from"], method.inherits, data["source"])
-            say(line)
-            ts = ts.replace(opt=jax.jit(tx.init, out_shardings=places.opt)(ts.params))
-        return method, ts, places
-    return method, checkpoint.restore(checkpoints, shapes, places), places
+            print_on_process_zero(line)
+            ts = ts.replace(opt=jax.jit(tx.init, out_shardings=shardings.opt)(ts.params))
+        return method, ts, shardings
+    return method, checkpoint.restore(checkpoints, shapes, shardings), shardings
 
 
-def words(spec) -> list[str]:
-    """All leaves of a config, as text."""
+def leaf_strings(spec) -> list[str]:
+    """Returns all leaves of a config as strings."""
     return [str(leaf) for leaf in jax.tree.leaves(spec)]
 
 
-def make_step(method: Method, tx, places, mesh):
-    """(state, batch) -> (state, metrics), compiled.
+def make_step(method: Method, tx, shardings, mesh):
+    """Returns the jitted function (state, batch) -> (state, metrics); it donates the state.
 
-    The optimizer is told the loss, as `value`: `optax.contrib.reduce_on_plateau` wants it.
+    The optimizer gets the loss as `value`, which `optax.contrib.reduce_on_plateau` requires.
     """
     tx = optax.with_extra_args_support(tx)
 
@@ -198,13 +210,13 @@ def make_step(method: Method, tx, places, mesh):
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **metrics}
         return ts.replace(step=ts.step + 1, params=params, opt=opt, state=state), metrics
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
 
 
-def embedding(method: Method):
-    """(params, state, batch) -> what an evaluator gets of a batch, as types.Evaluator says.
+def make_embed_fn(method: Method):
+    """Returns (params, state, batch) -> the embeddings of a batch, see `types.Evaluator`.
 
-    Silence that stands for missing sound is masked in all modalities but "video".
+    Where silence stands in for missing audio, "mask" is False in all modalities but "video".
     """
 
     def embed(params, state, batch):
@@ -219,15 +231,17 @@ def embedding(method: Method):
 
 
 def make_embed(method: Method, mesh):
-    """(state, a host's batch) -> NumPy arrays of the global batch."""
-    embed = jax.jit(embedding(method), out_shardings=sharding.replicated(mesh))
-    return lambda ts, batch: jax.device_get(embed(ts.params, ts.state, sharding.put(batch, mesh)))
+    """Returns (state, this host's batch) -> NumPy arrays of the global batch."""
+    embed = jax.jit(make_embed_fn(method), out_shardings=sharding.replicated(mesh))
+    return lambda ts, batch: jax.device_get(
+        embed(ts.params, ts.state, sharding.shard_batch(batch, mesh))
+    )
 
 
-def evaluators(config) -> dict:
-    """{name: (every, evaluator)}; every 0 is: before the first step and after the last.
+def build_evaluators(config) -> dict:
+    """Builds {name: (every, evaluator)}; every 0: before the first step and after the last.
 
-    An evaluation of which a split has no records is left out, and the log says so.
+    An evaluation whose split has no records is left out with a warning.
     """
     made = {}
     for name, spec in config["evals"].items():
@@ -240,6 +254,6 @@ def evaluators(config) -> dict:
     return made
 
 
-def shard() -> dict:
-    """This host's share of every batch."""
+def process_shard() -> dict:
+    """Returns this host's share of every batch, an argument of `pipeline.train`."""
     return {"shard": (jax.process_index(), jax.process_count())}

@@ -12,7 +12,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  NumPy then knows bfloat16 by its name.
 import numpy as np
 
-from avjax.runtime.atomic import replacing
+from avjax.runtime.atomic import atomic_replace
 
 HEADER = 4 << 20  # Bytes; 30,000 tensors take as many.
 KINDS = {
@@ -41,7 +41,7 @@ def write(path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The library takes an array's memory as it lies.
     tensors = {name: np.ascontiguousarray(a).reshape(np.shape(a)) for name, a in tensors.items()}
-    with replacing(path) as part:
+    with atomic_replace(path) as part:
         save_file(tensors, part, metadata={"format": "pt", **about})
 
 

@@ -21,14 +21,14 @@ def base(**study_keys):
 
 def read(config, *arms):
     """(arms, study, runs) of a config, as avjax.ablate has them."""
-    found = sweep.arms_of(arms, config.batch_size)
+    found = sweep.parse_arms(arms, config.batch_size)
     given = config.study.to_dict() if "study" in config else {}
-    full = sweep.study_of(given, config, found)
-    return found, full, study.runs_of(found, full)
+    full = sweep.complete_study(given, config, found)
+    return found, full, study.expand_runs(found, full)
 
 
 def test_plain_overrides_are_arms_with_names_of_what_they_change():
-    arms = sweep.arms_of(
+    arms = sweep.parse_arms(
         [
             {},
             {"method.temperature.temperature": 0.1},
@@ -53,24 +53,26 @@ def test_plain_overrides_are_arms_with_names_of_what_they_change():
 def test_without_a_study_a_run_gets_what_the_config_says():
     config = base()
     _, full, runs = read(config, {}, {"method.temperature.temperature": 0.1})
-    assert full["amount"] == dict(examples=48, steps=6) and full["rates"] == (0.1,)
+    assert full["budget_per_run"] == dict(examples=48, steps=6) and full["learning_rates"] == (0.1,)
     assert [run.name for run in runs[:2]] == ["base-seed0", "temperature=0.1-seed0"]
-    assert len(runs) == 6 and study.rates_of({}, runs, full) == {8: 0.1}
+    assert len(runs) == 6 and study.select_learning_rates({}, runs, full) == {8: 0.1}
     del config.learning_rate
     config.optimizer = dict(fn="optax.sgd", learning_rate=0.1)
     _, full, runs = read(config, {})
-    made = study.configured(config, runs[0], 6, study.rates_of({}, runs, full)[8], full)
+    made = study.run_config(
+        config, runs[0], 6, study.select_learning_rates({}, runs, full)[8], full
+    )
     assert made["optimizer"]["learning_rate"] == 0.1 and made["steps"] == 6
 
 
 def test_a_sweep_may_be_of_learning_rates_and_of_steps():
     config = base()
     arms, full, runs = read(config, {"learning_rate": 0.5}, {"batch_size": 16, "steps": 3})
-    found = study.configured(config, runs[0], 6, 0.1, full)
+    found = study.run_config(config, runs[0], 6, 0.1, full)
     assert found["learning_rate"] == found["optimizer"]["learning_rate"] == 0.5
     arms, full, _ = read(config, *({"batch_size": b, "steps": 960 // b} for b in (8, 16)))
-    assert full["amount"]["examples"] == 960
-    plans = [ablate.plan(None, None, arm, full, True) for arm in arms]
+    assert full["budget_per_run"]["examples"] == 960
+    plans = [ablate.plan_arm(None, None, arm, full, True) for arm in arms]
     assert [p["steps"] for p in plans] == [120, 60] and not any(p["refused"] for p in plans)
 
 
@@ -98,7 +100,7 @@ def test_an_override_may_set_what_fn_takes():
 )
 def test_a_wrong_arm_is_named(arms, says):
     with pytest.raises(ValueError, match=says):
-        sweep.arms_of(arms, 8)
+        sweep.parse_arms(arms, 8)
 
 
 def test_an_error_in_sweep_is_said_with_its_line():
@@ -107,7 +109,7 @@ def test_an_error_in_sweep_is_said_with_its_line():
         yield {}["no such key"]
 
     with pytest.raises(ValueError, match=r"sweep\(\) failed in line \d+: KeyError: 'no such key'"):
-        sweep.arms_of(broken(), 8)
+        sweep.parse_arms(broken(), 8)
 
 
 @pytest.mark.parametrize(
@@ -115,19 +117,21 @@ def test_an_error_in_sweep_is_said_with_its_line():
     [
         (dict(sedes=(1,)), r"has \['sedes'\]"),
         (dict(budget="time"), "budget='time': use one of"),
-        (dict(budget="flops"), "amount=.*give a number of flops"),
-        (dict(amount=5), "amount=5: give a dict"),
+        (dict(budget="flops"), "budget_per_run=.*give a number of flops"),
+        (dict(budget_per_run=5), "budget_per_run=5: give a dict"),
         (dict(seeds=(1, 1)), "seeds=.*different"),
-        (dict(rates=(-1.0,)), "rates=.*above 0"),
-        (dict(compare="r7"), "compare='r7': use one of"),
+        (dict(learning_rates=(-1.0,)), "learning_rates=.*above 0"),
+        (dict(report_metric="recall@7"), "report_metric='recall@7': use one of"),
         (dict(tolerance="2%"), "tolerance='2%'"),
-        (dict(rates=(0.1, 0.2)), "evals=.*validation records"),
-        (dict(rates=(0.1, 0.2), evals=dict(val={})), "metrics=.*give some"),
+        (dict(learning_rates=(0.1, 0.2)), "evals=.*validation records"),
+        (dict(learning_rates=(0.1, 0.2), evals=dict(val={})), "tuning_metrics=.*give some"),
         (
-            dict(rates=(0.1, 0.2), evals=dict(val={}), metrics=("eval/vla/recall@1",)),
+            dict(
+                learning_rates=(0.1, 0.2), evals=dict(val={}), tuning_metrics=("eval/vla/recall@1",)
+            ),
             "'eval/vla/recall@1' begins with none of",
         ),
-        (dict(rates=(0.1, 0.2), tuning_seed=0), "tuning_seed=0: is one of study.seeds"),
+        (dict(learning_rates=(0.1, 0.2), tuning_seed=0), "tuning_seed=0: is one of study.seeds"),
     ],
 )
 def test_a_wrong_study_is_named_by_its_key(keys, says):
@@ -136,12 +140,12 @@ def test_a_wrong_study_is_named_by_its_key(keys, says):
 
 
 def test_rates_without_a_learning_rate_are_refused():
-    config = base(rates=(0.1,))
+    config = base(learning_rates=(0.1,))
     del config.learning_rate
     with pytest.raises(ValueError, match="has no effect: the config has no learning_rate"):
         read(config, {})
     with pytest.raises(ValueError, match="set learning_rate themselves"):
-        read(base(rates=(0.1, 0.2)), {"learning_rate": 0.3})
+        read(base(learning_rates=(0.1, 0.2)), {"learning_rate": 0.3})
 
 
 def test_an_arm_that_cannot_be_built_is_refused_before_any_run():
@@ -149,24 +153,26 @@ def test_an_arm_that_cannot_be_built_is_refused_before_any_run():
     wrong = {"method.negatives": dict(fn="avjax.losses.negatives.bnak", num_negatives=16)}
     (arm,), full, runs = read(config, wrong)
     with pytest.raises(ValueError, match="arm bnak-num_negatives=16 of sweep.*bnak"):
-        runner.check(arm, study.configured(config, runs[0], 6, 0.1, full))
+        runner.check_arm(arm, study.run_config(config, runs[0], 6, 0.1, full))
 
 
 @pytest.mark.parametrize("file", [ablate_negatives, compare_methods])
 def test_every_arm_of_the_shipped_studies_can_be_built(file):
     config = file.get_config("smoke")
     arms, full, runs = read(config, *file.sweep("smoke"))
-    for run in (run for run in runs if run.rate is None and run.seed == 0):
-        runner.check(run.arm, study.configured(config, run, 100, full["rates"][0], full))
+    for run in (run for run in runs if run.learning_rate is None and run.seed == 0):
+        runner.check_arm(
+            run.arm, study.run_config(config, run, 100, full["learning_rates"][0], full)
+        )
 
 
 def test_the_smoke_run_can_be_swept():
     config = smoke.get_config()
     _, full, runs = read(config, {}, {"method.negatives": BANK})
-    assert full["amount"]["examples"] == 64 * 300 and len(runs) == 6
-    made = study.configured(config, runs[1], 300, None, full)
+    assert full["budget_per_run"]["examples"] == 64 * 300 and len(runs) == 6
+    made = study.run_config(config, runs[1], 300, None, full)
     assert made["method"]["negatives"] == BANK
-    runner.check(runs[1].arm, made)
+    runner.check_arm(runs[1].arm, made)
 
 
 def test_what_a_finished_run_says_is_of_the_trained_net():
@@ -175,17 +181,17 @@ def test_what_a_finished_run_says_is_of_the_trained_net():
         "eval/world/retrieval/v2a/recall@1": 3.3, "eval/world/retrieval/v2a/recall@10": 20.8,
         "eval/world/retrieval/a2v/recall@1": 7.0,
     }  # fmt: skip
-    said = study.summary_line(dict(values=values, rate=0.1, diverged=None))
+    said = study.summary_line(dict(values=values, learning_rate=0.1, diverged=None))
     assert said == (
         "learning rate 0.1, loss 1.250, world v2a recall@1 3.3 %, world v2a recall@10 20.8 %"
     )
     assert (
-        study.summary_line(dict(values={}, rate=0.1, diverged="inf"))
+        study.summary_line(dict(values={}, learning_rate=0.1, diverged="inf"))
         == "learning rate 0.1, diverged"
     )
 
 
 def test_intervals_stay_within_what_a_quantity_can_be():
-    mean, low, high = study.interval([1.0, 9.0], 0, 100)
+    mean, low, high = study.confidence_interval([1.0, 9.0], 0, 100)
     assert mean == 5 and low == 0 and 5 < high <= 100
-    assert study.interval([1.0, 9.0])[1] < 0
+    assert study.confidence_interval([1.0, 9.0])[1] < 0

@@ -23,7 +23,7 @@ def test_broken_files_are_the_same_for_the_same_seed(tmp_path):
 
 
 def test_a_file_that_kills_or_holds_its_child_is_named_and_the_rest_go_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(fuzz, "DEADLINE", 1.0)
+    monkeypatch.setattr(fuzz, "TIMEOUT", 1.0)
     code = (
         "import sys, os, time, json\n"
         "for line in sys.stdin:\n"
@@ -33,5 +33,7 @@ def test_a_file_that_kills_or_holds_its_child_is_named_and_the_rest_go_on(tmp_pa
     script = tmp_path / "child.py"
     script.write_text(code)
     monkeypatch.setattr(fuzz, "__file__", str(script))
-    outcomes = [r.outcome for r in fuzz.judge([(n, n) for n in ("a", "kill", "b", "hold", "c")])]
+    outcomes = [
+        r.outcome for r in fuzz.decode_each([(n, n) for n in ("a", "kill", "b", "hold", "c")])
+    ]
     assert outcomes == ["clip", "crash SIGABRT", "clip", "hang", "clip"]

@@ -24,7 +24,7 @@ def run(action, *argv):
 
 def test_an_error_of_a_user_is_one_line_and_debug_shows_where(capsys):
     def action(args):
-        app.imported("--config", "/no/such/config.py")
+        app.import_config_file("--config", "/no/such/config.py")
 
     with pytest.raises(SystemExit, match="^avjax: --config /no/such/config.py: no such file"):
         run(action)
@@ -100,7 +100,7 @@ def test_what_is_wrong_in_a_config_file_is_said_with_its_line(content, says, tmp
 
 
 def test_settings_of_a_config_are_read_in_both_forms():
-    args = app.arguments(
+    args = app.parse_arguments(
         main.parser(), ["--config=c.py", "--config.a.b=1=2", "--dry_run", "--config.c", "3"]
     )
     assert args.settings == [("a.b", "1=2"), ("c", "3")] and args.dry_run
@@ -110,7 +110,7 @@ def test_settings_of_a_config_are_read_in_both_forms():
         ["--mode=x"],
     ):
         with pytest.raises(ValueError, match="--help"):
-            app.arguments(main.parser(), wrong)
+            app.parse_arguments(main.parser(), wrong)
 
 
 def test_a_forgotten_root_is_named(capsys):
@@ -131,7 +131,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     set_to.clear()
     app.start_jax()
-    assert set_to == {} and "are not kept" in capsys.readouterr().err
+    assert set_to == {} and "are not cached" in capsys.readouterr().err
 
 
 def test_devices_that_are_no_number_are_refused(monkeypatch):

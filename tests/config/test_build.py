@@ -1,7 +1,7 @@
 import ml_collections
 import pytest
 
-from avjax.config.build import build, filled
+from avjax.config.build import build, substitute
 
 
 def test_a_name_and_its_arguments_become_what_they_name():
@@ -57,4 +57,4 @@ def test_references_within_lists_follow_the_command_line():
     )
     c.steps = 9
     args = ({"rate": {"decay_steps": 18}}, [9])
-    assert filled(c.to_dict(), "") == {"steps": 9, "optimizer": {"args": args}}
+    assert substitute(c.to_dict(), "") == {"steps": 9, "optimizer": {"args": args}}

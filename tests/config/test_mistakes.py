@@ -34,8 +34,8 @@ def mistaken(world, *changes):
 
 def refused(config, says):
     with pytest.raises((ValueError, OSError), match=says) as caught:
-        dry_run.check(config)
-    assert app.expected(caught.value) and "\n" not in app.line(caught.value)
+        dry_run.validate(config)
+    assert app.is_user_error(caught.value) and "\n" not in app.format_error(caught.value)
 
 
 BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=8)
@@ -53,13 +53,13 @@ RULES = ((".*", ()),)
         ("steps", 0, "config.steps=0"),
         ("log_every", 0, "config.log_every=0"),
         ("save_every", -1, "config.save_every=-1"),
-        ("keep", -1, "config.keep=-1"),
-        ("calibration", 0, "config.calibration=0"),
-        ("calibration", 10**6, "config.calibration=1000000"),
+        ("max_to_keep", -1, "config.max_to_keep=-1"),
+        ("init_examples", 0, "config.init_examples=0"),
+        ("init_examples", 10**6, "config.init_examples=1000000"),
         ("refresh_every", -1, "config.refresh_every=-1"),
         ("seed", 2**63, "config.seed="),
         ("seed", "a", "config.seed='a'"),
-        ("keep", DELETED, "config.keep is missing"),
+        ("max_to_keep", DELETED, "config.max_to_keep is missing"),
         ("method", DELETED, "config.method is missing"),
         ("optimizer", 3, "config.optimizer=3: use a dictionary"),
         ("method.temperature.temperature", 0.0, "config.method.temperature: temperature=0.0"),
@@ -92,7 +92,7 @@ RULES = ((".*", ()),)
         ("optimizer.learning_rate", 0.0, "learning_rate is 0 in all 6 steps"),
         ("optimizer.learning_rate", 1e30, "at most 10000"),
         ("optimizer.learning_rate", COSINE | dict(warmup_steps=20, decay_steps=4), "use fewer"),
-        ("optimizer", COSINE | dict(warmup_steps=1, decay_steps=4), "makes no optax optimizer"),
+        ("optimizer", COSINE | dict(warmup_steps=1, decay_steps=4), "does not return an optax optimizer"),
         ("data.train.clip_sampler.num_frames", -1, "config.data.train.clip_sampler: num_frames=-1"),
         ("data.train.clip_sampler.fps", 0.0, "fps=0.0: use a number above 0"),
         ("data.train.clip_sampler.fps", -8.0, "fps=-8.0"),
@@ -127,10 +127,10 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, 
         ("data.train.clip_sampler.num_frames", 0, "config.data.train: no frames to transform"),
         ("data.train.clip_sampler.audio_seconds", 0.0, "config.method: no audio"),
         ("data.train.clip_sampler.audio_seconds", 100.0, "config.data.train: clips of 100 s"),
-        ("data.train.transforms.2", dict(fn="avjax.data.transforms.audio.random_gain"), "drawn but not applied"),
+        ("data.train.transforms.2", dict(fn="avjax.data.transforms.audio.random_gain"), "sampled but not applied"),
         ("evals.world.test.clip_sampler.num_clips", 0, "config.evals.world.test.clip_sampler: num_clips=0"),
         ("evals.world.test.clip_sampler", DELETED, "config.evals.world.test has a source and no clip_sampler"),
-        ("evals", dict(x=dict(fn="avjax.losses.contrastive.info_nce")), "config.evals.x: .* no evaluator"),
+        ("evals", dict(x=dict(fn="avjax.losses.contrastive.info_nce")), "config.evals.x: .* not return an evaluator"),
         ("evals.world.every", -1, "config.evals.world: every=-1"),
         ("method.negatives.num_negatives", 100, "config.method: num_negatives=100 of a batch of 8"),
         ("method.negatives", dict(fn="avjax.losses.negatives.memory_bank_shared", num_negatives=99), "num_negatives=99 of 60 records"),
@@ -138,16 +138,16 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, 
         ("method.negatives", dict(fn="avjax.losses.negatives.ring", axis="model"), "axis 'model'"),
         ("method.chunks", 3, "does not split into 3 chunks"),
         ("method.terms", dict(v2v=1.0), "would compare a clip with itself"),
-        ("method.model.heads.audio.widths", (8, 16), "embeddings of widths"),
+        ("method.model.heads.audio.widths", (8, 16), "embeddings have widths"),
         ("method.model.encoders.audio", DELETED, "config.method: no audio"),
         ("method.model.encoders.audio", CONV | dict(width=0), "width=0"),
         ("method.model.encoders.audio", dict(fn="tests.tiny.Video"), "config.method: .*batch of video"),
         ("method.model.frontends.audio.hop", 0, "hop=0"),
         ("method.model.frontends.audio.window", 100_000, "too few to reflect"),
-        ("sharding", (("params", ()),), "config.sharding: no sharding rule for step"),
-        ("sharding", ((".*", ("model",)),), "no mesh axis 'model'; there is data"),
-        ("sharding", (("(", ()), *RULES), "not a regular expression"),
-        ("sharding", ((".*", ("data",)),), r"step of shape \(\) cannot be split"),
+        ("sharding_rules", (("params", ()),), "config.sharding_rules: no sharding rule for step"),
+        ("sharding_rules", ((".*", ("model",)),), "no mesh axis 'model'; there is data"),
+        ("sharding_rules", (("(", ()), *RULES), "not a regular expression"),
+        ("sharding_rules", ((".*", ("data",)),), r"step of shape \(\) cannot be split"),
         ("init_from", "/nowhere", "config.init_from: /nowhere is not a run directory"),
     ],
 )  # fmt: skip
@@ -158,24 +158,24 @@ def test_what_does_not_fit_together_is_refused_before_the_first_step(world, key,
 def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
     """A run of the same nets fits; a part that it lacks, or of another shape, is named."""
     config = mistaken(world, ("evals", {}))
-    method, optimizer = train.made(config), build(config["optimizer"])
-    shapes = dry_run.shapes_of(
-        dry_run.batch(config, "data.train", config["data"]["train"], method, [])
+    method, optimizer = train.build_method(config), build(config["optimizer"])
+    shapes = dry_run.global_shapes(
+        dry_run.first_batch(config, "data.train", config["data"]["train"], method, [])
     )
-    ts = jax.eval_shape(state.initializer(method, optimizer, 60), jax.random.key(0), shapes)
-    with checkpoint.manager(tmp_path, keep=1) as checkpoints:
+    ts = jax.eval_shape(state.make_init(method, optimizer, 60), jax.random.key(0), shapes)
+    with checkpoint.manager(tmp_path, max_to_keep=1) as checkpoints:
         saved = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), ts.replace(rng=()))
         checkpoint.save(checkpoints, saved.replace(rng=jax.random.key(0)))
         checkpoints.wait_until_finished()
     run = str(tmp_path)
-    init_from.check(ts, dict(folder=run, paths=("params/encoders_video",)), None, None)
-    planned = init_from.Other(dict(params=ts.params, state=ts.state), lambda: None)
-    init_from.check(ts, "/not/there/yet", None, None, {"/not/there/yet": planned})
-    with pytest.raises(ValueError, match="no 'nonesuch'; there are"):
-        init_from.check(ts, dict(folder=run, paths=("params/nonesuch",)), None, None)
-    with pytest.raises(ValueError, match="is of another net"):
+    init_from.validate(ts, dict(folder=run, paths=("params/encoders_video",)), None, None)
+    planned = init_from.SourceRun(dict(params=ts.params, state=ts.state), lambda: None)
+    init_from.validate(ts, "/not/there/yet", None, None, {"/not/there/yet": planned})
+    with pytest.raises(ValueError, match="no 'nonesuch'; available"):
+        init_from.validate(ts, dict(folder=run, paths=("params/nonesuch",)), None, None)
+    with pytest.raises(ValueError, match="belongs to another net"):
         crossed = {"params/encoders_video": "params/heads_video"}
-        init_from.check(ts, dict(folder=run, paths=crossed), None, None)
+        init_from.validate(ts, dict(folder=run, paths=crossed), None, None)
     refused(
         config | dict(init_from=dict(paths=None)), "config.init_from: .*use the folder of a run"
     )
@@ -191,4 +191,4 @@ def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
     ],
 )
 def test_odd_but_sensible_values_are_accepted(world, key, value):
-    assert "data.train" in dry_run.check(mistaken(world, (key, value)))
+    assert "data.train" in dry_run.validate(mistaken(world, (key, value)))

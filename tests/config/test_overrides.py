@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def applied(config, *settings):
     """The config with "key=text" set, and what was dropped for it."""
-    config = tree.own(config)
+    config = tree.copy_with_references(config)
     dropped = overrides.apply(config, [tuple(s.split("=", 1)) for s in settings])
     return config, dropped
 
@@ -32,7 +32,7 @@ def applied(config, *settings):
         ("evals.folder.test.workers=2", 2),
         ("init_from=RUN", "RUN"),
         ("init_from.folder=RUN", "RUN"),
-        ("on_device={'fn': 'avjax.nets.frontends.pixels.apply_on_device', 'size': 8}", None),
+        ("device_transform={'fn': 'avjax.nets.frontends.pixels.apply_on_device', 'size': 8}", None),
         ("method.chunks=2", 2),
         ("method.terms.v2v=1.5", 1.5),
         ("method.negatives.num_negatives=16", 16),
@@ -66,7 +66,7 @@ def test_any_argument_of_a_named_function_can_be_set(setting, value):
         ("method.model.encoders.vidoe.dtype=x", "'video'"),
         ("evals.fodler.every=5", "'folder'"),
         ("seed.x=1", "config.seed is 0"),
-        ("on_device.size=1", "config.on_device is not set: add --config.on_device.fn=NAME"),
+        ("device_transform.size=1", "config.device_transform is not set: add --config.device_transform.fn=NAME"),
         ("batch_size=many", r"config.batch_size=many: use a whole number \(now 64\)"),
         ("batch_size=1.5", "use a whole number"),
         ("data.train.clip_sampler.num_frames=4.5", "use a whole number"),
@@ -135,11 +135,11 @@ def test_a_study_takes_its_keys():
 
 
 def test_a_placeholder_that_a_function_needs_is_named_by_its_shortest_key():
-    assert tree.unset(avid_folder.get_config()) == "data.root"
-    assert tree.unset(applied(avid_folder.get_config(), "data.root=/x")[0]) is None
-    assert tree.unset(smoke.get_config()) is None
+    assert tree.first_unset_key(avid_folder.get_config()) == "data.root"
+    assert tree.first_unset_key(applied(avid_folder.get_config(), "data.root=/x")[0]) is None
+    assert tree.first_unset_key(smoke.get_config()) is None
     start = dict(init_from=dict(folder=config_dict.placeholder(str)))
-    assert tree.unset(ConfigDict(start)) == "init_from.folder"
+    assert tree.first_unset_key(ConfigDict(start)) == "init_from.folder"
 
 
 def test_arguments_are_read_without_importing_what_takes_them():

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from avjax.ablation import study
-from avjax.config.build import build, filled
+from avjax.config.build import build, substitute
 from avjax.training import dry_run, stages
 from configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
 from tests.data.test_dataset import layout, prepared
@@ -32,7 +32,7 @@ def made(name, arg, **changes):
     for key, value in changes.items():
         part, _, last = key.rpartition("__")
         (c[part] if part else c)[last] = value
-    return stages.of(filled(c.to_dict(), "run"), "run")
+    return stages.expand(substitute(c.to_dict(), "run"), "run")
 
 
 @pytest.mark.parametrize("name,arg", names(RECIPES | WORLDS))
@@ -96,11 +96,11 @@ def test_curricula_refreshes_and_stages_follow_too():
 def test_a_stage_of_a_length_of_its_own_refreshes_in_proportion():
     c = importlib.import_module("configs.cma_kinetics").get_config()
     c.stages.cma.steps = 40
-    avid, cma = (config for _, config in stages.of(filled(c.to_dict(), "run"), "run"))
+    avid, cma = (config for _, config in stages.expand(substitute(c.to_dict(), "run"), "run"))
     assert (avid["steps"], cma["steps"], cma["refresh_every"]) == (68_000, 40, 10)
     c = importlib.import_module("configs.cma_audioset").get_config()
     c.stages.cma.steps = 40
-    assert [config["steps"] for _, config in stages.of(filled(c.to_dict(), "run"), "run")] == [
+    assert [config["steps"] for _, config in stages.expand(substitute(c.to_dict(), "run"), "run")] == [
         139_400, 40,
     ]  # fmt: skip
 
@@ -120,8 +120,8 @@ def test_moco_has_the_color_changes_of_each_version():
     for version, want in (("v1", (0.4, 0.4, 1.0)), ("v2", (0.4, 0.1, 0.8))):
         crop = made("moco_kinetics", version)[0][1]["data"]["train"]["transforms"][0]
         assert crop["brightness"] == crop["contrast"] == crop["saturation"]
-        assert (crop["saturation"], crop["hue"], crop.get("jitter_p", 1.0)) == want
-        assert crop["area"] == (0.2, 1.0)
+        assert (crop["saturation"], crop["hue"], crop.get("jitter_prob", 1.0)) == want
+        assert crop["area_range"] == (0.2, 1.0)
 
 
 def test_an_arm_of_a_study_may_have_an_order_of_its_own():
@@ -153,7 +153,7 @@ def test_every_recipe_takes_every_set_prepared_or_not(tmp_path, name, arg, kind)
         flags = {"data__source": kind, "data__root": str(place)}
         flags |= {f"data__{key}": value for key, value in given.items()}
         for _, config in made(name, arg, **flags):
-            keys = dict(dry_run.datasets(config))
+            keys = dict(dry_run.find_datasets(config))
             assert "data.train" in keys and any(key.startswith("evals.") for key in keys)
             for spec in sources(config):
                 assert len(build(spec))

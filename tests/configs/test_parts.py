@@ -44,7 +44,7 @@ def test_rates_follow_the_batch():
 @pytest.mark.parametrize("name", world.METHODS)
 def test_every_method_of_the_world_is_a_config(name):
     c = world.get_config(name).to_dict()
-    for _, stage in stages.of(c, "run"):
+    for _, stage in stages.expand(c, "run"):
         assert build(stage["method"]).loss
 
 

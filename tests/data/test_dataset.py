@@ -8,7 +8,7 @@ import os
 import pytest
 
 from avjax import prepare
-from avjax.config.build import build, filled
+from avjax.config.build import build, substitute
 from avjax.data import dataset, dataset_args
 from avjax.data.source import NoRecords, Source
 from configs import parts
@@ -102,7 +102,7 @@ def asked(name, root, **options):
     c.data.source, c.data.root = name, str(root)
     for key, value in options.items():
         c.data[key] = value
-    return filled(sources, "")
+    return substitute(sources, "")
 
 
 @pytest.mark.parametrize("name", SETS)

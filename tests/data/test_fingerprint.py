@@ -24,20 +24,20 @@ def config(tmp_path):
 
 def begun(config, workdir):
     """The fingerprints of a run that has begun in `workdir`."""
-    _, found = sources.built(config)
-    prints, changes = sources.check(workdir, found, allow_changed=False)
+    _, found = sources.build_sources(config)
+    prints, changes = sources.check_unchanged(workdir, found, allow_changed=False)
     assert not changes
     fingerprint.write(workdir, prints, [], 0)
 
 
 def refusal(config, workdir):
     with pytest.raises(ValueError) as error:
-        sources.check(workdir, sources.built(config)[1], allow_changed=False)
+        sources.check_unchanged(workdir, sources.build_sources(config)[1], allow_changed=False)
     return str(error.value)
 
 
 def test_a_source_is_built_once_for_all_data_sets(config):
-    built, found = sources.built(config)
+    built, found = sources.build_sources(config)
     ((key, source),) = found.values()
     assert key == "config.data.train.source"
     assert built["evals"]["folder"]["test"]["source"] is built["data"]["train"]["source"] is source
@@ -67,33 +67,33 @@ def test_an_exchanged_file_and_a_moved_label_are_noticed(config, tmp_path):
 def test_an_allowed_change_is_recorded_and_not_asked_again(config, tmp_path):
     begun(config, tmp_path)
     (tmp_path / "clips/b/3.mp4").unlink()
-    _, found = sources.built(config)
-    prints, changes = sources.check(tmp_path, found, allow_changed=True)
+    _, found = sources.build_sources(config)
+    prints, changes = sources.check_unchanged(tmp_path, found, allow_changed=True)
     fingerprint.write(tmp_path, prints, changes, 40)
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 40: config.data.train.sour")
-    assert sources.check(tmp_path, found, allow_changed=False) == (prints, [])
+    assert sources.check_unchanged(tmp_path, found, allow_changed=False) == (prints, [])
 
 
 def test_other_evaluations_are_not_a_change(config, tmp_path):
     begun(config, tmp_path)
     config["evals"] = dict(other=dict(config["data"]["train"]))
     config["evals"]["other"]["source"] = dict(config["data"]["train"]["source"], split="test")
-    assert not sources.check(tmp_path, sources.built(config)[1], False)[1]
+    assert not sources.check_unchanged(tmp_path, sources.build_sources(config)[1], False)[1]
 
 
 def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(config, tmp_path):
-    _, found = sources.built(config)
+    _, found = sources.build_sources(config)
     ((spec, (key, source)),) = found.items()
     prepared = {spec: (key, dataclasses.replace(source, settings=dict(fps=16.0)))}
-    fingerprint.write(tmp_path, sources.check(tmp_path, prepared, False)[0], [], 0)
+    fingerprint.write(tmp_path, sources.check_unchanged(tmp_path, prepared, False)[0], [], 0)
     shutil.rmtree(tmp_path / "clips")
-    assert not sources.check(tmp_path, prepared, False)[1]
+    assert not sources.check_unchanged(tmp_path, prepared, False)[1]
     prepared = {spec: (key, dataclasses.replace(source, settings=dict(fps=25.0)))}
     with pytest.raises(ValueError, match="source: prepared with other settings"):
-        sources.check(tmp_path, prepared, False)
+        sources.check_unchanged(tmp_path, prepared, False)
 
 
 def test_a_damaged_fingerprint_is_named(config, tmp_path):
     (tmp_path / fingerprint.FILENAME).write_bytes(b"half")
     with pytest.raises(ValueError, match=r"data.json.gz cannot be read .*delete it"):
-        sources.check(tmp_path, sources.built(config)[1], False)
+        sources.check_unchanged(tmp_path, sources.build_sources(config)[1], False)

@@ -59,7 +59,7 @@ def test_what_is_not_there_is_named(place):
         inputs.from_paths(["v", "x.mp4", "y"])
     with pytest.raises(FileNotFoundError, match="no video"):
         inputs.from_paths(["t"])
-    with pytest.raises(ValueError, match="--only video, but there are only audio files"):
+    with pytest.raises(ValueError, match="--modality video, but there are only audio files"):
         inputs.from_paths(["s"], "video")
     os.mkfifo(place / "pipe.mp4")
     with pytest.raises(ValueError, match="pipe.mp4 is neither a regular file nor a folder"):

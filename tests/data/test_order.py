@@ -112,7 +112,7 @@ def test_skipped_records_are_counted_after_one_pass_and_not_after_all_repeats():
 
 def test_the_first_clips_hold_no_record_twice_whatever_the_repeats():
     data = dict(source=source(20), clip_sampler=SAMPLER, transforms=(), batch_size=8, seed=0)
-    once, many = (init_examples.clips(data | more, 256) for more in ({}, dict(repeats=10)))
+    once, many = (init_examples.first_clips(data | more, 256) for more in ({}, dict(repeats=10)))
     assert len(set(many["index"])) == len(many["index"]) == 16
     np.testing.assert_array_equal(once["index"], many["index"])
 

@@ -127,32 +127,32 @@ def arrays(n=60, pictures=30):
 
 def test_plane_holds_every_pair_once_or_a_drawn_many(monkeypatch):
     video, audio, _ = modalities(40)
-    of = similarity_plane.pairs(video, audio, *similarity_plane.drawn(40))
+    of = similarity_plane.pair_similarities(video, audio, *similarity_plane.sample_pairs(40))
     assert len(set(zip(of.first.tolist(), of.second.tolist()))) == 780
     np.testing.assert_allclose(of.video, np.sum(video[of.first] * video[of.second], 1), atol=1e-6)
     np.testing.assert_allclose(of.audio, np.sum(audio[of.first] * audio[of.second], 1), atol=1e-6)
-    monkeypatch.setattr(similarity_plane, "PAIRS", 500)
-    first, second = similarity_plane.drawn(40)
+    monkeypatch.setattr(similarity_plane, "MAX_PAIRS", 500)
+    first, second = similarity_plane.sample_pairs(40)
     assert len(first) == 500 and (first != second).all() and max(first.max(), second.max()) < 40
 
 
 def test_quadrants_part_the_plane_and_typical_pairs_lie_in_them():
     video, audio, _ = modalities(40)
-    of = similarity_plane.pairs(video, audio, *similarity_plane.drawn(40))
-    cuts = [np.quantile(side, similarity_plane.HIGH) for side in (of.video, of.audio)]
+    of = similarity_plane.pair_similarities(video, audio, *similarity_plane.sample_pairs(40))
+    cuts = [np.quantile(side, similarity_plane.HIGH_QUANTILE) for side in (of.video, of.audio)]
     sides = {
-        name: similarity_plane.quadrant(of, cuts, high)
+        name: similarity_plane.in_quadrant(of, cuts, high)
         for name, high in similarity_plane.QUADRANTS.items()
     }
     assert (sum(sides.values()) == 1).all()
     ranks = [np.searchsorted(np.sort(side), side) / len(side) for side in (of.video, of.audio)]
     for name, high in similarity_plane.QUADRANTS.items():
-        picked = similarity_plane.typical(ranks, high, of.first, of.second, 5)
+        picked = similarity_plane.most_typical(ranks, high, of.first, of.second, 5)
         assert picked and sides[name][picked].all()
         ends = np.concatenate([of.first[picked], of.second[picked]])
         assert len(set(ends.tolist())) == len(ends)
     # In both modalities alike: the pair of greatest agreement, as CMA would take it.
-    best = similarity_plane.typical([ranks[0]] * 2, (True, True), of.first, of.second, 1)[0]
+    best = similarity_plane.most_typical([ranks[0]] * 2, (True, True), of.first, of.second, 1)[0]
     assert of.video[best] == of.video.max()
 
 
@@ -161,20 +161,20 @@ def test_report_shows_the_plane_the_quadrants_and_the_least_agreeing(tmp_path):
     data = arrays()
     np.savez(tmp_path / "evals" / "toys.npz", **data)
     text = run_page.write(tmp_path).read_text()
-    text = text[text.index("<h2>Agreement") : text.index("<h2>What the metrics mean")]
+    text = text[text.index("<h2>Audio-visual agreement") : text.index("<h2>What the metrics mean")]
     assert text.count("<svg") == 1 and "currentColor" in text and len(text) < 1_500_000
     assert all(name in text for name in similarity_plane.QUADRANTS) and "90% quantile" in text
     assert "<dog>" not in text and "&lt;dog&gt;" in text
     own = metrics.margin_scores(data["test/video/embedding"], data["test/audio/embedding"])
     tiles = re.findall(r'tile (right|wrong)">.*?<small>.*?row (\d+)', text)
-    assert [int(row) for _, row in tiles] == np.argsort(own[:30])[: page.SHOWN].tolist()
+    assert [int(row) for _, row in tiles] == np.argsort(own[:30])[: page.NUM_SHOWN].tolist()
     assert all((kind == "right") == data["test/swapped"][int(row)] for kind, row in tiles)
 
 
 def test_agreement_csv_has_every_clip_the_least_agreeing_first(tmp_path):
     data = arrays()
     np.savez(tmp_path / "toys.npz", **data)
-    page.part(tmp_path)
+    page.section(tmp_path)
     with (tmp_path / "agreement.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     own = metrics.margin_scores(data["test/video/embedding"], data["test/audio/embedding"])
@@ -188,21 +188,21 @@ def test_report_says_why_there_is_no_agreement(tmp_path):
     data = arrays()
     del data["test/audio/embedding"]
     np.savez(tmp_path / "mute.npz", **data)
-    assert "No agreement for mute: it has no embeddings of audio" in page.part(tmp_path)
-    assert "fewer than three" in page.unfit({**arrays(2, 2)})
+    assert "No agreement for mute: it has no embeddings of audio" in page.section(tmp_path)
+    assert "fewer than three" in page.missing_reason({**arrays(2, 2)})
     data["test/audio/embedding"] = np.eye(60, 20, dtype=np.float32)
     np.savez(tmp_path / "mute.npz", **data)
-    text = page.part(tmp_path)
+    text = page.section(tmp_path)
     assert "different widths" in text and "video high, audio low" in text
     assert not (tmp_path / "agreement.csv").exists()
-    assert "no evaluation arrays" in page.part(tmp_path / "elsewhere")
+    assert "no evaluation arrays" in page.section(tmp_path / "elsewhere")
 
 
 def test_report_of_a_suite_without_pictures_or_paths_still_has_plane_and_names(tmp_path):
     data = {k: v for k, v in arrays().items() if not k.startswith("gallery/")}
     np.savez(tmp_path / "toys.npz", **{k: v for k, v in data.items() if k != "test/path"})
-    text = page.part(tmp_path)
-    assert "<svg" in text and "saved no pictures" in text and "<img" not in text
+    text = page.section(tmp_path)
+    assert "<svg" in text and "saved no thumbnails" in text and "<img" not in text
     assert len((tmp_path / "agreement.csv").read_text().splitlines()) == 61
 
 
@@ -224,7 +224,7 @@ def test_a_suite_of_swapped_sounds_gives_auroc_and_saves_who(world, tmp_path):
 
     values = evaluate(embed, None)
     assert 0 <= values["agreement/auroc"] <= 1
-    evaluation.judged(tmp_path, "dubbed", values)
+    evaluation.save_evaluation(tmp_path, "dubbed", values)
     with np.load(tmp_path / "evals" / "dubbed.npz") as found:
         assert found["test/swapped"].sum() == 6
         assert found["test/path"][0].endswith(b".mp4")

@@ -7,7 +7,7 @@ import pytest
 
 from avjax.data.source import Source
 from avjax.evals import agreement, alignment, knn, linear_probe, retrieval, suite
-from tests.evals.test_suite import View, data, embed, features, pipeline
+from tests.evals.test_suite import Sampler, data, embed, features, pipeline
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,11 @@ def test_what_no_records_can_fit_is_refused_when_it_is_built(make, options):
 
 def labeled(*labels):
     records = tuple({"path": f"/{i}.mp4", "label": label} for i, label in enumerate(labels))
-    return {"source": Source("few", records, ("a", "b")), "clip_sampler": View(), "transforms": ()}
+    return {
+        "source": Source("few", records, ("a", "b")),
+        "clip_sampler": Sampler(),
+        "transforms": (),
+    }
 
 
 SCORES = {

@@ -15,7 +15,7 @@ from avjax.methods import avid, moco, xdc
 from avjax.report import evaluation_tables, run_page
 from avjax.runtime import metric_records, sharding
 from avjax.training import train
-from avjax.training.evaluation import block, judged
+from avjax.training.evaluation import format_scores, save_evaluation
 from avjax.types import Method
 from tests.data.test_pipeline import no_error
 
@@ -119,14 +119,14 @@ def test_records_are_counted_for_each_modality_and_nothing_is_nan(half):
 
 
 def test_one_line_and_a_column_say_on_how_many_records_a_number_rests(half, tmp_path):
-    line = "audio in 4 of 8 train and 3 of 6 test records; scores that use it are of these"
-    *_, read, last = block("toys", 0, half).splitlines()
+    line = "audio in 4 of 8 train and 3 of 6 test records; its scores are computed on these"
+    *_, read, last = format_scores("toys", 0, half).splitlines()
     assert read == "  records: 8 train, 6 test" and last == f"  {line}"
     curves = {
         name: (np.zeros(1), np.array([value]))
-        for name, value in judged(tmp_path, "toys", half).items()
+        for name, value in save_evaluation(tmp_path, "toys", half).items()
     }
-    table = evaluation_tables.table(curves, metric_records.labels(half))
+    table = evaluation_tables.metric_table(curves, metric_records.labels_by_group(half))
     cells = [row.split("</td><td>") for row in table.split("<tr>") if "linear probe" in row]
     # Of six labels half are of one class, of the three with sound two.
     assert [(chance.rstrip("\xa0%"), count[0]) for *_, chance, count in cells] == [
@@ -134,14 +134,16 @@ def test_one_line_and_a_column_say_on_how_many_records_a_number_rests(half, tmp_
     ]  # fmt: skip
     assert "Audio in 4 of 8" in table and "<th>test records</th>" in table
     whole = {name: curve for name, curve in curves.items() if "audio/records" not in name}
-    assert "test records</th>" not in evaluation_tables.table(whole, metric_records.labels(half))
+    assert "test records</th>" not in evaluation_tables.metric_table(
+        whole, metric_records.labels_by_group(half)
+    )
 
 
 def test_the_pages_of_pairs_leave_out_records_without_sound(half, tmp_path):
-    judged(tmp_path, "toys", half)
+    save_evaluation(tmp_path, "toys", half)
     np.testing.assert_array_equal(half["gallery/row"], [1, 2, 5])
     text = run_page.write(tmp_path).read_text()
-    assert "3 records that have pictures, of 3 with both" in text
+    assert "records with thumbnails, of 3 with both modalities" in text
     lines = (tmp_path / "evals" / "agreement.csv").read_text().splitlines()
     assert sorted(int(line.split(",")[1]) for line in lines[1:]) == [1, 2, 5]
 
@@ -170,7 +172,7 @@ def test_without_any_sound_the_picture_is_evaluated_all_the_same(half, caplog):
     ],
 )
 def test_a_method_says_whether_it_needs_the_sound_of_every_clip(method, needs):
-    said = train.learning(dict(batch_size=4, seed=0), method())
+    said = train.pipeline_args(dict(batch_size=4, seed=0), method())
     assert said == dict(batch_size=4, seed=0, needs_audio=needs)
 
 

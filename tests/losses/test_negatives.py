@@ -25,7 +25,7 @@ def test_in_batch_is_the_same_on_one_device_and_four(c):
     want = f(query, key)
     mesh = sharding.mesh()
     assert mesh.size == 4
-    split = sharding.put({"query": np.array(query), "key": np.array(key)}, mesh)
+    split = sharding.shard_batch({"query": np.array(query), "key": np.array(key)}, mesh)
     got = jax.jit(f)(split["query"], split["key"])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), want, got)
 

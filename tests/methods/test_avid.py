@@ -14,7 +14,7 @@ from tests import tiny
 
 
 def losses(workdir, name="loss"):
-    return [value for _, found, value in metrics_writer.read(workdir) if found == name]
+    return [value for _, found, value in metrics_writer.read_rows(workdir) if found == name]
 
 
 def config(world, steps, negatives, **method):
@@ -57,7 +57,7 @@ def test_tiles_train_as_the_dense_batch_on_four_devices(world, dense, tmp_path, 
 def test_avid_learns_against_other_negatives(world, tmp_path, negatives):
     c = config(world, 30, negatives)
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
-    c["sharding"] = (("rows$|keys$", ("data",)), (".*", ()))
+    c["sharding_rules"] = (("rows$|keys$", ("data",)), (".*", ()))
     train.run(c, tmp_path)
     got = losses(tmp_path)
     # Memories start random, so the loss may climb until they have filled.
@@ -109,7 +109,7 @@ def test_within_modal_terms_want_a_memory_or_two_clips(world, negatives):
     config = tiny.config(world)
     config["method"] |= dict(negatives=negatives, terms=dict(v2v=1.0))
     with pytest.raises(ValueError, match="compare a clip with itself"):
-        dry_run.describe(config, dry_run.check(config))
+        dry_run.summarize(config, dry_run.validate(config))
 
 
 class Table(nn.Module):
@@ -190,7 +190,7 @@ def test_joint_avid_of_two_clips_is_the_formula(source):
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
         params, state = method.init(jax.random.key(0), {}, 60)
-        batch = sharding.put({"index": index}, mesh)
+        batch = sharding.shard_batch({"index": index}, mesh)
         value = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
         (loss, (_, metrics)), grads = value(params, state, batch, jax.random.key(1))
     for t, want in each_of_pairs(index, **params).items():

@@ -231,7 +231,7 @@ def test_avts_learns_and_is_judged(world, tmp_path):
     ts = train.run(c, tmp_path)
     assert ts.state["step"] == 30
     found = {}
-    for _, name, value in metrics_writer.read(tmp_path):
+    for _, name, value in metrics_writer.read_rows(tmp_path):
         found.setdefault(name, []).append(value)
     assert np.mean(found["loss"][15:20]) < np.mean(found["loss"][:3])
     assert found["negatives/super_hard"] == [0.0] * 20 + [0.25] * 10

@@ -108,7 +108,9 @@ def test_a_refresh_is_the_same_on_one_device_and_four(begun):
     mesh = sharding.mesh()
     assert mesh.size == 4
     with jax.set_mesh(mesh):
-        places = sharding.place(state, mesh, ((r"rows$|positive_rows$", ("data",)), (".*", ())))
+        places = sharding.shardings_from_rules(
+            state, mesh, ((r"rows$|positive_rows$", ("data",)), (".*", ()))
+        )
         split = jax.device_put(state, places)
         refresh = jax.jit(method.refresh, out_shardings=(None, places))
         _, again = refresh({}, split, jax.random.key(0), ())
@@ -153,7 +155,7 @@ def test_sets_as_large_as_the_world_are_refused():
 def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
     """CMA learns nothing here (rate 0), so it ends as it began but for what its batches moved."""
     c = tiny.config(world, steps=3, save_every=3, evals={})
-    c["sharding"] = ((r"rows$|positive_rows$", ("data",)), (".*", ()))
+    c["sharding_rules"] = ((r"rows$|positive_rows$", ("data",)), (".*", ()))
     c["method"] |= dict(
         negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16),
         loss_fn=dict(fn="avjax.losses.contrastive.nce"),
@@ -166,8 +168,8 @@ def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
             optimizer=dict(fn="optax.sgd", learning_rate=0.0), steps=2, save_every=2,
         ),
     )  # fmt: skip
-    stages.run(stages.of(c, str(tmp_path)))
-    avid, cma = (checkpoint.newest(tmp_path / name) for name in ("avid", "cma"))
+    stages.run(stages.expand(c, str(tmp_path)))
+    avid, cma = (checkpoint.restore_latest(tmp_path / name) for name in ("avid", "cma"))
     jax.tree.map(np.testing.assert_array_equal, avid["params"], cma["params"])
     rows = {m: s["rows"] for m, s in avid["state"]["memory"].items()}
     for m, s in cma["state"]["memory"].items():
@@ -175,6 +177,6 @@ def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
         assert 8 <= moved.sum() <= 16 and not moved[60:].any()
     sets = nearest_neighbors.top_k_rows(rows, 60, SMALL["num_positives"], "consensus")
     np.testing.assert_array_equal(cma["state"]["positive_rows"][:60], sets[:60])
-    found = dict((name, value) for _, name, value in metrics_writer.read(tmp_path / "cma"))
+    found = dict((name, value) for _, name, value in metrics_writer.read_rows(tmp_path / "cma"))
     assert {f"loss/{t}" for t in SMALL["terms"]} <= found.keys()
     assert 0 <= found["score/negatives_above_positive"] <= 1

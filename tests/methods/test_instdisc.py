@@ -126,7 +126,7 @@ def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
     ts = train.run(c, tmp_path)
     rows = ts.state["memory"]["video"]["rows"]
     np.testing.assert_allclose(np.linalg.norm(rows[:60], axis=1), 1, rtol=1e-5)
-    found = {name for _, name, _ in metrics_writer.read(tmp_path)}
+    found = {name for _, name, _ in metrics_writer.read_rows(tmp_path)}
     assert {"loss/v2v", "score/negatives_above_positive", "eval/world/knn/video/top1"} < found
     # The suite asks for retrieval, too: with one modality there is nothing to find.
     assert not [name for name in found if "v2a" in name or "audio" in name or "both" in name]

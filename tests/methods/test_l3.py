@@ -145,7 +145,7 @@ def test_a_whole_run_trains_towers_and_classifier(world, tmp_path):
     ts = train.run(c, tmp_path)
     assert ts.params["classifier"]["linear2"]["kernel"].shape == (128, 2)
     found = {}
-    for _, name, value in metrics_writer.read(tmp_path):
+    for _, name, value in metrics_writer.read_rows(tmp_path):
         found.setdefault(name, []).append(value)
     assert len(found["loss"]) == len(found["accuracy"]) == 4
     assert all(0 <= x <= 1 for x in found["accuracy"])

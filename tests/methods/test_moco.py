@@ -160,12 +160,12 @@ def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
         num_clips=2,
     )
     c["batch_size"] = 16
-    c["sharding"] = (("keys$", ("data",)), (".*", ()))
+    c["sharding_rules"] = (("keys$", ("data",)), (".*", ()))
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
     ts = train.run(c, tmp_path)
     assert ts.state["memory"]["video"]["keys"].shape == (32, 8)
     found = {}
-    for _, name, value in metrics_writer.read(tmp_path):
+    for _, name, value in metrics_writer.read_rows(tmp_path):
         found.setdefault(name, []).append(value)
     # Queues start random; in three steps they are full, and by chance half would be above.
     assert np.mean(found["score/negatives_above_positive"][-10:]) < 0.4

@@ -239,7 +239,7 @@ def test_frame_rates_follow_each_other(world, tmp_path):
     config["method"] = dict(
         fn="avjax.methods.multisensory", model=dict(fn="tests.methods.test_multisensory.Tiny")
     )
-    config["optimizer"] = multisensory_audioset.momentum(0.0)
+    config["optimizer"] = multisensory_audioset.sgd_with_momentum(0.0)
     sampler = dict(
         fn="avjax.data.clip_sampling.with_shifted_audio",
         audio_seconds=0.5,
@@ -256,10 +256,12 @@ def test_frame_rates_follow_each_other(world, tmp_path):
     config["data"] = data(frames=8, fps=16.0)
     coarse = dict(data=data(frames=2, fps=4.0))
     config["stages"] = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
-    stages.run(stages.of(config, str(tmp_path)))
-    coarse, full = (checkpoint.newest(tmp_path / name) for name in ("coarse", "full"))
+    stages.run(stages.expand(config, str(tmp_path)))
+    coarse, full = (checkpoint.restore_latest(tmp_path / name) for name in ("coarse", "full"))
     jax.tree.map(np.testing.assert_array_equal, coarse["params"], full["params"])
     found = [
-        value for _, name, value in metrics_writer.read(tmp_path / "full") if name == "accuracy"
+        value
+        for _, name, value in metrics_writer.read_rows(tmp_path / "full")
+        if name == "accuracy"
     ]
     assert len(found) == 2 and all(0 <= value <= 1 for value in found)

@@ -143,7 +143,7 @@ def test_a_student_is_of_one_of_the_two_modalities():
 
 def drawn(config, seed):
     """A state as a stage begins with it, all at random; nothing is compiled."""
-    rng, method = np.random.default_rng(seed), train.made(config)
+    rng, method = np.random.default_rng(seed), train.build_method(config)
     batch = {"video": np.zeros((B, 4, 16, 16, 3), np.uint8), "audio": np.ones((B, 4000), np.int16)}
     batch["index"] = np.arange(B)
     shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, SIZE))
@@ -159,12 +159,14 @@ def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
     )
     config["stages"] = sscl_kinetics.chain(2, methods)
     run = {}
-    for n, (folder, stage) in enumerate(stages.of(config, str(tmp_path))):
+    for n, (folder, stage) in enumerate(stages.expand(config, str(tmp_path))):
         ts = drawn(stage, n)
         if "init_from" in stage:
-            ts, line = init_from.apply(ts, stage["init_from"], train.made(stage).inherits, None)
+            ts, line = init_from.apply(
+                ts, stage["init_from"], train.build_method(stage).inherits, None
+            )
             assert sscl.TEACHER_REQUIRED not in line
-        with checkpoint.manager(folder, keep=1) as checkpoints:
+        with checkpoint.manager(folder, max_to_keep=1) as checkpoints:
             checkpoint.save(checkpoints, ts)
         run[folder.rsplit("/", 1)[1]] = ts
     names = [f"{kind}_{n}" for n in (1, 2) for kind in ("audio", "video", "mutual")]
@@ -214,7 +216,7 @@ def test_a_stage_trains_on_the_tiny_world(world, tmp_path):
     config |= dict(method=methods["mutual"], optimizer=dict(fn="optax.adam", learning_rate=1e-2))
     ts = train.run(config, tmp_path)
     found = {}
-    for _, name, value in metrics_writer.read(tmp_path):
+    for _, name, value in metrics_writer.read_rows(tmp_path):
         found.setdefault(name, []).append(value)
     # Memories start random, so the loss may climb until they have filled.
     assert np.mean(found["loss"][-5:]) < max(found["loss"]) - 0.1

@@ -211,7 +211,7 @@ def test_one_device_and_four_refresh_alike():
     mesh = sharding.mesh()
     assert mesh.size == 4 and (N + 4) % 4 == 0
     with jax.set_mesh(mesh):
-        split = sharding.put({k: np.asarray(v) for k, v in found.items()}, mesh)
+        split = sharding.shard_batch({k: np.asarray(v) for k, v in found.items()}, mesh)
         got = jax.jit(method.refresh)(params, state, jax.random.key(2), split)
     want = refresh(params, state, jax.random.key(2), found)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
@@ -260,7 +260,7 @@ def ended(config, tmp_path_factory):
 
 def test_a_run_learns_the_clusters_in_each_iteration(ended):
     ts, workdir = ended
-    rows = metrics_writer.read(workdir)
+    rows = metrics_writer.read_rows(workdir)
     got = {name: [v for _, n, v in rows if n == name] for _, name, _ in rows}
     for first in (0, 20):
         each = got["loss"][first : first + 20]

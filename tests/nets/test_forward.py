@@ -65,7 +65,7 @@ def close(a, b, **tolerance):
 def test_chunks_are_the_whole(devices, chunks):
     model, mesh = towers(norm=False), sharding.mesh(jax.devices()[:devices])
     with jax.set_mesh(mesh):
-        data = sharding.put(batch(), mesh)
+        data = sharding.shard_batch(batch(), mesh)
         variables = jax.jit(lambda r: model.init(r, data, train=False))(jax.random.key(0))
         (want, (out, _)), grads = value_and_grad(model, dict(variables), data, 1)
         (got, (parts, _)), grads2 = value_and_grad(model, dict(variables), data, chunks)

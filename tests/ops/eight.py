@@ -77,7 +77,7 @@ def gathered(mesh, source, size):
     """Bytes of a sharded memory and of the largest array that devices exchange for a step of it."""
     memory = jax.eval_shape(lambda r: source.init(r, size, 128), jax.random.key(0))
     rules = (("rows|keys", ("data",)), (".*", ()))
-    places = sharding.place(memory, mesh, rules)
+    places = sharding.shardings_from_rules(memory, mesh, rules)
     memory = jax.tree.map(
         lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p), memory, places
     )

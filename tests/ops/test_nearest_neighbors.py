@@ -51,7 +51,7 @@ def test_one_device_and_four_agree(block, tile):
     assert mesh.size == 4
     with jax.set_mesh(mesh):
         search = jax.jit(nearest_neighbors.top_k_rows, static_argnums=(2, 3, 4, 5))
-        got = search(sharding.put(rows, mesh), SIZE, COUNT, "consensus", block, tile)
+        got = search(sharding.shard_batch(rows, mesh), SIZE, COUNT, "consensus", block, tile)
     np.testing.assert_array_equal(got, want)
     assert got.addressable_shards[0].data.shape == (HELD // 4, COUNT)
 

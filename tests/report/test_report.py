@@ -12,7 +12,7 @@ from avjax.report import evaluation_tables, headline, plots, retrieval_gallery, 
 
 HOSTILE = "<script>alert('&$x_{1}$')</script>"
 METRICS = (
-    "loss", "loss/v2a", "loss/a2v", "grad_norm", "clips_per_second", "wait_share",
+    "loss", "loss/v2a", "loss/a2v", "grad_norm", "clips_per_second", "time/data_wait",
     "eval/toys/retrieval/v2a/recall@1", "eval/toys/retrieval/a2v/recall@1", "eval/toys/retrieval/v2a/chance",
     "eval/toys/retrieval/v2a/median_rank", "eval/toys/knn/video/top1", "eval/toys/test/records",
     "eval/short",
@@ -127,7 +127,7 @@ def cells(table):
 
 def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
     x = np.array([0, 100, 200])
-    table = evaluation_tables.table(
+    table = evaluation_tables.metric_table(
         {
             "eval/s/r/v2a/median_rank": (x, np.array([50.0, 3, 9])),
             "eval/s/r/v2a/recall@1": (x, np.array([1.0, 30, 20])),
@@ -145,19 +145,19 @@ def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
         ["recall@5, video → audio", "5.0 %", "5.0 %", "10.0 %", "–"],
         ["median rank, video → audio", "50", "9", "25.5", "3 step 100"],
         ["kNN top-1, video", "–", "44.0 %", "75.0 %", "–"],
-        ["swapped sound found, AUROC", "50.0 %", "80.0 %", "50.0 %", "90.0 % step 100"],
+        ["swapped audio detection, AUROC", "50.0 %", "80.0 %", "50.0 %", "90.0 % step 100"],
         ["mine/error", "3", "2", "–", "1 step 100"],
     ]
 
 
 def test_curves_have_three_points_and_change():
     x = np.array([0, 100, 200])
-    assert plots.evaluation({"eval/s/r/v2a/recall@1": (x[:2], np.array([1.0, 2]))}) == ""
-    assert plots.evaluation({"eval/s/r/v2a/recall@1": (x, np.array([2.0, 2, 2]))}) == ""
-    assert plots.evaluation({"eval/s/train/listed": (x, np.array([1.0, 2, 3]))}) == ""
-    drawn = plots.evaluation({"eval/s/r/v2a/recall@1": (x, np.array([1.0, 2, 3]))})
+    assert plots.evaluation_panels({"eval/s/r/v2a/recall@1": (x[:2], np.array([1.0, 2]))}) == ""
+    assert plots.evaluation_panels({"eval/s/r/v2a/recall@1": (x, np.array([2.0, 2, 2]))}) == ""
+    assert plots.evaluation_panels({"eval/s/train/listed": (x, np.array([1.0, 2, 3]))}) == ""
+    drawn = plots.evaluation_panels({"eval/s/r/v2a/recall@1": (x, np.array([1.0, 2, 3]))})
     assert drawn.count("<svg") == 1 and "recall@1" in drawn
-    assert "<svg" not in plots.training({"loss": (x[:2], np.array([1.0, 2]))})
+    assert "<svg" not in plots.training_panels({"loss": (x[:2], np.array([1.0, 2]))})
 
 
 def test_the_page_opens_with_what_ran_and_five_numbers(workdir):
@@ -194,7 +194,11 @@ def test_the_time_of_a_run_that_was_killed_is_that_of_its_steps():
     x, speed = np.array([10, 20]), np.array([4.0, 8.0])
     found = headline.training_seconds(dict(batch_size=8), dict(clips_per_second=(x, speed)))
     assert found == 10 * 8 / 4 + 10 * 8 / 8
-    assert [headline.duration(s) for s in (4, 192, 7500)] == ["4 s", "3 min 12 s", "2 h 5 min"]
+    assert [headline.format_minutes(s) for s in (4, 192, 7500)] == [
+        "4 s",
+        "3 min 12 s",
+        "2 h 5 min",
+    ]
 
 
 def test_every_metric_on_the_page_is_explained(workdir):
@@ -209,11 +213,11 @@ def test_a_page_that_cannot_be_written_stops_no_training(workdir, monkeypatch, c
     def broken(folder):
         raise TypeError("a fault of the gallery")
 
-    monkeypatch.setattr(retrieval_gallery, "part", broken)
-    assert run_page.renew(workdir) is None
+    monkeypatch.setattr(retrieval_gallery, "section", broken)
+    assert run_page.write_or_log(workdir) is None
     assert "a fault of the gallery" in caplog.text and "report.html" in caplog.text
     monkeypatch.undo()
-    assert run_page.renew(workdir) == workdir / "report.html"
+    assert run_page.write_or_log(workdir) == workdir / "report.html"
 
 
 def test_hostile_names_are_only_text(workdir):
@@ -273,7 +277,7 @@ def test_the_same_run_gives_the_same_page(workdir):
 
 def test_gallery_shows_half_right_half_wrong_with_true_ranks():
     data = arrays()
-    text = retrieval_gallery.section(data, count=8, top=3)
+    text = retrieval_gallery.suite_gallery(data, count=8, top=3)
     assert text.count("class=line") == 16
     assert text.count("tile query") == 16
     # Four queries find theirs first; wrong ones end with the right one, framed as such.
@@ -282,24 +286,24 @@ def test_gallery_shows_half_right_half_wrong_with_true_ranks():
     assert text.count("tile right") == 16
     shown = np.flatnonzero(np.isin(data["test/index"], data["gallery/row"]))
     video, audio = data["test/video/embedding"], data["test/audio/embedding"]
-    for found, i in zip(retrieval_gallery.search(video, audio, shown, 3), shown):
+    for found, i in zip(retrieval_gallery.nearest_matches(video, audio, shown, 3), shown):
         assert found.rank == 1 + (video[i] @ audio.T > video[i] @ audio[i] + 1e-5).sum()
         assert (found.matches[0] == found.at) == (i % 2 == 0)
 
 
 def test_gallery_does_not_flatter_a_collapsed_net():
     same = np.full((10, 4), 0.5, np.float32)
-    found = retrieval_gallery.search(same, same, np.arange(10), 3)
+    found = retrieval_gallery.nearest_matches(same, same, np.arange(10), 3)
     assert all(f.rank == 5.5 and f.matches[0] != f.at and f.matches[-1] == f.at for f in found)
 
 
 def test_a_match_of_the_same_class_is_not_marked_as_wrong():
     label = np.array([3, 3, 4, -1, -1])
-    kinds = [retrieval_gallery.likeness(0, i, label) for i in range(4)] + [
-        retrieval_gallery.likeness(3, 4, label)
+    kinds = [retrieval_gallery.match_kind(0, i, label) for i in range(4)] + [
+        retrieval_gallery.match_kind(3, 4, label)
     ]
     assert kinds == ["right", "same", "wrong", "wrong", "wrong"]
-    assert "tile same" in retrieval_gallery.section(arrays(classes=("cat", "dog")))
+    assert "tile same" in retrieval_gallery.suite_gallery(arrays(classes=("cat", "dog")))
 
 
 def test_the_gallery_names_files_below_their_common_folder_whatever_their_bytes(workdir):
@@ -332,33 +336,33 @@ def test_any_set_has_a_report(workdir, n, labels):
 
 
 def test_agreement_of_many_records_waits_for_the_end_of_the_run(workdir, monkeypatch):
-    monkeypatch.setattr(run_page, "MANY", 39)
-    assert "Written when the run ends" not in run_page.write(workdir).read_text()
+    monkeypatch.setattr(run_page, "LARGE_TEST_SET", 39)
+    assert "Written at the end of the run" not in run_page.write(workdir).read_text()
     write_metrics(workdir / "metrics.csv", steps=range(10, 110, 10))
     config = json.loads((workdir / "config.json").read_text())
     (workdir / "config.json").write_text(json.dumps(config | dict(steps=400)))
-    assert "Written when the run ends" in run_page.write(workdir).read_text()
+    assert "Written at the end of the run" in run_page.write(workdir).read_text()
 
 
 def test_gallery_leaves_out_rows_without_embedding_and_needs_two_modalities():
     data = arrays()
     for name in ("test/video/embedding", "test/audio/embedding", "test/index", "test/label"):
         data[name] = data[name][1:]  # The first record, which has a picture, was not readable.
-    assert "row 0<" not in retrieval_gallery.section(
+    assert "row 0<" not in retrieval_gallery.suite_gallery(
         data
-    ) and "row 3<" in retrieval_gallery.section(data)
+    ) and "row 3<" in retrieval_gallery.suite_gallery(data)
     del data["test/audio/embedding"]
-    assert "No gallery" in retrieval_gallery.section(data)
+    assert "No gallery" in retrieval_gallery.suite_gallery(data)
 
 
 def test_pick_fills_up_from_the_other_side():
     right = np.array([True] * 3 + [False] * 17)
     assert (
-        sum(right[retrieval_gallery.pick(right, 12)]) == 3
-        and len(retrieval_gallery.pick(right, 12)) == 12
+        sum(right[retrieval_gallery.pick_queries(right, 12)]) == 3
+        and len(retrieval_gallery.pick_queries(right, 12)) == 12
     )
-    assert retrieval_gallery.pick([True] * 5, 12) == [0, 1, 2, 3, 4]
-    assert len(set(retrieval_gallery.pick(right, 12))) == 12
+    assert retrieval_gallery.pick_queries([True] * 5, 12) == [0, 1, 2, 3, 4]
+    assert len(set(retrieval_gallery.pick_queries(right, 12))) == 12
 
 
 def test_smoothing_begins_at_the_first_value_and_skips_what_is_not_finite():
@@ -366,7 +370,7 @@ def test_smoothing_begins_at_the_first_value_and_skips_what_is_not_finite():
     np.testing.assert_allclose(plots.smooth(y, share=0.1), 8)
     y = np.random.default_rng(0).normal(size=1000)
     assert plots.smooth(y)[100:].std() < 0.3 * y.std()
-    x, thinned = plots.thin(np.arange(10_000), np.arange(10_000.0), points=100)
+    x, thinned = plots.downsample(np.arange(10_000), np.arange(10_000.0), points=100)
     assert len(x) == 100 and thinned[0] == pytest.approx(49.5)
 
 

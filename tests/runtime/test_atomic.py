@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from avjax.runtime.atomic import replacing, write_atomic
+from avjax.runtime.atomic import atomic_replace, write_atomic
 
 
 def test_many_writers_of_one_file_leave_one_complete_file(tmp_path):
@@ -30,7 +30,7 @@ def test_many_writers_of_one_file_leave_one_complete_file(tmp_path):
 def test_an_error_keeps_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "x"
     write_atomic(path, b"old", sync=True)
-    with pytest.raises(KeyboardInterrupt), replacing(path) as part:
+    with pytest.raises(KeyboardInterrupt), atomic_replace(path) as part:
         with open(part, "w") as file:
             file.write("half")
         raise KeyboardInterrupt

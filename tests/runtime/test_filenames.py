@@ -21,14 +21,14 @@ def test_a_folder_and_its_lists_know_such_names(tmp_path):
             pass
     found = folder.make(tmp_path, "all")
     assert {os.path.relpath(r["path"], tmp_path) for r in found} == {NAME, "a/\u00e9.mp4"}
-    with open(tmp_path / "quarantine.csv", "w", **filenames.TEXT) as file:
+    with open(tmp_path / "quarantine.csv", "w", **filenames.OPEN_ARGS) as file:
         csv.writer(file).writerows([("path", "reason"), (NAME, "cut")])
     assert listing.read_quarantine(tmp_path / "quarantine.csv") == {NAME}
     assert len(folder.make(tmp_path, "all", quarantine=tmp_path / "quarantine.csv")) == 1
 
 
 def test_a_file_that_cannot_be_read_is_listed_whatever_its_name(tmp_path, capsys):
-    metrics_writer.fault(tmp_path)(NAME, f"no such file: {NAME}")
+    metrics_writer.unreadable_file_log(tmp_path)(NAME, f"no such file: {NAME}")
     assert (tmp_path / "unreadable_files.csv").read_bytes() == b"%s,no such file: %s\r\n" % (
         (os.fsencode(NAME),) * 2
     )
@@ -46,8 +46,8 @@ def test_a_name_is_printable():
 def test_any_name_can_be_printed(monkeypatch, encoding, shown):
     screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", screen)
-    filenames.any_name_on_screen()
+    filenames.escape_unprintable_output()
     print("é \udce9", end="", flush=True)
     assert screen.buffer.getvalue() == shown
     monkeypatch.setattr(sys, "stdout", io.StringIO())  # As in a notebook.
-    filenames.any_name_on_screen()
+    filenames.escape_unprintable_output()

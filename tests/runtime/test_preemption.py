@@ -19,7 +19,7 @@ def test_a_signal_ends_the_program_in_one_line_with_its_exit_status(number, code
 
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
-        preemption.in_one_line(main, "the same command resumes")()
+        preemption.report_interruption(main, "the same command resumes")()
     assert stop.value.code == code and signal.getsignal(number) is before
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"avjax: stopped by {stop.value.name}: the same command resumes"

@@ -8,8 +8,8 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-from avjax.config.build import filled
-from avjax.runtime.workdir import check, claim, lengthened
+from avjax.config.build import substitute
+from avjax.runtime.workdir import check_config, open_workdir, steps_change_message
 from avjax.training import stages
 
 
@@ -18,16 +18,16 @@ def config(**more):
 
 
 def test_a_folder_refuses_another_config_and_names_what_differs(tmp_path):
-    claim(tmp_path, config())
+    open_workdir(tmp_path, config())
     with pytest.raises(ValueError, match="seed was 0, is 1"):
-        claim(tmp_path, config(seed=1))
+        open_workdir(tmp_path, config(seed=1))
     with pytest.raises(ValueError, match="study.seeds.1 was 1, is 2"):
-        claim(tmp_path, config(study={"seeds": [0, 2], "report": {"fn": "f"}}))
+        open_workdir(tmp_path, config(study={"seeds": [0, 2], "report": {"fn": "f"}}))
 
 
 def test_a_run_may_be_lengthened_and_its_report_changed(tmp_path):
-    claim(tmp_path, config())
-    claim(tmp_path, config(steps=16, study={"seeds": [0, 1], "report": {"fn": "g", "k": 3}}))
+    open_workdir(tmp_path, config())
+    open_workdir(tmp_path, config(steps=16, study={"seeds": [0, 1], "report": {"fn": "g", "k": 3}}))
 
 
 def scheduled(stages=False):
@@ -42,14 +42,14 @@ def scheduled(stages=False):
 
 
 def chain(c, workdir):
-    return stages.of(filled(c.to_dict(), str(workdir)), str(workdir))
+    return stages.expand(substitute(c.to_dict(), str(workdir)), str(workdir))
 
 
 def claimed(c, workdir):
     """Claims the folder of each stage, as a run does."""
     before = stages.at_steps(c, str(workdir))
     for folder, plain in chain(c, workdir):
-        claim(folder, plain, lambda steps, folder=folder: before(folder, steps))
+        open_workdir(folder, plain, lambda steps, folder=folder: before(folder, steps))
 
 
 @pytest.mark.parametrize("staged", [False, True])
@@ -58,11 +58,11 @@ def test_what_follows_the_steps_changes_with_them(tmp_path, staged):
     claimed(c, tmp_path)
     c.steps = 300
     ((folder, plain), *_) = chain(c, tmp_path)
-    said = lengthened(folder, plain)
+    said = steps_change_message(folder, plain)
     assert said.startswith("steps 100 -> 300: ") and "optimizer.warmup 10 -> 30" in said
     claimed(c, tmp_path)
     assert json.loads((Path(folder) / "config.json").read_text())["optimizer"]["more"] == [300]
-    assert lengthened(folder, plain) == ""
+    assert steps_change_message(folder, plain) == ""
     c.steps, c.optimizer.rate = 500, 0.2
     with pytest.raises(ValueError, match=r"another config \(optimizer.rate was 0.1, is 0.2\)"):
         claimed(c, tmp_path)
@@ -95,23 +95,23 @@ def test_a_workdir_that_cannot_be_a_folder_is_refused_before_anything_is_written
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(ValueError, match=r"--workdir .*file is not a folder: choose another"):
-        check(file, config())
+        check_config(file, config())
     with pytest.raises(ValueError, match=r"below/x lies below .*file, which is not a folder"):
-        check(file / "below" / "x", config())
+        check_config(file / "below" / "x", config())
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"new cannot be written: no permission to write in"):
-        check(tmp_path / "new", config())
+        check_config(tmp_path / "new", config())
     assert not (tmp_path / "new").exists()
 
 
 def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"seed"')
     with pytest.raises(ValueError, match=r"config.json cannot be read: .*choose another"):
-        check(tmp_path, config())
+        check_config(tmp_path, config())
 
 
 def test_one_process_of_many_writes(tmp_path):
-    claim(tmp_path / "run", config(), write=False)
+    open_workdir(tmp_path / "run", config(), write=False)
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -122,7 +122,7 @@ def test_many_may_claim_one_folder_at_once(tmp_path):
         start.wait()
         try:
             for _ in range(10):
-                claim(tmp_path / "run", config())
+                open_workdir(tmp_path / "run", config())
         except Exception as error:
             failures.append(error)
 

@@ -22,19 +22,21 @@ ROOT = "configs/{}.py".format
     ],
 )
 def test_a_config_says_what_it_asks_for(name, asked):
-    assert data_requirements.of(ROOT(name)) == asked
-    assert data_requirements.flags(asked).startswith(f"--short_side {asked['short_side']} --fps ")
+    assert data_requirements.prepare_settings(ROOT(name)) == asked
+    assert data_requirements.format_flags(asked).startswith(
+        f"--short_side {asked['short_side']} --fps "
+    )
 
 
 def test_what_follows_the_colon_counts():
-    assert data_requirements.of(ROOT("avid_folder") + ":large")["short_side"] == 256
+    assert data_requirements.prepare_settings(ROOT("avid_folder") + ":large")["short_side"] == 256
 
 
 def test_of_several_frame_rates_the_highest_counts_where_the_others_divide_it():
-    assert data_requirements.common([25.0, 25.0]) == 25.0
-    assert data_requirements.common([8.0, 16.0, 32.0]) == 32.0
-    assert data_requirements.common([10.0, 30.0]) == 30.0
-    assert data_requirements.common([16.0, 25.0]) == 0.0
+    assert data_requirements.common_frame_rate([25.0, 25.0]) == 25.0
+    assert data_requirements.common_frame_rate([8.0, 16.0, 32.0]) == 32.0
+    assert data_requirements.common_frame_rate([10.0, 30.0]) == 30.0
+    assert data_requirements.common_frame_rate([16.0, 25.0]) == 0.0
 
 
 WRONG = "def get_config():\n    raise KeyError('x')\n"
@@ -56,7 +58,7 @@ def test_a_config_that_fails_is_one_line(tmp_path, capsys, text, says):
     if text is not None:
         file.write_text(text)
     with pytest.raises(ValueError, match=f"--for_config .*mine.py.*{says}"):
-        data_requirements.of(str(file))
+        data_requirements.prepare_settings(str(file))
     with pytest.raises(SystemExit, match="avjax: --for_config"):
         prepare.main([str(tmp_path), str(tmp_path / "out"), "--for_config", str(file)])
     assert not (tmp_path / "out").exists()

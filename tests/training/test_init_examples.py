@@ -23,15 +23,15 @@ def data(size, batch_size, loud=True):
     (40, 8, 20, 24), (40, 8, 0, 8), (3, 3, 256, 3), (10, 4, 256, 8), (10, 4, 1, 4),
 ])  # fmt: skip
 def test_as_few_batches_as_hold_enough_clips_and_at_most_an_epoch(size, batch, least, clips):
-    found = init_examples.clips(data(size, batch), least)
+    found = init_examples.first_clips(data(size, batch), least)
     assert len(found["audio"]) == len(found["index"]) == clips
     assert len(set(found["index"])) == clips
 
 
 def test_digital_silence_alone_is_warned_of_once(caplog):
-    init_examples.clips(data(8, 4), 8)
+    init_examples.first_clips(data(8, 4), 8)
     assert not caplog.messages
-    init_examples.clips(data(8, 4, loud=False), 8)
+    init_examples.first_clips(data(8, 4, loud=False), 8)
     (said,) = caplog.messages
     assert "all 8 first clips of mine is digital silence" in said and "--check" in said
 
@@ -40,5 +40,5 @@ def test_clips_without_sound_are_not_called_silent(caplog):
     def mute(clip, rng):
         return {"video": clip["video"]}
 
-    found = init_examples.clips(data(8, 4, loud=False) | dict(transforms=(mute,)), 8)
+    found = init_examples.first_clips(data(8, 4, loud=False) | dict(transforms=(mute,)), 8)
     assert "audio" not in found and not caplog.messages

@@ -94,7 +94,7 @@ def saved(tmp_path):
     def save(method, source=None, number=20):
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         ts = drawn(method, 1, number)
-        with checkpoint.manager(folder, keep=1) as checkpoints:
+        with checkpoint.manager(folder, max_to_keep=1) as checkpoints:
             checkpoint.save(checkpoints, ts)
         if source:
             config = dict(data=dict(train=dict(source=SPEC)))
@@ -111,7 +111,7 @@ def started(method, spec, source=None):
     source = source or videos()
     new = drawn(method, 2)
     ts, line = init_from.apply(new, spec, method.inherits, source)
-    assert init_from.check(shapes_of(new), spec, method.inherits, source) == line
+    assert init_from.validate(shapes_of(new), spec, method.inherits, source) == line
     return ts, line
 
 
@@ -121,7 +121,7 @@ def refused(method, spec, source=None):
     with pytest.raises(ValueError) as error:
         init_from.apply(new, spec, method.inherits, source)
     with pytest.raises(ValueError) as before:
-        init_from.check(shapes_of(new), spec, method.inherits, source)
+        init_from.validate(shapes_of(new), spec, method.inherits, source)
     assert str(before.value) == str(error.value)
     return str(error.value)
 
@@ -196,9 +196,9 @@ def test_cma_refuses_memories_of_other_records(saved):
     other = "is of other records than config.data.train.source: /other0.mp4, here /video0.mp4"
     assert other in refused(agreeing(), folder)
     unknown, _ = saved(bank())  # As a ported run, which has no data.
-    assert "is of records that the run does not name" in refused(agreeing(), unknown)
+    assert "belongs to records that the run does not name" in refused(agreeing(), unknown)
     longer, _ = saved(bank(), videos(21), 21)
-    assert "is of 21 records, config.data.train.source has 20" in refused(agreeing(), longer)
+    assert "has 21 records, config.data.train.source has 20" in refused(agreeing(), longer)
 
 
 def test_paths_that_leave_memories_out_say_so_in_a_line(saved):
@@ -222,7 +222,7 @@ def test_memories_of_another_number_of_records_are_refused(saved):
     paths = ("params", "state/memory")
     folder, _ = saved(bank(), videos(21), 21)
     said = refused(agreeing(), dict(folder=folder, paths=paths))
-    assert f"{folder}: state/memory is of 21 records, config.data.train.source has 20" in said
+    assert f"{folder}: state/memory has 21 records, config.data.train.source has 20" in said
     unknown, _ = saved(bank(), number=21)
     with pytest.raises(ValueError, match="a memory of 21 records there, of 20 here"):
         started(agreeing(), dict(folder=unknown, paths=paths))
@@ -262,14 +262,14 @@ def test_a_chain_is_checked_before_its_first_stage(world):
         terms={"inst-v2a": 1.0}, temperature=0.1,
     )  # fmt: skip
     second, earlier = first | dict(method=method, init_from="runs/first"), {}
-    dry_run.check(first, "runs/first", earlier)
+    dry_run.validate(first, "runs/first", earlier)
     with pytest.raises(
         ValueError, match="config.init_from: runs/first: state/memory/video does not"
     ):
-        dry_run.check(second, "runs/second", earlier)
+        dry_run.validate(second, "runs/second", earlier)
     first["method"] |= dict(
         negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=4)
     )
-    dry_run.check(first, "runs/first", earlier)
-    dry_run.check(second, "runs/second", earlier)
+    dry_run.validate(first, "runs/first", earlier)
+    dry_run.validate(second, "runs/second", earlier)
     assert list(earlier) == ["runs/first", "runs/second"]

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from avjax.runtime import metrics_writer
-from avjax.training.evaluation import block, judged
-from avjax.training.progress_line import line
+from avjax.training.evaluation import format_scores, save_evaluation
+from avjax.training.progress_line import format_line
 
-SCALARS = dict(loss=0.2361, clips_per_second=1234.5, wait_share=0.3, transfer_share=0.05)
+SCALARS = {"loss": 0.2361, "clips_per_second": 1234.5, "time/data_wait": 0.3, "time/transfer": 0.05}
 
 
 @pytest.mark.parametrize("width", [30, 40, 60, 79, 119])
 @pytest.mark.parametrize("total", [300, 234_000])
 def test_a_progress_line_fits_and_begins_with_step_bar_and_time(width, total):
-    said = line(157, total, 3723.0, SCALARS, width)
+    said = format_line(157, total, 3723.0, SCALARS, width)
     assert len(said) <= width and said.startswith(f"step 157/{total}  ")
     assert "1:02:03 left" in said
     if width >= 45:
@@ -25,16 +25,16 @@ def test_a_progress_line_fits_and_begins_with_step_bar_and_time(width, total):
 
 
 def test_a_bar_is_as_full_as_the_run_is_done():
-    bars = [line(step, 100, 1.0, {}, 79).split("  ")[1] for step in (0, 50, 100)]
+    bars = [format_line(step, 100, 1.0, {}, 79).split("  ")[1] for step in (0, 50, 100)]
     assert [bar.count("━") for bar in bars] == [0, 12, 24] and {len(bar) for bar in bars} == {24}
-    assert "=" in line(50, 100, 1.0, {}, 79, unicode=False)
+    assert "=" in format_line(50, 100, 1.0, {}, 79, unicode=False)
 
 
 def test_piped_lines_say_the_same_without_a_bar():
-    assert line(5, 10, 61.0, SCALARS) == (
+    assert format_line(5, 10, 61.0, SCALARS) == (
         "step 5/10  1:01 left  loss 0.2361  1234.5 clips/s  data-bound 35 %"
     )
-    assert "data" not in line(5, 10, 61.0, SCALARS | dict(wait_share=0.0))
+    assert "data" not in format_line(5, 10, 61.0, SCALARS | {"time/data_wait": 0.0})
 
 
 def test_the_time_left_leaves_out_the_first_step(monkeypatch):
@@ -42,8 +42,8 @@ def test_the_time_left_leaves_out_the_first_step(monkeypatch):
 
     seconds = iter([100.0, 102.0])
     monkeypatch.setattr(progress_line.time, "perf_counter", lambda: next(seconds))
-    left = progress_line._estimate(11)
-    assert left(1) is None and "-:-- left" in line(1, 11, None, {})
+    left = progress_line._time_left_fn(11)
+    assert left(1) is None and "-:-- left" in format_line(1, 11, None, {})
     assert left(2) == 2.0 * 9
 
 
@@ -54,37 +54,41 @@ def test_an_evaluation_says_of_what_nets_it_is_in_percent_with_chance_beside():
         "linear/video/top1": 85.4, "linear/video/l2_reg": 0.1,
         "test/label": np.array([0, 0, 0, 1]),
     }  # fmt: skip
-    first, *rows, last = block("world", 300, values).splitlines()
+    first, *rows, last = format_scores("world", 300, values).splitlines()
     assert first == "world, trained (step 300) nets:" and len(rows) == 3
     assert rows[0].split() == "recall@1, video → audio 9.7 % chance 0.7 %".split()
     assert rows[1].split()[-5:] == "30.0 % chance 3.5 %".split()
     assert rows[2].split()[-2:] == ["75.0", "%"] and len({row.index(" %") for row in rows}) == 1
     assert last == "  records: 480 train, 142 test (2 more could not be read)"
-    assert block("world", 0, values).startswith("world, untrained nets:")
-    assert max(map(len, block("world", 300, values).splitlines())) < 80
+    assert format_scores("world", 0, values).startswith("world, untrained nets:")
+    assert max(map(len, format_scores("world", 300, values).splitlines())) < 80
 
 
 def test_a_damaged_line_of_metrics_never_stops_a_resume(tmp_path, capsys):
     path = tmp_path / "metrics.csv"
     lines = ["1,loss,0.5", "2,lo", '3,"loss,0.4', "x,loss,1", "\0\0\0", "4,loss,0.3"]
     path.write_bytes("\n".join(["step,name,value", *lines]).encode() + b"\n\xff,loss,1\n5,loss,0.")
-    log = metrics_writer.metrics(tmp_path, 4)
+    log = metrics_writer.open_log(tmp_path, 4)
     assert f"{path}: 5 damaged lines left out" in capsys.readouterr().out
     log.write(5, {"loss": 0.2})
-    assert metrics_writer.read(tmp_path) == [(1, "loss", 0.5), (4, "loss", 0.3), (5, "loss", 0.2)]
+    assert metrics_writer.read_rows(tmp_path) == [
+        (1, "loss", 0.5),
+        (4, "loss", 0.3),
+        (5, "loss", 0.2),
+    ]
     assert log.has(4, "lo") and not log.has(3, "lo")
 
 
 def test_one_process_writes_and_all_know_what_was_written(tmp_path):
     first, second = (
-        metrics_writer.metrics(tmp_path, 0),
-        metrics_writer.metrics(tmp_path, 0, write=False),
+        metrics_writer.open_log(tmp_path, 0),
+        metrics_writer.open_log(tmp_path, 0, write=False),
     )
     for log in (first, second):
         log.write(1, {"loss": 0.5})
         assert log.has(1, "loss")
-    assert metrics_writer.read(tmp_path) == [(1, "loss", 0.5)]
-    assert judged(tmp_path, "w", {"recall@1": 1.0, "x": np.zeros(3)}, write=False) == {
+    assert metrics_writer.read_rows(tmp_path) == [(1, "loss", 0.5)]
+    assert save_evaluation(tmp_path, "w", {"recall@1": 1.0, "x": np.zeros(3)}, write=False) == {
         "eval/w/recall@1": 1.0
     }
     assert not (tmp_path / "evals").exists()
@@ -92,6 +96,6 @@ def test_one_process_writes_and_all_know_what_was_written(tmp_path):
 
 def test_every_host_lists_its_own_unreadable_files(tmp_path):
     for process in (0, 1):
-        metrics_writer.fault(tmp_path, process)(f"{process}.mp4", "is cut short")
+        metrics_writer.unreadable_file_log(tmp_path, process)(f"{process}.mp4", "is cut short")
     assert (tmp_path / "unreadable_files.csv").read_text() == "0.mp4,is cut short\n"
-    assert (tmp_path / "faults-1.csv").read_text() == "1.mp4,is cut short\n"
+    assert (tmp_path / "unreadable_files-1.csv").read_text() == "1.mp4,is cut short\n"

@@ -69,8 +69,8 @@ def test_a_resumed_run_refreshes_like_an_unbroken_one(ended, config, tmp_path):
 
 
 def test_without_a_period_it_comes_once():
-    assert refreshes.due(0, 0) and not refreshes.due(7, 0)
-    assert [n for n in range(7) if refreshes.due(n, 3)] == [0, 3, 6]
+    assert refreshes.refresh_due(0, 0) and not refreshes.refresh_due(7, 0)
+    assert [n for n in range(7) if refreshes.refresh_due(n, 3)] == [0, 3, 6]
 
 
 def test_a_survey_of_other_records_is_refused(config, tmp_path):

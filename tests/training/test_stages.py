@@ -14,25 +14,27 @@ from tests import tiny
 
 def test_stages_come_after_what_they_start_from():
     chain = {"a": {"after": {"c": None}}, "b": {}, "c": {"after": {"b": None}}}
-    assert stages.order(chain) == ["b", "c", "a"]
+    assert stages.topological_order(chain) == ["b", "c", "a"]
     with pytest.raises(ValueError, match=r"no stage \['x'\]"):
-        stages.order({"a": {"after": {"x": None}}})
-    with pytest.raises(ValueError, match="start from one another"):
-        stages.order({"a": {"after": {"b": None}}, "b": {"after": {"a": None}}})
+        stages.topological_order({"a": {"after": {"x": None}}})
+    with pytest.raises(ValueError, match="depend on one another"):
+        stages.topological_order({"a": {"after": {"b": None}}, "b": {"after": {"a": None}}})
 
 
 def test_a_stage_is_the_config_with_some_keys_replaced():
     config = {"steps": 5, "method": {"fn": "x", "k": 1}, "stages": {"one": {"steps": 7}}}
-    assert stages.of(config, "run") == [("run/one", {"steps": 7, "method": {"fn": "x", "k": 1}})]
-    assert stages.of({"steps": 5}, "run") == [("run", {"steps": 5})]
+    assert stages.expand(config, "run") == [
+        ("run/one", {"steps": 7, "method": {"fn": "x", "k": 1}})
+    ]
+    assert stages.expand({"steps": 5}, "run") == [("run", {"steps": 5})]
     with pytest.raises(ValueError, match=r"stages.one replaces \['stepz'\]"):
-        stages.of({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
+        stages.expand({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
 
 
 def test_a_stage_is_not_named_like_a_metric():
     for name in ("eval", "untrained", "eval/one"):
         with pytest.raises(ValueError, match=f"config.stages: a stage cannot be named '{name}'"):
-            stages.of({"steps": 5, "stages": {"one": {}, name: {}}}, "run")
+            stages.expand({"steps": 5, "stages": {"one": {}, name: {}}}, "run")
 
 
 def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
@@ -51,8 +53,8 @@ def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
         steps=2, batch_size=4, data=dict(train=dict(source=records)),
         stages=dict(avid={}, cma=dict(steps=4, after=dict(avid=None))),
     )  # fmt: skip
-    (arm,) = sweep.arms_of([{}], 4)
-    values = runner.values(tmp_path, arm, config)
+    (arm,) = sweep.parse_arms([{}], 4)
+    values = runner.collect_metrics(tmp_path, arm, config)
     found = {name: value for name, value in values.items() if name.endswith("recall@10")}
     assert found == {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21} and values["loss"] == 3
     # No pattern for the last stage takes an earlier one, which has names of its own.
@@ -62,8 +64,10 @@ def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
         (compare_methods.QUANTITIES, "R@10, %", 21),
         (compare_methods.QUANTITIES, "R@10 after CMA's stage AVID, %", 24),
     ):
-        assert comparison_page.mean(values, patterns[title]) == want
-    assert "recall@10 21.0 %" in study.summary_line(dict(values=values, rate=None, diverged=None))
+        assert comparison_page.mean_of_matching(values, patterns[title]) == want
+    assert "recall@10 21.0 %" in study.summary_line(
+        dict(values=values, learning_rate=None, diverged=None)
+    )
 
 
 def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
@@ -74,9 +78,11 @@ def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
     )  # fmt: skip
     config = tiny.config(world, steps=2, evals={}, stages=dict(second=frozen, first={}))
     ended = []
-    stages.run(stages.of(config, str(tmp_path)), report=ended.append)
+    stages.run(stages.expand(config, str(tmp_path)), report=ended.append)
     assert [path.name for path in ended] == ["first", "second"]
-    first, second = (checkpoint.newest(tmp_path / name)["params"] for name in ("first", "second"))
+    first, second = (
+        checkpoint.restore_latest(tmp_path / name)["params"] for name in ("first", "second")
+    )
     for part in ("encoders_video", "heads_audio"):
         jax.tree.map(np.testing.assert_array_equal, first[part], second[part])
     kernels = (jax.tree.leaves(params["encoders_audio"]) for params in (first, second))

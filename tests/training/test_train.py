@@ -111,7 +111,7 @@ def test_a_finished_run_is_judged_again_without_training(unbroken):
 
 def test_the_plan_names_batches_parameters_and_devices(world):
     config = tiny.config(world)
-    told = dry_run.describe(config, dry_run.check(config))
+    told = dry_run.summarize(config, dry_run.validate(config))
     for words in (
         "video uint8[8, 4, 16, 16, 3]",
         "heads_video",
@@ -125,7 +125,7 @@ def test_a_batch_that_devices_do_not_divide_is_refused(world):
     with pytest.raises(
         ValueError, match=r"batch_size=6 must be divisible by the number of devices \(4\)"
     ):
-        dry_run.check(tiny.config(world, batch_size=6))
+        dry_run.validate(tiny.config(world, batch_size=6))
 
 
 def test_a_dataset_that_fails_is_named_by_its_key(world):
@@ -134,32 +134,34 @@ def test_a_dataset_that_fails_is_named_by_its_key(world):
         fn="avjax.data.datasets.folder", root="/nowhere", split="train"
     )
     with pytest.raises((ValueError, OSError), match="config.data.train.*nowhere"):
-        dry_run.check(config)
+        dry_run.validate(config)
 
 
 def test_a_graft_takes_a_subtree_of_another_run(unbroken, world, tmp_path):
     config, workdir, want = unbroken
     ts = train.run(config | dict(steps=1, seed=1, evals={}), tmp_path)
-    ts = checkpoint.graft(ts, workdir, "params/encoders_video")
+    ts = checkpoint.graft_from_run(ts, workdir, "params/encoders_video")
     same(want["encoders_video"], jax.device_get(ts.params["encoders_video"]))
     with pytest.raises(ValueError, match="nothing"):
-        checkpoint.graft(ts, workdir, "params/nothing")
+        checkpoint.graft_from_run(ts, workdir, "params/nothing")
 
 
 @pytest.fixture
-def on_device(world):
+def device_transform(world):
     """A run whose pictures are made on the device."""
     config = tiny.config(world, steps=3)
-    for _, data in dry_run.datasets(config):
+    for _, data in dry_run.find_datasets(config):
         assert data["transforms"][-1]["fn"] == "avjax.data.transforms.video.apply_on_host"
         data["transforms"] = data["transforms"][:-1]
-    return config | dict(on_device=dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=16))
+    return config | dict(
+        device_transform=dict(fn="avjax.nets.frontends.pixels.apply_on_device", size=16)
+    )
 
 
 @pytest.mark.slow
-def test_pictures_made_on_the_device_or_the_host_train_alike(world, on_device, tmp_path):
+def test_pictures_made_on_the_device_or_the_host_train_alike(world, device_transform, tmp_path):
     train.run(tiny.config(world, steps=3, evals={}), tmp_path / "host")
-    train.run(on_device, tmp_path / "device")
+    train.run(device_transform, tmp_path / "device")
     host, device = table(tmp_path / "host"), table(tmp_path / "device")
     for n in (1, 2, 3):  # A gray level here and there is rounded the other way.
         np.testing.assert_allclose(device[n, "loss"], host[n, "loss"], rtol=1e-3)
@@ -169,10 +171,10 @@ def test_pictures_made_on_the_device_or_the_host_train_alike(world, on_device, t
     } <= device.keys()
 
 
-def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(on_device):
-    told = dry_run.describe(on_device, dry_run.check(on_device))
+def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(device_transform):
+    told = dry_run.summarize(device_transform, dry_run.validate(device_transform))
     assert "data.train: video uint8[8, 4, 32, 32, 3]" in told and "augment float32[8, 16]" in told
-    assert "encoders_video" in told and cost.step(on_device)["flops"] > 0
+    assert "encoders_video" in told and cost.step_cost(device_transform)["flops"] > 0
 
 
 @pytest.mark.parametrize(
@@ -204,16 +206,16 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
     )
     monkeypatch.setattr(train.sharding, "put", slow(train.sharding.put, transfer))
     # A metric comes from one device; the step has ended when all of them have.
-    average = loop.average
+    average = loop.mean_metrics
     monkeypatch.setattr(
-        loop, "average", slow(lambda window: average(jax.block_until_ready(window)), step)
+        loop, "mean_metrics", slow(lambda window: average(jax.block_until_ready(window)), step)
     )
     train.run(tiny.config(world, steps=2, evals={}), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == told
     rows = table(tmp_path)
-    np.testing.assert_allclose(rows[2, "wait_share"], decode / 10)
-    np.testing.assert_allclose(rows[2, "transfer_share"], transfer / 10)
+    np.testing.assert_allclose(rows[2, "time/data_wait"], decode / 10)
+    np.testing.assert_allclose(rows[2, "time/transfer"], transfer / 10)
 
 
 def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkeypatch):
@@ -225,7 +227,7 @@ def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkey
         lambda method, params, state, batch: tried.append(batch) or method,
     )
     config = tiny.config(world, steps=1, evals={})
-    assert "bfloat16" not in train.words(config["method"])
+    assert "bfloat16" not in train.leaf_strings(config["method"])
     config["method"]["model"]["encoders"]["audio"] = dict(
         fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=4, dtype="bfloat16"
     )
@@ -250,13 +252,13 @@ def test_a_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatc
     """SIGTERM in a step between two checkpoints; in a folder whose metrics are damaged too."""
     config, _, want = unbroken
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
-        interrupt(patch, loop, "logged", signal.SIGTERM, lambda run, n, *_: n == 7)
+        interrupt(patch, loop, "log_if_due", signal.SIGTERM, lambda run, n, *_: n == 7)
         train.run(config, tmp_path, report=run_page.write)
     assert stop.value.code == 143 and (tmp_path / "report.html").exists()
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
         f"avjax: stopped by SIGTERM: step 7 is saved in {tmp_path}/checkpoints; "
-        "the same command resumes from it"
+        "re-run the command to resume"
     )
     assert (tmp_path / "checkpoints" / "7").exists()
     with (tmp_path / "metrics.csv").open("a") as file:
@@ -314,7 +316,7 @@ def test_data_that_changed_are_refused_or_allowed_and_recorded(
 def test_a_process_that_is_not_the_first_writes_none_of_the_common_files(tmp_path, monkeypatch):
     def files(process):
         monkeypatch.setattr(train.jax, "process_index", lambda: process)
-        train.opened(dict(steps=2), tmp_path, None, {}, [], 0).write(1, {"loss": 0.5})
+        train.open_run(dict(steps=2), tmp_path, None, {}, [], 0).write(1, {"loss": 0.5})
         return sorted(path.name for path in tmp_path.iterdir())
 
     assert files(1) == []

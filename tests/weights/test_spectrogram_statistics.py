@@ -87,7 +87,7 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
     np.testing.assert_array_equal(state.pop("audio_spectrogram.std"), deviation)
     assert state.keys() == convert.plain_state_dict(reference["model"]).keys()
     port.port("avid", tmp_path / "x.safetensors", tmp_path / "again")
-    kept = checkpoint.newest(tmp_path / "again")["state"]["stats"]["spectrogram_stats"][
+    kept = checkpoint.restore_latest(tmp_path / "again")["state"]["stats"]["spectrogram_stats"][
         "frontends_audio"
     ]
     np.testing.assert_array_equal(kept["standardize"]["mean"], mean)

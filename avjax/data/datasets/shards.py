@@ -176,7 +176,7 @@ def _warn_upsampling(root, stored_rate, rate):
 
 
 def _read_frames(record, info, read_segment, start, sampler, fps):
-    """As media_video.read_frames: the last frame with its time <= t; past the end, from the start."""
+    """As media_video.read_frames: the last frame with time <= t; past the end, from the start."""
     if info.video_start is None:
         raise media_video.MediaError(record["path"], "has no video")
     if _num_dropped(record, fps):

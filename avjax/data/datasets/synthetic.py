@@ -19,7 +19,7 @@ import numpy as np
 from avjax.data.source import Source
 from avjax.data.synthesis import canvas, contact_sheet as sheet, continuous_scenes, impact_scenes
 from avjax.data.synthesis.scene import look_of
-from avjax.runtime.atomic import replacing, write_atomic
+from avjax.runtime.atomic import atomic_replace, write_atomic
 from avjax.runtime.progress import progress
 
 VERSION = 1  # In the folder's name: raise it with any change to what is drawn, heard or told.
@@ -164,7 +164,7 @@ def draw_video(seed, split, i, seconds, size, fps, sample_rate):
 def render(path, seed, split, i, seconds, size, fps, sample_rate):
     """Renders video i to an mp4 file, which appears under its name only when complete."""
     frames, audio = draw_video(seed, split, i, seconds, size, fps, sample_rate)
-    with replacing(path) as part, av.open(part, "w", format="mp4") as file:
+    with atomic_replace(path) as part, av.open(part, "w", format="mp4") as file:
         video_stream = file.add_stream(
             "libx264", rate=fractions.Fraction(fps).limit_denominator(1000)
         )

@@ -109,7 +109,7 @@ def _scan_one(real, folder, follow_links, files, special_files, links):
 
 
 def paths_with_suffix(tree: FileTree, suffixes) -> list[str]:
-    """Returns the sorted paths, special files included, that end in one of `suffixes`, in any case."""
+    """Returns the sorted paths, with special files, that end in one of `suffixes`, in any case."""
     suffixes = normalize_suffixes(suffixes)
     return sorted(p for p in (*tree.files, *tree.special_files) if p.lower().endswith(suffixes))
 

@@ -60,7 +60,7 @@ def stream_extents(
 
 
 def timestamp(container, packet) -> int | None:
-    """Returns the presentation time of a packet's frame, in its time base, as far as it is known."""
+    """Returns the presentation time of a packet's frame, in its time base, as far as known."""
     # AVI keeps no times of showing; what stands there is a guess, a frame too late in H.264.
     guessed = packet.pts is None or container.format.name == "avi"
     return packet.dts if guessed else packet.pts

@@ -120,7 +120,7 @@ def packets(media, stream, point):
 
 
 def packets_until(media, stream, point, last):
-    """Returns the packets of all frames up to `last` seconds, and the end of the stream if reached."""
+    """Returns the packets of all frames up to `last` seconds, and the stream's end if reached."""
     base, found, beyond, end = float(stream.time_base), [], 0, -math.inf
     for packet in packets(media, stream, point):
         if packet.dts is None and packet.size == 0:  # PyAV's mark of the end of the file.
@@ -229,7 +229,7 @@ def _header_end(container, stream):
 
 
 def _tagged_end(stream):
-    """Seconds at which a stream ends according to Matroska's tags, written when it was finalized."""
+    """Seconds at which a stream ends by Matroska's tags, written when it was finalized."""
     tag = stream.metadata.get("DURATION", "").split(":")
     if len(tag) == 3 and all(part.replace(".", "", 1).isdecimal() for part in tag):
         return int(tag[0]) * 3600 + int(tag[1]) * 60 + float(tag[2])

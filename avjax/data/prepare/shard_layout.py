@@ -11,7 +11,7 @@ from collections import Counter
 from avjax.data.prepare import file_checks, folder_lock, shard_writer
 from avjax.data.prepare.shard_writer import Shard
 from avjax.data.source import unique_notes
-from avjax.runtime.filenames import TEXT
+from avjax.runtime.filenames import OPEN_ARGS
 
 VERSION = 3  # Raise it with any change to what shards hold.
 SUFFIX = "array_record"
@@ -206,7 +206,7 @@ def _write_tfds_metadata(out, name, settings, classes, shards, rows):
 
 def write_csv_reports(out, rows, require):
     """Writes doctor.csv, all files and their findings, and quarantine.csv, the unusable ones."""
-    with open(os.path.join(out, "doctor.csv"), "w", **TEXT) as file:
+    with open(os.path.join(out, "doctor.csv"), "w", **OPEN_ARGS) as file:
         table = csv.writer(file)
         table.writerow(
             ["path", "split", "usable", "findings", "reason", "seconds", "fps", "width", "height",
@@ -220,7 +220,7 @@ def write_csv_reports(out, rows, require):
                  row["reason"], f"{duration_seconds(info):.3f}", info.get("fps"), info.get("width"),
                  info.get("height"), info.get("sample_rate"), row.get("sha256")]
             )  # fmt: skip
-    with open(os.path.join(out, "quarantine.csv"), "w", **TEXT) as file:
+    with open(os.path.join(out, "quarantine.csv"), "w", **OPEN_ARGS) as file:
         table = csv.writer(file)
         table.writerow(["path", "reason"])
         for row in rows:

@@ -101,7 +101,7 @@ def file_state(path):
 
 
 def tfds_features(settings, classes):
-    """Returns the TFDS features of an example; frames are JPEG or PNG, audio and times plain bytes."""
+    """Returns the TFDS features of an example; frames are JPEG or PNG, audio and times bytes."""
     import tensorflow_datasets as tfds
 
     names = [_class_name(name) for name in classes]

@@ -14,8 +14,8 @@ def random_gain(low: float = 0.9, high: float = 1.1):
     Args:
       low, high: range of the factor, 0 or more.
     """
-    ranges.number("low", low, least=0)
-    ranges.number("high", high, least=low)
+    ranges.check_number("low", low, minimum=0)
+    ranges.check_number("high", high, minimum=low)
 
     def transform(example, rng):
         example = dict(example)

@@ -83,13 +83,15 @@ def random_crop_color_jitter(
     # Paper: torchvision's contrast is about each frame's own mean gray; here it is the clip's,
     # so that all frames change alike.
     _check_frame_size(frame_size)
-    ranges.rising("area_range", area_range, 0, 1)
-    ranges.rising("aspect_ratio_range", aspect_ratio_range, 0, 100)
-    ranges.number("flip_prob", flip_prob, least=0, most=1)
+    ranges.check_interval("area_range", area_range, 0, 1)
+    ranges.check_interval("aspect_ratio_range", aspect_ratio_range, 0, 100)
+    ranges.check_number("flip_prob", flip_prob, minimum=0, maximum=1)
     for name, amount in zip(COLOR_OPS, (brightness, contrast, saturation)):
-        ranges.number(name, amount, least=0, most=10)
-    ranges.number("hue", hue, least=0, most=0.5)  # Half of the circle, either way, is all of it.
-    ranges.number("jitter_prob", jitter_prob, least=0, most=1)
+        ranges.check_number(name, amount, minimum=0, maximum=10)
+    ranges.check_number(
+        "hue", hue, minimum=0, maximum=0.5
+    )  # Half of the circle, either way, is all of it.
+    ranges.check_number("jitter_prob", jitter_prob, minimum=0, maximum=1)
 
     def transform(example, rng):
         video, rows, columns, transposed = _fit_to_frame_size(_get_video(example), frame_size)
@@ -100,7 +102,7 @@ def random_crop_color_jitter(
         factors = [rng.uniform(max(0.0, 1 - x), 1 + x) for x in (brightness, contrast, saturation)]
         hue_shift, order = rng.uniform(-hue, hue), rng.permutation(len(COLOR_OPS))
         geometry = *box, rows, columns, transposed, flipped
-        # Drawn last, and only where it matters: the other numbers do not depend on jitter_p.
+        # Drawn last, and only where it matters: the other numbers do not depend on jitter_prob.
         jittered = jitter_prob == 1 or rng.random() < jitter_prob
         color = (*factors, hue_shift, *order) if jittered else ()
         params = AugmentParams(*geometry, *color)
@@ -112,7 +114,7 @@ def random_crop_color_jitter(
 def center_crop(frame_size: tuple[int, int] = (128, 228), crop_fraction: float = 0.875):
     """Takes the central square, `crop_fraction` of the video's shorter side, from `frame_size`."""
     _check_frame_size(frame_size)
-    ranges.number("crop_fraction", crop_fraction, above=0, most=1)
+    ranges.check_number("crop_fraction", crop_fraction, above=0, maximum=1)
 
     def transform(example, rng):
         del rng
@@ -132,7 +134,7 @@ def apply_on_host(size: int):
     not beyond the video.  All is float32 and clipped to 0 ... 255 after each change; it is rounded
     once, at the end.
     """
-    ranges.whole("size", size, 1)
+    ranges.check_integer("size", size, 1)
 
     def transform(example, rng):
         del rng
@@ -152,7 +154,7 @@ def _check_frame_size(frame_size):
             f"frame_size={frame_size}: give two numbers of pixels, the shorter side first"
         )
     for pixels in frame_size:
-        ranges.whole("frame_size", pixels, 1)
+        ranges.check_integer("frame_size", pixels, 1)
     if not 0 < frame_size[0] <= frame_size[1]:
         raise ValueError(f"frame_size={frame_size}: give the shorter side first, in pixels")
 

@@ -36,7 +36,7 @@ def apply_on_device(size: int):
     Args:
       size: pixels of each side.
     """
-    ranges.whole("size", size, 1)
+    ranges.check_integer("size", size, 1)
 
     def change(batch):
         batch = dict(batch)

@@ -81,8 +81,8 @@ class Standardize(nn.Module):
 
 def decibel_spectrogram(x, window: int, hop: int):
     """Decibel spectrogram [B, N] -> [B, N // hop, 1 + window // 4], relative to a power of 1."""
-    ranges.whole("hop", hop, 1)
-    ranges.whole("window", window, 4)
+    ranges.check_integer("hop", hop, 1)
+    ranges.check_integer("window", window, 4)
     count = x.shape[1] // hop
     p = power_spectrum(
         frame_signal(reflect_pad(to_float(x), window // 2), count, window, hop),
@@ -116,8 +116,8 @@ def count_frames(samples: int, window: int, hop: int) -> int:
     Raises:
       ValueError: none does.
     """
-    ranges.whole("hop", hop, 1)
-    ranges.whole("window", window, 1)
+    ranges.check_integer("hop", hop, 1)
+    ranges.check_integer("window", window, 1)
     if samples < window:
         raise ValueError(f"{samples} samples are less than a window of {window}")
     return 1 + (samples - window) // hop

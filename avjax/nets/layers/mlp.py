@@ -16,7 +16,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        ranges.whole("width", self.width, 1)
+        ranges.check_integer("width", self.width, 1)
         bound = x.shape[-1] ** -0.5
 
         def within(key, shape, dtype=jnp.float32):

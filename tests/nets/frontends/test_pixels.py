@@ -156,7 +156,7 @@ def test_a_batch_split_over_devices_moves_nothing_and_is_the_same(batch, got):
     with jax.set_mesh(mesh):
         split = NamedSharding(mesh, P("data"))
         change = jax.jit(pixels.apply_on_device(SIZE), out_shardings=split)
-        put = sharding.put(part, mesh)
+        put = sharding.shard_batch(part, mesh)
         text = change.lower(put).compile().as_text()
         made = change(put)
     assert not re.search("all-gather|all-reduce|all-to-all|collective-permute", text)
