@@ -74,7 +74,7 @@ def run(args):
             csv.writer(file).writerows([("path", "reason"), *broken])
     done = len(set(columns["path"]))
     text = f"{args.out}: {len(columns['path'])} rows of {done} files; {len(broken)} unreadable"
-    print(f"{text}; {silent} without sound (has_audio is False)" if silent else text)
+    print(f"{text}; {silent} without audio (has_audio is False)" if silent else text)
 
 
 def eval_preprocessing(config, modality, changes=None) -> dict:

@@ -124,7 +124,7 @@ def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
     port.save(tmp_path, saved["params"], saved["state"])
     for name in ("config.json", "certificate.json"):
         (tmp_path / name).write_text((folder / name).read_text())
-    with pytest.raises(ValueError, match="weights are not those"):
+    with pytest.raises(ValueError, match="weights differ from those"):
         port.check(tmp_path)
     other = {**paper["outputs"]["heads_audio"], "mean": 9.0}
     wrong = {**paper, "outputs": {**paper["outputs"], "heads_audio": other}}
@@ -224,9 +224,9 @@ def test_a_file_is_held_to_its_hash(reference, tmp_path):
 def test_the_door_names_what_is_missing(tmp_path, ported):
     for args, told in (
         (["avid", "x.pth"], "--out is required"),
-        (["--out", "x"], "whose weights"),
+        (["--out", "x"], "SOURCE and FILE are required"),
         (["avid", "nowhere.pth", "--out", str(tmp_path / "x")], "nowhere.pth"),
-        (["openai", "x.pth", "--out", str(tmp_path / "x")], "there are avid"),
+        (["openai", "x.pth", "--out", str(tmp_path / "x")], "available: avid"),
         (["avid", "x.pth", "--out", str(ported[0])], "not empty"),
         (["--export", str(tmp_path), "--out", "x"], "config.json"),
     ):
@@ -380,7 +380,7 @@ def test_weights_of_another_net_are_named(ported):
     for paths, told in (
         (("params/encoders_video",), "'conv2x_0' is only there"),
         (("params/encoders_audio",), "the model has no 'encoders_audio'"),
-        (("params/encoders_other",), "there are"),
+        (("params/encoders_other",), "available: "),
         ({"params/encoders_video/conv1/kernel": "params/encoders_video/conv1/norm/bias"}, "shape"),
     ):
         with pytest.raises((KeyError, ValueError), match=told):

@@ -123,7 +123,7 @@ def test_check_writes_the_report_and_no_shards(videos, tmp_path, capsys):
     assert "doctor.html" in names and "quarantine.csv" in names
     assert not [name for name in names if "array_record" in name and not name.endswith(".jsonl")]
     said = capsys.readouterr().out
-    assert "without audio but else good: 1; --require video keeps them" in said
+    assert "good except for missing audio: 1; --require video keeps them" in said
     assert "no audio" in said and said.count("groups: no two names") == 1
 
 

@@ -226,6 +226,9 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_resumes(videos, tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in said and "the same command resumes" in said.splitlines()[-1]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert json.loads((tmp_path / "out" / "prepared.json").read_text())["version"] == 2
+    assert (
+        json.loads((tmp_path / "out" / "prepared.json").read_text())["version"]
+        == shard_layout.VERSION
+    )
     next_command = f"--config configs/avid_folder.py --config.data.root={tmp_path / 'out'}"
     assert next_command in done.stdout.splitlines()[-1]

@@ -3,6 +3,10 @@
 import math
 from typing import NamedTuple
 
+from avjax.data.media.media_file import MediaError
+
+MIN_STREAM_SECONDS = 0.5  # Seconds of a stream that a record's part of a file must hold.
+
 
 class Bounds(NamedTuple):
     low: float
@@ -57,3 +61,40 @@ def sample_pair(rng, room, low, high):
 def draw_uniform(rng, low, high):
     """U(low, high), or `low` where there is no room; always one random number."""
     return float(low + rng.random() * max(0.0, high - low))
+
+
+def restrict_to_record(info, record):
+    """Returns `info` with both streams restricted to the record's part of the file.
+
+    A stream is None if less than half a second (or half of what there could be) of it lies
+    in that part.
+
+    Args:
+      info: a media_video.Info.
+      record: a record of a Source; its `start` and `end`, in seconds, are optional.
+
+    Raises:
+      MediaError: without a path, if no stream is left.
+    """
+    low, high = record.get("start"), record.get("end")
+    low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
+    spans = {}
+    for kind in ("video", "audio"):
+        start, end = getattr(info, f"{kind}_start"), getattr(info, f"{kind}_end")
+        if start is not None:
+            first, last = max(start, low), min(end, high)
+            is_present = last - first >= min(
+                MIN_STREAM_SECONDS, (end - start) / 2, (high - low) / 2
+            )
+            spans |= {f"{kind}_start": first if is_present else None}
+            spans |= {f"{kind}_end": last if is_present else None}
+    clipped = info._replace(**spans)
+    if spans and clipped.video_start is None and clipped.audio_start is None:
+        stream_ends = [end for end in (info.video_end, info.audio_end) if end is not None]
+        raise MediaError(
+            "",
+            f"its segment, {low:g} to {high:g} s, lies outside the file, which ends at "
+            f"{max(stream_ends):.3f} s: correct the list; for files that are already cut to their "
+            "segments, omit start and end (AudioSet: trimmed=True)",
+        )
+    return clipped

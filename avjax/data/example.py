@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from avjax.data.clip_sampling import read_clip, restrict_to_record, silent_audio
+from avjax.data.clip_sampling import read_clip, silent_audio
+from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.workers import forkserver
 

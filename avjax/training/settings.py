@@ -102,7 +102,7 @@ def record_seconds(record: dict) -> float:
     """Returns the duration of a record in seconds (video or audio); 0 if its file is unreadable."""
     try:
         with media_video.open_media(record["path"]) as media:
-            info = clip_sampling.restrict_to_record(media.info, record)
+            info = clip_times.restrict_to_record(media.info, record)
     except media_video.MediaError:  # Reported when the record is read.
         return 0.0
     streams = (info.video_start, info.video_end), (info.audio_start, info.audio_end)

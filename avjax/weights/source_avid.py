@@ -39,7 +39,9 @@ def read(contents) -> Weights:
     parts = {f"{g}_{m}": (f"{m}_{end}.", "conv") for m in heads for g, end in ENDS.items()}
     extras, notes = _criterion(contents.get("train_criterion") or {})
     notes |= {"epoch": contents["epoch"]} if "epoch" in contents else {}
-    clip = dict(frames=8, fps=16.0, seconds=2.0, rate=24_000, count=10, size=224)
+    clip = dict(
+        num_frames=8, fps=16.0, audio_seconds=2.0, sample_rate=24_000, num_clips=10, size=224
+    )
     inputs = {"video": (1, 8, 64, 64, 3), "audio": (1, 100, 129)}
     return Weights(state, parts, model, clip, inputs, extras, notes=notes)
 

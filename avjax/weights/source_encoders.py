@@ -69,7 +69,9 @@ def gdt(contents) -> Weights:
             "encoders_audio": ("audio_network.base.", "transposed"),
         },
         towers(frontends, encoders),
-        dict(frames=30, fps=30.0, seconds=1.0, rate=24_000, count=10, size=112),
+        dict(
+            num_frames=30, fps=30.0, audio_seconds=1.0, sample_rate=24_000, num_clips=10, size=112
+        ),
         {"video": (1, 8, 64, 64, 3), "audio": (1, 99, 40)},
         ignored=(r"mlp_[va]\..*", r"(audio|video)_network\.base\.fc\..*"),
     )
@@ -98,7 +100,7 @@ def panns(contents) -> Weights:
         state,
         {"encoders_audio": ("", "conv")},
         towers(dict(audio=dict(fn="avjax.nets.frontends.logmel.PANNs")), dict(audio=encoder)),
-        dict(frames=0, fps=1.0, seconds=10.0, rate=32_000, count=1),
+        dict(num_frames=0, fps=1.0, audio_seconds=10.0, sample_rate=32_000, num_clips=1),
         {"audio": (1, 100, 64)},
         ignored=(r"fc_audioset\..*", r"spectrogram_extractor\..*", r"logmel_extractor\..*"),
     )
@@ -106,7 +108,9 @@ def panns(contents) -> Weights:
 
 def clip(frames, fps, size) -> dict:
     """Clips of a video net without audio: ten per file."""
-    return dict(frames=frames, fps=fps, seconds=0.0, rate=16_000, count=10, size=size)
+    return dict(
+        num_frames=frames, fps=fps, audio_seconds=0.0, sample_rate=16_000, num_clips=10, size=size
+    )
 
 
 def towers(frontends, encoders) -> dict:

@@ -237,7 +237,7 @@ def test_what_cannot_work_is_refused_before_the_first_step(folder):
         (dict(batch_size=9, shard=(0, 2)), "cannot be split for host"),
         (dict(batch_size=8, shard=(2, 2)), "host 2 of 2"),
         (dict(batch_size=8, seed=-1), "seed=-1"),
-        (dict(batch_size=8, clip_sampler=EVEN), "3 clips a record do not fit"),
+        (dict(batch_size=8, clip_sampler=EVEN), "3 clips per record do not fit"),
     ):
         options = (
             dict(source=source(folder), clip_sampler=SAMPLER, transforms=TRAIN, seed=0) | options

@@ -220,7 +220,7 @@ def test_rows_that_are_no_pairs_are_not_taken_for_pairs():
 
 def test_self_avid_of_two_clips_learns_without_a_memory(world, tmp_path):
     c = config(world, 30, dict(fn="avjax.losses.negatives.in_batch"), terms=dict(v2v=1.0, a2a=1.0))
-    c["method"]["clips"] = c["data"]["train"]["clip_sampler"]["num_clips"] = 2
+    c["method"]["num_clips"] = c["data"]["train"]["clip_sampler"]["num_clips"] = 2
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
     train.run(c, tmp_path)
     got = losses(tmp_path)

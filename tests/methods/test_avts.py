@@ -77,7 +77,7 @@ class Tell(nn.Module):
 
 def told(size=16):
     rows = jnp.arange(size)[:, None]
-    batch = {"video": rows, "audio": rows, "shifted": rows + 100, "overlap_shift": rows + 1000}
+    batch = {"video": rows, "audio": rows, "shifted": rows + 100, "overlapping": rows + 1000}
     return batch | {"index": jnp.arange(size)}
 
 
@@ -165,7 +165,7 @@ def test_only_sounds_that_the_curriculum_wants_are_needed():
 
 def test_curricula_that_make_no_sense_are_named():
     for curriculum in ((), ((1, EASY),), ((0, EASY), (0, MIXED))):
-        with pytest.raises(ValueError, match="curriculum of steps"):
+        with pytest.raises(ValueError, match="curriculum with steps"):
             method(*curriculum)
     for shares in ((0.5, 0.25, 0.0), (1.5, -0.5, 0.0), (0.5, 0.5)):
         with pytest.raises(ValueError, match="use .first step"):
@@ -212,10 +212,10 @@ def test_avts_learns_and_is_judged(world, tmp_path):
     train_clips, test_clips = c["data"]["train"], c["evals"]["world"]["test"]
     hard = dict(min_max_shift=(0.75, None), overlap_shift=0.25)
     c["data"] = dict(train=parts.with_shifted_audio(train_clips, **hard))
-    finish = dict(fn="pkgutil.resolve_name", args=("avjax.ops.normalize.l2_normalize",))
+    normalize = dict(fn="pkgutil.resolve_name", args=("avjax.ops.normalize.l2_normalize",))
     c["method"] = dict(
         fn="avjax.methods.avts",
-        model={**c["method"]["model"], "finish": finish},
+        model={**c["method"]["model"], "normalize": normalize},
         margin=0.99,
         curriculum=((0, EASY), (20, ALL)),
         pairs=dict(

@@ -49,7 +49,7 @@ def begun(golden, monkeypatch):
 
 def step(method, state, g, name, drawn, monkeypatch):
     """(loss, state, metrics, gradients) of a step of the reference's, its draws given."""
-    monkeypatch.setattr(negatives, "draw_outside", lambda *_: jnp.asarray(drawn))
+    monkeypatch.setattr(negatives, "sample_excluding", lambda *_: jnp.asarray(drawn))
     params = {m: jnp.asarray(g[f"avid/{name}/{m}"]) for m in ("video", "audio")}
     batch = {"index": jnp.asarray(g[f"avid/{name}/y"])}
     value = jax.value_and_grad(method.loss, has_aux=True)

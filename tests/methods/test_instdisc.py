@@ -104,12 +104,12 @@ def test_wu_draws_all_rows_and_the_records_own_among_them():
 def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
     """Features say one class and embeddings the other."""
     c = instdisc_kinetics.get_config()
-    assert c.evals.kinetics.scores.knn.of == "embedding"
+    assert c.evals.kinetics.scores.knn.representation == "embedding"
     eye = np.eye(2, dtype=np.float32)
     train = features(eye, label=[0, 1])
     test = train._replace(modalities={"video": {"features": eye[::-1], "embedding": eye}})
-    for of, right in (("embedding", 100), ("features", 0)):
-        assert knn.make(k=1, representation=of)(train, test) == {"video/top1": right}
+    for representation, right in (("embedding", 100), ("features", 0)):
+        assert knn.make(k=1, representation=representation)(train, test) == {"video/top1": right}
     with pytest.raises(ValueError, match="representation='head': use features or embedding"):
         knn.make(k=1, representation="head")
 
@@ -117,7 +117,7 @@ def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
 def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     for clips in (c["data"]["train"], c["evals"]["world"]["train"], c["evals"]["world"]["test"]):
-        clips["clip_sampler"]["seconds"] = 0.0
+        clips["clip_sampler"]["audio_seconds"] = 0.0
     towers = ml_collections.ConfigDict(c["method"]["model"])
     c["method"] = instdisc_kinetics.instance_discrimination(
         towers, (16, 8), num_negatives=16, temperature=0.1

@@ -228,7 +228,7 @@ def test_without_another_sound_there_is_nothing_to_learn(batch):
     method = multisensory.make(Tiny())
     alone = {k: v for k, v in batch.items() if k != "shifted"}
     with pytest.raises(
-        ValueError, match=r"there is no \['shifted'\]: .*clip_sampling.with_shifted_audio"
+        ValueError, match=r"the batch has no \['shifted'\]: .*clip_sampling.with_shifted_audio"
     ):
         method.init(jax.random.key(0), alone, B)
 
@@ -253,8 +253,8 @@ def test_frame_rates_follow_each_other(world, tmp_path):
         clips = dict(source=source, clip_sampler=sampler | frames, transforms=center)
         return dict(train=parts.apply_on_host(clips, 16))
 
-    config["data"] = data(frames=8, fps=16.0)
-    coarse = dict(data=data(frames=2, fps=4.0))
+    config["data"] = data(num_frames=8, fps=16.0)
+    coarse = dict(data=data(num_frames=2, fps=4.0))
     config["stages"] = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
     stages.run(stages.expand(config, str(tmp_path)))
     coarse, full = (checkpoint.restore_latest(tmp_path / name) for name in ("coarse", "full"))

@@ -41,7 +41,7 @@ NETS = {
     "acoustic": (AcousticResNet, (1, 100, 40)),
     "cnn14": (Cnn14, (1, 32, 64)),
     "listen": (ListenNet, (1, 101, 40)),
-    "conv2d": (AudioConvNet, (1, 100, 129)),
+    "avid_convnet": (AudioConvNet, (1, 100, 129)),
 }
 
 
@@ -89,7 +89,7 @@ def evaluate(net, variables, x):
     return np.asarray(jax.jit(lambda v, x: net.apply(v, x, False))(variables, x))
 
 
-@pytest.mark.parametrize("name", ["conv2d", "acoustic", "cnn14", "listen"])
+@pytest.mark.parametrize("name", ["avid_convnet", "acoustic", "cnn14", "listen"])
 def test_every_array_has_a_name_of_its_own(name):
     make, x = NETS[name]
     names = getattr(names_audio, name)()

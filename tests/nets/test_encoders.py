@@ -335,5 +335,5 @@ def test_an_unknown_depth_is_named(net):
 
 
 def test_a_long_clip_is_no_picture():
-    with pytest.raises(ValueError, match="clips of 8 pictures"):
+    with pytest.raises(ValueError, match="clips of 8 frames"):
         shapes(resnet.ResNet2D(), (1, 8, 32, 32, 3))

@@ -247,7 +247,7 @@ def test_a_student_of_sscl_takes_its_teacher_and_both_memories(saved):
         assert same(ts.state[part], trained.state[part])
     assert line.endswith("new: state/step")
     ts, line = started(taught(), dict(folder=folder, paths=("params", "state/stats")))
-    new = "new: state/memory, state/step, state/teacher; A student of SSCL learns"
+    new = "new: state/memory, state/step, state/teacher; "
     assert new in line
     other, _ = saved(taught(), videos(name="other"))
     assert "A student of SSCL needs a trained teacher" in refused(taught(), other)

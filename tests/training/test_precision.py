@@ -115,7 +115,7 @@ def test_a_wrong_gradient_is_found_too(monkeypatch):
 
 
 def refusing(words):
-    """In place of `precision._judge`: a device on which nothing compiles."""
+    """In place of `precision._jit_relative_errors`: a device on which nothing compiles."""
 
     def refuse(*arrays):
         raise jax.errors.JaxRuntimeError(words)
@@ -124,12 +124,16 @@ def refusing(words):
 
 
 def test_what_does_not_compile_is_told_in_the_devices_words(monkeypatch):
-    monkeypatch.setattr(precision, "_judge", refusing("INTERNAL: no valid config found\nand more"))
+    monkeypatch.setattr(
+        precision, "_jit_relative_errors", refusing("INTERNAL: no valid config found\nand more")
+    )
     assert precision.conv_error(second()) == "fails: INTERNAL: no valid config found"
 
 
 def test_want_of_memory_is_no_fault_of_a_convolution(monkeypatch):
-    monkeypatch.setattr(precision, "_judge", refusing("RESOURCE_EXHAUSTED: out of memory"))
+    monkeypatch.setattr(
+        precision, "_jit_relative_errors", refusing("RESOURCE_EXHAUSTED: out of memory")
+    )
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         precision.conv_error(second())
 

@@ -204,7 +204,7 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
         "train_batches",
         lambda **options: (slow(lambda x: x, decode)(batch) for batch in batches(**options)),
     )
-    monkeypatch.setattr(train.sharding, "put", slow(train.sharding.put, transfer))
+    monkeypatch.setattr(train.sharding, "shard_batch", slow(train.sharding.shard_batch, transfer))
     # A metric comes from one device; the step has ended when all of them have.
     average = loop.mean_metrics
     monkeypatch.setattr(
@@ -223,7 +223,7 @@ def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkey
     monkeypatch.setattr(train.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(
         train.precision,
-        "mended",
+        "with_float32_fallback",
         lambda method, params, state, batch: tried.append(batch) or method,
     )
     config = tiny.config(world, steps=1, evals={})
@@ -274,7 +274,7 @@ def test_a_stop_before_the_first_step_saves_nothing_and_says_so(
 ):
     config = tiny.config(world, evals={})
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
-        interrupt(patch, train, "start", signal.SIGINT)
+        interrupt(patch, train, "init_or_restore", signal.SIGINT)
         train.run(config, tmp_path, report=run_page.write)
     assert stop.value.code == 130 and "nothing is saved" in capsys.readouterr().err
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "report.html").exists()
@@ -284,7 +284,7 @@ def test_a_stop_during_an_evaluation_keeps_the_last_step(world, tmp_path, monkey
     config = tiny.config(world, steps=3)
     config["evals"]["world"]["every"] = 3
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
-        interrupt(patch, evaluation, "judged", signal.SIGINT, lambda *_: stopping)
+        interrupt(patch, evaluation, "save_evaluation", signal.SIGINT, lambda *_: stopping)
         stopping = False
         train.run(config | dict(steps=3), tmp_path)
         stopping = True

@@ -18,9 +18,9 @@ import numpy as np
 from avjax.data.clip_sampling import (
     is_integer_subsampling,
     read_clip,
-    restrict_to_record,
     silent_audio,
 )
+from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress

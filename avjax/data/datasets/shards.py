@@ -28,9 +28,9 @@ from avjax.data import tf_example
 from avjax.data.clip_sampling import (
     is_integer_subsampling,
     read_clip,
-    restrict_to_record,
     silent_audio,
 )
+from avjax.data.clip_times import restrict_to_record
 from avjax.data.files import listing
 from avjax.data.files.splits import split_by_csv
 from avjax.data.media import audio as media_audio, video as media_video

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avjax.data import tf_example
-from avjax.data.clip_sampling import restrict_to_record
+from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.prepare import file_checks
 from avjax.data.prepare.segments import iter_segments, segment_boundaries, stream_ends

@@ -82,7 +82,7 @@ def test_what_cannot_be_swapped_is_named():
         swapped_audio.across_classes(source([0, 1]), fraction=0)
     with pytest.raises(ValueError, match="of 12 records of drawn to be swapped 8 are of one class"):
         swapped_audio.across_classes(source([0] * 8 + [1] * 4), fraction=1.0)
-    with pytest.raises(ValueError, match="no class of drawn has two sounds"):
+    with pytest.raises(ValueError, match="no class of drawn has two audio clips"):
         swapped_audio.within_class(source([-1] * 8))
 
 
