@@ -141,7 +141,7 @@ def test_a_csv_says_what_is_in_which_split(videos, tmp_path):
         prepare.main([str(table), str(out), *OPTIONS])
     assert done.value.code == 0
     told = json.loads((out / "prepared.json").read_text())
-    assert {split: s["kept"] for split, s in told["splits"].items()} == {"train": 2, "test": 1}
+    assert {split: s["num_kept"] for split, s in told["splits"].items()} == {"train": 2, "test": 1}
     assert shards.make(out, "train").classes == ("x", "y")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from avjax.config import ranges
 from avjax.data import epoch_order, example as examples, unreadable_files
-from avjax.data.workers import prefetch
+from avjax.data.workers import pickling, prefetch
 
 MAX_NO_AUDIO_REPLACEMENTS = 1000  # The same if records without audio are skipped: cheap.
 MIN_MEMORY_LIMIT = 2**26  # Bytes: with fewer a worker cannot decode anything.
@@ -192,7 +192,7 @@ def _num_workers(workers, source, sampler, transforms):
     if workers == 0 or (workers is None and source.read):
         return 0
     try:
-        prefetch.check_picklable((source.read, sampler, transforms))
+        pickling.check_picklable((source.read, sampler, transforms))
     except ValueError as error:
         if workers is not None:
             raise

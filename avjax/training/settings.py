@@ -7,7 +7,7 @@ import numpy as np
 
 from avjax.config import ranges
 from avjax.config.build import build
-from avjax.data import clip_sampling
+from avjax.data import clip_sampling, clip_times
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
 

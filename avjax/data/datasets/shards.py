@@ -25,11 +25,7 @@ import cv2
 import numpy as np
 
 from avjax.data import tf_example
-from avjax.data.clip_sampling import (
-    is_integer_subsampling,
-    read_clip,
-    silent_audio,
-)
+from avjax.data.clip_sampling import is_integer_subsampling, read_clip, silent_audio
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.files import listing
 from avjax.data.files.splits import split_by_csv
@@ -260,6 +256,6 @@ def _timestamps(segment):
 
 @functools.lru_cache(maxsize=MAX_OPEN_SHARDS)
 def _open_reader(path):
-    from array_record.python import array_record_module
+    from array_record.python.array_record_module import ArrayRecordReader
 
-    return array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")
+    return ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")

@@ -9,7 +9,6 @@ which this happens repeatedly is blocked, {key: reason}.
 import collections
 import contextlib
 import os
-import pickle  # noqa: S403 (for the name of its error)
 import queue
 import signal
 import socket
@@ -18,9 +17,7 @@ import sys
 import threading
 from typing import NamedTuple
 
-import cloudpickle
-
-from avjax.data.workers import forkserver, protocol
+from avjax.data.workers import forkserver, pickling, protocol
 
 MAX_DEATHS = 3  # Deaths at one key after which it is blocked.
 # Signals from outside (e.g. the out-of-memory killer): they say little about the record.
@@ -73,7 +70,7 @@ def pool(function, count, timeout=TIMEOUT, memory_limit=MEMORY_LIMIT):
         raise ValueError(
             f"{count} workers, timeout {timeout}, memory_limit {memory_limit}: use more than 0"
         )
-    payload, idle = _pickle((function, memory_limit)), queue.SimpleQueue()
+    payload, idle = pickling.dump((function, memory_limit)), queue.SimpleQueue()
     lock, closed = threading.Lock(), threading.Event()
     state = _Pool(payload, timeout, memory_limit, {}, idle, [], lock, closed)
     for _ in range(count):
@@ -82,19 +79,6 @@ def pool(function, count, timeout=TIMEOUT, memory_limit=MEMORY_LIMIT):
         yield lambda number: _run(state, number)
     finally:
         _close(state, count)
-
-
-def _pickle(function):
-    if not hasattr(os, "fork"):
-        raise ValueError("this system has no fork for worker processes: use workers=0 (threads)")
-    try:
-        data = cloudpickle.dumps(function, protocol=5)
-        return [protocol.INT64.pack(len(data)), data]
-    except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"what worker processes are to do cannot be sent to them: {error}; use workers=0 "
-            "(threads), or keep locks and open files out of transforms, clip sampler and source"
-        ) from error
 
 
 def _run(state, number):
@@ -257,8 +241,3 @@ def _close(state, count):
                 worker.connection.close()
     for _ in range(count):
         state.idle.put(None)  # For those who wait for a worker: they raise in their turn.
-
-
-def check_picklable(function):
-    """Raises a ValueError if `function`, or a part of one, cannot be sent to a process."""
-    _pickle(function)

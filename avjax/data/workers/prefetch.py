@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from avjax.data.workers import malloc
-from avjax.data.workers.pool import MEMORY_LIMIT, TIMEOUT, check_picklable, pool  # noqa: F401 (this is their door)
+from avjax.data.workers.pool import MEMORY_LIMIT, TIMEOUT, pool  # noqa: F401 (this is their door)
 
 
 def iter_batches(

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.data.transforms.video import COLOR_OPS, LUMA_WEIGHTS, AugmentParams
+from avjax.data.transforms.augment_params import COLOR_OPS, LUMA_WEIGHTS, AugmentParams
 
 HUE_OP = COLOR_OPS.index("hue")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avjax.data.transforms import audio, video
+from avjax.data.transforms import audio, augment_params, video
 
 CANVAS = (48, 86)
 
@@ -20,13 +20,15 @@ def rng(seed=0):
 
 
 def drawn(example):
-    return video.AugmentParams(*example["augment"].tolist())
+    return augment_params.AugmentParams(*example["augment"].tolist())
 
 
 def made(frames, size, **changes):
     """What `applied` makes of frames that fill their canvas, by default their whole."""
     height, width = frames.shape[1:3]
-    draw = video.AugmentParams(0, 0, height, width, height, width, 0, 0)._replace(**changes)
+    draw = augment_params.AugmentParams(0, 0, height, width, height, width, 0, 0)._replace(
+        **changes
+    )
     numbers = np.array(draw, np.float32)
     return video.apply_on_host(size)({"video": frames, "augment": numbers}, None)["video"]
 
@@ -135,11 +137,11 @@ def test_colors_change_with_the_probability_asked_for_and_all_at_once():
     maker = video.random_crop_color_jitter(CANVAS, jitter_prob=0.8)
     draws = [drawn(maker(clip(), rng(i))) for i in range(400)]
     always = [drawn(video.random_crop_color_jitter(CANVAS)(clip(), rng(i))) for i in range(400)]
-    left = [d for d in draws if d[8:] == video.IDENTITY[8:]]
+    left = [d for d in draws if d[8:] == augment_params.IDENTITY[8:]]
     assert 55 < len(left) < 105
     for draw, same in zip(draws, always):
         assert draw[:8] == same[:8]  # Where the crop lies does not depend on the colors.
-        assert draw[8:] in (same[8:], video.IDENTITY[8:])
+        assert draw[8:] in (same[8:], augment_params.IDENTITY[8:])
     never = both(video.random_crop_color_jitter(CANVAS, jitter_prob=0.0), video.apply_on_host(32))(
         clip(), rng()
     )["video"]
@@ -184,7 +186,7 @@ def test_portraits_and_mirrored_pictures_come_out_upright():
     got = video.apply_on_host(48)(upright, None)["video"]
     np.testing.assert_array_equal(got, portrait[:, 19:67])
     numbers = upright["augment"].copy()
-    numbers[video.AugmentParams._fields.index("flipped")] = 1
+    numbers[augment_params.AugmentParams._fields.index("flipped")] = 1
     mirrored = video.apply_on_host(48)({"video": upright["video"], "augment": numbers}, None)[
         "video"
     ]
@@ -194,14 +196,14 @@ def test_portraits_and_mirrored_pictures_come_out_upright():
 def test_brightness_contrast_and_saturation_follow_the_formulas():
     frames = clip(shape=(3, 40, 40, 3))["video"]
     exact = frames.astype(float)
-    gray = exact @ video.LUMA_WEIGHTS
+    gray = exact @ augment_params.LUMA_WEIGHTS
     for change, wanted in (
         (dict(brightness=1.3), exact * 1.3),
         (dict(contrast=0.6), exact * 0.6 + gray.mean() * 0.4),
         (dict(saturation=1.4), exact * 1.4 - gray[..., None] * 0.4),
         (dict(saturation=0.0), gray[..., None].repeat(3, -1)),
         (dict(brightness=1.4, saturation=0.6), np.clip(exact * 1.4, 0, 255) * 0.6
-         + (np.clip(exact * 1.4, 0, 255) @ video.LUMA_WEIGHTS)[..., None] * 0.4),
+         + (np.clip(exact * 1.4, 0, 255) @ augment_params.LUMA_WEIGHTS)[..., None] * 0.4),
         (dict(brightness=1.4, saturation=0.6, first_op=2, third_op=0),
          (exact * 0.6 + gray[..., None] * 0.4) * 1.4),
     ):  # fmt: skip

@@ -9,12 +9,12 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 from matplotlib import colors
 from PIL import Image
 
-from avjax.data.transforms import video
+from avjax.data.transforms import augment_params, video
 from avjax.nets.frontends import pixels
 from avjax.runtime import sharding
 
 CANVAS, SIZE, FRAMES = (40, 71), 24, 3
-EXTREME = video.AugmentParams(
+EXTREME = augment_params.AugmentParams(
     0, 0, 40, 71, 40, 71, 0, 0, brightness=1.9, contrast=3.0, saturation=5.0, hue=0.47
 )
 
@@ -89,7 +89,7 @@ def got(batch):
 
 def exact(example):
     """The picture by the formulas, float64 in 0 ... 255, not rounded."""
-    d = video.AugmentParams(*example["augment"].tolist())
+    d = augment_params.AugmentParams(*example["augment"].tolist())
     frames = example["video"][:, : int(d.rows), : int(d.columns)].astype(np.float32)
     box = (d.left, d.top, d.left + d.width, d.top + d.height)
     if d.transposed:
@@ -100,7 +100,7 @@ def exact(example):
     x = np.moveaxis(np.stack(planes).reshape(-1, 3, SIZE, SIZE), 1, -1).astype(float)
     x = x[:, :, ::-1] if d.flipped else x
     for k in d[-4:]:
-        gray = (x @ video.LUMA_WEIGHTS)[..., None]
+        gray = (x @ augment_params.LUMA_WEIGHTS)[..., None]
         if k == 0:
             x = x * d.brightness
         elif k == 1:
