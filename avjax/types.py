@@ -17,8 +17,9 @@ Metrics = dict[str, Array]  # Name -> scalar.
 # One batch.  A method reads only the keys it needs; B is the global batch.
 #
 #   video       uint8   [B, T, H, W, 3]   sRGB frames; normalized on the device
-#   augment     float32 [B, 16]           augmentation still to be applied to the frames, a
-#                                         data.transforms.augment_params.AugmentParams; absent if it has been
+#   augment     float32 [B, 16]           augmentation still to be applied to the frames:
+#                                         data.transforms.augment_params.AugmentParams;
+#                                         absent if it has been applied
 #   audio       int16   [B, N]            waveform at the config's rate; spectrograms
 #                                         are made on the device
 #   shifted     int16   [B, N]            audio of another time, not overlapping the clip's own

@@ -7,10 +7,9 @@ that the frames have in the file.
 
 What a clip may ask for is what the shards can give exactly:
 
-- Frames.  Where all frames of the files are kept, any frame rate: the frames are those of the
-  files.  Where only so many per second are kept, that rate or that divided by 2, 3, ...: the
-  frames are those of the file for a clip that begins up to one kept frame earlier, so they
-  never repeat nor jump.  One frame per clip is always possible.
+- Frames.  Where all frames of the files are kept: any frame rate.  Where only some per second
+  are kept: that rate, or that divided by 2, 3, ...; the frames are those of a clip that begins
+  up to one kept frame earlier.  One frame per clip is always possible.
 - Audio at any rate, resampled; a higher rate than the kept one adds nothing, and is reported.
 - Frames up to the kept size, and no more channels of audio than are kept.
 """
@@ -165,8 +164,8 @@ def _check_compatible(root, metadata, sampler):
 def _warn_upsampling(root, stored_rate, rate):
     """Logs it, once per process."""
     logging.getLogger(__name__).warning(
-        "%s holds audio at %d Hz and clips take %d: it is resampled, and nothing above %d Hz is "
-        "heard; prepare with --sample_rate %d if the files have more",
+        "%s holds audio at %d Hz and clips take %d: it is resampled and holds nothing above %d Hz; "
+        "prepare with --sample_rate %d if the files have more",
         root, stored_rate, rate, stored_rate // 2, rate,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ COLOR_OPS = (
     "contrast",
     "saturation",
     "hue",
-)  # Counted from 0 in first_op to fourth_op.
+)  # first_op to fourth_op count these.
 
 
 class AugmentParams(NamedTuple):
