@@ -25,7 +25,7 @@ from avjax.data.media import video as media_video
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
-VERSION = 1  # In the names: raise it with any change to what is kept.
+VERSION = 2  # In the names: raise it with any change to what is kept.
 TIME_TOLERANCE = (
     1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
 )
