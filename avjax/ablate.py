@@ -24,6 +24,7 @@ from pathlib import Path
 from avjax.ablation import study as arithmetic, sweep
 from avjax.config import app
 from avjax.config.build import build, substitute
+from avjax.config.config_files import find_config, run_name
 from avjax.runtime import preemption
 
 
@@ -32,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
     p = app.make_parser("ablate", __doc__, app.CONFIG_HELP, app.CACHE_HELP)
     add = p.add_argument
     add(
-        "--config", required=True, metavar="FILE[:NAME]", help="a config with a study and a sweep()"
+        "--config",
+        required=True,
+        metavar="CONFIG[:ARG]",
+        help="a config with a study and a sweep()",
     )
     add("--workdir", metavar="DIR", help="folder of the study (runs/<name of the config>)")
     add("--budget", choices=arithmetic.BUDGETS, help="the quantity that is equal for all arms")
@@ -50,14 +54,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command and returns its exit status."""
-    file, *size = args.config.split(":", 1)
+    file, size = find_config("--config", args.config)
     _, config = app.load_config(args)
-    folder = Path(args.workdir or "runs/" + "-".join([Path(file).stem, *size]))
+    folder = Path(args.workdir or f"runs/{run_name(args.config)}")
     if missing := [key for key in ("batch_size", "steps", "seed") if key not in config]:
         raise ValueError(f"{file} is not the config of a run: keys {missing} are missing")
     given = config.study.to_dict() if "study" in config else {}
     given |= {"budget": args.budget} if args.budget else {}
-    arms = sweep.parse_arms(sweep.load(file)(*size), config.batch_size)
+    arms = sweep.parse_arms(sweep.load(file)(*([size] if size else [])), config.batch_size)
     study = sweep.complete_study(given, config, arms)
     runs = arithmetic.expand_runs(arms, study)
     return execute(args, folder, config, study, arms, runs)

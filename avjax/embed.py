@@ -18,6 +18,7 @@ import functools
 import json
 
 from avjax.config import app
+from avjax.config.program import program_name
 from avjax.runtime import preemption
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS, printable
@@ -25,7 +26,7 @@ from avjax.runtime.filenames import OPEN_ARGS, printable
 
 def parser():
     p = argparse.ArgumentParser(
-        prog="python -m avjax.embed",
+        prog=program_name("avjax.embed"),
         description=__doc__,
         epilog=app.CACHE_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -10,6 +10,7 @@ import argparse
 import os
 
 from avjax.config import app
+from avjax.config.config_files import run_name
 from avjax.runtime import preemption
 
 
@@ -17,7 +18,8 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command's flags; config keys are parsed beside them."""
     p = app.make_parser("main", __doc__, app.CONFIG_HELP, app.CACHE_HELP)
     add = p.add_argument
-    add("--config", required=True, metavar="FILE[:NAME]", help="config of the run, see configs/")
+    add("--config", required=True, metavar="CONFIG[:ARG]",
+        help="config of the run: a file, or the name of a shipped one, e.g. smoke")  # fmt: skip
     add("--workdir", metavar="DIR", help="folder of the run (runs/<name of the config>)")
     add("--mode", default="train", choices=("train", "eval"),
         help="eval: evaluate the latest checkpoint, no training (train)")  # fmt: skip
@@ -36,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(args: argparse.Namespace) -> None:
     """Trains, evaluates or does a dry run, as the arguments say."""
     _, config = app.load_config(args)
-    workdir = args.workdir or f"runs/{config_name(args.config)}"
+    workdir = args.workdir or f"runs/{run_name(args.config)}"
     app.start_jax()  # First: the imports below may set up logging.
     import jax
 
@@ -62,16 +64,6 @@ def run(args: argparse.Namespace) -> None:
     if len(chain) > 1 and jax.process_index() == 0:
         report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")
-
-
-def config_name(config: str) -> str:
-    """Returns the name of a config file without its suffix, with its argument if it has one.
-
-    Example: "configs/world.py:moco" -> "world-moco".
-    """
-    path, *size = config.rsplit(".py:", 1)
-    path = path.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py")
-    return "-".join([path, *size])
 
 
 if __name__ == "__main__":

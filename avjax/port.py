@@ -23,13 +23,14 @@ import re
 from pathlib import Path
 
 from avjax.config import app
+from avjax.config.program import program_name
 from avjax.runtime import preemption
 from avjax.weights import published
 
 
 def parser():
     p = argparse.ArgumentParser(
-        prog="python -m avjax.port",
+        prog=program_name("avjax.port"),
         description=__doc__,
         epilog=published.table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -24,12 +24,13 @@ import shlex
 import sys
 
 from avjax.config import app
+from avjax.config.program import program_name
 from avjax.runtime import preemption
 
 
 def parser():
     p = argparse.ArgumentParser(
-        prog="python -m avjax.prepare",
+        prog=program_name("avjax.prepare"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -13,7 +13,10 @@ FLOORS = [  # From the ground up; what stands in one line does not import each o
     {"training"},
     {"methods", "weights", "ablation"},
     {"report"},
+    {"configs"},
     {"main", "embed", "prepare", "port", "ablate"},
+    {"cli"},
+    {"__main__"},
 ]
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from avjax.config import overrides, signatures, tree
+from avjax.config.config_files import find_config
+from avjax.config.program import program_name
 from avjax.runtime.filenames import escape_unprintable_output
 
 # Errors that avjax raises about a file, a config or a machine.
@@ -32,9 +34,9 @@ CACHE_HELP = """compiled programs:
 
 
 def make_parser(command: str, doc: str, *more: str) -> argparse.ArgumentParser:
-    """Returns an ArgumentParser of `python -m avjax.<command>` with the help `doc` and `more`."""
+    """Returns an ArgumentParser of the module `avjax.<command>` with the help `doc` and `more`."""
     return argparse.ArgumentParser(
-        prog=f"python -m avjax.{command}",
+        prog=program_name(f"avjax.{command}"),
         description=doc,
         epilog="\n\n".join(more),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -152,17 +154,18 @@ def load_config_file(flag: str, text: str):
 
     Args:
       flag: the flag that names it, for messages.
-      text: FILE[:NAME]; NAME is the argument of get_config().
+      text: CONFIG[:ARGUMENT], see find_config; ARGUMENT is that of get_config().
 
     Raises:
       ValueError: the file does not exist or fails; with the line.
     """
-    file, _, name = text.partition(":")
+    file, argument = find_config(flag, text)
     module = import_config_file(flag, file)
     if not hasattr(module, "get_config"):
         raise ValueError(f"{flag} {file} has no function get_config(): see configs/smoke.py")
     try:
-        return module, tree.copy_with_references(module.get_config(*([name] if name else [])))
+        config = module.get_config(*([argument] if argument else []))
+        return module, tree.copy_with_references(config)
     except Exception as error:
         raise ValueError(f"{flag} {text}: {config_file_error(file, error)}") from error
 
@@ -171,10 +174,6 @@ def import_config_file(flag: str, file: str):
     """Imports a config file; ValueError with its name and line if it fails."""
     import importlib.util
 
-    if not Path(file).is_file():
-        folder = Path(file).parent
-        there = ", ".join(sorted(p.name for p in folder.glob("*.py") if p.stem not in NOT_CONFIGS))
-        raise ValueError(f"{flag} {file}: no such file; {folder} has {there or 'no config'}")
     spec = importlib.util.spec_from_file_location("config_file", file)
     if spec is None:
         raise ValueError(f"{flag} {file}: a config is a Python file with the suffix .py")
@@ -184,9 +183,6 @@ def import_config_file(flag: str, file: str):
     except Exception as error:
         raise ValueError(f"{flag} {file}: {config_file_error(file, error)}") from error
     return module
-
-
-NOT_CONFIGS = ("__init__", "parts")
 
 
 def config_file_error(file: str, error: Exception) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avjax.config.program import program_name
 from avjax.report import agreement, evaluation_tables, headline, html, plots, retrieval_gallery
 from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_info, metric_records
@@ -148,7 +149,9 @@ def config_section(config: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m avjax.report.run_page", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog=program_name("avjax.report.run_page"), description=__doc__
+    )
     parser.add_argument("workdir", help="the folder of a run")
     try:
         path = write(parser.parse_args(arguments).workdir)

@@ -24,7 +24,7 @@ def run(action, *argv):
 
 def test_an_error_of_a_user_is_one_line_and_debug_shows_where(capsys):
     def action(args):
-        app.import_config_file("--config", "/no/such/config.py")
+        app.load_config_file("--config", "/no/such/config.py")
 
     with pytest.raises(SystemExit, match="^avjax: --config /no/such/config.py: no such file"):
         run(action)

@@ -16,6 +16,7 @@ import os
 import av
 import numpy as np
 
+from avjax.config.program import program_name
 from avjax.data.source import Source
 from avjax.data.synthesis import canvas, contact_sheet as sheet, continuous_scenes, impact_scenes
 from avjax.data.synthesis.scene import look_of
@@ -213,7 +214,7 @@ def contact_sheet(path, source, columns=16):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m avjax.data.datasets.synthetic",
+        prog=program_name("avjax.data.datasets.synthetic"),
         description="Renders the synthetic world to a folder, to look at and to listen to.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -1,0 +1,59 @@
+"""Finds config files: a file of the user, or the name of a shipped config, e.g. `smoke`."""
+
+import importlib
+from pathlib import Path
+
+from avjax.config import signatures
+
+NOT_CONFIGS = ("__init__", "parts")
+
+
+def find_config(flag: str, text: str) -> tuple[str, str]:
+    """Returns (path, argument) of a config; the argument is "" if `text` has none.
+
+    Args:
+      flag: the flag that names it, for messages.
+      text: CONFIG[:ARGUMENT]; CONFIG is a file, with or without the suffix .py, or the name of a
+        shipped config: "smoke", "smoke.py" and "configs/smoke.py" work in any folder.
+
+    Raises:
+      ValueError: there is neither; lists both kinds.
+
+    Example:
+      find_config("--config", "world:moco") -> (".../configs/world.py", "moco")
+    """
+    file, _, argument = text.partition(":")
+    for path in (file, f"{file}.py"):
+        if Path(path).is_file():
+            return path, argument
+    name, shipped = file.replace("\\", "/").removeprefix("configs/"), shipped_configs()
+    if path := shipped.get(name.removesuffix(".py")):
+        return str(path), argument
+    folder = Path(file).parent
+    there = config_names(folder) if folder != Path("configs") else []
+    near = signatures.did_you_mean(Path(file).stem, [*there, *shipped])
+    own = f"{folder} has {', '.join(f'{other}.py' for other in there)}; " if there else ""
+    raise ValueError(
+        f"{flag} {file}: no such file{near}; {own}shipped configs: {', '.join(shipped)}"
+    )
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Returns {name: path} of the shipped configs."""
+    folder = Path(importlib.import_module("avjax.configs").__path__[0])
+    return {name: folder / f"{name}.py" for name in config_names(folder)}
+
+
+def config_names(folder: Path) -> list[str]:
+    """Returns the sorted names of the Python files of a folder that may be configs."""
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem not in NOT_CONFIGS)
+
+
+def run_name(text: str) -> str:
+    """Returns the default name of a run's folder: that of its config, with the argument if any.
+
+    Example: "configs/world.py:moco" -> "world-moco".
+    """
+    file, _, argument = text.partition(":")
+    name = file.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".py")
+    return f"{name}-{argument}" if argument else name
