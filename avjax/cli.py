@@ -2,6 +2,7 @@
 
 # Nothing heavy is imported here, so that --help is immediate.
 import importlib
+import os
 import sys
 
 import avjax
@@ -31,6 +32,7 @@ def main() -> None:
         raise SystemExit(f"avjax: no such command: {name}{near} (see avjax --help)")
     else:
         sys.argv = [f"avjax {name}", *rest]
+        sys.path.insert(0, os.getcwd())  # As `python -m` does, for a user's own modules.
         importlib.import_module(COMMANDS[name][0]).main()
 
 

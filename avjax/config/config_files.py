@@ -5,8 +5,6 @@ from pathlib import Path
 
 from avjax.config import signatures
 
-NOT_CONFIGS = ("__init__", "parts")
-
 
 def find_config(flag: str, text: str) -> tuple[str, str]:
     """Returns (path, argument) of a config; the argument is "" if `text` has none.
@@ -30,11 +28,11 @@ def find_config(flag: str, text: str) -> tuple[str, str]:
     if path := shipped.get(name.removesuffix(".py")):
         return str(path), argument
     folder = Path(file).parent
-    there = config_names(folder) if folder != Path("configs") else []
-    near = signatures.did_you_mean(Path(file).stem, [*there, *shipped])
-    own = f"{folder} has {', '.join(f'{other}.py' for other in there)}; " if there else ""
+    own = [name for name in config_names(folder) if name not in shipped]
+    near = signatures.did_you_mean(Path(file).stem, [*own, *shipped])
+    there = f"; configs in {folder}: {', '.join(own)}" if own else ""
     raise ValueError(
-        f"{flag} {file}: no such file{near}; {own}shipped configs: {', '.join(shipped)}"
+        f"{flag} {file}: no such file{near}{there}; shipped configs: {', '.join(shipped)}"
     )
 
 
@@ -45,8 +43,12 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def config_names(folder: Path) -> list[str]:
-    """Returns the sorted names of the Python files of a folder that may be configs."""
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem not in NOT_CONFIGS)
+    """Returns the sorted names of the files of a folder that define get_config()."""
+    return sorted(
+        path.stem
+        for path in folder.glob("*.py")
+        if "def get_config" in path.read_text(encoding="utf-8", errors="replace")
+    )
 
 
 def run_name(text: str) -> str:
