@@ -72,6 +72,17 @@ def test_only_configs_name_methods_nets_and_datasets():
                 assert here == parts[1], f"{path} names {name}"
 
 
+def test_linen_is_imported_by_nets_and_one_other_file():
+    """As docs/develop/linen.md says."""
+    found = set()
+    for path in ROOT.rglob("*.py"):
+        if any(name.startswith("flax.linen") for name in imports(path)):
+            found.add(path.relative_to(ROOT).parts[0])
+    assert found == {"nets", "training"}
+    others = {path.name for path in (ROOT / "training").glob("*.py") if "linen" in path.read_text()}
+    assert others == {"precision.py"}
+
+
 def test_files_fit_in_the_head():
     home = ROOT.parent
     for folder, most in ((ROOT, 260), (home / "benchmarks", 260), (home / "tests", 400)):
