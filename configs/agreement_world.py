@@ -57,7 +57,9 @@ def eval_suite(how, clip):
 
 
 def swapped_audio(source, how, seed):
-    return dict(fn=f"avjax.data.datasets.swapped_audio.{how}", source=source, share=0.3, seed=seed)
+    return dict(
+        fn=f"avjax.data.datasets.swapped_audio.{how}", source=source, fraction=0.3, seed=seed
+    )
 
 
 def source(split, videos):

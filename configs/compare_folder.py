@@ -32,7 +32,7 @@ def get_config():
     train, test = map(cached, parts.user_splits(c.data))
     train_data = parts.train_clips(train, **CLIP, min_area=0.2)
     c.data.train = parts.apply_on_host(parts.with_shifted_audio(train_data, MIN_MAX_SHIFT), PIXELS)
-    c.data.train.max_broken = 0.02  # Files shorter than two clips are left out and named.
+    c.data.train.max_unreadable = 0.02  # Files shorter than two clips are left out and named.
     c.data.train.repeats = 1  # Methods with a memory bank use 10, see configs/world.py.
     c.data.refresh = parts.apply_on_host(parts.eval_clips(train, **CLIP, num_clips=1), PIXELS)
     eval_data = parts.apply_on_host(parts.eval_clips(test, **CLIP, num_clips=2), PIXELS)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from avjax.ablation import study
+from avjax.config import signatures
 from avjax.config.build import build, substitute
 from avjax.training import dry_run, stages
 from configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
@@ -173,3 +174,33 @@ def test_the_share_and_the_group_of_the_split_are_keys_of_the_config(tmp_path):
     config = made("avid_folder", None, **flags)[0][1]
     assert [r["group"] for r in build(next(sources(config["data"])))] == ["x/a", "y/b"]
     assert compare_folder.get_config().data.holdout is None
+
+
+def spec_dicts(node, key="config"):
+    """Yields (dotted key, dict) of every dict of a config that names a function or a data set."""
+    if isinstance(node, dict):
+        if "fn" in node or "clip_sampler" in node:
+            yield key, node
+        for name, value in node.items():
+            yield from spec_dicts(value, f"{key}.{name}")
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            yield from spec_dicts(value, f"{key}.{i}")
+
+
+def allowed_keys(key, spec):
+    if "fn" in spec:
+        own = {"fn", "args"} | ({"every"} if key.count(".") == 2 and ".evals." in key else set())
+        return own | set(signatures.arguments(spec["fn"]))
+    function = "train_batches" if key.endswith("data.train") else "eval_batches"
+    return set(signatures.arguments(f"avjax.data.pipeline.{function}"))
+
+
+@pytest.mark.parametrize("name,arg", names(RECIPES | WORLDS))
+def test_every_key_of_a_config_is_an_argument(name, arg):
+    for _, config in made(name, arg):
+        found = list(spec_dicts(config))
+        assert found
+        for key, spec in found:
+            allowed = allowed_keys(key, spec)
+            assert "**" in allowed or set(spec) <= allowed, (key, set(spec) - allowed)
