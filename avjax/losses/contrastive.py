@@ -153,29 +153,6 @@ def multi_positive(loss_fn: ContrastiveLoss) -> ContrastiveLoss:
     return loss_fn._replace(finalize=finalize)
 
 
-# Names of the metrics of `score_statistics`, in the order of its columns.
-SCORES = ("score/positive", "score/negative", "score/negatives_above_positive")
-
-
-def score_statistics() -> ContrastiveLoss:
-    """Statistics in place of a loss: [B, 3] of positive score, mean negative score, share above.
-
-    The share is that of negatives that score above the positive.  Every run logs these.
-    """
-
-    def accumulate(scores, mask, positive):
-        parts = mask, jnp.where(mask, scores, 0.0), mask & (scores > positive[:, None])
-        return jnp.stack([part.sum(1).astype(jnp.float32) for part in parts], 1)
-
-    def finalize(positive, total):
-        count = jnp.maximum(total[:, 0], 1.0)
-        return jnp.stack([positive, total[:, 1] / count, total[:, 2] / count], 1)
-
-    return ContrastiveLoss(
-        accumulate, jnp.add, finalize, lambda scores, total: jnp.zeros_like(scores), 0.0
-    )
-
-
 class Temperature(NamedTuple):
     """Divisor of the scores, and their bias if it is learned.
 

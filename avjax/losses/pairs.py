@@ -1,9 +1,12 @@
 """Query/key pairing across modalities, clips and records."""
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
+from avjax.types import Array, Metrics
 
 DIRECTIONS = {  # Name -> (query, key).
     "v2a": ("video", "audio"),
@@ -25,13 +28,18 @@ def check_other_records(size: int, num_clips: int = 1) -> None:
         )
 
 
-def nonzero_terms(terms: dict[str, float], known=tuple(DIRECTIONS), method: str = "AVID") -> dict:
+def nonzero_terms(
+    terms: dict[str, float], known: Iterable[str] = tuple(DIRECTIONS), method: str = "AVID"
+) -> dict[str, float]:
     """The terms of a loss without those of weight 0.
 
     Args:
       terms: {name: weight}.
       known: allowed names.
       method: name for messages.
+
+    Returns:
+      {name: weight}, all weights above 0.
 
     Raises:
       ValueError: unknown name, negative weight, or no term left.
@@ -45,12 +53,49 @@ def nonzero_terms(terms: dict[str, float], known=tuple(DIRECTIONS), method: str 
     return {name: weight for name, weight in terms.items() if weight}
 
 
-def embeddings(out: dict, modalities) -> dict:
-    """The embeddings of the modalities that a loss needs.
+def combine_terms(losses: dict[str, Array], terms: dict[str, float]) -> tuple[Array, Metrics]:
+    """The weighted mean of the terms of a loss.
+
+    Args:
+      losses: {name: loss [B]}.
+      terms: {name: weight}; they are divided by their sum.
+
+    Returns:
+      (total, {"loss/<name>": mean over the batch}), all scalars.
+    """
+    metrics = {f"loss/{name}": loss.mean() for name, loss in losses.items()}
+    total = sum(weight * metrics[f"loss/{name}"] for name, weight in terms.items())
+    return total / sum(terms.values()), metrics
+
+
+def modalities_of(terms: Iterable[str]) -> set[str]:
+    """The modalities of the queries and keys of terms, which are keys of DIRECTIONS."""
+    return {modality for term in terms for modality in DIRECTIONS[term]}
+
+
+def check_other_clip(terms: Iterable[str], num_clips: int, remedy: str = "") -> None:
+    """Raises ValueError if the key of a term would be the query's own clip.
+
+    Args:
+      terms: keys of DIRECTIONS.
+      num_clips: clips per record.
+      remedy: another remedy than two clips per record or other terms, for the message.
+    """
+    within = sorted(term for term in terms if len({*DIRECTIONS[term]}) == 1)
+    if within and num_clips < 2:
+        raise ValueError(
+            f"terms {within} would compare a clip with itself: use {remedy}two clips per record "
+            "(num_clips=2 in the clip_sampler of config.data.train and config.method.num_clips=2), "
+            "or the terms v2a and a2v"
+        )
+
+
+def embeddings(out: dict[str, dict], required: Iterable[str] = ()) -> dict[str, Array]:
+    """The embeddings of each modality.
 
     Args:
       out: outputs of towers.
-      modalities: names that must be there.
+      required: modalities that a loss needs.
 
     Returns:
       {modality: float [B, D]} of all modalities of `out`.
@@ -58,7 +103,7 @@ def embeddings(out: dict, modalities) -> dict:
     Raises:
       ValueError: a modality is missing, or widths differ.
     """
-    if missing := sorted({*modalities} - out.keys()):
+    if missing := sorted({*required} - out.keys()):
         raise ValueError(
             f"no {missing[0]}: the model needs an encoder for it, and the view of "
             f"config.data.train {'frames' if missing[0] == 'video' else 'seconds of audio'}"
@@ -69,7 +114,7 @@ def embeddings(out: dict, modalities) -> dict:
     return z
 
 
-def next_clip_of_record(z, index, num_clips: int):
+def next_clip_of_record(z: Array, index: Array, num_clips: int) -> Array:
     """For each row the row of the next clip of the same record, cyclically.
 
     Args:
@@ -87,14 +132,33 @@ def next_clip_of_record(z, index, num_clips: int):
     return jnp.where((turn(index) == index)[:, None], turn(z), jnp.nan)
 
 
-def random_other_record(rng, index):
-    """For each row of the batch a uniform row of another record: int [B]."""
+def random_other_record(rng: Array, index: Array) -> Array:
+    """For each row of the batch a uniform row of another record.
+
+    Args:
+      rng: a key.
+      index: int [B], record of each row.
+
+    Returns:
+      int [B], rows of the batch.
+
+    Raises:
+      ValueError: the batch has only one row.
+    """
     check_other_records(len(index))
     count = (index[:, None] != index[None]).sum(1)
     return nth_other_record(jax.random.randint(rng, index.shape, 0, count), index)
 
 
-def nth_other_record(number, index):
-    """For each row the `number`th [B], from 0, of the rows of other records."""
+def nth_other_record(number: Array, index: Array) -> Array:
+    """For each row of the batch one of the rows of other records.
+
+    Args:
+      number: int [B], which of these rows, from 0.
+      index: int [B], record of each row.
+
+    Returns:
+      int [B], rows of the batch.
+    """
     others = index[:, None] != index[None]
     return jnp.argmax(jnp.cumsum(others, 1) > number[:, None], axis=1)

@@ -8,8 +8,9 @@ import jax
 
 from avjax.config import ranges
 from avjax.losses import pairs
-from avjax.losses.contrastive import SCORES, Temperature, resolve_bias, score_statistics
-from avjax.nets.forward import forward
+from avjax.losses.contrastive import Temperature, resolve_bias
+from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.nets.forward import forward, init_model, make_embed
 from avjax.types import ContrastiveLoss, Inherited, Method, Negatives
 
 
@@ -39,27 +40,21 @@ def make(
     terms = pairs.nonzero_terms(terms)
     ranges.check_integer("num_clips", num_clips)
     ranges.check_integer("chunks", chunks)
-    needed = {m for t in terms for m in pairs.DIRECTIONS[t]}
+    needed = pairs.modalities_of(terms)
     cross = [t for t in ("v2a", "a2v") if t in terms]
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
-        out, stats = model.init_with_output(rng_model, batch, train=False)
-        params, z = stats.pop("params"), pairs.embeddings(out, needed)
+        params, stats, out = init_model(model, rng_model, batch)
+        z = pairs.embeddings(out, needed)
         memory = {
             m: negatives.init(r, size, z[m].shape[1])
             for m, r in zip(("video", "audio"), rngs)
             if m in out
         }
-        for t in terms:
-            query, key = pairs.DIRECTIONS[t]
-            if query == key and num_clips == 1 and "rows" not in memory[key]:
-                raise ValueError(
-                    f"term {t} would compare a clip with itself, as these negatives have no memory "
-                    "of each record: use avjax.losses.negatives.memory_bank, or two clips per "
-                    "record (num_clips=2 in the clip_sampler of config.data.train and "
-                    "config.method.num_clips=2), or the terms v2a and a2v"
-                )
+        in_batch = [t for t in terms if "rows" not in memory[pairs.DIRECTIONS[t][1]]]
+        remedy = "avjax.losses.negatives.memory_bank, or "
+        pairs.check_other_clip(in_batch, num_clips, remedy)
         learned = temperature.init()
         params = params | ({"temperature": learned} if learned else {})
         return params, {"stats": stats, "memory": memory}
@@ -78,7 +73,7 @@ def make(
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
-        z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
+        z, index = pairs.embeddings(out), batch["index"]
         if negatives.symmetric_loss:
             pairs.check_other_records(len(index), num_clips)
         own = resolve_bias(
@@ -89,22 +84,17 @@ def make(
         )
         tau, biased = temperature.apply(params.get("temperature", {}), own)
         each = losses(z, state["memory"], index, rng, biased, tau, terms)
-        metrics = {f"loss/{t}": x.mean() for t, x in each.items()}
-        total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
+        total, metrics = pairs.combine_terms(each, terms)
         still = jax.lax.stop_gradient(z)
         scores = losses(still, state["memory"], index, rng, score_statistics(), 1.0, cross or terms)
-        means = sum(x.mean(0) for x in scores.values()) / len(scores)
-        metrics |= dict(zip(SCORES, means))
+        metrics |= mean_scores(scores.values())
         if "temperature" in params:
             metrics["temperature"] = tau
         memory = {m: negatives.update(s, z[m], index) for m, s in state["memory"].items()}
         return total, ({"stats": stats, "memory": memory}, metrics)
 
-    def embed(params, state, batch):
-        return forward(model, params, state["stats"], batch, train=False)[0]
-
     memories = {f"state/memory/{m}": Inherited(records=True) for m in ("video", "audio")}
-    return Method(init, loss, embed, inherits=memories, needs_audio="audio" in needed)
+    return Method(init, loss, make_embed(model), inherits=memories, needs_audio="audio" in needed)
 
 
 def _number(negatives, size, num_clips):

@@ -14,9 +14,9 @@ import numpy as np
 
 from avjax.config import ranges
 from avjax.losses import pairs as pairing
-from avjax.losses.contrastive import SCORES, score_statistics
 from avjax.losses.negatives import in_batch
-from avjax.nets.forward import forward
+from avjax.losses.score_metrics import SCORES, score_statistics
+from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops.normalize import l2_normalize
 from avjax.types import Method
 
@@ -70,9 +70,8 @@ def make(
 
     def init(rng, batch, size):
         require_keys(batch, negatives)
-        out, stats = model.init_with_output(rng, batch, train=False)
+        params, stats, out = init_model(model, rng, batch)
         pairing.embeddings(out, ("video", "audio"))
-        params = stats.pop("params")
         return params, {"stats": stats, "step": jnp.zeros((), jnp.int32)}
 
     def loss(params, state, batch, rng):
@@ -102,10 +101,7 @@ def make(
         total = margin_loss(d, matched, margin, power).mean()
         return total, ({"stats": stats, "step": state["step"] + 1}, metrics)
 
-    def embed(params, state, batch):
-        return forward(model, params, state["stats"], batch, train=False)[0]
-
-    return Method(init, loss, embed)
+    return Method(init, loss, make_embed(model))
 
 
 def half_matched_pairs(rng, batch, shares, stage) -> Pairs:

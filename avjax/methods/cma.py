@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.losses import negatives, pairs
-from avjax.losses.contrastive import SCORES, logistic, multi_positive, nce_bias, score_statistics
-from avjax.nets.forward import forward
+from avjax.losses.contrastive import logistic, multi_positive, nce_bias
+from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops import nearest_neighbors
 from avjax.types import Inherited, Method
 
@@ -77,9 +78,8 @@ def make(
                 f"num_positives={num_positives} of {size} records: use 1 to {size - 2}"
             )
         rng_model, *rngs = jax.random.split(rng, 3)
-        out, stats = model.init_with_output(rng_model, batch, train=False)
-        z = pairs.embeddings(out, ("video", "audio"))
-        params, dim = stats.pop("params"), z["video"].shape[1]
+        params, stats, out = init_model(model, rng_model, batch)
+        dim = pairs.embeddings(out, ("video", "audio"))["video"].shape[1]
         memory = {m: bank.init(r, size, dim) for m, r in zip(("video", "audio"), rngs)}
         # Placeholder until the first refresh.
         sets = jnp.tile(
@@ -91,30 +91,27 @@ def make(
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
-        z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
+        z, index = pairs.embeddings(out), batch["index"]
         memory = {m: s["rows"] for m, s in state["memory"].items()}
         sets = {"inst": index[:, None], "pos": state["positive_rows"][index]}
         # The same rows for all terms, without positives; may include the record, as in the paper.
         rows = negatives.sample_excluding(
             rng, sets["pos"], state["memory"]["video"]["size"], num_negatives
         )
-        metrics = {}
+        losses = {}
         for t in terms:
             kind, query, key = TERMS[t]
             sampled = rows[:, :within_modal_negatives] if query == key else rows
             nce = multi_positive(logistic(-jnp.log(sampled.shape[1] * state["z"])))
-            each = negatives.loss_against_memory(
+            losses[t] = negatives.loss_against_memory(
                 memory[key], z[query] / temperature, sets[kind], sampled, nce
             )
-            metrics[f"loss/{t}"] = each.mean()
-        total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
+        total, metrics = pairs.combine_terms(losses, terms)
         still = jax.lax.stop_gradient(z)
-        scores = [
+        metrics |= mean_scores(
             negatives.loss_against_memory(memory[k], still[q], index, rows, score_statistics())
             for q, k in CROSS
-        ]
-        means = sum(x.mean(0) for x in scores) / len(scores)
-        metrics |= dict(zip(SCORES, means))
+        )
         moved = {m: bank.update(s, z[m], index) for m, s in state["memory"].items()}
         return total, (state | {"stats": stats, "memory": moved}, metrics)
 
@@ -125,8 +122,5 @@ def make(
         )
         return params, state | {"positive_rows": sets}
 
-    def embed(params, state, batch):
-        return forward(model, params, state["stats"], batch, train=False)[0]
-
     memories = {f"state/memory/{m}": MEMORY for m in ("video", "audio")}
-    return Method(init, loss, embed, refresh, inherits=memories)
+    return Method(init, loss, make_embed(model), refresh, inherits=memories)

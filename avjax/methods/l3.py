@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.losses import pairs as pairing
-from avjax.nets.forward import forward
+from avjax.nets.forward import forward, init_model
 from avjax.types import Method
 
 
@@ -30,9 +30,9 @@ def make(model, classifier, pairs, chunks: int = 1) -> Method:
 
     def init(rng, batch, size):
         rngs = jax.random.split(rng)
-        out, stats = model.init_with_output(rngs[0], batch, train=False)
+        params, stats, out = init_model(model, rngs[0], batch)
         learned = classifier.init(rngs[1], concat(*features(out)), train=False)["params"]
-        return stats.pop("params") | {"classifier": learned}, {"stats": stats}
+        return params | {"classifier": learned}, {"stats": stats}
 
     def odds(params, video, audio):
         weights = {"params": params["classifier"]}

@@ -8,8 +8,9 @@ import jax
 
 from avjax.config import ranges
 from avjax.losses import negatives, pairs
-from avjax.losses.contrastive import SCORES, resolve_bias, score_statistics
-from avjax.nets.forward import forward
+from avjax.losses.contrastive import resolve_bias
+from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.nets.forward import forward, init_model, make_embed
 from avjax.types import ContrastiveLoss, Inherited, Method
 
 # From a run without momentum encoders, they start as copies of the trained ones.
@@ -50,28 +51,22 @@ def make(
     ranges.check_number("momentum", momentum, minimum=0, maximum=1)
     ranges.check_integer("num_clips", num_clips)
     ranges.check_integer("chunks", chunks)
-    if num_clips < 2 and (within := sorted({"v2v", "a2a"} & set(terms))):
-        raise ValueError(
-            f"terms {within} would compare a clip with itself: use two clips per record "
-            "(num_clips=2 in the clip_sampler of config.data.train and config.method.num_clips=2), "
-            "or the "
-            "terms v2a and a2v"
-        )
+    pairs.check_other_clip(terms, num_clips)
     queue = negatives.queue(queue_size, num_negatives)
     queued = sorted({pairs.DIRECTIONS[t][1] for t in terms})
-    needed = {m for t in terms for m in pairs.DIRECTIONS[t]}
+    needed = pairs.modalities_of(terms)
 
     def init(rng, batch, size):
         rng_model, *rngs = jax.random.split(rng, 3)
-        out, stats = model.init_with_output(rng_model, batch, train=False)
-        params, z = stats.pop("params"), pairs.embeddings(out, needed)
+        params, stats, out = init_model(model, rng_model, batch)
+        z = pairs.embeddings(out, needed)
         memory = {m: queue.init(r, size, z[m].shape[1]) for m, r in zip(queued, rngs)}
         momentum_encoder = {"params": params, "stats": stats}
         return params, {"stats": stats, "momentum_encoder": momentum_encoder, "memory": memory}
 
     def encode(params, stats, batch):
         out, stats = forward(model, params, stats, batch, train=True, chunks=chunks)
-        return {m: o["embedding"] for m, o in out.items()}, stats
+        return pairs.embeddings(out), stats
 
     def loss(params, state, batch, rng):
         index, memory = batch["index"], state["memory"]
@@ -96,7 +91,7 @@ def make(
                 q, k = pairs.DIRECTIONS[t]
                 # Paper: one view is the query and the other the key; here each is both.
                 own = pairs.next_clip_of_record(key[k], index, num_clips) if q == k else key[k]
-                yield t, queue.loss(memory[k], query[q], own, index, rng, loss_fn)
+                yield queue.loss(memory[k], query[q], own, index, rng, loss_fn)
 
         source = "num_negatives" if num_negatives else "queue_size"
         own = resolve_bias(
@@ -106,11 +101,8 @@ def make(
             temperature=("config.method", temperature),
         )
         scaled = {m: z / temperature for m, z in query.items()}
-        metrics = {f"loss/{t}": x.mean() for t, x in losses(scaled, own)}
-        total = sum(w * metrics[f"loss/{t}"] for t, w in terms.items()) / sum(terms.values())
-        scores = dict(losses(jax.lax.stop_gradient(query), score_statistics()))
-        means = sum(x.mean(0) for x in scores.values()) / len(scores)
-        metrics |= dict(zip(SCORES, means))
+        total, metrics = pairs.combine_terms(dict(zip(terms, losses(scaled, own))), terms)
+        metrics |= mean_scores(losses(jax.lax.stop_gradient(query), score_statistics()))
         memory = {m: queue.update(s, key[m], index) for m, s in memory.items()}
         momentum_encoder = {"params": ema_params, "stats": ema_stats}
         return total, (
@@ -118,10 +110,7 @@ def make(
             metrics,
         )
 
-    def embed(params, state, batch):
-        return forward(model, params, state["stats"], batch, train=False)[0]
-
-    return Method(init, loss, embed, inherits=INHERITS, needs_audio="audio" in needed)
+    return Method(init, loss, make_embed(model), inherits=INHERITS, needs_audio="audio" in needed)
 
 
 def ema_update(ema, params, momentum: float):

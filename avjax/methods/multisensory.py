@@ -8,7 +8,8 @@ uninformative.
 import jax
 import jax.numpy as jnp
 
-from avjax.nets.forward import forward
+from avjax.losses.score_metrics import SCORES
+from avjax.nets.forward import forward, init_model
 from avjax.ops.normalize import l2_normalize
 from avjax.types import Method
 
@@ -27,8 +28,8 @@ def make(model, chunks: int = 1) -> Method:
     """
 
     def init(rng, batch, size):
-        stats = model.init(rng, _inputs(batch, ("audio", "shifted")), train=False)
-        return stats.pop("params"), {"stats": stats}
+        params, stats, _ = init_model(model, rng, _inputs(batch, ("audio", "shifted")))
+        return params, {"stats": stats}
 
     def loss(params, state, batch, rng):
         del rng
@@ -58,9 +59,7 @@ def loss_and_scores(aligned, shifted) -> dict:
         "loss/aligned": jax.nn.softplus(-aligned).mean(),
         "loss/shifted": jax.nn.softplus(shifted).mean(),
         "accuracy": right / 2,
-        "score/positive": aligned.mean(),
-        "score/negative": shifted.mean(),
-        "score/negatives_above_positive": (shifted > aligned).mean(),
+        **dict(zip(SCORES, (x.mean() for x in (aligned, shifted, shifted > aligned)))),
     }
 
 

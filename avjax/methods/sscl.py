@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.losses import negatives, pairs
-from avjax.losses.contrastive import SCORES, resolve_bias, score_statistics
-from avjax.nets.forward import forward
+from avjax.losses.contrastive import resolve_bias
+from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops.blockwise import precise_einsum
 from avjax.types import ContrastiveLoss, Inherited, Method
 
@@ -68,7 +69,7 @@ def stage_one(
         if keep_fraction:  # Easiness depends on the teacher too.
             seen = forward(model, state["teacher"], old, of(teacher), train=False, chunks=chunks)
             out |= seen[0]
-        z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
+        z, index = pairs.embeddings(out), batch["index"]
         memory, term = state["memory"], f"{student[0]}2{teacher[0]}"
         each, scores = _losses_and_scores(
             memory, z, (student,), index, rng, num_negatives, loss_fn, temperature
@@ -124,7 +125,7 @@ def stage_two(
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
-        z, index = {m: o["embedding"] for m, o in out.items()}, batch["index"]
+        z, index = pairs.embeddings(out), batch["index"]
         memory = state["memory"]
         each, scores = _losses_and_scores(
             memory, z, OTHER, index, rng, num_negatives, loss_fn, temperature
@@ -140,11 +141,8 @@ def stage_two(
         state = {"stats": stats, "memory": memory, "step": state["step"] + 1}
         return total, (state, metrics | scores | chosen)
 
-    def embed(params, state, batch):
-        return forward(model, params, state["stats"], batch, train=False)[0]
-
     memories = {f"state/memory/{m}": Inherited(records=True) for m in OTHER}
-    return Method(init, loss, embed, inherits=memories)
+    return Method(init, loss, make_embed(model), inherits=memories)
 
 
 def divergence(z, memory, rows, temperature):
@@ -194,7 +192,7 @@ def _curriculum_weights(keep_fraction, step, memory, z, index):
 
 def _losses_and_scores(memory, z, queries, index, rng, num_negatives, loss_fn, temperature):
     """({"v2a": loss [B]}, mean scores), for each of `queries` against the other's memory."""
-    each, scores = {}, 0.0
+    each, scores = {}, []
     loss_fn = resolve_bias(
         loss_fn,
         num_negatives=("config.method", num_negatives),
@@ -209,8 +207,8 @@ def _losses_and_scores(memory, z, queries, index, rng, num_negatives, loss_fn, t
         )
         each[f"{m[0]}2{OTHER[m][0]}"] = among(query=z[m] / temperature, loss_fn=loss_fn)
         still = jax.lax.stop_gradient(z[m])
-        scores += among(query=still, loss_fn=score_statistics()).mean(0) / len(queries)
-    return each, dict(zip(SCORES, scores))
+        scores.append(among(query=still, loss_fn=score_statistics()))
+    return each, mean_scores(scores)
 
 
 def _sample_rows(memory, index, rng, num_negatives):
@@ -220,10 +218,8 @@ def _sample_rows(memory, index, rng, num_negatives):
 
 def _init_state(model, bank, rng, batch, size):
     rng_model, *rngs = jax.random.split(rng, 3)
-    out, stats = model.init_with_output(rng_model, batch, train=False)
-    if missing := OTHER.keys() - out.keys():
-        raise ValueError(f"SSCL needs video and audio: the net or the batch has no {missing}")
-    params, z = stats.pop("params"), pairs.embeddings(out, OTHER)
+    params, stats, out = init_model(model, rng_model, batch)
+    z = pairs.embeddings(out, OTHER)
     memory = {m: bank.init(r, size, z[m].shape[1]) for m, r in zip(OTHER, rngs)}
     return params, {"stats": stats, "memory": memory, "step": jnp.zeros((), jnp.int32)}
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from avjax.config import ranges
-from avjax.nets.forward import forward
+from avjax.nets.forward import forward, init_model, make_embed
 from avjax.nets.layers.mlp import Linear
 from avjax.ops import kmeans
 from avjax.ops.normalize import l2_normalize
-from avjax.types import Method
+from avjax.types import Array, Method, Metrics, Tree
 
 MODALITIES = ("video", "audio")
 
@@ -51,43 +51,17 @@ def make(
     ranges.check_integer("chunks", chunks)
     classifier = Linear(clusters)
 
-    def heads(rng, widths):
-        """A new classifier for each target of each modality."""
-        rngs = iter(jax.random.split(rng, sum(map(len, targets.values()))))
-        return {
-            m: {s: classifier.init(next(rngs), jnp.zeros((1, widths[m])), False)["params"]
-                for s in learned}
-            for m, learned in targets.items()
-        }  # fmt: skip
-
     def init(rng, batch, size):
         rng_model, rng_heads = jax.random.split(rng)
-        out, stats = model.init_with_output(rng_model, batch, train=False)
-        params = stats.pop("params")
+        params, stats, out = init_model(model, rng_model, batch)
         widths = {m: o["features"].shape[1] for m, o in out.items()}
         labels = {s: jnp.full(size, -1, jnp.int32) for s in spaces}
         sizes = {s: jnp.zeros(clusters, jnp.int32) for s in spaces}
         nothing = dict.fromkeys(spaces, jnp.zeros(()))
-        state = {
-            "labels": labels,
-            "sizes": sizes,
-            "quality": quality(labels, labels, sizes, nothing),
-        }
-        return params | {"classifiers": heads(rng_heads, widths)}, state | {"stats": stats}
-
-    def quality(labels, before, sizes, inertia):
-        """{name: scalar}: evenness of each clustering, and similarity of two."""
-        metrics = {}
-        for s in spaces:
-            metrics[f"clusters/{s}/inertia"] = inertia[s]
-            metrics[f"clusters/{s}/empty"] = (sizes[s] == 0).mean()
-            metrics[f"clusters/{s}/largest"] = sizes[s].max() / jnp.maximum(sizes[s].sum(), 1)
-            metrics[f"nmi/{s}/previous"] = kmeans.normalized_mutual_info(
-                labels[s], before[s], clusters
-            )
-        for a, b in itertools.combinations(spaces, 2):
-            metrics[f"nmi/{a}/{b}"] = kmeans.normalized_mutual_info(labels[a], labels[b], clusters)
-        return metrics
+        metrics = cluster_metrics(labels, labels, sizes, nothing)
+        state = {"labels": labels, "sizes": sizes, "quality": metrics, "stats": stats}
+        heads = init_classifiers(classifier, targets, rng_heads, widths)
+        return params | {"classifiers": heads}, state
 
     def extract(params, state, batch):
         out = forward(model, params, state["stats"], batch, train=False)[0]
@@ -108,12 +82,13 @@ def make(
             found = kmeans.fit(r, rows, mask, clusters)
             labels[s], inertia[s] = found.labels[: len(before[s])], found.inertia
             sizes[s] = jnp.zeros(clusters, jnp.int32).at[labels[s]].add(labels[s] >= 0)
-        metrics = quality(labels, before, sizes, inertia)
+        metrics = cluster_metrics(labels, before, sizes, inertia)
         # Paper: does not say what happens to the classifiers' moments in the optimizer.  Here they
         # stay; a momentum of 0.9 has forgotten the old ones after some fifty steps.
-        fresh = heads(rng_heads, {m: extracted[m].shape[1] for m in targets})
+        widths = {m: extracted[m].shape[1] for m in targets}
+        heads = init_classifiers(classifier, targets, rng_heads, widths)
         state = state | {"labels": labels, "sizes": sizes, "quality": metrics}
-        return params | {"classifiers": fresh}, state
+        return params | {"classifiers": heads}, state
 
     def loss(params, state, batch, rng):
         out, stats = forward(model, params, state["stats"], batch, train=True, chunks=chunks)
@@ -133,10 +108,57 @@ def make(
             total += metrics[f"loss/{m}/{s}"]
         return total, (state | {"stats": stats}, metrics | state["quality"])
 
-    def embed(params, state, batch):
-        return forward(model, params, state["stats"], batch, train=False)[0]
+    return Method(init, loss, make_embed(model), refresh, extract, needs_audio="audio" in needed)
 
-    return Method(init, loss, embed, refresh, extract, needs_audio="audio" in needed)
+
+def init_classifiers(
+    classifier: Linear, targets: dict[str, tuple[str, ...]], rng: Array, widths: dict[str, int]
+) -> dict[str, dict[str, Tree]]:
+    """Initializes a classifier for each target of each modality.
+
+    Args:
+      classifier: the module.
+      targets: as in `make`.
+      rng: a key.
+      widths: number of features of each modality.
+
+    Returns:
+      {modality: {target: parameters}}.
+    """
+    rngs = iter(jax.random.split(rng, sum(map(len, targets.values()))))
+    return {
+        m: {s: classifier.init(next(rngs), jnp.zeros((1, widths[m])), False)["params"]
+            for s in learned}
+        for m, learned in targets.items()
+    }  # fmt: skip
+
+
+def cluster_metrics(
+    labels: dict[str, Array],
+    before: dict[str, Array],
+    sizes: dict[str, Array],
+    inertia: dict[str, Array],
+) -> Metrics:
+    """Evenness of each clustering, and its similarity to the previous one and to the others.
+
+    Args:
+      labels: {name of the features: int [N]}, cluster of each record, -1 for none.
+      before: the same of the previous clustering.
+      sizes: {name: int [clusters]}, records per cluster.
+      inertia: {name: scalar}, as of `kmeans.Clusters`.
+
+    Returns:
+      {name: scalar}; "nmi/..." is the normalized mutual information.
+    """
+    metrics, similarity = {}, kmeans.normalized_mutual_info
+    for s in labels:
+        metrics[f"clusters/{s}/inertia"] = inertia[s]
+        metrics[f"clusters/{s}/empty"] = (sizes[s] == 0).mean()
+        metrics[f"clusters/{s}/largest"] = sizes[s].max() / jnp.maximum(sizes[s].sum(), 1)
+        metrics[f"nmi/{s}/previous"] = similarity(labels[s], before[s], len(sizes[s]))
+    for a, b in itertools.combinations(labels, 2):
+        metrics[f"nmi/{a}/{b}"] = similarity(labels[a], labels[b], len(sizes[a]))
+    return metrics
 
 
 def _mean(x, weight):

@@ -1,12 +1,42 @@
-"""The only caller of `model.apply`."""
+"""The only callers of a Linen module's `init` and `apply`."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
+from avjax.types import Array, Batch, Tree
 
 
-def forward(model, params, stats, batch, *, train: bool, chunks: int = 1):
+def init_model(model: Any, rng: Array, batch: Batch) -> tuple[Tree, Tree, Tree]:
+    """Initializes `model` on a batch, from which front ends estimate their statistics.
+
+    Args:
+      model: a Linen module.
+      rng: a key.
+      batch: arrays [B, ...].
+
+    Returns:
+      (params, stats, outputs [B, ...]); stats are the collections other than "params".
+    """
+    out, stats = model.init_with_output(rng, batch, train=False)
+    return stats.pop("params"), stats, out
+
+
+def make_embed(model: Any) -> Callable[[Tree, Tree, Batch], dict[str, dict[str, Array]]]:
+    """Returns the `embed` of a Method that evaluates `model` with the trained parameters."""
+
+    def embed(params, state, batch):
+        return forward(model, params, state["stats"], batch, train=False)[0]
+
+    return embed
+
+
+def forward(
+    model: Any, params: Tree, stats: Tree, batch: Batch, *, train: bool, chunks: int = 1
+) -> tuple[Tree, Tree]:
     """Applies `model` to a batch, optionally in chunks with recomputed activations.
 
     With more than one chunk, only one chunk's activations are in memory, and each chunk runs again

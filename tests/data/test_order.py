@@ -7,7 +7,7 @@ import pytest
 
 from avjax.data import clip_sampling, pipeline
 from avjax.data.source import Source
-from avjax.losses import contrastive, negatives
+from avjax.losses import negatives, score_metrics
 from avjax.training import init_examples
 
 SAMPLER = clip_sampling.random(0, 16, 0.5, 8, max_offset_seconds=0.0)  # Four samples of sound.
@@ -154,7 +154,7 @@ def test_a_bank_is_read_and_then_written_at_the_rows_of_the_order(repeats):
     east = jnp.array([[1.0, 0.0]] * 8)
     memory = bank.init(jax.random.key(0), size, 2)
     memory["rows"] = memory["rows"].at[:size].set(east[0])
-    written, tally = np.zeros(size, int), contrastive.score_statistics()
+    written, tally = np.zeros(size, int), score_metrics.score_statistics()
     for step, batch in enumerate(rows(size, 8, stop=12, repeats=repeats), 1):
         key = jnp.array([[np.cos(angle * step), np.sin(angle * step)]] * 8)
         positive = bank.loss(memory, east, key, batch, jax.random.key(step), tally)[:, 0]

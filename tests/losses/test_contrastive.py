@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive
+from avjax.losses import contrastive, score_metrics
 
 RNG = np.random.default_rng(0)
 POSITIVE = RNG.normal(size=8).astype(np.float32)
@@ -61,7 +61,7 @@ FOLDS = [
     contrastive.info_nce(),
     contrastive.dcl(),
     contrastive.logistic(-3.0),
-    contrastive.score_statistics(),
+    score_metrics.score_statistics(),
 ]
 
 
@@ -103,7 +103,7 @@ def test_several_positives_weigh_alike():
 
 
 def test_tally_counts():
-    got = loss(contrastive.score_statistics(), POSITIVE, SCORES)
+    got = loss(score_metrics.score_statistics(), POSITIVE, SCORES)
     above = (SCORES > POSITIVE[:, None]).mean(1)
     np.testing.assert_allclose(got, np.stack([POSITIVE, SCORES.mean(1), above], 1), rtol=1e-5)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive, negatives, pairs as pairing
+from avjax.losses import contrastive, negatives, pairs as pairing, score_metrics
 from avjax.runtime import sharding
 from avjax.training import dry_run
 
@@ -197,7 +197,7 @@ def test_a_queue_forgets_the_oldest_and_wraps():
 def test_a_drawn_part_of_a_queue_is_even():
     queue = negatives.queue(10, num_negatives=4)
     memory = queue.init(jax.random.key(0), 0, D) | {"keys": jnp.eye(10, D)}
-    mean = contrastive.score_statistics()
+    mean = score_metrics.score_statistics()
     rngs = jax.random.split(jax.random.key(1), 4000)
     query = jnp.tile(jnp.arange(D, dtype=jnp.float32)[None], (1, 1))
     one = jax.jit(jax.vmap(lambda r: queue.loss(memory, query, query, None, r, mean)[0, 1]))

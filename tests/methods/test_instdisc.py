@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avjax.evals import knn
-from avjax.losses import contrastive, negatives
+from avjax.losses import contrastive, negatives, score_metrics
 from avjax.runtime import metrics_writer
 from avjax.training import train
 from configs import instdisc_kinetics
@@ -95,9 +95,9 @@ def test_wu_draws_all_rows_and_the_records_own_among_them():
     bank = negatives.memory_bank(1000, sampler=negatives.sample_uniform)
     memory = bank.init(jax.random.key(0), 2, 8) | {"rows": jnp.eye(1024, 8)}
     query, index = jnp.eye(2, 8), jnp.arange(2)
-    own = bank.loss(memory, query, query, index, jax.random.key(1), contrastive.score_statistics())[
-        :, 1
-    ]
+    own = bank.loss(
+        memory, query, query, index, jax.random.key(1), score_metrics.score_statistics()
+    )[:, 1]
     np.testing.assert_allclose(own, 0.5, atol=0.06)
 
 
