@@ -133,7 +133,7 @@ def test_products_in_a_loop_count_as_often_as_it_turns():
         traced = jax.jit(fn).trace(x)
         told = traced.lower().compile().cost_analysis()["flops"]
         assert cost.loop_flops(traced.jaxpr) == extra * 2 * 32**3
-        assert cost.count_flops(traced.jaxpr, loops=True) == 3 * 2 * 32**3
+        assert cost.count_flops(traced.jaxpr, all_iterations=True) == 3 * 2 * 32**3
         np.testing.assert_allclose(told + cost.loop_flops(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
 
 
@@ -147,7 +147,7 @@ def test_a_convolution_counts_as_the_compiler_counts_it():
 
     traced = jax.jit(conv).trace(x, w)
     told = traced.lower().compile().cost_analysis()["flops"]
-    np.testing.assert_allclose(cost.count_flops(traced.jaxpr, loops=True), told, rtol=0.01)
+    np.testing.assert_allclose(cost.count_flops(traced.jaxpr, all_iterations=True), told, rtol=0.01)
 
 
 @pytest.fixture(scope="module")

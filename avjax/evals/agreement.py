@@ -2,8 +2,6 @@
 
 import logging
 
-import numpy as np
-
 from avjax.evals import metrics
 from avjax.evals.features import with_modalities
 from avjax.types import NotApplicable
@@ -40,14 +38,10 @@ def make():
             *(test.modalities[name]["embedding"] for name in ("video", "audio"))
         )
         out = {"mean": float(clip.mean())}
-        return out if swapped is None else out | {"auroc": auroc(clip, swapped)}
+        return (
+            out
+            if swapped is None
+            else out | {"auroc": metrics.auroc(clip[~swapped], clip[swapped])}
+        )
 
     return score
-
-
-def auroc(score, found) -> float:
-    """P(score of a `found` one < score of another) of float [N] and bool [N]; ties count half."""
-    found = np.asarray(found, bool)
-    rest = np.sort(score[~found])
-    below = sum(np.searchsorted(rest, score[found], side) for side in ("left", "right"))
-    return float(1 - below.mean() / (2 * len(rest)))

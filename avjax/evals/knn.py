@@ -10,6 +10,7 @@ import numpy as np
 
 from avjax.config import ranges
 from avjax.evals.features import score_by_space
+from avjax.evals.metrics import accuracy, l2_normalize
 from avjax.types import NotApplicable
 
 
@@ -84,11 +85,6 @@ def joint_features(features, representation: str) -> np.ndarray:
     return l2_normalize(np.concatenate(out, axis=-1)) if len(out) > 1 else out[0]
 
 
-def l2_normalize(x: np.ndarray) -> np.ndarray:
-    """Rows scaled to unit length."""
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-
 def vote(query, key, label, classes: int, k: int, temperature: float, cells: int = 2**24):
     """Votes of the k nearest keys of each query.
 
@@ -102,7 +98,7 @@ def vote(query, key, label, classes: int, k: int, temperature: float, cells: int
       cells: cosines in memory at a time.
 
     Returns:
-      Votes [N, classes], each row up to a factor; 0 for a class without a neighbor.
+      Votes [N, classes], each row up to a factor; -inf for a class without a neighbor.
 
     Raises:
       ValueError: a row is not finite.
@@ -120,17 +116,4 @@ def vote(query, key, label, classes: int, k: int, temperature: float, cells: int
         weight = np.maximum(weight, np.finfo(weight.dtype).tiny)  # Never 0.
         here = np.arange(start, start + len(cosine))
         np.add.at(votes, (here[:, None], label[near]), weight)
-    return votes
-
-
-def accuracy(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Top-1 and, of more than five classes, top-5 in percent, of votes [N, C].
-
-    Ties count by their expected value in a random order; classes without a vote never count.
-    """
-    own = scores[np.arange(len(label)), label][:, None]
-    greater, equal = (scores > own).sum(1), (scores == own).sum(1) - 1
-    at = (1, 5) if scores.shape[1] > 5 else (1,)
-    voted = own[:, 0] > 0
-    hit = {k: np.where(voted, np.clip((k - greater) / (1 + equal), 0, 1), 0) for k in at}
-    return {f"top{k}": 100 * float(hit[k].mean()) for k in at}
+    return np.where(votes > 0, votes, -np.inf)

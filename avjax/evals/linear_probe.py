@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from avjax.evals.features import score_by_space
+from avjax.evals.metrics import accuracy
 from avjax.types import NotApplicable
 
 
@@ -170,11 +171,3 @@ def predict_logits(model, x, classes: int) -> np.ndarray:
     scores = np.full((len(x), classes), -np.inf)
     scores[:, model.classes_] = logits
     return scores
-
-
-def accuracy(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
-    """Top-1 and, of more than five classes, top-5 in percent, of scores [N, C]."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    hit = (order == label[:, None]) & np.isfinite(np.take_along_axis(scores, order, axis=1))
-    at = (1, 5) if scores.shape[1] > 5 else (1,)
-    return {f"top{k}": 100 * float(hit[:, :k].any(1).mean()) for k in at}

@@ -1,6 +1,44 @@
-"""How well each record's audio fits its frames, relative to that of other records."""
+"""Metrics that several evaluators and reports share."""
 
 import numpy as np
+
+
+def l2_normalize(x: np.ndarray) -> np.ndarray:
+    """Rows of x [..., D] scaled to unit length; a row shorter than 1e-12 is divided by 1e-12."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def accuracy(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    """Top-1 and, of more than five classes, top-5 accuracy.
+
+    Args:
+      scores: float [N, C]; -inf for classes that never count.
+      label: int [N].
+
+    Returns:
+      {"top1", "top5"} in percent.  Ties count by their expected value in a random order.
+    """
+    own = scores[np.arange(len(label)), label][:, None]
+    greater, equal = (scores > own).sum(1), (scores == own).sum(1) - 1
+    at = (1, 5) if scores.shape[1] > 5 else (1,)
+    counts = np.isfinite(own[:, 0])
+    hit = {k: np.where(counts, np.clip((k - greater) / (1 + equal), 0, 1), 0) for k in at}
+    return {f"top{k}": 100 * float(hit[k].mean()) for k in at}
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Area under the ROC curve: P(positive score > negative score), of ties half.
+
+    Args:
+      positive: float [N].
+      negative: float [M].
+
+    Returns:
+      0.5 for chance, 1 if every positive scores above every negative.
+    """
+    ordered = np.sort(negative)
+    below = [np.searchsorted(ordered, positive, side=side) for side in ("left", "right")]
+    return float(np.mean(below) / len(negative))
 
 
 def margin_scores(video, audio, top_fraction: float = 0.05, max_candidates: int = 4096):

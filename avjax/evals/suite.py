@@ -14,7 +14,7 @@ import numpy as np
 
 from avjax.data import pipeline
 from avjax.data.source import NoRecords
-from avjax.evals import features
+from avjax.evals import features, metrics
 from avjax.evals.features import Features
 from avjax.evals.thumbnails import add_thumbnails, gallery_arrays
 from avjax.types import Evaluator, NotApplicable, TrainState
@@ -210,7 +210,7 @@ def mean_over_clips(sums: dict, clips: dict, source, part: str) -> Features:
             broken = int((~np.isfinite(value).all(-1)).sum())
             raise ValueError(f"{kind} of {name} are not finite for {broken} {part} records")
         if kind == "embedding":
-            value /= np.maximum(np.linalg.norm(value, axis=-1, keepdims=True), 1e-12)
+            value = metrics.l2_normalize(value)
         modalities.setdefault(name, {"mask": count[:, 0] > 0})[kind] = value
     return features.select_records(metadata(source), kept)._replace(modalities=modalities)
 

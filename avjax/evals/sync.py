@@ -13,6 +13,7 @@ import numpy as np
 
 from avjax.data import pipeline
 from avjax.data.source import Source
+from avjax.evals import metrics
 from avjax.evals.suite import record_counts
 from avjax.types import Evaluator, NotApplicable, TrainState
 
@@ -168,9 +169,7 @@ def accuracy_and_auroc(index, own, other, kind) -> dict[str, float]:
     for half in (odd, ~odd):
         least = threshold(own[~half], other[~half])
         right.append(((own[half] >= least).mean() + (other[half] < least).mean()) / 2)
-    below = [np.searchsorted(np.sort(other), own, side=side) for side in ("left", "right")]
-    auroc = np.mean(below) / len(other)  # Of ties, half.
-    return {"accuracy": 100 * float(np.mean(right)), "auroc": 100 * float(auroc)}
+    return {"accuracy": 100 * float(np.mean(right)), "auroc": 100 * metrics.auroc(own, other)}
 
 
 def threshold(own, other) -> float:

@@ -1,11 +1,13 @@
-"""Multiply-accumulates (MACs) of a net's convolutions and matrix products."""
+"""Multiply-accumulates (MACs) of the convolutions and matrix products of a traced program."""
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
 
-def gmacs(net, shape: tuple[int, ...], dtype="float32") -> float:
+def gmacs(net: Any, shape: tuple[int, ...], dtype="float32") -> float:
     """GMACs of one forward pass, counted in the traced program, as in papers.
 
     Zero padding of convolutions counts; nothing but convolutions and matrix products does.  Nothing
@@ -15,6 +17,9 @@ def gmacs(net, shape: tuple[int, ...], dtype="float32") -> float:
       net: a Linen module (x, train).
       shape: of the input.
       dtype: of the input.
+
+    Returns:
+      10^9 MACs.
     """
     x = jax.ShapeDtypeStruct(shape, dtype)
     variables = jax.eval_shape(lambda key, x: net.init(key, x, False), jax.random.key(0), x)
@@ -22,24 +27,34 @@ def gmacs(net, shape: tuple[int, ...], dtype="float32") -> float:
     return count_macs(program) / 1e9
 
 
-def count_macs(program) -> int:
-    """MACs of a jaxpr's convolutions and products, times the iterations of scans.
+def count_macs(
+    program: Any, branch: Callable[[list[int]], int] = min, all_iterations: bool = True
+) -> int:
+    """MACs of the convolutions and products of a jaxpr, on all devices.
 
-    Of the branches of a `cond` the cheapest counts, as a backend's own implementation may do more
-    than the operation needs.  A `while` counts once.
+    The number of iterations of a `while` is not known: one is counted.
+
+    Args:
+      program: a Jaxpr or ClosedJaxpr.
+      branch: which branch of a `cond` counts: `min`, as a backend's own implementation may do more
+        than the operation needs, or `max`.
+      all_iterations: whether a `scan` counts as often as it iterates; False counts one iteration.
     """
     total = 0
     for eqn in getattr(program, "jaxpr", program).eqns:
-        inner = [count_macs(part) for part in sub_jaxprs(eqn.params)]
-        if eqn.primitive.name == "cond":
-            total += min(inner)
-        else:
-            total += sum(inner) * (eqn.params["length"] if eqn.primitive.name == "scan" else 1)
-            total += eqn_macs(eqn)
+        name = eqn.primitive.name
+        inner = [count_macs(part, branch, all_iterations) for part in sub_jaxprs(eqn.params)]
+        if name == "cond":
+            total += branch(inner)
+            continue
+        times = eqn.params["length"] if name == "scan" and all_iterations else 1
+        if name == "shard_map":  # Its jaxpr is that of one device.
+            times = eqn.params["mesh"].size
+        total += times * sum(inner) + eqn_macs(eqn)
     return total
 
 
-def eqn_macs(eqn) -> int:
+def eqn_macs(eqn: Any) -> int:
     """MACs of one equation, if it is a convolution (padding included) or a product."""
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
@@ -52,7 +67,7 @@ def eqn_macs(eqn) -> int:
     return 0
 
 
-def sub_jaxprs(params):
+def sub_jaxprs(params: dict) -> Iterator[Any]:
     """The jaxprs among an equation's parameters."""
     for value in params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):

@@ -109,29 +109,43 @@ def _reduce_scores(statics, query, key, bias, index, slot, positive, first):
 
 
 def _forward(statics, *arrays):
-    out = _shard(functools.partial(_reduce_shard, statics), statics.axis, 7, "BB")(*arrays)
+    split = P(statics.axis)
+    reduce = functools.partial(_reduce_shard, statics)
+    out = _shard(reduce, statics.axis, _array_specs(statics.axis), (split, split))(*arrays)
     return out, (arrays, out)
 
 
 def _backward(statics, saved, slopes):
     arrays, out = saved
-    pull = _shard(functools.partial(_grad_shard, statics), statics.axis, 11, "BB1")
-    query, key, bias = pull(*arrays, *out, *slopes)
+    split = P(statics.axis)
+    ins = (*_array_specs(statics.axis), split, split, split, split)
+    grad = functools.partial(_grad_shard, statics)
+    grad = _shard(grad, statics.axis, ins, (split, split, P()))
+    query, key, bias = grad(*arrays, *out, *slopes)
     return query, key, bias, None, None, None, None
 
 
 _reduce_scores.defvjp(_forward, _backward)
 
 
-def _shard(fn, axis, count, outs):
-    """`fn` on each device's share; its third and seventh argument are scalars."""
+def _array_specs(axis):
+    """Shardings of the array arguments of `_reduce_scores`."""
+    split, replicated = P(axis), P()
+    return (
+        *(split, split),  # query, key
+        replicated,  # bias
+        *(split, split, split),  # index, slot, positive
+        replicated,  # first
+    )
+
+
+def _shard(fn, axis, in_specs, out_specs):
+    """`fn` on each device's share of its arguments; `fn` itself without an axis."""
     if axis is None:
         return fn
     if axis not in jax.sharding.get_abstract_mesh().axis_names:
         raise ValueError(f"no mesh with an axis {axis!r}: call within jax.set_mesh(mesh)")
-    ins = tuple(P() if i in (2, 6) else P(axis) for i in range(count))
-    outs = tuple(P(axis) if o == "B" else P() for o in outs)
-    return jax.shard_map(fn, in_specs=ins, out_specs=outs, check_vma=False)
+    return jax.shard_map(fn, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def _reduce_shard(statics, query, key, bias, index, slot, positive, first):

@@ -56,28 +56,14 @@ def abstract_step_args(config: dict, mesh):
 
 def loop_flops(jaxpr) -> float:
     """Returns the FLOPs of products and convolutions in loops beyond the first iteration."""
-    return count_flops(jaxpr, loops=True) - count_flops(jaxpr, loops=False)
+    return count_flops(jaxpr, all_iterations=True) - count_flops(jaxpr, all_iterations=False)
 
 
-def count_flops(jaxpr, loops: bool) -> float:
-    """Returns the FLOPs of the matrix products and convolutions of a jaxpr.
-
-    Of the branches of a `cond` the most expensive one counts.  The number of iterations of a
-    `while` is not known: one is counted.
+def count_flops(jaxpr, all_iterations: bool) -> float:
+    """Returns the FLOPs of the matrix products and convolutions of a jaxpr on all devices.
 
     Args:
-      jaxpr: a Jaxpr or ClosedJaxpr.
-      loops: whether a `scan` counts as often as it iterates; False counts one iteration.
+      jaxpr: a Jaxpr or ClosedJaxpr; of the branches of a `cond` the most expensive one counts.
+      all_iterations: as in `flops.count_macs`.
     """
-    total = 0.0
-    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name, inner = eqn.primitive.name, list(flops.sub_jaxprs(eqn.params))
-        if name == "cond":
-            total += max(count_flops(branch, loops) for branch in inner)
-        else:
-            times = eqn.params["length"] if name == "scan" and loops else 1
-            if name == "shard_map":  # Its jaxpr is that of one device.
-                times = eqn.params["mesh"].size
-            total += times * sum(count_flops(part, loops) for part in inner)
-            total += 2.0 * flops.eqn_macs(eqn)
-    return total
+    return 2.0 * flops.count_macs(jaxpr, branch=max, all_iterations=all_iterations)
