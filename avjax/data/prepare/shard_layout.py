@@ -11,6 +11,7 @@ from collections import Counter
 from avjax.data.prepare import file_checks, folder_lock, shard_writer
 from avjax.data.prepare.shard_writer import Shard
 from avjax.data.source import unique_notes
+from avjax.runtime.atomic import atomic_replace, write_atomic
 from avjax.runtime.filenames import OPEN_ARGS
 
 VERSION = 3  # Raise it with any change to what shards hold.
@@ -95,7 +96,7 @@ def record_settings(out, settings, shards):
                 f"({', '.join(changes)}): use another folder, or delete this one"
             )
     else:
-        shard_writer.write_atomic(path, json.dumps(current, indent=2).encode())
+        write_atomic(path, json.dumps(current, indent=2), sync=True)
     for name in os.listdir(out):  # What a killed run left half-written.
         if TEMPORARY_FILE.fullmatch(name):
             os.remove(os.path.join(out, name))
@@ -146,7 +147,7 @@ def write_metadata(out, name, root, sources, settings, shards, rows):
         lines = "".join(
             json.dumps(row | OMITTED_KEYS, sort_keys=True) + "\n" for row in usable_rows
         )
-        shard_writer.write_atomic(os.path.join(out, f"records-{split}.jsonl"), lines.encode())
+        write_atomic(os.path.join(out, f"records-{split}.jsonl"), lines, sync=True)
         template = f"{name}-{split}.{SUFFIX}-{{:05d}}-of-{len(split_shards):05d}"
         splits[split] = dict(
             records=f"records-{split}.jsonl", template=template, num_kept=len(usable_rows),
@@ -159,9 +160,7 @@ def write_metadata(out, name, root, sources, settings, shards, rows):
         version=VERSION, name=name, root=root, classes=classes, splits=splits, notes=notes
     )
     metadata |= settings._asdict()
-    shard_writer.write_atomic(
-        os.path.join(out, "prepared.json"), json.dumps(metadata, indent=2).encode()
-    )
+    write_atomic(os.path.join(out, "prepared.json"), json.dumps(metadata, indent=2), sync=True)
 
 
 def remove_metadata(out: str) -> None:
@@ -206,7 +205,7 @@ def _write_tfds_metadata(out, name, settings, classes, shards, rows):
 
 def write_csv_reports(out, rows, require):
     """Writes doctor.csv, all files and their findings, and quarantine.csv, the unusable ones."""
-    with open(os.path.join(out, "doctor.csv"), "w", **OPEN_ARGS) as file:
+    with _open_csv(out, "doctor.csv") as file:
         table = csv.writer(file)
         table.writerow(
             ["path", "split", "usable", "findings", "reason", "seconds", "fps", "width", "height",
@@ -220,12 +219,21 @@ def write_csv_reports(out, rows, require):
                  row["reason"], f"{duration_seconds(info):.3f}", info.get("fps"), info.get("width"),
                  info.get("height"), info.get("sample_rate"), row.get("sha256")]
             )  # fmt: skip
-    with open(os.path.join(out, "quarantine.csv"), "w", **OPEN_ARGS) as file:
+    with _open_csv(out, "quarantine.csv") as file:
         table = csv.writer(file)
         table.writerow(["path", "reason"])
         for row in rows:
             if not file_checks.is_usable(row["findings"], require):
                 table.writerow([row["path"], row["reason"] or ", ".join(row["findings"])])
+
+
+@contextlib.contextmanager
+def _open_csv(out, name):
+    with (
+        atomic_replace(os.path.join(out, name)) as part,
+        open(part, "w", **OPEN_ARGS) as file,
+    ):
+        yield file
 
 
 def duration_seconds(info):

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
 import tempfile
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.prepare import file_checks
 from avjax.data.prepare.segments import iter_segments, segment_boundaries, stream_ends
+from avjax.runtime.atomic import atomic_replace, write_atomic
 
 SPOOL_BYTES = 64 << 20  # Bytes of a record kept in memory until it is known to be sound.
 
@@ -45,10 +45,22 @@ def write_shard(shards, settings, classes, number, blocked, heartbeat):
       blocked: {path: reason} of files that must not be opened.
       heartbeat: called with the path of the next file.
     """
-    shard, first_example, lines = shards[number], 0, []
-    part = f"{shard.path}.{secrets.token_hex(4)}.part"
-    writer = None if classes is None else _open_writer(part)
-    features = None if classes is None else tfds_features(settings, classes)
+    shard = shards[number]
+    if classes is None:
+        lines = _process_records(shard, settings, None, None, blocked, heartbeat)
+    else:
+        features = tfds_features(settings, classes)
+        with atomic_replace(shard.path, sync=True) as part:
+            writer = _open_writer(part)
+            lines = _process_records(shard, settings, features, writer, blocked, heartbeat)
+            _close_writer(writer, shard.path)
+    # Last: a shard is finished when its lines describe its files as they are.
+    write_atomic(f"{shard.path}.jsonl", "".join(lines), sync=True)
+
+
+def _process_records(shard, settings, features, writer, blocked, heartbeat):
+    """Writes the usable records of a shard; a line of JSON for each record."""
+    first_example, lines = 0, []
     for row, record in shard.rows:
         path = record["path"]
         heartbeat(path)
@@ -64,10 +76,7 @@ def write_shard(shards, settings, classes, number, blocked, heartbeat):
         result |= dict(state=state, examined_only=writer is None)
         first_example += result.setdefault("segments", 0)
         lines.append(json.dumps(result, sort_keys=True) + "\n")
-    if writer is not None:
-        _close_writer(writer, part, shard.path)
-    # Last: a shard is finished when its lines describe its files as they are.
-    write_atomic(f"{shard.path}.jsonl", "".join(lines).encode())
+    return lines
 
 
 def is_finished(shard, classes):
@@ -195,29 +204,15 @@ def _open_writer(path):
     return array_record_module.ArrayRecordWriter(path, "group_size:1,uncompressed")
 
 
-def _close_writer(writer, part, path):
-    """Ends a shard, which appears under its name; OSError if it cannot be written."""
+def _close_writer(writer, path):
+    """Ends a shard; OSError if it cannot be written."""
     try:
         writer.close()
     except RuntimeError as error:
-        os.remove(part)
         reason = str(error).split(";")[0]
         raise OSError(f"{path} cannot be written: {reason}; the same command resumes") from error
-    with open(part, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomic(path, data):
-    """Writes a file that appears under its name only when complete."""
-    part = f"{path}.{secrets.token_hex(4)}.part"
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
