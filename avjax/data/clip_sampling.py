@@ -9,8 +9,6 @@ from avjax.config import ranges
 from avjax.data import clip_times
 from avjax.data.media.media_file import MediaError
 
-AUDIO_KEYS = ("audio", "shifted", "overlapping")  # In the order of a clip's start times.
-
 
 class ClipSampler(NamedTuple):
     """How many frames and audio samples a clip has, and where in its file they lie.
@@ -39,33 +37,6 @@ class ClipSampler(NamedTuple):
     sample: Callable
     short_side: int | None = None
     channels: int = 1
-
-
-def read_clip(sampler, starts, read_frames, read_audio):
-    """Returns one clip: {"video": [T, H, W, 3], "audio": [N], ...}.
-
-    Args:
-      sampler: a ClipSampler.
-      starts: start times of the video and of each audio key, one item of sampler.sample.
-      read_frames: start in seconds -> uint8 [T, H, W, 3].
-      read_audio: start in seconds -> int16 [N] or [N, 2].
-    """
-    clip = {"video": read_frames(starts[0])} if sampler.num_frames else {}
-    if sampler.num_samples:
-        clip |= dict(zip(AUDIO_KEYS, map(read_audio, starts[1:])))
-    return clip
-
-
-def silent_audio(sampler):
-    """Returns digital silence of a clip's shape: int16 zeros, [N] or [N, 2]."""
-    channels = () if sampler.channels == 1 else (sampler.channels,)
-    return np.zeros((sampler.num_samples, *channels), np.int16)
-
-
-def is_integer_subsampling(stored_fps: float, fps: float) -> bool:
-    """Whether every n-th of `stored_fps` frames per second gives `fps` frames per second."""
-    ratio = stored_fps / fps
-    return round(ratio) >= 1 and abs(ratio - round(ratio)) < 1e-6
 
 
 def random(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from avjax.data.clip_sampling import read_clip, silent_audio
+from avjax.data.clip_reading import read_clip, read_clips, silent_audio
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.workers import forkserver
@@ -69,8 +69,7 @@ def decode_clips(record, sampler, rngs, require_audio):
     """
     with media_video.open_media(record["path"]) as media:
         info = restrict_to_record(media.info, record)
-        has_audio = info.audio_start is not None
-        if require_audio and not has_audio:  # Known before anything is decoded.
+        if require_audio and info.audio_start is None:  # Known before anything is decoded.
             raise media_video.MediaError(media.path, NO_AUDIO)
         if sampler.num_frames and info.video_start is None:
             where = "" if media.video is None else " in its segment"
@@ -82,16 +81,11 @@ def decode_clips(record, sampler, rngs, require_audio):
             )
 
         def read_audio(start):
-            if not has_audio:
-                return silent_audio(sampler)
             return media_video.read_audio(
                 media, start, sampler.num_samples, sampler.sample_rate, sampler.channels
             )
 
-        all_starts = sampler.sample(info, rngs[0])
-        return [
-            read_clip(sampler, starts, read_frames, read_audio) for starts in all_starts
-        ], has_audio
+        return read_clips(sampler, info, rngs[0], read_frames, read_audio)
 
 
 def _apply_transforms(clip, transforms, rng):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avjax.data import clip_sampling, clip_times, pipeline
+from avjax.data import clip_reading, clip_sampling, clip_times, pipeline
 from avjax.data.datasets import decoded_cache
 from avjax.data.media import video as media_video
 from avjax.data.media.media_file import Info, MediaError
@@ -259,7 +259,7 @@ def test_every_maker_passes_on_its_channels():
             clip_sampling.with_shifted_audio(8, 16, 1.0, 16000, HARD, channels=channels),
         ):
             assert sampler.channels == channels
-            assert clip_sampling.silent_audio(sampler).shape == ((16000,), (16000, 2))[channels - 1]
+            assert clip_reading.silent_audio(sampler).shape == ((16000,), (16000, 2))[channels - 1]
 
 
 def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
@@ -273,14 +273,14 @@ def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
     with media_video.open_media(tmp_path / "a.mkv") as media:
         for _ in range(12):
             window = sampler.sample(media.info, rng)[0]
-            clip = clip_sampling.read_clip(
+            clip = clip_reading.read_clip(
                 sampler,
                 window,
                 lambda start: media_video.read_frames(media, start, 50, 50),
                 lambda start: media_video.read_audio(media, start, 16000, 16000),
             )
             assert list(clip) == ["video", "audio", "shifted", "overlapping"]
-            for name, start in zip(clip_sampling.AUDIO_KEYS, window[1:]):
+            for name, start in zip(clip_reading.AUDIO_KEYS, window[1:]):
                 loud = start + np.flatnonzero(np.abs(clip[name].astype(int)) > 5000) / 16000
                 for click in truth.clicks:
                     if start + 0.01 < click < start + 0.99:
@@ -320,7 +320,7 @@ def test_all_three_sounds_are_the_same_from_files_from_shards_and_from_memory(tm
         for s in (source, kept, shards)
     )
     for other in others:
-        for name in clip_sampling.AUDIO_KEYS:
+        for name in clip_reading.AUDIO_KEYS:
             np.testing.assert_allclose(one[name], other[name], atol=4)
     apart = one["audio"].astype(int) - one["shifted"], one["audio"].astype(int) - one["overlapping"]
     assert all(np.abs(x).max() > 5000 for x in apart)

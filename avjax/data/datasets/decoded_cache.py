@@ -15,10 +15,12 @@ import os
 
 import numpy as np
 
-from avjax.data.clip_sampling import (
+from avjax.data.clip_reading import (
+    TIME_TOLERANCE,
     is_integer_subsampling,
-    read_clip,
+    read_clips,
     silent_audio,
+    stored_frame_indices,
 )
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
@@ -26,9 +28,6 @@ from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
 VERSION = 2  # In the names: raise it with any change to what is kept.
-TIME_TOLERANCE = (
-    1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
-)
 
 
 def make(source, fps, sample_rate, root, short_side=None, workers=None):
@@ -134,7 +133,6 @@ def _read_clips(names, records, fps, sample_rate, row, sampler, rngs):
         raise media_video.MediaError(record["path"], metadata["error"])
     info = media_video.Info(**metadata["info"])
     segment = restrict_to_record(info, record)
-    has_audio = segment.audio_start is not None
     is_native_fps = info.fps and abs(info.fps / fps - 1) < 1e-3
     if (
         sampler.num_frames > 1
@@ -149,27 +147,14 @@ def _read_clips(names, records, fps, sample_rate, row, sampler, rngs):
     def read_frames(start):
         if segment.video_start is None:
             raise media_video.MediaError(record["path"], "has no video in its segment")
-        return _read_frames(name, metadata, record, info, start, sampler, fps)
+        stored = np.memmap(f"{name}.video", np.uint8, "r", shape=tuple(metadata["video"]))
+        span = info.video_start, info.video_end
+        return stored[stored_frame_indices(sampler, start, span, fps, len(stored))]
 
     def read_audio(start):
-        return (
-            _read_audio(name, metadata, info, start, sampler)
-            if has_audio
-            else silent_audio(sampler)
-        )
+        return _read_audio(name, metadata, info, start, sampler)
 
-    all_starts = sampler.sample(segment, rngs[0])
-    return [read_clip(sampler, starts, read_frames, read_audio) for starts in all_starts], has_audio
-
-
-def _read_frames(name, metadata, record, info, start, sampler, fps):
-    """As media_video.read_frames: past the end, the clip repeats from its start."""
-    stored = np.memmap(f"{name}.video", np.uint8, "r", shape=tuple(metadata["video"]))
-    times = np.maximum(start + np.arange(sampler.num_frames) / sampler.fps, info.video_start)
-    inside = max(1, int(np.sum(times < info.video_end - TIME_TOLERANCE)))
-    times = times[np.arange(sampler.num_frames) % inside]
-    at = np.floor((times - info.video_start + TIME_TOLERANCE) * fps).astype(int)
-    return stored[np.minimum(at, len(stored) - 1)]
+    return read_clips(sampler, segment, rngs[0], read_frames, read_audio)
 
 
 def _read_audio(name, metadata, info, start, sampler):

@@ -20,15 +20,15 @@ import logging
 import math
 import os
 
-import cv2
 import numpy as np
 
 from avjax.data import tf_example
-from avjax.data.clip_sampling import is_integer_subsampling, read_clip, silent_audio
+from avjax.data.clip_reading import is_integer_subsampling, read_clips
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.files import listing
 from avjax.data.files.splits import split_by_csv
 from avjax.data.media import audio as media_audio, video as media_video
+from avjax.data.media.image import decode_image
 from avjax.data.source import NoRecords, Source
 
 MAX_OPEN_SHARDS = 256  # Shards that a process keeps open.
@@ -111,7 +111,6 @@ def _read_clips(root, metadata, rows, row, sampler, rngs):
     """Clips of record `row` as the sampler asks, and whether it has audio."""
     record, segments = rows[row], {}
     info = media_video.Info(**record["info"])
-    has_audio = info.audio_start is not None
     _check_compatible(root, metadata, sampler)
 
     def read_segment(number):
@@ -127,12 +126,10 @@ def _read_clips(root, metadata, rows, row, sampler, rngs):
         return _read_frames(record, info, read_segment, start, sampler, metadata["fps"])
 
     def read_audio(start):
-        if not has_audio:
-            return silent_audio(sampler)
         return _read_audio(record, read_segment, start, sampler, metadata["sample_rate"])
 
-    all_starts = sampler.sample(restrict_to_record(info, record), rngs[0])
-    return [read_clip(sampler, starts, read_frames, read_audio) for starts in all_starts], has_audio
+    in_segment = restrict_to_record(info, record)
+    return read_clips(sampler, in_segment, rngs[0], read_frames, read_audio)
 
 
 def _check_compatible(root, metadata, sampler):
@@ -192,8 +189,10 @@ def _read_frames(record, info, read_segment, start, sampler, fps):
             out[k] = out[decoded_at[i]]
             continue
         segment_index = np.searchsorted(first_frames, i, side="right") - 1
-        image = _decode_image(
-            frame_lists[segment_index][i - first_frames[segment_index]], sampler.short_side
+        image = decode_image(
+            record["path"],
+            frame_lists[segment_index][i - first_frames[segment_index]],
+            sampler.short_side,
         )
         out = np.empty((len(frame_indices), *image.shape), np.uint8) if out is None else out
         out[k], decoded_at[i] = image, k
@@ -237,16 +236,6 @@ def _read_audio(record, read_segment, start, sampler, stored_rate):
             resampled if exact else np.clip(np.rint(resampled), -32768, 32767)
         )
     return out[0] if sampler.channels == 1 else np.ascontiguousarray(out.T)
-
-
-def _decode_image(packed, short_side):
-    image = cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR_RGB)
-    height, width = image.shape[:2]
-    if short_side and short_side != min(height, width):
-        scale = short_side / min(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return image
 
 
 def _timestamps(segment):

@@ -8,13 +8,13 @@ neither time stamps nor audio: frames are taken to have the given rate.
 import functools
 import os
 
-import cv2
 import numpy as np
 
-from avjax.data.clip_sampling import read_clip, silent_audio
+from avjax.data.clip_reading import read_clips, silent_audio, stored_frame_indices
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.files import listing, origin
 from avjax.data.media import video as media_video
+from avjax.data.media.image import decode_image
 from avjax.data.source import NoRecords, Source
 from avjax.runtime.progress import progress
 
@@ -22,9 +22,6 @@ DOWNLOAD_HINT = (
     'tensorflow_datasets prepares it with download_and_prepare(file_format="array_record"), see '
     "https://www.tensorflow.org/datasets/catalog/ucf101; root is the folder of the version, which "
     "holds dataset_info.json"
-)
-TIME_TOLERANCE = (
-    1e-5  # Seconds before its time from which a frame is shown: times are sums of floats.
 )
 
 
@@ -89,37 +86,14 @@ def _read_clips(files, paths, fps, video, row, sampler, rngs):
     info = media_video.Info(0.0, len(images) / fps, None, None, fps, None, None, None)
 
     def read_frames(start):
-        # As media_video.frames: past the end, the clip from its start.
-        times = np.maximum(start + np.arange(sampler.num_frames) / sampler.fps, 0.0)
-        inside = max(1, int(np.sum(times < info.video_end - TIME_TOLERANCE)))
-        frame_indices = np.floor(
-            (times[np.arange(sampler.num_frames) % inside] + TIME_TOLERANCE) * fps
-        ).astype(int)
-        frame_indices = np.minimum(frame_indices, len(images) - 1)
-        images_by_index = {
-            i: _decode_image(paths[row], images[i], sampler.short_side)
-            for i in np.unique(frame_indices)
+        indices = stored_frame_indices(sampler, start, (0.0, info.video_end), fps, len(images))
+        decoded = {
+            i: decode_image(paths[row], images[i], sampler.short_side) for i in np.unique(indices)
         }
-        return np.stack([images_by_index[i] for i in frame_indices])
+        return np.stack([decoded[i] for i in indices])
 
-    all_starts = sampler.sample(restrict_to_record(info, {}), rngs[0])
-    return [
-        read_clip(sampler, starts, read_frames, lambda _: silent_audio(sampler))
-        for starts in all_starts
-    ], False
-
-
-def _decode_image(path, data, short_side):
-    """uint8 [H, W, 3] of a JPEG or PNG."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise media_video.MediaError(path, "holds a frame that is no image")
-    height, width = image.shape[:2]
-    if short_side and short_side != min(height, width):
-        scale = short_side / min(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return image
+    info = restrict_to_record(info, {})
+    return read_clips(sampler, info, rngs[0], read_frames, lambda start: silent_audio(sampler))
 
 
 def _get_feature(example, name):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from avjax.config import ranges
-from avjax.data.clip_sampling import AUDIO_KEYS
+from avjax.data.clip_reading import AUDIO_KEYS
 
 
 def random_gain(low: float = 0.9, high: float = 1.1):
