@@ -4,6 +4,8 @@ Morgado, Vasconcelos and Misra, CVPR 2021, https://arxiv.org/abs/2004.12943.  Ea
 to its own audio among those of other clips, and each audio to its clip.
 """
 
+from typing import Any
+
 import jax
 
 from avjax.config import ranges
@@ -15,7 +17,7 @@ from avjax.types import ContrastiveLoss, Inherited, Method, Negatives
 
 
 def make(
-    model,
+    model: Any,
     negatives: Negatives,
     loss_fn: ContrastiveLoss,
     terms: dict[str, float],
@@ -36,6 +38,13 @@ def make(
       temperature: a `avjax.losses.contrastive.Temperature`.
       chunks: parts of a batch that the encoders process in turn.
       num_clips: clips per record, consecutive rows of a batch; as in the data's clips.
+
+    Returns:
+      A Method that logs "loss/<term>", "score/..." and, if it is learned, "temperature".
+
+    Raises:
+      ValueError: an argument is out of its range; from `init`, a term would compare a clip with
+        itself, or the model lacks an encoder.
     """
     terms = pairs.nonzero_terms(terms)
     ranges.check_integer("num_clips", num_clips)

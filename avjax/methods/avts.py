@@ -5,8 +5,8 @@ the same moment are pulled together; audio of another video (easy), of another t
 video (hard) or of nearly the same time (super-hard) is pushed away, by a curriculum.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +14,18 @@ import numpy as np
 
 from avjax.config import ranges
 from avjax.losses import pairs as pairing
+from avjax.losses.margin import distance, margin_loss
 from avjax.losses.negatives import in_batch
 from avjax.losses.score_metrics import SCORES, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops.normalize import l2_normalize
-from avjax.types import Method
+from avjax.types import Array, Batch, Method, Metrics
 
 # Kind of a pair -> batch key of its audio.
 KINDS = {"matched": "audio", "easy": "audio", "hard": "shifted", "super_hard": "overlapping"}
 MATCHED, EASY = 0, 1
+# (first step, (easy, hard, super-hard)) of each stage: shares of the negatives.
+Curriculum = Sequence[tuple[int, tuple[float, float, float]]]
 
 
 class Pairs(NamedTuple):
@@ -35,16 +38,16 @@ class Pairs(NamedTuple):
       kind: int [M], index in KINDS of each pair.
     """
 
-    audio: jax.Array
-    video_rows: jax.Array
-    audio_rows: jax.Array
-    kind: jax.Array
+    audio: Array
+    video_rows: Array
+    audio_rows: Array
+    kind: Array
 
 
 def make(
-    model,
+    model: Any,
     margin: float,
-    curriculum,
+    curriculum: Curriculum,
     power: int = 2,
     chunks: int = 1,
     pairs: Callable | None = None,
@@ -59,6 +62,14 @@ def make(
         avjax.data.clip_sampling.with_shifted_audio cuts.  The step is counted in the state.
       chunks: parts of a batch that the encoders process in turn.
       pairs: `half_matched_pairs`, the default, or `matched_and_mismatched_pairs`.
+
+    Returns:
+      A Method that logs "distance/...", "accuracy", "negatives/<kind>" (their shares) and
+      "score/...".
+
+    Raises:
+      ValueError: an argument is out of its range; from `init` and `loss`, the batch lacks the
+        audio of a kind of negative.
     """
     pairs = pairs or half_matched_pairs
     firsts, shares = parse_curriculum(curriculum)
@@ -104,7 +115,7 @@ def make(
     return Method(init, loss, make_embed(model))
 
 
-def half_matched_pairs(rng, batch, shares, stage) -> Pairs:
+def half_matched_pairs(rng: Array, batch: Batch, shares: np.ndarray, stage: Array) -> Pairs:
     """Half of the clips keep their own audio, the others get one that is not theirs.
 
     Args:
@@ -126,7 +137,9 @@ def half_matched_pairs(rng, batch, shares, stage) -> Pairs:
     return Pairs(select_audio(batch, kind), rows, audio_rows, kind)
 
 
-def matched_and_mismatched_pairs(rng, batch, shares, stage) -> Pairs:
+def matched_and_mismatched_pairs(
+    rng: Array, batch: Batch, shares: np.ndarray, stage: Array
+) -> Pairs:
     """Each clip with its own audio, and again with one that is not its own.
 
     Args and Returns as in `half_matched_pairs`, but 2 B pairs and B + H audio rows, where H is the
@@ -152,37 +165,31 @@ def matched_and_mismatched_pairs(rng, batch, shares, stage) -> Pairs:
     )
 
 
-def scores(video, audio, index, batch_pairs: Pairs, rng) -> dict:
-    """Cosine statistics of the matched pairs of a batch."""
+def scores(video: Array, audio: Array, index: Array, batch_pairs: Pairs, rng: Array) -> Metrics:
+    """Cosine statistics of the matched pairs of a batch.
+
+    Args:
+      video: float [B, D], embeddings of any length.
+      audio: float [R, D]; the first B rows are of the clips' own pairs.
+      index: int [B], record of each clip.
+      batch_pairs: the pairs.
+      rng: a key.
+
+    Returns:
+      {name: scalar} for each of SCORES.
+    """
     video, audio = (jax.lax.stop_gradient(l2_normalize(z)) for z in (video, audio[: len(video)]))
     own = (batch_pairs.kind == MATCHED)[: len(index)]
     tallied = in_batch().loss((), video, audio, index, rng, score_statistics())
     return dict(zip(SCORES, (masked_mean(score, own) for score in tallied.T)))
 
 
-def margin_loss(distance, matched, margin, power):
-    """Margin loss of Hadsell et al., CVPR 2006.
+def parse_curriculum(curriculum: Curriculum) -> tuple[np.ndarray, np.ndarray]:
+    """Validates a curriculum: (first steps, int [S]; shares, float [S, 3]).
 
-    Args:
-      distance: float [B].
-      matched: bool [B].
-      margin: distance beyond which mismatched pairs have no loss.
-      power: exponent of the distance of matched pairs, 1 or 2.
-
-    Returns:
-      Loss [B]: distance^power if matched, else max(margin - distance, 0)^2.
+    Raises:
+      ValueError: steps do not start at 0 and increase, or shares do not sum to 1.
     """
-    # Paper: some print it with power 1; 2 is the contrastive loss of Hadsell et al., CVPR 2006.
-    return jnp.where(matched, distance**power, jnp.maximum(margin - distance, 0.0) ** 2)
-
-
-def distance(x, y):
-    """Euclidean distances [B] of [B, D] and [B, D], with a gradient at 0."""
-    return jnp.sqrt(jnp.sum((x - y) ** 2, axis=-1) + 1e-12)
-
-
-def parse_curriculum(curriculum):
-    """Validates a curriculum: (first steps [S], shares [S, 3])."""
     firsts = np.array([first for first, _ in curriculum])
     shares = np.array([shares for _, shares in curriculum], float)
     if not len(firsts) or firsts[0] != 0 or (np.diff(firsts) <= 0).any():
@@ -195,7 +202,7 @@ def parse_curriculum(curriculum):
     return firsts, shares
 
 
-def require_keys(batch, negatives):
+def require_keys(batch: Batch, negatives: Sequence[str]) -> None:
     """Raises ValueError if the batch lacks the audio of a kind of negative."""
     for kind in negatives:
         if KINDS[kind] not in batch:
@@ -205,23 +212,36 @@ def require_keys(batch, negatives):
             )
 
 
-def kind_offsets(shares, size, count):
-    """int [S, 3]: positions of a batch from which pairs are easy, hard and super-hard.
+def kind_offsets(shares: np.ndarray, size: int, count: int) -> np.ndarray:
+    """Positions of a batch from which pairs are easy, hard and super-hard.
 
-    `count` pairs of the batch are negative.  Each share is rounded cumulatively to whole pairs, so
-    the numbers are exact where they are whole.
+    Each share is rounded cumulatively to whole pairs, so the numbers are exact where they are
+    whole.
+
+    Args:
+      shares: float [S, 3] of the negatives in each stage.
+      size: pairs of the batch.
+      count: how many of them are negative, the last ones.
+
+    Returns:
+      int [S, 3].
     """
     ends = np.floor(np.cumsum(shares, axis=1) * count + 0.5).astype(int)
     return size - count + np.concatenate([np.zeros((len(shares), 1), int), ends[:, :2]], axis=1)
 
 
-def assign_kinds(place, starts):
-    """The kind [B] of each clip by its position [B], where the kinds start at `starts` [3]."""
+def assign_kinds(place: Array, starts: Array) -> Array:
+    """The kind int [B] of each clip by its position [B], where the kinds start at `starts` [3]."""
     return (place[:, None] >= starts[None]).sum(1)
 
 
-def select_audio(batch, kind):
-    """The audio of each pair [B, N]: the clip's own (easy pairs too), or that of its kind."""
+def select_audio(batch: Batch, kind: Array) -> Array:
+    """The audio of each pair, int16 [B, N]: the clip's own (easy pairs too), or that of its kind.
+
+    Args:
+      batch: the audio [B, N] of each kind that occurs.
+      kind: int [B], index in KINDS.
+    """
     audio = batch["audio"]
     kind = kind.reshape(-1, *[1] * (audio.ndim - 1))
     for number, name in enumerate(KINDS.values()):
@@ -230,6 +250,6 @@ def select_audio(batch, kind):
     return audio
 
 
-def masked_mean(x, mask):
-    """The mean of x [B] where mask [B]."""
+def masked_mean(x: Array, mask: Array) -> Array:
+    """The mean, a scalar, of x [B] where mask [B]; NaN where it is False everywhere."""
     return jnp.sum(x * mask) / jnp.sum(mask)

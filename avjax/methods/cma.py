@@ -5,6 +5,8 @@ both modalities are positives of each other.  Training starts from the nets and 
 run.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -35,7 +37,7 @@ MEMORY = Inherited(
 
 
 def make(
-    model,
+    model: Any,
     positive_criterion: str,
     num_positives: int,
     terms: dict[str, float],
@@ -59,6 +61,13 @@ def make(
       temperature: divisor of the scores.
       momentum: as in `avjax.losses.negatives.memory_bank`.
       chunks: parts of a batch that the encoders process in turn.
+
+    Returns:
+      A Method whose `refresh` computes the positive sets, and that logs "loss/<term>" and
+      "score/...".
+
+    Raises:
+      ValueError: an argument is out of its range; from `init`, num_positives exceeds the records.
     """
     if positive_criterion not in nearest_neighbors.CRITERIA:
         known = sorted(nearest_neighbors.CRITERIA)

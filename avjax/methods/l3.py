@@ -5,15 +5,23 @@ encoders of AVID (Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943), 
 classifier with one output and `matched_and_mismatched_pairs`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from avjax.losses import pairs as pairing
 from avjax.nets.forward import forward, init_model
-from avjax.types import Method
+from avjax.types import Array, Method, Tree
 
 
-def make(model, classifier, pairs, chunks: int = 1) -> Method:
+def make(
+    model: Any,
+    classifier: Any,
+    pairs: Callable[[Array, Array], tuple[Array, Array]],
+    chunks: int = 1,
+) -> Method:
     """L3: audio-visual correspondence of the features of two towers, trained with the classifier.
 
     Args:
@@ -25,7 +33,8 @@ def make(model, classifier, pairs, chunks: int = 1) -> Method:
       chunks: parts of a batch that the encoders process in turn.
 
     Returns:
-      A Method whose `embed` also gives "match" [B], the log-odds of each clip and its own audio.
+      A Method that logs "accuracy", and whose `embed` also gives "match" [B], the log-odds of each
+      clip and its own audio.
     """
 
     def init(rng, batch, size):
@@ -56,17 +65,17 @@ def make(model, classifier, pairs, chunks: int = 1) -> Method:
     return Method(init, loss, embed)
 
 
-def features(out):
+def features(out: Tree) -> tuple[Array, Array]:
     """(video [B, H], audio [B, H]) features of towers' outputs."""
     return out["video"]["features"], out["audio"]["features"]
 
 
-def concat(video, audio):
-    """[B, H] and [B, H] -> [B, 2 H]."""
+def concat(video: Array, audio: Array) -> Array:
+    """Features side by side: [B, H] and [B, H] -> [B, 2 H]."""
     return jnp.concatenate([video, audio], axis=1)
 
 
-def log_odds(logits):
+def log_odds(logits: Array) -> Array:
     """Log-odds [M] of logits [M, 1] or [M, 2].
 
     The log-odds of a softmax over two are the difference of the logits, and its cross-entropy is
@@ -75,7 +84,7 @@ def log_odds(logits):
     return logits[:, -1] - logits[:, :-1].sum(1)
 
 
-def half_matched_pairs(rng, index):
+def half_matched_pairs(rng: Array, index: Array) -> tuple[Array, Array]:
     """L3's pairs: each frame once, half with their own audio, half with that of another record.
 
     Args:
@@ -89,7 +98,7 @@ def half_matched_pairs(rng, index):
     return rows, jnp.where(rows < len(index) // 2, rows, pairing.random_other_record(rng, index))
 
 
-def matched_and_mismatched_pairs(rng, index):
+def matched_and_mismatched_pairs(rng: Array, index: Array) -> tuple[Array, Array]:
     """L3*'s pairs: each frame with its own audio, and again with that of another record.
 
     Args:

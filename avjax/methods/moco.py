@@ -4,6 +4,8 @@ He et al., CVPR 2020, https://arxiv.org/abs/1911.05722; v2 https://arxiv.org/abs
 come from momentum encoders (an exponential moving average of the towers) and are queued.
 """
 
+from typing import Any
+
 import jax
 
 from avjax.config import ranges
@@ -11,7 +13,7 @@ from avjax.losses import negatives, pairs
 from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
-from avjax.types import ContrastiveLoss, Inherited, Method
+from avjax.types import ContrastiveLoss, Inherited, Method, Tree
 
 # From a run without momentum encoders, they start as copies of the trained ones.
 INHERITS = {
@@ -21,7 +23,7 @@ INHERITS = {
 
 
 def make(
-    model,
+    model: Any,
     queue_size: int,
     loss_fn: ContrastiveLoss,
     terms: dict[str, float],
@@ -45,6 +47,13 @@ def make(
       num_clips: clips per record, consecutive rows of a batch; as in the data's clips.
       chunks: parts of a batch that the encoders process in turn.
       num_negatives: as in `avjax.losses.negatives.queue`.
+
+    Returns:
+      A Method that logs "loss/<term>" and "score/...".
+
+    Raises:
+      ValueError: an argument is out of its range, or a term would compare a clip with itself; from
+        `loss`, queue_size is not a multiple of the batch.
     """
     terms = pairs.nonzero_terms(terms, method="MoCo")
     ranges.check_number("temperature", temperature, above=0)
@@ -113,6 +122,14 @@ def make(
     return Method(init, loss, make_embed(model), inherits=INHERITS, needs_audio="audio" in needed)
 
 
-def ema_update(ema, params, momentum: float):
-    """Exponential moving average of parameters: momentum * ema + (1 - momentum) * params."""
+def ema_update(ema: Tree, params: Tree, momentum: float) -> Tree:
+    """Exponential moving average of parameters: momentum * ema + (1 - momentum) * params.
+
+    Args:
+      ema, params: trees of arrays of the same shapes.
+      momentum: share of `ema`, 0 to 1.
+
+    Returns:
+      The new `ema`.
+    """
     return jax.tree.map(lambda s, f: momentum * s + (1 - momentum) * f, ema, params)

@@ -5,16 +5,18 @@ half of the audio is from another time of the same video, so that one modality a
 uninformative.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from avjax.losses.score_metrics import SCORES
 from avjax.nets.forward import forward, init_model
 from avjax.ops.normalize import l2_normalize
-from avjax.types import Method
+from avjax.types import Array, Method, Metrics
 
 
-def make(model, chunks: int = 1) -> Method:
+def make(model: Any, chunks: int = 1) -> Method:
     """Multisensory: classifies each clip with its own audio and with the shifted one.
 
     Args:
@@ -23,8 +25,8 @@ def make(model, chunks: int = 1) -> Method:
       chunks: parts of a batch that the net processes in turn.
 
     Returns:
-      A Method whose `embed` gives "fused", features of the clip with its own audio, and "match"
-      [B], the logit that the two are aligned.
+      A Method that logs "loss/...", "accuracy" and "score/...", and whose `embed` gives "fused",
+      features of the clip with its own audio, and "match" [B], the logit that the two are aligned.
     """
 
     def init(rng, batch, size):
@@ -49,10 +51,16 @@ def make(model, chunks: int = 1) -> Method:
     return Method(init, loss, embed)
 
 
-def loss_and_scores(aligned, shifted) -> dict:
-    """Cross-entropies, accuracy and scores of logits [B] of aligned and of shifted pairs.
+def loss_and_scores(aligned: Array, shifted: Array) -> Metrics:
+    """Cross-entropies, accuracy and scores of a batch.
 
-    score/negatives_above_positive is the share of clips whose shifted audio scores above their own.
+    Args:
+      aligned: float [B], logits of clips with their own audio.
+      shifted: float [B], logits of the same clips with audio of another time.
+
+    Returns:
+      {name: scalar}; "score/negatives_above_positive" is the share of clips whose shifted audio
+      scores above their own.
     """
     right = (aligned > 0).mean() + (shifted <= 0).mean()
     return {

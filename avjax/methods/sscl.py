@@ -11,7 +11,8 @@ starts from that teacher's weights; `stage_two`; and `stage_one` again, any numb
 """
 
 import functools
-from typing import Callable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops.blockwise import precise_einsum
-from avjax.types import ContrastiveLoss, Inherited, Method
+from avjax.types import Array, ContrastiveLoss, Inherited, Method, Tree
 
 OTHER = {"video": "audio", "audio": "video"}
 TEACHER_REQUIRED = (
@@ -33,13 +34,13 @@ TEACHER_REQUIRED = (
 
 
 def stage_one(
-    model,
+    model: Any,
     student: str,
     num_negatives: int,
     momentum: float,
     loss_fn: ContrastiveLoss,
     temperature: float,
-    keep_fraction: Callable | None = None,
+    keep_fraction: Callable[[Array], Array] | None = None,
     chunks: int = 1,
 ) -> Method:
     """Stage I: the student finds its clip among the teacher's memories.
@@ -52,6 +53,12 @@ def stage_one(
       student: "video" or "audio".
       model, num_negatives, momentum, loss_fn, temperature, keep_fraction, chunks: as in
         `stage_two`.
+
+    Returns:
+      A Method that logs "loss/<term>", "score/..." and, with keep_fraction, "curriculum/...".
+
+    Raises:
+      ValueError: an argument is out of its range.
     """
     if student not in OTHER:
         raise ValueError(f"student={student!r}: use one of {sorted(OTHER)}")
@@ -93,13 +100,13 @@ def stage_one(
 
 
 def stage_two(
-    model,
+    model: Any,
     num_negatives: int,
     momentum: float,
     loss_fn: ContrastiveLoss,
     temperature: float,
     structure_weight: float,
-    keep_fraction: Callable | None = None,
+    keep_fraction: Callable[[Array], Array] | None = None,
     chunks: int = 1,
 ) -> Method:
     """Stage II: each net finds its clip among memories of the other, and both learn.
@@ -114,6 +121,13 @@ def stage_two(
       keep_fraction: step -> share of a batch that is trained on, the clips most similar to their
         own memories in both modalities, e.g. optax.linear_schedule(0.5, 1.0, 10_000); None for all.
       chunks: parts of a batch that the encoders process in turn.
+
+    Returns:
+      A Method that logs "loss/v2a", "loss/a2v", "loss/structure", "score/..." and, with
+      keep_fraction, "curriculum/...".
+
+    Raises:
+      ValueError: an argument is out of its range.
     """
     bank = negatives.memory_bank(num_negatives, momentum)
     ranges.check_number("temperature", temperature, above=0)
@@ -145,7 +159,9 @@ def stage_two(
     return Method(init, loss, make_embed(model), inherits=memories)
 
 
-def divergence(z, memory, rows, temperature):
+def divergence(
+    z: dict[str, Array], memory: dict[str, Tree], rows: Array, temperature: float
+) -> Array:
     """KL(video || audio) of the softmax of scores against memories, with gradients to both nets.
 
     Args:
@@ -166,14 +182,24 @@ def divergence(z, memory, rows, temperature):
     return (jnp.exp(video) * (video - audio)).sum(1)
 
 
-def memory_similarity(z, memory, index):
-    """Similarity [B] of each clip to its own memory, the lower of the two modalities."""
+def memory_similarity(z: dict[str, Array], memory: dict[str, Tree], index: Array) -> Array:
+    """Similarity of each clip to its own memory, the lower of the two modalities: float [B].
+
+    Args:
+      z, memory: as in `divergence`.
+      index: int [B], record of each clip.
+    """
     near = [(z[m] * memory[m]["rows"][index]).sum(1) for m in z]
     return functools.reduce(jnp.minimum, near)
 
 
-def easiest_weights(keep_fraction, ease):
-    """Weights [B] of sum 1: even over the share of a batch with the highest `ease` [B], else 0."""
+def easiest_weights(keep_fraction: float | Array, ease: Array) -> Array:
+    """Weights, float [B] of sum 1: even over the easiest clips of a batch, else 0.
+
+    Args:
+      keep_fraction: share of the batch that has a weight, 0 to 1; at least one clip.
+      ease: float [B].
+    """
     rank = jnp.argsort(jnp.argsort(-ease))
     kept = (rank < jnp.maximum(keep_fraction * len(ease), 1)).astype(jnp.float32)
     return kept / kept.sum()

@@ -5,6 +5,7 @@ by audio features, each encoder learns the clusters of the other, and clips are 
 """
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,11 @@ MODALITIES = ("video", "audio")
 
 
 def make(
-    model, targets: dict[str, tuple[str, ...]], clusters: int, balance: float, chunks: int = 1
+    model: Any,
+    targets: dict[str, tuple[str, ...]],
+    clusters: int,
+    balance: float,
+    chunks: int = 1,
 ) -> Method:
     """XDC; each refresh clusters again, so `config.refresh_every` steps are one iteration.
 
@@ -39,6 +44,13 @@ def make(
       balance: a clip's loss is weighted by the size of its cluster to the power of -balance: with 0
         all clips count equally, with 1 all clusters.
       chunks: parts of a batch that the encoders process in turn.
+
+    Returns:
+      A Method whose `refresh` clusters, and that logs "loss/...", "accuracy/...", and the
+      `cluster_metrics` of the last refresh.
+
+    Raises:
+      ValueError: an argument is out of its range, or targets are empty or of unknown modalities.
     """
     spaces = sorted({space for learned in targets.values() for space in learned})
     needed = {*targets, *(m for s in spaces for m in s.split("+"))}

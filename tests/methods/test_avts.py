@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from avjax.config.build import build
-from avjax.losses import pairs as pairing
+from avjax.losses import margin, pairs as pairing
 from avjax.methods import avts
 from avjax.nets.layers.mlp import Linear
 from avjax.nets.towers import Towers, identity
@@ -27,9 +27,9 @@ def test_loss_is_the_papers_formula(power):
     x, y, matched = *rng.normal(size=(2, 40, 3)) * 0.4, rng.random(40) < 0.5
     d = np.linalg.norm(x - y, axis=1)
     want = [di**power if m else max(0.99 - di, 0) ** 2 for di, m in zip(d, matched)]
-    found = avts.distance(jnp.array(x), jnp.array(y))
+    found = margin.distance(jnp.array(x), jnp.array(y))
     np.testing.assert_allclose(
-        avts.margin_loss(found, matched, 0.99, power), want, rtol=1e-4, atol=1e-7
+        margin.margin_loss(found, matched, 0.99, power), want, rtol=1e-4, atol=1e-7
     )
     assert min(d) < 0.99 < max(d)
 
@@ -37,7 +37,7 @@ def test_loss_is_the_papers_formula(power):
 @pytest.mark.parametrize("matched", [True, False])
 def test_equal_embeddings_have_a_finite_gradient(matched):
     slope = jax.jit(
-        jax.grad(lambda x: avts.margin_loss(avts.distance(x, 0), matched, 0.99, 1).sum())
+        jax.grad(lambda x: margin.margin_loss(margin.distance(x, 0), matched, 0.99, 1).sum())
     )
     assert np.isfinite(slope(jnp.zeros((2, 3)))).all()
 
