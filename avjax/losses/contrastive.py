@@ -1,19 +1,30 @@
 """Contrastive losses on scores that are already divided by the temperature."""
 
 import math
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.types import ContrastiveLoss
+from avjax.types import Array, ContrastiveLoss, Tree
 
 
 def info_nce() -> ContrastiveLoss:
     """InfoNCE: softmax cross-entropy of the positive among the negatives.
 
     van den Oord et al., 2018, https://arxiv.org/abs/1807.03748.
+
+    Returns:
+      A ContrastiveLoss.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from avjax.losses import contrastive, negatives
+      >>> z, rng = jnp.eye(4), jax.random.key(0)
+      >>> negatives.in_batch().loss((), z, z, jnp.arange(4), rng, contrastive.info_nce()).shape
+      (4,)
     """
 
     def finalize(positive, total):
@@ -27,6 +38,9 @@ def dcl() -> ContrastiveLoss:
     """Decoupled contrastive learning: InfoNCE without the positive in the denominator.
 
     Degrades less with small batches.  Yeh et al., ECCV 2022, https://arxiv.org/abs/2110.06848.
+
+    Returns:
+      A ContrastiveLoss.
     """
 
     def finalize(positive, total):
@@ -53,6 +67,9 @@ def logistic(bias: float) -> ContrastiveLoss:
 
     Args:
       bias: added to every score.
+
+    Returns:
+      A ContrastiveLoss.
     """
 
     def accumulate(scores, mask, positive):
@@ -80,6 +97,9 @@ def nce(
 
     Returns:
       A ContrastiveLoss whose bias `resolve_bias` computes.
+
+    Raises:
+      ValueError: an argument is out of its range.
     """
     expected = {"num_negatives": num_negatives, "dim": dim, "temperature": temperature}
     for name in ("num_negatives", "dim"):
@@ -128,6 +148,11 @@ def nce_bias(num_negatives: int, dim: int, temperature: float) -> float:
       num_negatives: K.
       dim: width of the embeddings.
       temperature: divisor of the scores.
+
+    Example:
+      >>> from avjax.losses import contrastive
+      >>> round(contrastive.nce_bias(num_negatives=1024, dim=128, temperature=0.07), 3)
+      -7.735
     """
     term, z, x = 1.0, 1.0, 1.0 / (2.0 * temperature) ** 2
     for n in range(200):
@@ -144,6 +169,9 @@ def multi_positive(loss_fn: ContrastiveLoss) -> ContrastiveLoss:
 
     Args:
       loss_fn: the loss of one positive.
+
+    Returns:
+      A ContrastiveLoss.
     """
 
     def finalize(positive, total):
@@ -162,8 +190,8 @@ class Temperature(NamedTuple):
       init_value: the temperature before training, which `nce` uses to compute Z.
     """
 
-    init: Callable
-    apply: Callable
+    init: Callable[[], Tree]
+    apply: Callable[[Tree, ContrastiveLoss], tuple[Array | float, ContrastiveLoss]]
     init_value: float
 
 
@@ -172,6 +200,9 @@ def fixed_temperature(temperature: float) -> Temperature:
 
     Args:
       temperature: above 0.
+
+    Returns:
+      A Temperature without parameters.
     """
     ranges.check_number("temperature", temperature, above=0)
     return Temperature(dict, lambda params, loss_fn: (temperature, loss_fn), temperature)
@@ -190,6 +221,12 @@ def learned_temperature(
       temperature: initial value.
       min_value: lower bound of the temperature.
       bias: initial bias, which must equal that of the loss; None for a bias that is not learned.
+
+    Returns:
+      A Temperature with the parameters "logit_scale" and, if given, "bias".
+
+    Raises:
+      ValueError: temperature is below min_value; from `apply`, the loss has another bias.
     """
     ranges.check_number("min_value", min_value, above=0)
     ranges.check_number("temperature", temperature, minimum=min_value)
@@ -212,8 +249,8 @@ def learned_temperature(
 
 
 @jax.custom_vjp
-def clamp_max(x, bound):
-    """min(x, bound); beyond the bound only gradients that lead back pass."""
+def clamp_max(x: Array, bound: float) -> Array:
+    """min(x, bound) of float [...]; beyond the bound only gradients that lead back pass."""
     return jnp.minimum(x, bound)
 
 

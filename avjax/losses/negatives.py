@@ -1,17 +1,18 @@
 """Sources of negatives (`types.Negatives`); a config selects one."""
 
 import functools
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from avjax.config import ranges
-from avjax.losses import pairs
+from avjax.losses import pairs, sampling
 from avjax.ops import blockwise
 from avjax.ops.normalize import l2_normalize
-from avjax.types import ContrastiveLoss, Negatives
+from avjax.ops.scores import band_offset, negative_mask, positive_scores, precise_einsum
+from avjax.types import Array, ContrastiveLoss, Negatives
 
 
 def in_batch(num_negatives: int | None = None) -> Negatives:
@@ -22,17 +23,32 @@ def in_batch(num_negatives: int | None = None) -> Negatives:
 
     Args:
       num_negatives: exactly this many of the others, uniformly; None for all.
+
+    Returns:
+      Negatives without a memory, with `symmetric_loss`.
+
+    Raises:
+      ValueError: an argument is out of its range; from the losses, the batch has one row, or
+        num_negatives others are not in it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from avjax.losses import contrastive, negatives
+      >>> query, key = jax.random.normal(jax.random.key(0), (2, 8, 16))
+      >>> index, rng = jnp.arange(8), jax.random.key(1)
+      >>> source = negatives.in_batch(num_negatives=4)
+      >>> v2a, a2v = source.symmetric_loss(query, key, index, rng, contrastive.info_nce())
+      >>> v2a.shape, a2v.shape
+      ((8,), (8,))
     """
     _check_args(num_negatives)
 
     def symmetric_loss(query, key, index, rng, loss_fn: ContrastiveLoss):
         slots = jnp.arange(len(query))
-        first = blockwise.band_offset(rng, len(query), num_negatives)
-        mask = blockwise.negative_mask(
-            index, index, (slots, slots), len(query), num_negatives, first
-        )
-        positive = blockwise.positive_scores(query, key, loss_fn.bias)
-        scores = blockwise.precise_einsum(query, key.T) + loss_fn.bias
+        first = band_offset(rng, len(query), num_negatives)
+        mask = negative_mask(index, index, (slots, slots), len(query), num_negatives, first)
+        positive = positive_scores(query, key, loss_fn.bias)
+        scores = precise_einsum(query, key.T) + loss_fn.bias
         sides = (scores, mask), (scores.T, mask.T)
         return tuple(loss_fn.finalize(positive, loss_fn.accumulate(*s, positive)) for s in sides)
 
@@ -47,6 +63,9 @@ def tiled(num_negatives: int | None = None, tile: int = 1024) -> Negatives:
     Args:
       num_negatives: as in `in_batch`.
       tile: maximum number of rows and of columns of scores in memory.
+
+    Returns:
+      Negatives, as `in_batch`.
     """
     _check_args(num_negatives, tile)
     return _tiled_negatives(num_negatives=num_negatives, tile=tile)
@@ -57,6 +76,9 @@ def ring(num_negatives: int | None = None, tile: int = 1024, axis: str = "data")
 
     Args (others as in `tiled`):
       axis: mesh axis over which the batch is split.
+
+    Returns:
+      Negatives, as `in_batch`; their losses raise ValueError without such a mesh.
     """
     _check_args(num_negatives, tile)
     return _tiled_negatives(num_negatives=num_negatives, tile=tile, axis=axis)
@@ -64,7 +86,7 @@ def ring(num_negatives: int | None = None, tile: int = 1024, axis: str = "data")
 
 def _tiled_negatives(**how) -> Negatives:
     def symmetric_loss(query, key, index, rng, loss_fn: ContrastiveLoss):
-        positive = blockwise.positive_scores(query, key, loss_fn.bias)
+        positive = positive_scores(query, key, loss_fn.bias)
         totals = blockwise.reduce_scores(query, key, index, rng, loss_fn, **how)
         return tuple(loss_fn.finalize(positive, total) for total in totals)
 
@@ -102,10 +124,27 @@ def memory_bank(
       num_negatives: rows per query.
       momentum: share of the old row in an update.
       sampler: (rng, index [B, 1], size, num_negatives) -> rows [B, num_negatives].  None is
-        `sample_excluding`, as in AVID (https://arxiv.org/abs/2004.12943); `sample_uniform` is that
-        of Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
+        `sampling.sample_excluding`, as in AVID (https://arxiv.org/abs/2004.12943);
+        `sampling.sample_uniform` is that of Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
+
+    Returns:
+      Negatives whose memory is {"rows": float [N, D], "size": int}; N is padded to a multiple of
+      ROW_MULTIPLE.
+
+    Raises:
+      ValueError: an argument is out of its range; from `init`, fewer than two records.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from avjax.losses import contrastive, negatives
+      >>> bank = negatives.memory_bank(num_negatives=5)
+      >>> memory = bank.init(jax.random.key(0), size=100, dim=16)
+      >>> z, index = jnp.eye(8, 16), jnp.arange(8)
+      >>> bank.loss(memory, z, z, index, jax.random.key(1), contrastive.info_nce()).shape
+      (8,)
+      >>> memory = bank.update(memory, z, index)
     """
-    sampler = sampler or sample_excluding
+    sampler = sampler or sampling.sample_excluding
     _check_args(num_negatives)
     ranges.check_number("momentum", momentum, minimum=0, below=1)
 
@@ -127,19 +166,22 @@ def memory_bank_shared(num_negatives: int, momentum: float = 0.5) -> Negatives:
 
     Args:
       num_negatives, momentum: as in `memory_bank`.
+
+    Returns:
+      Negatives, as `memory_bank`; `init` requires more than num_negatives records.
     """
     _check_args(num_negatives)
     ranges.check_number("momentum", momentum, minimum=0, below=1)
 
     def loss(memory, query, key, index, rng, loss_fn: ContrastiveLoss):
         del key
-        sampled = sample_stratified(rng, memory["size"], num_negatives + 1)
+        sampled = sampling.sample_stratified(rng, memory["size"], num_negatives + 1)
         own = sampled[None] == index[:, None]
         last = jnp.arange(num_negatives + 1)[None] == num_negatives
         mask = ~jnp.where(own.any(1, keepdims=True), own, last)
         rows = memory["rows"]
-        positive = blockwise.positive_scores(query, rows[index], loss_fn.bias)
-        scores = blockwise.precise_einsum(query, rows[sampled].T) + loss_fn.bias
+        positive = positive_scores(query, rows[index], loss_fn.bias)
+        scores = precise_einsum(query, rows[sampled].T) + loss_fn.bias
         return loss_fn.finalize(positive, loss_fn.accumulate(scores, mask, positive))
 
     def init(rng, size, dim):
@@ -162,6 +204,12 @@ def queue(queue_size: int, num_negatives: int | None = None) -> Negatives:
     Args:
       queue_size: number of keys, at least the batch size.
       num_negatives: so many of them, the same for all queries of a batch; None for all.
+
+    Returns:
+      Negatives whose memory is {"keys": float [queue_size, D], "head": int}.
+
+    Raises:
+      ValueError: an argument is out of its range; from `update`, more keys than the queue holds.
     """
     ranges.check_integer("queue_size", queue_size, 1)
     if num_negatives is not None and not 0 < num_negatives <= queue_size:
@@ -174,14 +222,14 @@ def queue(queue_size: int, num_negatives: int | None = None) -> Negatives:
         return {"keys": keys, "head": jnp.zeros((), jnp.int32)}
 
     def loss(memory, query, key, index, rng, loss_fn: ContrastiveLoss):
-        positive = blockwise.positive_scores(query, lax.stop_gradient(key), loss_fn.bias)
+        positive = positive_scores(query, lax.stop_gradient(key), loss_fn.bias)
         keys = memory["keys"]
         if num_negatives is not None:
             keys = keys[
                 (jax.random.randint(rng, (), 0, queue_size) + jnp.arange(num_negatives))
                 % queue_size
             ]
-        scores = blockwise.precise_einsum(query, keys.T) + loss_fn.bias
+        scores = precise_einsum(query, keys.T) + loss_fn.bias
         total = loss_fn.accumulate(scores, jnp.ones_like(scores, bool), positive)
         return loss_fn.finalize(positive, total)
 
@@ -195,8 +243,10 @@ def queue(queue_size: int, num_negatives: int | None = None) -> Negatives:
     return Negatives(init, loss, update, num_negatives=num_negatives or queue_size)
 
 
-def loss_against_memory(memory, query, index, negative_rows, loss_fn: ContrastiveLoss):
-    """Loss [B] of queries against rows of a memory.
+def loss_against_memory(
+    memory: Array, query: Array, index: Array, negative_rows: Array, loss_fn: ContrastiveLoss
+) -> Array:
+    """Loss of queries against rows of a memory.
 
     Args:
       memory: float [N, D].
@@ -204,40 +254,17 @@ def loss_against_memory(memory, query, index, negative_rows, loss_fn: Contrastiv
       index: int [B], rows of the positives; [B, P] with `contrastive.multi_positive`.
       negative_rows: int [B, K], rows of the negatives.
       loss_fn: the loss.
+
+    Returns:
+      float [B].
     """
     positive, scores = (
-        blockwise.precise_einsum(query, memory[x], "bd,b...d->b...") + loss_fn.bias
+        precise_einsum(query, memory[x], "bd,b...d->b...") + loss_fn.bias
         for x in (index, negative_rows)
     )
     return loss_fn.finalize(
         positive, loss_fn.accumulate(scores, jnp.ones_like(negative_rows, bool), positive)
     )
-
-
-def sample_excluding(rng, excluded, size, num_negatives: int):
-    """Uniform rows [B, num_negatives] of `range(size)`, none of `excluded` [B, P], sorted lines."""
-    gaps = excluded - jnp.arange(excluded.shape[1])[None]
-    rows = jax.random.randint(rng, (excluded.shape[0], num_negatives), 0, size - excluded.shape[1])
-    return skip_excluded(gaps, rows)
-
-
-def sample_uniform(rng, excluded, size, num_negatives: int):
-    """Uniform rows [B, num_negatives] of `range(size)`; may include those of `excluded` [B, P]."""
-    return jax.random.randint(rng, (excluded.shape[0], num_negatives), 0, size)
-
-
-def skip_excluded(gaps, rows):
-    """Maps rows of a range without holes to the range with holes at `gaps` [B, P]."""
-    return rows + jax.vmap(lambda g, r: jnp.searchsorted(g, r, side="right"))(gaps, rows)
-
-
-def sample_stratified(rng, size, num_negatives: int):
-    """Stratified sample [num_negatives] of distinct rows of `range(size)`, randomly rotated."""
-    turn, within = jax.random.split(rng)
-    each, rest = size // num_negatives, size % num_negatives
-    edges = jnp.arange(num_negatives + 1) * each + jnp.minimum(jnp.arange(num_negatives + 1), rest)
-    rows = jax.random.randint(within, (num_negatives,), edges[:-1], edges[1:])
-    return (rows + jax.random.randint(turn, (), 0, size)) % size
 
 
 # The rows of a memory are a multiple of this, so that 2, 4, ... 1024 devices can share them.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.losses import negatives, pairs
+from avjax.losses import negatives, pairs, sampling
 from avjax.losses.contrastive import logistic, multi_positive, nce_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
@@ -104,7 +104,7 @@ def make(
         memory = {m: s["rows"] for m, s in state["memory"].items()}
         sets = {"inst": index[:, None], "pos": state["positive_rows"][index]}
         # The same rows for all terms, without positives; may include the record, as in the paper.
-        rows = negatives.sample_excluding(
+        rows = sampling.sample_excluding(
             rng, sets["pos"], state["memory"]["video"]["size"], num_negatives
         )
         losses = {}

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.losses import negatives, pairs
+from avjax.losses import negatives, pairs, sampling
 from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
-from avjax.ops.blockwise import precise_einsum
+from avjax.ops.scores import precise_einsum
 from avjax.types import Array, ContrastiveLoss, Inherited, Method, Tree
 
 OTHER = {"video": "audio", "audio": "video"}
@@ -239,7 +239,7 @@ def _losses_and_scores(memory, z, queries, index, rng, num_negatives, loss_fn, t
 
 def _sample_rows(memory, index, rng, num_negatives):
     """Rows [B, num_negatives] of other records, the same for each memory."""
-    return negatives.sample_excluding(rng, index[:, None], memory["size"], num_negatives)
+    return sampling.sample_excluding(rng, index[:, None], memory["size"], num_negatives)
 
 
 def _init_state(model, bank, rng, batch, size):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
+from avjax.ops.scores import acc_dtype, band_offset, negative_mask, positive_scores, precise_einsum
 from avjax.types import Array, ContrastiveLoss
 
 
@@ -43,13 +44,32 @@ class Blocks(NamedTuple):
 
 
 def reduce_scores(
-    query, key, index, rng, loss_fn: ContrastiveLoss, num_negatives=None, tile=1024, axis=None
-):
-    """Totals [B] of each query over the other keys, and of each key over the other queries.
+    query: Array,
+    key: Array,
+    index: Array,
+    rng: Array,
+    loss_fn: ContrastiveLoss,
+    num_negatives: int | None = None,
+    tile: int = 1024,
+    axis: str | None = None,
+) -> tuple[Array, Array]:
+    """Totals of each query over the other keys, and of each key over the other queries.
 
-    Args (others as in `Negatives.loss` and `negative_mask`):
+    Args:
+      query: float [B, D], divided by the temperature.
+      key: float [B, D].
+      index: int [B], record of each row.
+      rng: a key.
+      loss_fn: the loss whose `accumulate` makes the totals.
+      num_negatives: as in `scores.negative_mask`.
       tile: maximum number of rows and of columns of scores in memory.
       axis: mesh axis over which the batch is split; None for one device.
+
+    Returns:
+      (totals of the queries [B], totals of the keys [B]).
+
+    Raises:
+      ValueError: the current mesh has no such axis, or num_negatives is not below B.
     """
     size = query.shape[0]
     statics = Statics(
@@ -57,50 +77,9 @@ def reduce_scores(
     )
     positive = lax.stop_gradient(positive_scores(query, key, loss_fn.bias))
     slot = jnp.arange(size, dtype=jnp.int32)
-    bias = jnp.asarray(loss_fn.bias, _acc_dtype(query))
+    bias = jnp.asarray(loss_fn.bias, acc_dtype(query))
     first = band_offset(rng, size, num_negatives)
     return _reduce_scores(statics, query, key, bias, index, slot, positive, first)
-
-
-def positive_scores(query, key, bias):
-    """The score [B] of each query with its own key."""
-    return jnp.sum(query.astype(_acc_dtype(query)) * key.astype(_acc_dtype(key)), axis=1) + bias
-
-
-def _acc_dtype(x):
-    return jnp.promote_types(x.dtype, jnp.float32)
-
-
-def band_offset(rng, size, num_negatives):
-    """Random start of the band of `num_negatives` other keys; each key is equally likely."""
-    if num_negatives is None:
-        return jnp.zeros((), jnp.int32)
-    if not 0 < num_negatives < size:
-        raise ValueError(
-            f"num_negatives={num_negatives} of a batch of {size}, which has {size - 1} others: "
-            "use fewer or a larger batch"
-        )
-    return jax.random.randint(rng, (), 0, size - 1)
-
-
-def negative_mask(rows, columns, slots, size, num_negatives, first):
-    """Mask [R, C]: which columns are negatives of which rows.
-
-    Args:
-      rows, columns: int [R] and [C], record of each; clips of one record are not negatives.
-      slots: ([R], [C]), positions in the batch of `size`, -1 for padding.
-      num_negatives, first: only so many of the other positions, from `first` on, counted cyclically
-        from the row's own; None for all.
-    """
-    mask = rows[:, None] != columns[None]
-    mask &= (slots[0] >= 0)[:, None] & (slots[1] >= 0)[None]
-    if num_negatives is None:
-        return mask
-    ahead = slots[1][None] - slots[0][:, None] - 1
-    ahead = jnp.where(ahead < 0, ahead + size, ahead)  # In [0, size - 2]; its own is last.
-    turn = ahead - first
-    turn = jnp.where(turn < 0, turn + size - 1, turn)
-    return mask & (turn < num_negatives) & (ahead < size - 1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -129,14 +108,8 @@ _reduce_scores.defvjp(_forward, _backward)
 
 
 def _array_specs(axis):
-    """Shardings of the array arguments of `_reduce_scores`."""
-    split, replicated = P(axis), P()
-    return (
-        *(split, split),  # query, key
-        replicated,  # bias
-        *(split, split, split),  # index, slot, positive
-        replicated,  # first
-    )
+    """Shardings of query, key, bias, index, slot, positive and first."""
+    return P(axis), P(axis), P(), P(axis), P(axis), P(axis), P()
 
 
 def _shard(fn, axis, in_specs, out_specs):
@@ -176,7 +149,7 @@ def _grad_shard(statics, query, key, bias, index, slot, positive, first, *along)
         low = g.astype(row.z.dtype)
         return (dq + precise_einsum(low, column.z), db + g.sum()), dk + precise_einsum(low.T, row.z)
 
-    zeros = jnp.zeros(rows.z.shape, _acc_dtype(query))
+    zeros = jnp.zeros(rows.z.shape, acc_dtype(query))
     rows, columns = (rows, right, slopes[0]), (columns, below, slopes[1])
     start = zeros, jnp.zeros(len(zeros), zeros.dtype)
     (dq, db), dk = _ring_sweep(statics, rows, columns, start, zeros, visit, first)
@@ -238,16 +211,6 @@ def _score_tile(statics, row, column, bias, first):
     slots = row.slot, column.slot
     mask = negative_mask(row.index, column.index, slots, statics.size, statics.num_negatives, first)
     return precise_einsum(row.z, column.z.T) + bias, mask
-
-
-def precise_einsum(a, b, subscripts="ij,jk->ik"):
-    """`jnp.einsum` for scores, with the same precision for all sources of negatives.
-
-    Accumulates in float32 at least, without the TF32 of GPUs or bfloat16 of TPUs; gradients too.
-    """
-    return jnp.einsum(
-        subscripts, a, b, precision=lax.Precision.HIGHEST, preferred_element_type=_acc_dtype(a)
-    )
 
 
 def _make_blocks(statics, z, index, slot, positive):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from avjax.ops.blockwise import precise_einsum
+from avjax.ops.scores import precise_einsum
 
 
 class Clusters(NamedTuple):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from avjax.ops.blockwise import precise_einsum
+from avjax.ops.scores import precise_einsum
 
 # Name -> (modalities, how their two similarities are combined).
 CRITERIA = {

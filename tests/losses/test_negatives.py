@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive, negatives, pairs as pairing, score_metrics
+from avjax.losses import contrastive, negatives, pairs as pairing, sampling, score_metrics
 from avjax.runtime import sharding
 from avjax.training import dry_run
 
@@ -42,7 +42,7 @@ def test_in_batch_with_info_nce_is_cross_entropy_over_the_batch():
 
 def test_draws_are_even_and_never_hit_the_excluded_set():
     sets = jnp.sort(jax.random.permutation(jax.random.key(1), 20)[:6])[None]
-    rows = np.asarray(negatives.sample_excluding(jax.random.key(0), sets, 20, 14_000))[0]
+    rows = np.asarray(sampling.sample_excluding(jax.random.key(0), sets, 20, 14_000))[0]
     counts = np.bincount(rows, minlength=20)
     inside = np.asarray(sets[0])
     assert (counts[inside] == 0).all()
@@ -68,7 +68,7 @@ def test_negative_rows_match_the_reference_program(golden):
     g = golden("avid")
     for step in ("step0", "step1"):
         y, rand = g[f"avid/{step}/y"], g[f"avid/{step}/rand"]
-        rows = negatives.skip_excluded(jnp.asarray(y)[:, None], jnp.asarray(rand))
+        rows = sampling.skip_excluded(jnp.asarray(y)[:, None], jnp.asarray(rand))
         np.testing.assert_array_equal(rows, g[f"avid/{step}/neg_idx"])
 
 
@@ -128,7 +128,7 @@ def test_a_bank_never_draws_the_rows_that_only_fill_it_up():
 
 
 def test_shared_rows_are_apart_and_each_as_likely():
-    draw = jax.jit(jax.vmap(lambda r: negatives.sample_stratified(r, 23, 7)))
+    draw = jax.jit(jax.vmap(lambda r: sampling.sample_stratified(r, 23, 7)))
     rows = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
     assert all(len(set(r)) == 7 for r in rows[:500].tolist())
     share = np.bincount(rows.ravel(), minlength=23) / len(rows)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import negatives
+from avjax.losses import sampling
 from avjax.methods import cma
 from avjax.ops import nearest_neighbors
 from avjax.runtime import checkpoint, metrics_writer, sharding
@@ -49,7 +49,7 @@ def begun(golden, monkeypatch):
 
 def step(method, state, g, name, drawn, monkeypatch):
     """(loss, state, metrics, gradients) of a step of the reference's, its draws given."""
-    monkeypatch.setattr(negatives, "sample_excluding", lambda *_: jnp.asarray(drawn))
+    monkeypatch.setattr(sampling, "sample_excluding", lambda *_: jnp.asarray(drawn))
     params = {m: jnp.asarray(g[f"avid/{name}/{m}"]) for m in ("video", "audio")}
     batch = {"index": jnp.asarray(g[f"avid/{name}/y"])}
     value = jax.value_and_grad(method.loss, has_aux=True)
@@ -65,7 +65,7 @@ def test_two_steps_match_the_reference_program(golden, begun, variant, monkeypat
         near = state["positive_rows"][g[f"avid/{name}/y"]]
         np.testing.assert_array_equal(near, c[f"cma/{name}/pos_idx"])
         drawn = c[f"cma/{name}/neg_idx"]
-        rows = negatives.skip_excluded(
+        rows = sampling.skip_excluded(
             near - jnp.arange(8)[None], jnp.asarray(c[f"cma/{name}/rand"])
         )
         np.testing.assert_array_equal(rows, drawn)

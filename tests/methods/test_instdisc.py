@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avjax.evals import knn
-from avjax.losses import contrastive, negatives, score_metrics
+from avjax.losses import contrastive, negatives, sampling, score_metrics
 from avjax.runtime import metrics_writer
 from avjax.training import train
 from configs import instdisc_kinetics
@@ -88,11 +88,11 @@ def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
 
 
 def test_wu_draws_all_rows_and_the_records_own_among_them():
-    rows = negatives.sample_uniform(jax.random.key(0), jnp.arange(4)[:, None], 20, 14_000)
+    rows = sampling.sample_uniform(jax.random.key(0), jnp.arange(4)[:, None], 20, 14_000)
     counts = np.stack([np.bincount(r, minlength=20) for r in np.asarray(rows)])
     assert counts.shape == (4, 20) and (abs(counts - 700) < 120).all()
     # A bank asks it: with one record of two, the own row is about half of the negatives.
-    bank = negatives.memory_bank(1000, sampler=negatives.sample_uniform)
+    bank = negatives.memory_bank(1000, sampler=sampling.sample_uniform)
     memory = bank.init(jax.random.key(0), 2, 8) | {"rows": jnp.eye(1024, 8)}
     query, index = jnp.eye(2, 8), jnp.arange(2)
     own = bank.loss(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive, negatives
+from avjax.losses import contrastive, negatives, sampling
 from avjax.methods import avid, avts, cma, l3, moco, sscl
 from avjax.nets.layers.mlp import Mlp
 from avjax.training import dry_run
@@ -21,7 +21,7 @@ OF_THE_BATCH = {
 REMEMBERED = {
     "bank": negatives.memory_bank(4), "shared": negatives.memory_bank_shared(4), "queue": negatives.queue(8),
     "queue of 2": negatives.queue(8, num_negatives=2),
-    "bank of any": negatives.memory_bank(4, sampler=negatives.sample_uniform),
+    "bank of any": negatives.memory_bank(4, sampler=sampling.sample_uniform),
 }  # fmt: skip
 
 

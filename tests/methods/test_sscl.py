@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import negatives
+from avjax.losses import sampling
 from avjax.losses.contrastive import info_nce
 from avjax.methods import sscl
 from avjax.nets.layers.mlp import Linear
@@ -47,7 +47,7 @@ def made(method, batch):
 
 def cross_entropy(query, memory, index, rng):
     """InfoNCE of each query with its own row against the rows drawn; NumPy."""
-    rows = np.asarray(negatives.sample_excluding(rng, index[:, None], SIZE, K))
+    rows = np.asarray(sampling.sample_excluding(rng, index[:, None], SIZE, K))
     memory = np.asarray(memory["rows"], np.float64)
     scores = np.stack([memory[np.append(i, r)] @ q for q, i, r in zip(query, index, rows)]) / T
     return np.log(np.exp(scores).sum(1)) - scores[:, 0]

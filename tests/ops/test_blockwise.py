@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from avjax.losses import contrastive, negatives
-from avjax.ops import blockwise
+from avjax.ops import scores
 from avjax.runtime import sharding
 from tests.ops import oracle
 
@@ -148,7 +148,7 @@ def test_exactly_so_many_others_are_drawn_and_each_as_often(num_negatives):
     b = 23
     slots = jnp.arange(b)
     masks = [
-        blockwise.negative_mask(slots, slots, (slots, slots), b, num_negatives, first)
+        scores.negative_mask(slots, slots, (slots, slots), b, num_negatives, first)
         for first in range(b - 1)
     ]
     count = np.sum(masks, 0)
@@ -156,7 +156,7 @@ def test_exactly_so_many_others_are_drawn_and_each_as_often(num_negatives):
         np.testing.assert_array_equal(mask.sum(0), num_negatives)
         np.testing.assert_array_equal(mask.sum(1), num_negatives)
     np.testing.assert_array_equal(count, num_negatives * (1 - np.eye(b, dtype=int)))
-    firsts = {int(blockwise.band_offset(jax.random.key(i), b, num_negatives)) for i in range(300)}
+    firsts = {int(scores.band_offset(jax.random.key(i), b, num_negatives)) for i in range(300)}
     assert firsts == set(range(b - 1))
 
 
@@ -171,7 +171,7 @@ def test_clips_of_one_video_are_no_negatives_of_each_other():
 
 def test_too_many_draws_are_refused():
     with pytest.raises(ValueError, match="num_negatives=8 of a batch of 8, which has 7 others"):
-        blockwise.band_offset(jax.random.key(0), 8, 8)
+        scores.band_offset(jax.random.key(0), 8, 8)
 
 
 def test_ring_wants_a_mesh():

@@ -1,0 +1,42 @@
+"""Which rows of a memory are the negatives of each query."""
+
+import jax
+import jax.numpy as jnp
+
+from avjax.types import Array
+
+
+def sample_excluding(rng: Array, excluded: Array, size: Array, num_negatives: int) -> Array:
+    """Uniform rows of a memory, without some.
+
+    Args:
+      rng: a key.
+      excluded: int [B, P], ascending: rows that are not sampled.
+      size: number of records; rows are of `range(size)`.
+      num_negatives: K.
+
+    Returns:
+      int [B, K].
+    """
+    gaps = excluded - jnp.arange(excluded.shape[1])[None]
+    rows = jax.random.randint(rng, (excluded.shape[0], num_negatives), 0, size - excluded.shape[1])
+    return skip_excluded(gaps, rows)
+
+
+def sample_uniform(rng: Array, excluded: Array, size: Array, num_negatives: int) -> Array:
+    """`sample_excluding` that may include the rows of `excluded`."""
+    return jax.random.randint(rng, (excluded.shape[0], num_negatives), 0, size)
+
+
+def skip_excluded(gaps: Array, rows: Array) -> Array:
+    """Maps rows int [B, K] of a range without holes to the range with holes at `gaps` [B, P]."""
+    return rows + jax.vmap(lambda g, r: jnp.searchsorted(g, r, side="right"))(gaps, rows)
+
+
+def sample_stratified(rng: Array, size: Array, num_negatives: int) -> Array:
+    """Stratified sample int [num_negatives] of distinct rows of `range(size)`, randomly rotated."""
+    turn, within = jax.random.split(rng)
+    each, rest = size // num_negatives, size % num_negatives
+    edges = jnp.arange(num_negatives + 1) * each + jnp.minimum(jnp.arange(num_negatives + 1), rest)
+    rows = jax.random.randint(within, (num_negatives,), edges[:-1], edges[1:])
+    return (rows + jax.random.randint(turn, (), 0, size)) % size
