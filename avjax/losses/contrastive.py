@@ -152,7 +152,7 @@ def nce_bias(num_negatives: int, dim: int, temperature: float) -> float:
     Example:
       >>> from avjax.losses import contrastive
       >>> round(contrastive.nce_bias(num_negatives=1024, dim=128, temperature=0.07), 3)
-      -7.735
+      -7.724
     """
     term, z, x = 1.0, 1.0, 1.0 / (2.0 * temperature) ** 2
     for n in range(200):

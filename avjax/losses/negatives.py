@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from avjax.config import ranges
-from avjax.losses import pairs, sampling
+from avjax.losses import bank_rows, pairs, sampling
 from avjax.ops import blockwise
 from avjax.ops.normalize import l2_normalize
 from avjax.ops.scores import band_offset, negative_mask, positive_scores, precise_einsum
-from avjax.types import Array, ContrastiveLoss, Negatives
+from avjax.types import ContrastiveLoss, Negatives
 
 
 def in_batch(num_negatives: int | None = None) -> Negatives:
@@ -129,7 +129,7 @@ def memory_bank(
 
     Returns:
       Negatives whose memory is {"rows": float [N, D], "size": int}; N is padded to a multiple of
-      ROW_MULTIPLE.
+      bank_rows.ROW_MULTIPLE.
 
     Raises:
       ValueError: an argument is out of its range; from `init`, fewer than two records.
@@ -151,10 +151,13 @@ def memory_bank(
     def loss(memory, query, key, index, rng, loss_fn: ContrastiveLoss):
         del key  # Keys are rows of the memory.
         rows = sampler(rng, index[:, None], memory["size"], num_negatives)
-        return loss_against_memory(memory["rows"], query, index, rows, loss_fn)
+        return bank_rows.loss_against_memory(memory["rows"], query, index, rows, loss_fn)
 
     return Negatives(
-        _init_memory, loss, functools.partial(_update_memory, momentum), num_negatives=num_negatives
+        bank_rows.init_memory,
+        loss,
+        functools.partial(bank_rows.update_memory, momentum),
+        num_negatives=num_negatives,
     )
 
 
@@ -189,10 +192,13 @@ def memory_bank_shared(num_negatives: int, momentum: float = 0.5) -> Negatives:
             raise ValueError(
                 f"num_negatives={num_negatives} of {size} records: use at most {size - 1}"
             )
-        return _init_memory(rng, size, dim)
+        return bank_rows.init_memory(rng, size, dim)
 
     return Negatives(
-        init, loss, functools.partial(_update_memory, momentum), num_negatives=num_negatives
+        init,
+        loss,
+        functools.partial(bank_rows.update_memory, momentum),
+        num_negatives=num_negatives,
     )
 
 
@@ -241,47 +247,3 @@ def queue(queue_size: int, num_negatives: int | None = None) -> Negatives:
         return {"keys": keys, "head": (memory["head"] + len(key)) % queue_size}
 
     return Negatives(init, loss, update, num_negatives=num_negatives or queue_size)
-
-
-def loss_against_memory(
-    memory: Array, query: Array, index: Array, negative_rows: Array, loss_fn: ContrastiveLoss
-) -> Array:
-    """Loss of queries against rows of a memory.
-
-    Args:
-      memory: float [N, D].
-      query: float [B, D], divided by the temperature.
-      index: int [B], rows of the positives; [B, P] with `contrastive.multi_positive`.
-      negative_rows: int [B, K], rows of the negatives.
-      loss_fn: the loss.
-
-    Returns:
-      float [B].
-    """
-    positive, scores = (
-        precise_einsum(query, memory[x], "bd,b...d->b...") + loss_fn.bias
-        for x in (index, negative_rows)
-    )
-    return loss_fn.finalize(
-        positive, loss_fn.accumulate(scores, jnp.ones_like(negative_rows, bool), positive)
-    )
-
-
-# The rows of a memory are a multiple of this, so that 2, 4, ... 1024 devices can share them.
-ROW_MULTIPLE = 1024
-
-
-def _init_memory(rng, size, dim):
-    if size < 2:
-        raise ValueError(f"a memory bank requires 2 records or more, not {size}")
-    rows = jax.random.normal(rng, (-(-size // ROW_MULTIPLE) * ROW_MULTIPLE, dim))
-    return {"rows": l2_normalize(rows), "size": jnp.full((), size, jnp.int32)}
-
-
-def _update_memory(momentum, memory, key, index):
-    """The updated memory; for a record that occurs twice in a batch, its last example counts."""
-    later = jnp.triu(index[:, None] == index[None], k=1).any(axis=1)
-    rows = memory["rows"]
-    moved = l2_normalize(momentum * rows[index] + (1 - momentum) * lax.stop_gradient(key))
-    places = jnp.where(later, len(rows), index)
-    return memory | {"rows": rows.at[places].set(moved, mode="drop")}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.losses import negatives, pairs, sampling
+from avjax.losses import bank_rows, negatives, pairs, sampling
 from avjax.losses.contrastive import logistic, multi_positive, nce_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
@@ -112,13 +112,13 @@ def make(
             kind, query, key = TERMS[t]
             sampled = rows[:, :within_modal_negatives] if query == key else rows
             nce = multi_positive(logistic(-jnp.log(sampled.shape[1] * state["z"])))
-            losses[t] = negatives.loss_against_memory(
+            losses[t] = bank_rows.loss_against_memory(
                 memory[key], z[query] / temperature, sets[kind], sampled, nce
             )
         total, metrics = pairs.combine_terms(losses, terms)
         still = jax.lax.stop_gradient(z)
         metrics |= mean_scores(
-            negatives.loss_against_memory(memory[k], still[q], index, rows, score_statistics())
+            bank_rows.loss_against_memory(memory[k], still[q], index, rows, score_statistics())
             for q, k in CROSS
         )
         moved = {m: bank.update(s, z[m], index) for m, s in state["memory"].items()}

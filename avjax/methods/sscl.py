@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.losses import negatives, pairs, sampling
+from avjax.losses import bank_rows, negatives, pairs, sampling
 from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
@@ -229,7 +229,7 @@ def _losses_and_scores(memory, z, queries, index, rng, num_negatives, loss_fn, t
         other = memory[OTHER[m]]
         rows = _sample_rows(other, index, rng, num_negatives)
         among = functools.partial(
-            negatives.loss_against_memory, other["rows"], index=index, negative_rows=rows
+            bank_rows.loss_against_memory, other["rows"], index=index, negative_rows=rows
         )
         each[f"{m[0]}2{OTHER[m][0]}"] = among(query=z[m] / temperature, loss_fn=loss_fn)
         still = jax.lax.stop_gradient(z[m])

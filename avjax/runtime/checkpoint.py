@@ -110,20 +110,6 @@ def restore_latest(folder, shapes: bool = False) -> dict:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def graft_from_run(tree, source, path: str):
-    """Returns `tree` with the subtree at `path` taken from the latest checkpoint of a run.
-
-    Args:
-      tree: a TrainState or nested dicts.
-      source: the folder of the other run.
-      path: e.g. "params/encoders_video".
-
-    Raises:
-      ValueError: the path does not exist, or shapes differ.
-    """
-    return graft(tree, restore_latest(source), path, path, source)
-
-
 def graft(tree, other: dict, here: str, there: str, source):
     """Returns `tree` with its subtree at `here` replaced by that of `other` at `there`.
 

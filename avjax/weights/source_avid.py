@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from avjax.losses.negatives import ROW_MULTIPLE
+from avjax.losses.bank_rows import ROW_MULTIPLE
 from avjax.nets.video import avid_r2plus1d
 from avjax.weights.convert import join_names, plain_state_dict
 from avjax.weights.imported import Weights, infer_depth, require_key

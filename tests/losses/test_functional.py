@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avjax import losses
-from avjax.losses import functional, negatives
+from avjax.losses import contrastive, functional, margin, negatives
 
 VIDEO, AUDIO = np.random.default_rng(0).normal(size=(2, 6, 5)).astype(np.float32)
 
@@ -69,5 +69,7 @@ def test_a_batch_of_one_is_refused():
         losses.info_nce(VIDEO[:1], AUDIO[:1])
 
 
-def test_the_example_runs():
-    assert doctest.testmod(functional).attempted and not doctest.testmod(functional).failed
+@pytest.mark.parametrize("module", [contrastive, functional, margin, negatives])
+def test_the_examples_run(module):
+    found = doctest.testmod(module)
+    assert found.attempted and not found.failed

@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive, negatives, pairs as pairing, sampling, score_metrics
+from avjax.losses import (
+    bank_rows,
+    contrastive,
+    negatives,
+    pairs as pairing,
+    sampling,
+    score_metrics,
+)
 from avjax.runtime import sharding
 from avjax.training import dry_run
 
@@ -111,7 +118,7 @@ def avid(raw, memory, rows, y, c, terms):
     z = {m: unit_rows(x) for m, x in raw.items()}
     pairs = [TERMS[t] for t in terms]
     each = [
-        negatives.loss_against_memory(memory[k]["rows"], z[q] / 0.07, y, rows, c).mean()
+        bank_rows.loss_against_memory(memory[k]["rows"], z[q] / 0.07, y, rows, c).mean()
         for q, k in pairs
     ]
     return sum(each) / len(each)

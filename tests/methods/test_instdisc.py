@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avjax.evals import knn
-from avjax.losses import contrastive, negatives, sampling, score_metrics
+from avjax.losses import bank_rows, contrastive, negatives, sampling, score_metrics
 from avjax.runtime import metrics_writer
 from avjax.training import train
 from configs import instdisc_kinetics
@@ -36,7 +36,7 @@ def test_the_loss_is_that_of_wus_authors(golden):
 
     def loss(x):
         return (
-            negatives.loss_against_memory(memory, x / temperature, index, rows, c).mean() + constant
+            bank_rows.loss_against_memory(memory, x / temperature, index, rows, c).mean() + constant
         )
 
     value, grad = jax.value_and_grad(loss)(x)
@@ -53,7 +53,7 @@ def test_without_their_epsilons_the_loss_is_within_a_millionth(golden):
     c = contrastive.logistic(-float(np.log(z * num_negatives / 50)))
     index, rows = g["lem/idx"][:, 0], jnp.asarray(g["lem/idx"][:, 1:])
     query = jnp.asarray(g["lem/x"]) / temperature
-    loss = negatives.loss_against_memory(jnp.asarray(g["lem/mem0"]), query, index, rows, c).mean()
+    loss = bank_rows.loss_against_memory(jnp.asarray(g["lem/mem0"]), query, index, rows, c).mean()
     np.testing.assert_allclose(loss, g["lem/loss"][0], rtol=2e-6)
 
 
@@ -72,7 +72,7 @@ def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
                 c, constant = reference(z, num_negatives, 50)
             scores = x[query] / temperature
             total += (
-                negatives.loss_against_memory(memory[key], scores, index, rows, c).mean() + constant
+                bank_rows.loss_against_memory(memory[key], scores, index, rows, c).mean() + constant
             )
         return total
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from avjax.report import run_page
-from avjax.runtime import checkpoint
 from avjax.training import cost, dry_run, evaluation, loop, train
 from tests import tiny
 
@@ -135,15 +134,6 @@ def test_a_dataset_that_fails_is_named_by_its_key(world):
     )
     with pytest.raises((ValueError, OSError), match="config.data.train.*nowhere"):
         dry_run.validate(config)
-
-
-def test_a_graft_takes_a_subtree_of_another_run(unbroken, world, tmp_path):
-    config, workdir, want = unbroken
-    ts = train.run(config | dict(steps=1, seed=1, evals={}), tmp_path)
-    ts = checkpoint.graft_from_run(ts, workdir, "params/encoders_video")
-    same(want["encoders_video"], jax.device_get(ts.params["encoders_video"]))
-    with pytest.raises(ValueError, match="nothing"):
-        checkpoint.graft_from_run(ts, workdir, "params/nothing")
 
 
 @pytest.fixture
