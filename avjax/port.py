@@ -162,7 +162,7 @@ def run_config(weights) -> dict:
             negatives=dict(fn="avjax.losses.negatives.in_batch"),
             loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
             terms=dict(v2a=1.0, a2v=1.0),
-            temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
+            temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.07),
         ),
         evals=dict(ported=dict(source=None, clip_sampler=sampler, transforms=transforms)),
     )

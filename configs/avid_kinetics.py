@@ -46,7 +46,7 @@ def get_config():
         negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=1024, momentum=0.5),
         loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
+        temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.07),
     )
     # Adam with the weight decay in the gradient, on every parameter; no schedule.
     c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))

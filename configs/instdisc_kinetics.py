@@ -54,7 +54,7 @@ def instance_discrimination(model, head, num_negatives, temperature) -> dict:
         # Its proximal term (equation 10) is left out, as in the authors' code.
         loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2v=1.0),
-        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=temperature),
+        temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=temperature),
     )  # fmt: skip
 
 

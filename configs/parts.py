@@ -79,7 +79,7 @@ def cross_avid_in_batch(model: dict) -> dict:
         negatives=dict(fn="avjax.losses.negatives.in_batch"),
         loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=dict(v2a=1.0, a2v=1.0),
-        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.1),
+        temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.1),
     )
 
 

@@ -72,7 +72,7 @@ def stage_methods(towers, num_negatives, structure_weight, keep_fraction) -> dic
             negatives=dict(fn="avjax.losses.negatives.memory_bank", **bank),
             **softmax,
             terms=dict(v2v=1.0),
-            temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.07),
+            temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.07),
         ),
         audio=dict(fn="avjax.methods.sscl.stage_one", student="audio", **ours),
         video=dict(fn="avjax.methods.sscl.stage_one", student="video", **ours),

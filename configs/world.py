@@ -119,7 +119,7 @@ def avid(towers, terms, negatives):
         negatives=negatives,
         loss_fn=dict(fn="avjax.losses.contrastive.info_nce"),
         terms=terms,
-        temperature=dict(fn="avjax.losses.contrastive.fixed_temperature", temperature=0.1),
+        temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.1),
     )
 
 

@@ -10,8 +10,9 @@ import jax
 
 from avjax.config import ranges
 from avjax.losses import pairs
-from avjax.losses.contrastive import Temperature, resolve_bias
+from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.losses.temperature import Temperature
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.types import ContrastiveLoss, Inherited, Method, Negatives
 
@@ -35,7 +36,7 @@ def make(
       terms: weight of each term; they are divided by their sum.  v2v and a2a compare a clip with
         the memory of its record, or, without a memory bank, with the record's next clip.  With v2v
         alone, clips without audio are trained on too.
-      temperature: a `avjax.losses.contrastive.Temperature`.
+      temperature: a `avjax.losses.temperature.Temperature`.
       chunks: parts of a batch that the encoders process in turn.
       num_clips: clips per record, consecutive rows of a batch; as in the data's clips.
 

@@ -8,6 +8,7 @@ import pytest
 from avjax.config import overrides
 from avjax.config.build import build
 from avjax.losses import contrastive, negatives
+from avjax.losses.temperature import fixed_temperature, learned_temperature
 from avjax.methods import avid, moco, sscl
 from configs import avid_audioset, avid_kinetics, cma_kinetics, instdisc_kinetics, world
 
@@ -96,7 +97,7 @@ def test_the_number_of_negatives_is_that_of_their_source(source, batch, num_clip
     more = dict(
         negatives=source,
         loss_fn=contrastive.nce(),
-        temperature=contrastive.fixed_temperature(0.2),
+        temperature=fixed_temperature(0.2),
         num_clips=num_clips,
     )
     assert bias_of(spec, 16, batch, **more) == contrastive.nce_bias(count, 16, 0.2)
@@ -106,13 +107,9 @@ def made(name, nce, dim=16):
     """(a method at 32 negatives and temperature 0.2, of a table of width `dim`; its batch)."""
     table, how = Table((4, dim)), dict(loss_fn=nce, temperature=0.2)
     if name == "avid":
-        return avid.make(
-            table, negatives.memory_bank(32), nce, PAIR, contrastive.fixed_temperature(0.2)
-        )
+        return avid.make(table, negatives.memory_bank(32), nce, PAIR, fixed_temperature(0.2))
     if name == "learned":
-        return avid.make(
-            table, negatives.memory_bank(32), nce, PAIR, contrastive.learned_temperature(0.2)
-        )
+        return avid.make(table, negatives.memory_bank(32), nce, PAIR, learned_temperature(0.2))
     if name == "moco":
         return moco.make(table, 32, terms=PAIR, momentum=0.9, **how)
     return sscl.stage_two(table, 32, 0.5, structure_weight=0.0, **how)
@@ -155,7 +152,7 @@ def test_draws_that_the_batch_does_not_give_are_refused():
         negatives.ring(),
         contrastive.nce(num_negatives=16),
         PAIR,
-        contrastive.fixed_temperature(0.2),
+        fixed_temperature(0.2),
     )
     with pytest.raises(
         ValueError, match="num_negatives=16 contradicts config.batch_size=8: num_negatives=7"
@@ -164,7 +161,7 @@ def test_draws_that_the_batch_does_not_give_are_refused():
 
 
 def test_a_learned_bias_that_begins_as_another_than_that_of_the_loss_is_refused():
-    scale = contrastive.learned_temperature(0.1, bias=-10.0)
+    scale = learned_temperature(0.1, bias=-10.0)
     with pytest.raises(
         ValueError, match="bias=-3.0 contradicts config.method.temperature: bias=-10.0"
     ):
@@ -183,7 +180,7 @@ def test_a_batch_of_clips_of_one_record_is_refused():
         negatives.in_batch(),
         contrastive.info_nce(),
         PAIR,
-        contrastive.fixed_temperature(0.2),
+        fixed_temperature(0.2),
         num_clips=2,
     )
     with pytest.raises(ValueError, match="batch_size=2 with 2 clips per record is one record"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from avjax.losses import contrastive, score_metrics
+from avjax.losses.temperature import fixed_temperature, learned_temperature
 
 RNG = np.random.default_rng(0)
 POSITIVE = RNG.normal(size=8).astype(np.float32)
@@ -126,7 +127,7 @@ def test_scores_of_a_hundred_do_not_overflow(c):
 
 
 def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
-    scale = contrastive.learned_temperature(0.07, min_value=0.01)
+    scale = learned_temperature(0.07, min_value=0.01)
 
     def temperature(logit_scale):
         return scale.apply({"logit_scale": logit_scale}, contrastive.info_nce())[0]
@@ -140,15 +141,15 @@ def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
 
 
 def test_a_learned_bias_takes_the_place_of_the_fixed_one():
-    scale = contrastive.learned_temperature(0.1, bias=-10.0)
+    scale = learned_temperature(0.1, bias=-10.0)
     params = scale.init()
     temperature, c = scale.apply(params | {"bias": jnp.float32(-2.0)}, contrastive.logistic(-10.0))
     np.testing.assert_allclose(temperature, 0.1, rtol=1e-6)
     assert params["bias"] == -10 and c.bias == -2
-    assert contrastive.fixed_temperature(0.07).init() == {}
+    assert fixed_temperature(0.07).init() == {}
 
 
-@pytest.mark.parametrize("make", [contrastive.fixed_temperature, contrastive.learned_temperature])
+@pytest.mark.parametrize("make", [fixed_temperature, learned_temperature])
 def test_a_temperature_of_nothing_is_refused(make):
     with pytest.raises(ValueError, match="temperature=0"):
         make(0.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from avjax.losses import contrastive, negatives, pairs
+from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid
 from avjax.runtime import metrics_writer, sharding
 from avjax.training import dry_run, train
@@ -72,7 +73,7 @@ def test_a_learned_temperature_and_bias_move(world, tmp_path):
         dict(fn="avjax.losses.negatives.ring"),
         loss_fn=dict(fn="avjax.losses.contrastive.logistic", bias=-10.0),
         temperature=dict(
-            fn="avjax.losses.contrastive.learned_temperature", temperature=0.1, bias=-10.0
+            fn="avjax.losses.temperature.learned_temperature", temperature=0.1, bias=-10.0
         ),
     )
     ts = train.run(c, tmp_path)
@@ -139,7 +140,7 @@ def test_two_steps_of_the_whole_method_match_the_reference_program(golden, varia
     for step in ("step0", "step1"):
         drawn = jnp.asarray(g[f"avid/{step}/neg_idx"])
         bank = negatives.memory_bank(16, sampler=lambda *_, drawn=drawn: drawn)
-        method = avid.make(Table(), bank, nce, terms, contrastive.fixed_temperature(0.07))
+        method = avid.make(Table(), bank, nce, terms, fixed_temperature(0.07))
         if state is None:
             _, state = method.init(jax.random.key(0), {}, 60)
             for m, s in state["memory"].items():
@@ -184,7 +185,7 @@ def test_joint_avid_of_two_clips_is_the_formula(source):
         keys,
         contrastive.info_nce(),
         VARIANTS["joint"],
-        contrastive.fixed_temperature(0.2),
+        fixed_temperature(0.2),
         num_clips=2,
     )
     mesh = sharding.mesh()

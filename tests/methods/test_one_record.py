@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from avjax.losses import contrastive, negatives, sampling
+from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid, avts, cma, l3, moco, sscl
 from avjax.nets.layers.mlp import Mlp
 from avjax.training import dry_run
@@ -34,7 +35,7 @@ def loss(method):
 
 
 def discriminating(source, name):
-    return avid.make(linear(), source, LOSSES[name], PAIR, contrastive.fixed_temperature(0.2))
+    return avid.make(linear(), source, LOSSES[name], PAIR, fixed_temperature(0.2))
 
 
 @pytest.mark.parametrize("name", LOSSES)

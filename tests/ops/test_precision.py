@@ -9,6 +9,7 @@ import pytest
 from jax import lax
 
 from avjax.losses import contrastive, negatives
+from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid, cma, moco, sscl
 from avjax.nets import flops
 from avjax.ops import kmeans, nearest_neighbors
@@ -87,7 +88,7 @@ def test_scores_of_every_source_of_negatives_are_of_full_float32(name, loss):
 
 @pytest.mark.parametrize("name", ["in_batch", "bank", "shared", "queue"])
 def test_scores_of_avid_are_of_full_float32(name):
-    scale = contrastive.fixed_temperature(0.1)
+    scale = fixed_temperature(0.1)
     check_method(
         avid.make(Table(), SOURCES[name], contrastive.info_nce(), {"v2a": 1, "a2v": 1}, scale)
     )

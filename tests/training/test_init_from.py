@@ -11,6 +11,7 @@ import pytest
 from avjax.data import fingerprint
 from avjax.data.source import Source
 from avjax.losses import contrastive, negatives
+from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid, cma, moco, sscl
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.mlp import Linear
@@ -37,7 +38,7 @@ def towers():
 
 
 def avid_with(source_of_negatives):
-    return avid.make(towers(), source_of_negatives, INFO, CROSS, contrastive.fixed_temperature(0.1))
+    return avid.make(towers(), source_of_negatives, INFO, CROSS, fixed_temperature(0.1))
 
 
 def in_batch():
