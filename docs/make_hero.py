@@ -68,23 +68,37 @@ def evaluations(workdir: str):
     import orbax.checkpoint as ocp
 
     from avjax.config.build import build, substitute
-    from avjax.runtime import checkpoint, sharding
-    from avjax.training import train
+    from avjax.runtime import checkpoint
+    from avjax.training.init_examples import first_clips
 
     config = substitute(checkpoint.read_config(workdir), workdir)
+    method, place = build(config["method"]), jax.sharding.SingleDeviceSharding(jax.devices()[0])
     spec = dict(config["evals"]["world"], train=None)
     spec["scores"] = {"retrieval": spec["scores"]["retrieval"]}
-    evaluate, data = build(spec), build(config["data"]["train"])
-    mesh, method = sharding.mesh(), train.build_method(config)
-    embed = train.make_embed(method, mesh)
-    data |= train.pipeline_args(config, method)
-    with jax.set_mesh(mesh), checkpoint.manager(f"{workdir}/untrained", None) as empty:
-        _, state, _ = train.init_or_restore(config, method, data, mesh, empty)
-        yield 0, evaluate(embed, state)
-        with checkpoint.manager(workdir, None) as checkpoints:
-            for step in sorted(checkpoints.all_steps()):
-                target = ocp.args.StandardRestore(state)
-                yield step, evaluate(embed, checkpoints.restore(step, args=target))
+    evaluate, embed = build(spec), embed_function(method)
+    data = build(config["data"]["train"])
+    data |= dict(batch_size=config["batch_size"], seed=config["seed"])
+    rng = jax.random.split(jax.random.key(config["seed"]))[1]
+    clips = first_clips(data, config["init_examples"])
+    untrained = jax.jit(method.init, static_argnums=2)(rng, clips, len(data["source"]))
+    yield 0, evaluate(embed, untrained)
+    with checkpoint.manager(workdir, None) as checkpoints:
+        for step in sorted(checkpoints.all_steps()):
+            shapes = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+                checkpoints.item_metadata(step).tree,
+            )
+            saved = checkpoints.restore(step, args=ocp.args.StandardRestore(shapes))
+            yield step, evaluate(embed, (saved["params"], saved["state"]))
+
+
+def embed_function(method):
+    """Returns ((params, state), batch) -> embeddings, as an evaluator takes it."""
+    import jax
+
+    embed = jax.jit(method.embed)
+    known = ("index", "label", "mask")
+    return lambda ts, batch: jax.device_get(embed(*ts, batch)) | {k: batch[k] for k in known}
 
 
 def choose(found) -> np.ndarray:
