@@ -23,7 +23,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SMOKE = ".venv/bin/python -m avjax.main --config configs/smoke.py"
-PLACEHOLDER = re.compile(r"[A-Z_]+$")
+PLACEHOLDER = re.compile(r"[A-Z_]+(\.py)?$")
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:python -m avjax\.\S+|avjax (?:%s)\b).*" % "|".join(cli.COMMANDS))
 
@@ -68,6 +68,13 @@ def parse(words):
     return module, app.parse_arguments(parser, ["1" if word == "N" else word for word in rest])
 
 
+def write_example_config(name, text):
+    """Writes the config of a page, under the name that its command gives it."""
+    configs = [code for _, code in python_blocks(text) if "def get_config" in code]
+    if configs and re.fullmatch(r"\w+\.py", name) and not Path(name).exists():
+        Path(name).write_text(configs[0])
+
+
 def check_config(text, settings=()):
     if not PLACEHOLDER.match(text):
         module, config = app.load_config_file("--config", text)
@@ -93,6 +100,7 @@ def test_every_command_parses(page, tmp_path, monkeypatch):
         try:
             module, args = parse(words)
             if config := getattr(args, "config", None):
+                write_example_config(config, text)
                 study = check_config(config, args.settings)
                 assert module.__name__ != "avjax.ablate" or not study or hasattr(study, "sweep")
             if config := getattr(args, "for_config", None):
@@ -129,7 +137,7 @@ def free_names(code):
 
 def is_complete(code):
     """Whether code needs nothing but installed packages: no other block, no file."""
-    files = re.search(r"[\"'][^\"']*(runs/|\.npz|\.mp4|\.csv)|= ?\.\.\.", code)
+    files = re.search(r"[\"'](?:[A-Z]{2,}|[^\"'\n]*(?:runs/|\.npz|\.mp4|\.csv))|= ?\.\.\.", code)
     imports = re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE)
     known = all(importlib.util.find_spec(name) for name in imports)
     return bool(imports) and known and not files and not free_names(code)
@@ -155,7 +163,7 @@ def test_every_name_and_file_exists(page):
     for name in set(re.findall(r"(?<![\w/.-])avjax(?:\.[A-Za-z_]\w*)+(?![\w/(-]*\.?\*)", text)):
         found = pkgutil.resolve_name(name)
         assert found is not None, name
-    for path in set(re.findall(r"(?<![\w/.-])(?:avjax|configs|tests|benchmarks)/[\w/]+\.py", text)):
+    for path in set(re.findall(r"(?<![\w/.-])(?:avjax|configs|tests|benchmarks)/[a-z\d_/]+\.py", text)):
         own = any(path == name for name, _ in python_blocks(text)) or path in blocks
         assert own or (ROOT / path).is_file(), path
 
