@@ -5,8 +5,8 @@ python -m avjax.ablate --config configs/compare_folder.py --config.data.root=DIR
 
 DIR and FILE as in configs/avid_folder.py; classes are for the probes only.  Files are decoded once
 at low resolution; nets, learning rates and temperatures are those of configs/world.py, with the
-same number of draws of videos for each method.  The README has its table for 1,402 clips of UCF101;
-four to six minutes per run on two cores.
+same number of draws of videos for each method.  docs/results/real-clips.md has its table for 1,402
+clips of UCF101; four to six minutes per run on two cores.
 """
 
 from configs import compare_methods, parts, world

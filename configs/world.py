@@ -2,7 +2,7 @@
 
 python -m avjax.main --config configs/world.py:cross-avid
 
-After the colon is one of METHODS, see the table in the README.  All have the same nets (except
+After the colon is one of METHODS, see docs/methods/index.md.  All have the same nets (except
 Multisensory, which is one net), the same number of clips, and the same learning rate, proportional
 to the root of the batch size.  `configs/compare_methods.py` trains all.
 """
@@ -226,7 +226,7 @@ def xdc(variant):
 
 def multisensory(steps, towers):
     del steps, towers
-    # Paper: batch normalization, with which learning starts late here or not at all (README).
+    # Paper: batch normalization, with which learning starts late here or not at all (docs/results).
     model = dict(
         fn="avjax.nets.joint.multisensory.Fused", width=8,
         norm=dict(fn="avjax.nets.layers.batch_independent_norm.group_norm", groups=4),

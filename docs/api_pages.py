@@ -22,8 +22,8 @@ def on_files(files, config):
 
 
 def is_package(path: Path) -> bool:
-    """Whether a path is a folder of modules."""
-    return path.is_dir() and path.name != "__pycache__" and any(path.rglob("*.py"))
+    """Whether a path is a folder with public modules."""
+    return path.is_dir() and any(path.rglob("[!_]*.py"))
 
 
 def page(title: str, paths) -> str:

@@ -25,7 +25,7 @@ PAGES = [
 SMOKE = ".venv/bin/python -m avjax.main --config configs/smoke.py"
 PLACEHOLDER = re.compile(r"[A-Z_]+(\.py)?$")
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:python -m avjax\.\S+|avjax (?:%s)\b).*" % "|".join(cli.COMMANDS))
+COMMAND = re.compile(rf"(?:python -m avjax\.\S+|avjax (?:{'|'.join(cli.COMMANDS)})\b).*")
 
 
 def page_id(page):
@@ -163,7 +163,9 @@ def test_every_name_and_file_exists(page):
     for name in set(re.findall(r"(?<![\w/.-])avjax(?:\.[A-Za-z_]\w*)+(?![\w/(-]*\.?\*)", text)):
         found = pkgutil.resolve_name(name)
         assert found is not None, name
-    for path in set(re.findall(r"(?<![\w/.-])(?:avjax|configs|tests|benchmarks)/[a-z\d_/]+\.py", text)):
+    for path in set(
+        re.findall(r"(?<![\w/.-])(?:avjax|configs|tests|benchmarks)/[a-z\d_/]+\.py", text)
+    ):
         own = any(path == name for name, _ in python_blocks(text)) or path in blocks
         assert own or (ROOT / path).is_file(), path
 
