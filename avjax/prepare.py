@@ -22,13 +22,20 @@ import math
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from avjax.config import app
 from avjax.config.program import program_name
 from avjax.runtime import preemption
 
+if TYPE_CHECKING:  # Late imports: --help must not take seconds.
+    from avjax.data.prepare.segments import PrepareSettings
+    from avjax.data.source import Source
 
-def parser():
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command's flags."""
     p = argparse.ArgumentParser(
         prog=program_name("avjax.prepare"),
         description=__doc__,
@@ -80,14 +87,15 @@ def parser():
     return p  # fmt: skip
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command and exits with its status."""
     action = preemption.report_interruption(
         lambda args: run(apply_config_settings(args, argv)), "the same command resumes"
     )
     sys.exit(app.run(parser(), action, argv) or 0)
 
 
-def apply_config_settings(args, argv):
+def apply_config_settings(args: argparse.Namespace, argv: list[str] | None) -> argparse.Namespace:
     """Returns the arguments, with the settings that --for_config asks for as defaults."""
     if not args.for_config:
         return args
@@ -99,7 +107,7 @@ def apply_config_settings(args, argv):
     return p.parse_known_args(argv)[0]
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Prepares as the arguments say; returns the exit status."""
     from avjax.data.prepare import shard_layout
     from avjax.data.source import unique_notes
@@ -115,9 +123,14 @@ def run(args):
     return 0
 
 
-def write(args, settings, root, sources):
+def write(
+    args: argparse.Namespace,
+    settings: "PrepareSettings",
+    root: str,
+    sources: Mapping[str, "Source"],
+) -> list[dict]:
     """Writes all that is missing in OUT; returns what is known of every file."""
-    from avjax.data.prepare import processes, shard_layout, shard_writer
+    from avjax.data.prepare import processes, reports, shard_layout, shard_writer
     from avjax.report import dataset_page as page
 
     name = shard_layout.tfds_name(args.name or os.path.basename(root))
@@ -142,14 +155,15 @@ def write(args, settings, root, sources):
             write_one, {i: len(shards[i].rows) for i in remaining}, args.workers, args.timeout
         )
     rows = shard_layout.load_rows(shards)
-    shard_layout.write_csv_reports(args.out, rows, settings.require)
+    reports.write_csv_reports(args.out, rows, settings.require)
     if not args.check:
         shard_layout.write_metadata(args.out, name, root, sources, settings, shards, rows)
     page.write(args.out, name, rows, sources, settings.require)
     return rows
 
 
-def parse_settings(args):
+def parse_settings(args: argparse.Namespace) -> "PrepareSettings":
+    """Returns the settings of the flags; raises ValueError for values out of range."""
     from avjax.data.prepare.segments import PrepareSettings
 
     invalid = [
@@ -176,7 +190,7 @@ def parse_settings(args):
     )  # fmt: skip
 
 
-def check_input(source):
+def check_input(source: str) -> None:
     """Raises ValueError unless IN is a folder or may be a CSV file."""
     from avjax.data.files import listing
 
@@ -188,7 +202,7 @@ def check_input(source):
         )
 
 
-def build_sources(args):
+def build_sources(args: argparse.Namespace) -> tuple[str, dict[str, "Source"]]:
     """Returns (root, {split: Source}) of the data set that the arguments name."""
     from avjax.data import dataset_args
     from avjax.data.files import listing
@@ -209,14 +223,19 @@ def build_sources(args):
     return root, dataset_args.make_sources(make, splits, root, args.split, options)
 
 
-def print_summary(args, require, rows, sources):
+def print_summary(
+    args: argparse.Namespace,
+    require: Sequence[str],
+    rows: Sequence[dict],
+    sources: Mapping[str, "Source"],
+) -> None:
     """Prints the outcome, in a few lines, and what to run next."""
-    from avjax.data.prepare import file_checks, shard_layout
+    from avjax.data.prepare import file_checks, reports
     from avjax.data.source import coverage
 
     for split, source in sources.items():
         print(f"{split}: {coverage(source)}")
-    for name, count in shard_layout.count_findings(rows).items():
+    for name, count in reports.count_findings(rows).items():
         print(f"{count:8d}  {name}")
     excluded = [
         row["findings"] for row in rows if not file_checks.is_usable(row["findings"], require)

@@ -1,10 +1,12 @@
 """The file checks of a data set as one offline page."""
 
+import os
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from avjax.data.prepare import file_checks, shard_layout
-from avjax.data.source import coverage
+from avjax.data.prepare import file_checks, reports
+from avjax.data.source import Source, coverage
 from avjax.report import html
 from avjax.report.headline import format_minutes
 from avjax.runtime import metric_info
@@ -13,7 +15,13 @@ NUM_SHOWN = 12  # Thumbnails per finding.
 NUM_LISTED = 200  # File names per finding; doctor.csv has all.
 
 
-def write(folder, name, rows, sources, require) -> Path:
+def write(
+    folder: str | os.PathLike,
+    name: str,
+    rows: Sequence[dict],
+    sources: Mapping[str, Source],
+    require: Sequence[str],
+) -> Path:
     """Writes doctor.html into `folder` and returns its path.
 
     Args:
@@ -21,10 +29,10 @@ def write(folder, name, rows, sources, require) -> Path:
       name: of the data set.
       rows: of the files, as avjax.data.prepare.shard_layout has them.
       sources: {split: Source}.
-      need: modalities that a file must have.
+      require: modalities that a file must have.
     """
     title = f"{name}: file check"
-    counts = shard_layout.count_findings(rows)
+    counts = reports.count_findings(rows)
     page = [
         f"<h1>{escape(title)}</h1>",
         _summary(rows, sources, require), "<h2>Findings</h2>", _table(counts, len(rows), require),
@@ -34,7 +42,7 @@ def write(folder, name, rows, sources, require) -> Path:
 
 
 def _summary(rows, sources, require):
-    seconds = sum(shard_layout.duration_seconds(row.get("info", {})) for row in rows)
+    seconds = sum(reports.duration_seconds(row.get("info", {})) for row in rows)
     bad = sum(not file_checks.is_usable(row["findings"], require) for row in rows)
     where = (
         "They are listed in quarantine.csv; direct training from the files excludes them with "

@@ -4,13 +4,14 @@ import functools
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 
 SAMPLE_BYTES = 4096  # Bytes compared at the beginning, in the middle and at the end.
 MAX_FILES = 100_000  # Files; more are not compared, since each would have to be looked up.
 DIGEST_CACHE_SIZE = 2**17  # Digests remembered, so that a second split of a data set costs nothing.
 
 
-def find_duplicates(root: str, paths) -> list[list[str]]:
+def find_duplicates(root: str, paths: Iterable[str]) -> list[list[str]]:
     """Returns sets of two or more files of equal content, each in the order of `paths`.
 
     Args:

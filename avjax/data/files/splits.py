@@ -8,6 +8,8 @@ import hashlib
 import os
 import pathlib
 import posixpath
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from avjax.data.files.file_index import VIDEO_OR_AUDIO, stem
 from avjax.data.files.text_lists import read_csv, truncated_repr
@@ -32,7 +34,7 @@ PATH_COLUMNS = (
 LABEL_COLUMNS = ("label", "class", "class_name")
 
 
-def split_by_folders(paths) -> list[dict] | None:
+def split_by_folders(paths: Sequence[str]) -> list[dict] | None:
     """Returns rows of <split>/<class>/... or <split>/..., or None for another layout.
 
     It is that layout if the first folders of all files are names of splits (SPLIT_ALIASES).
@@ -44,7 +46,7 @@ def split_by_folders(paths) -> list[dict] | None:
     return [_row(path, split, split_folder=True) for path, split in zip(paths, splits)]
 
 
-def check_split_folders(paths) -> None:
+def check_split_folders(paths: Sequence[str]) -> None:
     """Raises ValueError if first folders may be splits or classes, or two are one split.
 
     A single folder with the name of a split beside others is a class; several are refused.
@@ -72,12 +74,14 @@ def _first_folders(paths):
     return split_folders, [first for first in firsts if first not in split_folders]
 
 
-def rows_by_class(paths) -> list[dict]:
+def rows_by_class(paths: Sequence[str]) -> list[dict]:
     """Returns rows of <class>/...; no split yet."""
     return [_row(path, "") for path in paths]
 
 
-def split_by_hash(rows, holdout, seed, duplicates) -> list[dict]:
+def split_by_hash(
+    rows: Sequence[dict], holdout: float, seed: int, duplicates: Sequence[Sequence[str]]
+) -> list[dict]:
     """Returns rows with the split of each set: a fraction `holdout` in "test", the rest in "train".
 
     A group stays together, and so do files of equal content, whose groups are joined.  With two
@@ -93,8 +97,8 @@ def split_by_hash(rows, holdout, seed, duplicates) -> list[dict]:
     hash_of = {key: _hash_value(key, seed) for key in group.values()}
     test = {key for key in hash_of if hash_of[key] < holdout * 2**64}
     if len(hash_of) > 1 and 0 < holdout < 1:
-        test = test or {min(hash_of, key=hash_of.get)}
-        test -= {max(hash_of, key=hash_of.get)} if len(test) == len(hash_of) else set()
+        test = test or {min(hash_of, key=hash_of.__getitem__)}
+        test -= {max(hash_of, key=hash_of.__getitem__)} if len(test) == len(hash_of) else set()
     out = []
     for row in rows:
         key = group[row["path"]]
@@ -123,7 +127,9 @@ def _hash_value(key, seed):
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def split_by_csv(file, fold, roots=(), existing=()) -> list[dict]:
+def split_by_csv(
+    file: str, fold: int, roots: Sequence[str] = (), existing: Collection[str] = ()
+) -> list[dict]:
     """Returns rows of a CSV file with the columns path, split<fold> or split, label, group.
 
     Args:
@@ -160,7 +166,7 @@ def split_by_csv(file, fold, roots=(), existing=()) -> list[dict]:
         path = path if path in existing else stems.get(path, path)
         if path in found:
             raise ValueError(f"{file} names {row[path_at]!r} twice: keep one row")
-        label = row.get(label_at)
+        label = row.get(label_at or "")
         if label and any("\udc80" <= letter <= "\udcff" for letter in label):
             raise ValueError(f"{file}: label {label!r} is not UTF-8 text: save the file as UTF-8")
         found[path] = row
@@ -169,7 +175,7 @@ def split_by_csv(file, fold, roots=(), existing=()) -> list[dict]:
         _row(
             path,
             _canonical_split(row[split_at]),
-            row.get(label_at),
+            row.get(label_at or ""),
             row.get("group") or "",
             in_folders,
         )
@@ -177,7 +183,7 @@ def split_by_csv(file, fold, roots=(), existing=()) -> list[dict]:
     ]
 
 
-def _find_column(file, names, columns, default=None):
+def _find_column(file, names, columns, default: Any = None) -> Any:
     """The one of `names` that is a column; `default`, or a ValueError, if none is."""
     present = [name for name in names if name in columns]
     if not present and default is None:

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import stat
+from collections.abc import Sequence
+from typing import Any
 
 DELIMITERS = ",;\t|"
 # How files begin that are often given for a text: what they are, and the remedy.
@@ -15,7 +17,9 @@ NOT_TEXT = {
 }
 
 
-def read_csv(file, required=(), columns=None) -> list[dict[str, str]]:
+def read_csv(
+    file: str, required: Sequence[str] = (), columns: Sequence[str] | None = None
+) -> list[dict[str, str]]:
     """Returns the rows of a CSV file, one dictionary each.
 
     Column names are in lower case; columns without a name are left out.  The delimiter (comma,
@@ -74,12 +78,12 @@ def _parse_header(file, content):
     return rest, names, delimiter, any(cell.startswith(" ") for cell in cells[1:])
 
 
-def read_lines(file) -> list[str]:
+def read_lines(file: str) -> list[str]:
     """Returns the lines of a text file, without blank lines."""
     return [line for line in map(str.strip, read_text(file).split("\n")) if line]
 
 
-def read_json(file):
+def read_json(file: str) -> Any:
     """Returns the content of a JSON file; raises ValueError if it is not JSON."""
     try:
         return json.loads(read_text(file))
@@ -87,7 +91,7 @@ def read_json(file):
         raise ValueError(f"{file} is not JSON: {error}") from error
 
 
-def read_text(file) -> str:
+def read_text(file: str) -> str:
     """Returns the text of a file: UTF-8, or UTF-16 with a byte order mark.
 
     Bytes that are not UTF-8 are kept as Python keeps those of file names
@@ -113,7 +117,7 @@ def read_text(file) -> str:
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def truncated_repr(value) -> str:
+def truncated_repr(value: object) -> str:
     """Returns repr(value), at most about 100 characters."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -2,19 +2,13 @@
 
 import math
 
-import av
 import numpy as np
 import soxr
 from av.audio.resampler import AudioResampler
+from av.error import InvalidDataError
 
-from avjax.data.media.media_file import (
-    MAX_BYTES,
-    MediaError,
-    check_not_truncated,
-    errors_with_path,
-    packets,
-    seek_points,
-)
+from avjax.data.media.media_file import Media, MediaError, errors_with_path
+from avjax.data.media.packets import MAX_BYTES, check_not_truncated, packets, seek_points
 
 # Audio is decoded from this long before the wanted start: Opus needs 80 ms to settle,
 # MP3 borrows bits from up to nine frames (235 ms) before.
@@ -27,7 +21,9 @@ MAX_RATE = 768_000
 MAX_CHANNELS = 64
 
 
-def read_audio(media, start, num_samples, sample_rate, channels=1):
+def read_audio(
+    media: Media, start: float, num_samples: int, sample_rate: int, channels: int = 1
+) -> np.ndarray:
     """Reads audio from `start` on; silence where the file has none.
 
     Sample k of the file's clock is the same in every clip, so `start` is rounded to the nearest
@@ -49,17 +45,18 @@ def read_audio(media, start, num_samples, sample_rate, channels=1):
     """
     if channels not in (1, 2):
         raise ValueError(f"channels={channels}: use 1 or 2")
-    if media.audio is None:
+    stream_start, header_end = media.info.audio_start, media.info.audio_end
+    if media.audio is None or stream_start is None or header_end is None:
         raise MediaError(media.path, "has no audio")
     if media.audio.channels > MAX_CHANNELS:
         raise MediaError(media.path, f"has {media.audio.channels} channels; at most {MAX_CHANNELS}")
     with errors_with_path(media.path):
-        for point in seek_points(start - PREROLL_SECONDS, media.info.audio_start):
+        for point in seek_points(start - PREROLL_SECONDS, stream_start):
             chunks = _decode_pieces(media, point, start + num_samples / sample_rate + 0.05)
             if chunks and chunks[0][0] <= start:
                 break
         end = chunks[-1][0] + len(chunks[-1][1][0]) / chunks[-1][2] if chunks else -math.inf
-        check_not_truncated(media, start + num_samples / sample_rate, end, media.info.audio_end)
+        check_not_truncated(media, start + num_samples / sample_rate, end, header_end)
         if not chunks:
             return np.zeros((num_samples, 2) if channels == 2 else num_samples, np.int16)
         native_rate = chunks[0][2]
@@ -85,7 +82,7 @@ def _decode_pieces(media, point, end):
     for packet in packets(media, media.audio, point):
         try:
             decoded = context.decode(packet)
-        except av.error.InvalidDataError:
+        except InvalidDataError:
             if chunks:
                 raise
             continue  # Right after a seek some decoders miss what came before.
@@ -157,8 +154,15 @@ def _to_mono(samples):
     return np.where(np.isfinite(mean), mean, np.float32(0))
 
 
-def source_span(low, num_samples, native_rate, sample_rate):
-    """Returns which native samples `num_samples` resampled ones from number `low` on depend on.
+def source_span(
+    low: int, num_samples: int, native_rate: int, sample_rate: int
+) -> tuple[int, int, int]:
+    """Computes which native samples a range of resampled ones depends on.
+
+    Args:
+      low: number of the first resampled sample.
+      num_samples: number of resampled samples.
+      native_rate, sample_rate: of the file and of the result, in Hz.
 
     Returns:
       (first, length, skip): `length` native samples from number `first` on, resampled, hold the
@@ -177,10 +181,17 @@ def source_span(low, num_samples, native_rate, sample_rate):
     )
 
 
-def resample(waveform, native_rate, sample_rate):
-    """Resamples [n] at `native_rate` Hz to float64 [m] at `sample_rate` Hz, without delay.
+def resample(waveform: np.ndarray, native_rate: int, sample_rate: int) -> np.ndarray:
+    """Resamples without delay, in double precision.
 
-    In double precision: else a sample would depend, in its last bit, on where the clip begins.
+    Otherwise the last bit of a sample would depend on where the clip begins.
+
+    Args:
+      waveform: float [n].
+      native_rate, sample_rate: of the input and of the result, in Hz.
+
+    Returns:
+      float64 [m]; the input itself if the rates are equal.
     """
     if native_rate == sample_rate:
         return waveform

@@ -7,8 +7,11 @@ and every failure is a MediaError.
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
+from typing import Any
 
 import av
+from av.error import FFmpegError
 
 # Containers that hold their own data.  An allow-list, since FFmpeg looks at the bytes,
 # not at the name: a playlist called x.mp4 would make it open the files it lists.
@@ -19,7 +22,9 @@ MAX_BACKWARD_SECONDS = (
     1.0  # Seconds by which decoding times may fall back; more is a clock that restarts.
 )
 # Titles are not always UTF-8, which from version 19 on PyAV takes as they are.
-METADATA_OPTIONS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+METADATA_OPTIONS: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 
 
 class MediaError(Exception):
@@ -34,17 +39,31 @@ class MediaError(Exception):
 
 
 @contextlib.contextmanager
-def errors_with_path(path):
-    """Converts errors of FFmpeg and of the file system to a MediaError with the path."""
+def errors_with_path(path: str) -> Iterator[None]:
+    """Converts errors of FFmpeg and of the file system to a MediaError with the path.
+
+    Args:
+      path: of the file.
+    """
     try:
         yield
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(path, f"{type(error).__name__}: {reason}") from error
 
 
-def open_container(path: str):
-    """Opens a PyAV container of an absolute path, with any characters; close it after use."""
+def open_container(path: str) -> Any:
+    """Opens a PyAV container; close it after use.
+
+    Args:
+      path: absolute path, with any characters.
+
+    Returns:
+      av.container.InputContainer.
+
+    Raises:
+      MediaError: it is not a regular file, or not a supported container.
+    """
     with errors_with_path(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise MediaError(path, "is not a regular file")
@@ -60,8 +79,16 @@ def open_container(path: str):
         return av.open(path, options=options, **METADATA_OPTIONS)
 
 
-def demux(path, container, streams):
+def demux(path: str, container: Any, streams: Any) -> Iterator[Any]:
     """Yields the packets of streams, without a last one that is truncated.
+
+    Args:
+      path: of the file, for errors.
+      container: an open PyAV container.
+      streams: the PyAV stream or streams to read.
+
+    Yields:
+      PyAV packets, in the order of the file.
 
     Raises:
       MediaError: a clock restarts, or a stream appears that the header does not declare.

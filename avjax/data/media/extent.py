@@ -1,7 +1,7 @@
 """Start and end of a file's streams, from their packets: headers are not trusted.
 
 An mp4 file lists every packet, so its header is exact; it is checked where a clip meets the end of
-the data (avjax.data.media.media_file.check_not_truncated), as are the ends of streams that
+the data (avjax.data.media.packets.check_not_truncated), as are the ends of streams that
 Matroska states.  Other headers give the length of the whole file, or an estimate, or nothing if
 the recording was never finalized.  Then the first packets are read, and the last ones, from a seek
 to the end in the header: 0.1 to 0.5 ms.  All packets are read, once per process and file, if that
@@ -12,8 +12,10 @@ an index, whose clock may restart.
 import functools
 import math
 import os
+from collections.abc import Sequence
+from typing import Any
 
-import av
+from av.error import FFmpegError
 from av.stream import Discard
 
 from avjax.data.media.container import demux, errors_with_path, open_container
@@ -25,7 +27,11 @@ MAX_FULL_SCAN_BYTES = 64 * 2**20
 
 
 def stream_extents(
-    path: str, container, streams, header_ends: dict, exact: set
+    path: str,
+    container: Any,
+    streams: Sequence[Any],
+    header_ends: dict[int, float | None],
+    exact: set[int],
 ) -> dict[int, tuple[float, float]]:
     """Returns {stream index: (start, end)} in seconds; a stream without packets is left out.
 
@@ -49,7 +55,7 @@ def stream_extents(
             path, container, [s for s in streams if s.index not in exact], header_ends
         )
         ends |= {stream_index: header_ends[stream_index] for stream_index in exact}
-    except av.FFmpegError:  # It cannot seek, or what is there is damaged.
+    except FFmpegError:  # It cannot seek, or what is there is damaged.
         return _scan_all_packets(path, status.st_size, status.st_mtime_ns)
     if not starts.keys() == ends.keys() == header_ends.keys():
         return _scan_all_packets(path, status.st_size, status.st_mtime_ns)
@@ -59,20 +65,33 @@ def stream_extents(
     }
 
 
-def timestamp(container, packet) -> int | None:
-    """Returns the presentation time of a packet's frame, in its time base, as far as known."""
+def timestamp(container: Any, packet: Any) -> int | None:
+    """Returns the presentation time of a packet's frame, or None if it is unknown.
+
+    Args:
+      container: the PyAV container; AVI files do not store presentation times.
+      packet: a PyAV packet.
+
+    Returns:
+      the time, in units of packet.time_base.
+    """
     # AVI keeps no times of showing; what stands there is a guess, a frame too late in H.264.
     guessed = packet.pts is None or container.format.name == "avi"
     return packet.dts if guessed else packet.pts
 
 
-def rewind(container, stream):
-    """Seeks to the beginning, for a reader of all packets."""
+def rewind(container: Any, stream: Any) -> None:
+    """Seeks to the beginning, for a reader of all packets.
+
+    Args:
+      container: an open PyAV container.
+      stream: one of its streams.
+    """
     first = stream.start_time or 0
     try:
         # MPEG-TS seeks by decoding time, which comes before the time of the first frame.
         container.seek(first - math.ceil(10 / float(stream.time_base)), stream=stream)
-    except av.FFmpegError:
+    except FFmpegError:
         container.seek(first, stream=stream)
 
 

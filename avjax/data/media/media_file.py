@@ -1,16 +1,15 @@
-"""An open media file: its streams, their times, and its packets.
+"""An open media file: its streams and their times.
 
 Which streams are used: avjax.data.media.streams.  Their times: from the header if that is exact,
-else from the packets (avjax.data.media.extent).  How much is read for one clip is bounded.
+else from the packets (avjax.data.media.extent).
 """
 
 import contextlib
-import math
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import av
-from av.stream import Discard
 
 from avjax.data.media import extent, streams
 from avjax.data.media.container import (  # noqa: F401 (this is where others take them from)
@@ -21,16 +20,9 @@ from avjax.data.media.container import (  # noqa: F401 (this is where others tak
     open_container,
 )
 
-MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames a second.
-MAX_BYTES = 2**28  # Of these packets, and of the audio of a clip before it is mixed down.
-TRUNCATION_TOLERANCE = 0.5  # Seconds that may be missing of what the header promises.
 HEADER_TOLERANCE = 0.1  # Seconds by which a header may differ from the packets and is kept.
 # Containers whose header says how long the file is; what others say is an estimate.
 FORMATS_WITH_LENGTH = ("mp4", "matroska", "flac", "wav", "asf", "flv")
-# Seeks that land too late (MPEG-TS, broken indices) are tried again from farther back.
-SEEK_BACK_SECONDS = (0.0, 2.0, 20.0)
-# What helps where a clip would need too much to be read.
-REMEDY = "key frames are too far apart: python -m avjax.prepare writes shards that need none"
 
 
 class Info(NamedTuple):
@@ -71,8 +63,11 @@ class Media(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_media(path):
-    """Opens a file, once for both of its streams; yields a Media.
+def open_media(path: str) -> Iterator[Media]:
+    """Opens a file once for both of its streams; yields a Media.
+
+    Args:
+      path: of the file.
 
     Raises:
       MediaError: it is not a supported media file.
@@ -83,68 +78,6 @@ def open_media(path):
         with errors_with_path(path):
             media = _open_streams(path, container)
         yield media
-
-
-def seek_points(start, stream_start):
-    """Yields where to begin reading for `start`, in seconds, ever earlier; at last None, the
-    beginning.
-    """
-    yield from (start - back for back in SEEK_BACK_SECONDS if start - back > stream_start)
-    yield None
-
-
-def packets(media, stream, point):
-    """Yields packets of `stream` in decoding order, from the key frame before `point` on."""
-    for other in media.container.streams:
-        other.discard = Discard.default if other is stream else Discard.all
-    try:
-        if point is None:
-            extent.rewind(media.container, stream)
-        else:
-            media.container.seek(math.floor(point / float(stream.time_base)), stream=stream)
-    except av.FFmpegError:
-        try:
-            media.container.seek(stream.start_time or 0, stream=stream)
-        except av.error.PermissionError as error:  # FFmpeg's -1: there is nothing to go to.
-            raise MediaError(media.path, f"holds no data in stream {stream.index}") from error
-    size = 0
-    for number, packet in enumerate(demux(media.path, media.container, stream)):
-        size += packet.size
-        if number == MAX_PACKETS:
-            reason = f"needs more than {MAX_PACKETS} packets for one clip: {REMEDY}"
-            raise MediaError(media.path, reason)
-        if size > MAX_BYTES:
-            reason = f"needs more than {MAX_BYTES} bytes for one clip: {REMEDY}"
-            raise MediaError(media.path, reason)
-        yield packet
-
-
-def packets_until(media, stream, point, last):
-    """Returns the packets of all frames up to `last` seconds, and the stream's end if reached."""
-    base, found, beyond, end = float(stream.time_base), [], 0, -math.inf
-    for packet in packets(media, stream, point):
-        if packet.dts is None and packet.size == 0:  # PyAV's mark of the end of the file.
-            break
-        found.append(packet)
-        stamp = extent.timestamp(media.container, packet)
-        if stamp is not None:
-            end = max(end, (stamp + (packet.duration or 0)) * base)
-        # A frame is never shown before it is decoded; where the decoding time stands in
-        # for a missing time of showing, 16 packets are the most a decoder reorders.
-        beyond += packet.dts is not None and packet.dts * base > last
-        if beyond > 16:
-            return found, None
-    return found, end
-
-
-def check_not_truncated(media, needed, end, header_end):
-    """Raises a MediaError if the data end at `end` seconds, though the header says `header_end`.
-
-    The end only matters up to `needed` seconds.
-    """
-    if end < min(needed, header_end) - TRUNCATION_TOLERANCE:
-        end = "at once" if end == -math.inf else f"at {end:.3f} s"
-        raise MediaError(media.path, f"is cut short: ends {end}, not at {header_end:.3f} s")
 
 
 def _open_streams(path, container):

@@ -1,12 +1,19 @@
 """A media file from its beginning to its end: every frame once, in bounded memory."""
 
-import av
+from collections.abc import Iterator
+from typing import Any
+
+from av.error import FFmpegError
+from av.stream import Discard
 
 from avjax.data.media import extent
-from avjax.data.media.media_file import MediaError, demux, errors_with_path, seek_points
+from avjax.data.media.media_file import Media, MediaError, demux, errors_with_path
+from avjax.data.media.packets import seek_points
 
 
-def iter_frames(media, low, high, fps=0.0):
+def iter_frames(
+    media: Media, low: float, high: float, fps: float = 0.0
+) -> Iterator[tuple[float, Any, int]]:
     """Yields (time, AVFrame, dropped) of the frames shown from `low` to `high` seconds.
 
     The first is the one shown at `low`, though it may have appeared before.
@@ -37,7 +44,7 @@ def iter_frames(media, low, high, fps=0.0):
             yield *current, num_dropped
 
 
-def time_tolerance(media):
+def time_tolerance(media: Media) -> float:
     """Returns seconds by which a frame may be late: half a tick, since times are rounded."""
     return min(float(media.video.time_base) / 2, 0.0005) + 1e-6
 
@@ -86,7 +93,7 @@ def _demux_from(media, point):
     """All packets of the video from `point` seconds on, and the empty one that ends them."""
     stream = media.video
     for other in media.container.streams:
-        other.discard = av.stream.Discard.default if other is stream else av.stream.Discard.all
+        other.discard = Discard.default if other is stream else Discard.all
     stream.codec_context.flush_buffers()
     stream.codec_context.skip_frame = "DEFAULT"
     if point is None:
@@ -94,6 +101,6 @@ def _demux_from(media, point):
     else:
         try:
             media.container.seek(int(point / float(stream.time_base)), stream=stream)
-        except av.FFmpegError:
+        except FFmpegError:
             media.container.seek(stream.start_time or 0, stream=stream)
     yield from demux(media.path, media.container, stream)

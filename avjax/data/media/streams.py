@@ -1,5 +1,6 @@
 """Selects the video and audio streams of a file: those that a player would choose."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from av.stream import Disposition
@@ -14,7 +15,7 @@ ACCESSIBILITY_OR_COMMENT = (
 PREVIEW_RATIO = 50  # A stream with so many times fewer pixels a second than another is a preview.
 
 
-def rank_streams(streams) -> list[Any]:
+def rank_streams(streams: Iterable[Any]) -> list[Any]:
     """Returns the PyAV streams of one type that can be decoded, the one to use first.
 
     Like FFmpeg and players: the default stream, then the best; the first among equals.  Previews,
@@ -28,8 +29,8 @@ def rank_streams(streams) -> list[Any]:
     return sorted(usable, key=lambda stream: _rank(stream, best), reverse=True)
 
 
-def configure_decoder(stream):
-    """Returns the stream, set to decode in this thread and in bounded memory."""
+def configure_decoder(stream: Any) -> Any:
+    """Sets a PyAV stream to decode in this thread and in bounded memory, and returns it."""
     stream.codec_context.thread_count = 1
     stream.codec_context.thread_type = "NONE"
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}

@@ -6,6 +6,7 @@ lists or encoder delays are.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -16,19 +17,19 @@ from avjax.data.media.media_file import (  # noqa: F401 (this is the door to all
     Info,
     Media,
     MediaError,
-    check_not_truncated,
     errors_with_path,
     open_media,
-    packets_until,
-    seek_points,
 )
+from avjax.data.media.packets import check_not_truncated, packets_until, seek_points
 
 # Decoders in which "not a reference" means that no other frame needs it.  In HEVC it
 # holds within a temporal layer only, so its frames are all decoded.
 DECODERS_WITH_SKIP = ("h264", "mpeg4", "mpeg2video", "mpeg1video")
 
 
-def read_frames(media, start, count, fps, short_side=None):
+def read_frames(
+    media: Media, start: float, count: int, fps: float, short_side: int | None = None
+) -> np.ndarray:
     """Reads the frames shown at start + i / fps: the last with presentation time <= t.
 
     Times past the end of the video repeat the clip's own frames from its start.  The rotation and
@@ -47,12 +48,13 @@ def read_frames(media, start, count, fps, short_side=None):
     Raises:
       MediaError: the file has no video, or it cannot be decoded.
     """
-    if media.video is None:
+    stream_start = media.info.video_start
+    if media.video is None or stream_start is None:
         raise MediaError(media.path, "has no video")
     _check_size(media, media.info.width, media.info.height)
     with errors_with_path(media.path):
         times = start + np.arange(count) / fps
-        for point in seek_points(start, media.info.video_start):
+        for point in seek_points(start, stream_start):
             selected = _frames_at(media, times, point)
             if selected:
                 return to_rgb(media, selected, short_side)
@@ -136,8 +138,17 @@ def _decode_packets(context, packets, wanted):
     yield from context.decode(None)
 
 
-def to_rgb(media, selected, short_side):
-    """Converts AVFrames to uint8 [count, H, W, 3], upright and with square pixels."""
+def to_rgb(media: Media, selected: list[Any], short_side: int | None) -> np.ndarray:
+    """Converts decoded frames to RGB, upright and with square pixels.
+
+    Args:
+      media: the open file.
+      selected: AVFrames, one or more.
+      short_side: pixels of the shorter side of the result; None does not scale.
+
+    Returns:
+      uint8 [count, H, W, 3].
+    """
     frame = selected[0]
     ratio = media.video.sample_aspect_ratio or media.video.codec_context.sample_aspect_ratio
     ratio = float(ratio or 1)
@@ -148,16 +159,19 @@ def to_rgb(media, selected, short_side):
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
     _check_size(media, width, height)
     scaler = "AREA" if width * height < frame.width * frame.height / 4 else "BILINEAR"
-    reformatter, out, first = VideoReformatter(), None, {}
+    reformatter, first = VideoReformatter(), {}
+    out = np.empty((0, 0, 0, 3), np.uint8)
     for i, frame in enumerate(selected):
         if id(frame) in first:
             out[i] = out[first[id(frame)]]
             continue
         rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=scaler, threads=1)
         plane = rgb.planes[0]  # Its rows are padded.
-        image = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+        image = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[
+            :height, : 3 * width
+        ]
         image = _apply_rotation(image.reshape(height, width, 3), frame)
-        out = np.empty((len(selected), *image.shape), np.uint8) if out is None else out
+        out = np.empty((len(selected), *image.shape), np.uint8) if not first else out
         out[i], first[id(frame)] = image, i
     return out
 

@@ -4,8 +4,10 @@ Requires `pip install apache-beam`.  All workers must see the files and the fold
 under the same paths as here.
 """
 
+from collections.abc import Callable, Iterable
 
-def run(write, numbers, runner, options, timeout):
+
+def run(write: Callable, numbers: Iterable[int], runner: str, options: str, timeout: float) -> None:
     """Calls write(number, blocked, heartbeat) for each of `numbers` on a Beam runner.
 
     Args:
@@ -19,8 +21,10 @@ def run(write, numbers, runner, options, timeout):
       ImportError: Beam is not installed.
     """
     try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
+        import apache_beam as beam  # pyright: ignore[reportMissingImports]
+        from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
+            PipelineOptions,
+        )
     except ImportError as error:
         raise ImportError(
             "--beam_runner needs Apache Beam: pip install apache-beam (with [gcp] for Dataflow)"
@@ -39,8 +43,13 @@ def run(write, numbers, runner, options, timeout):
         )
 
 
-def write_shard(write, timeout, number):
-    """Writes one shard in its own process, which a file may kill or hang."""
+def write_shard(write: Callable, timeout: float, number: int) -> None:
+    """Writes one shard in a process of its own, which may be killed or hang.
+
+    Args:
+      write, timeout: as in `run`.
+      number: of the shard.
+    """
     from avjax.data.workers import prefetch
 
     with prefetch.pool(write, 1, timeout=timeout) as call:

@@ -18,7 +18,7 @@ STILL_THRESHOLD = (
 ANTIPHASE_RATIO = 0.01  # Power of the mean of two channels, in those of the channels: -20 dB.
 MIN_RMS = 30.0  # Root of the mean square, in 16-bit steps, below which audio tells nothing.
 STEREO_SAMPLE_RATE = 8000  # Hz at which channels are compared.
-MIN_FRACTION = 0.8  # Share of a file's parts that must audio alike for a hint.
+MIN_FRACTION = 0.8  # Share of a file's parts that must sound alike for a hint.
 FRAME_SECONDS, HOP_SECONDS = 0.064, 0.016  # Seconds of the spectra.
 
 
@@ -62,8 +62,13 @@ class Contents:
     audio: list[AudioStatistics] = dataclasses.field(default_factory=list)
 
 
-def add_frame(contents: Contents, frame) -> None:
-    """Adds a frame, uint8 [H, W, 3]."""
+def add_frame(contents: Contents, frame: np.ndarray) -> None:
+    """Adds a frame to the statistics.
+
+    Args:
+      contents: updated in place.
+      frame: uint8 [H, W, 3].
+    """
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     means = cv2.resize(gray, (GRID_SIZE, GRID_SIZE), interpolation=cv2.INTER_AREA)
     contents.first_frame = means if contents.first_frame is None else contents.first_frame
@@ -73,15 +78,26 @@ def add_frame(contents: Contents, frame) -> None:
     contents.num_frames += 1
 
 
-def add_stereo(contents: Contents, stereo) -> None:
-    """Adds two channels, int16 [N, 2]."""
+def add_stereo(contents: Contents, stereo: np.ndarray) -> None:
+    """Adds two channels to the statistics.
+
+    Args:
+      contents: updated in place.
+      stereo: int16 [N, 2].
+    """
     waveform = stereo.astype(np.float64)
     contents.mean_power += float(np.sum(waveform.mean(axis=1) ** 2))
     contents.channel_power += float(np.sum(waveform**2) / 2)
 
 
-def add_audio(contents: Contents, waveform, rate: int) -> None:
-    """Adds a part of the audio, int16 [N] or [N, channels] at `rate` Hz."""
+def add_audio(contents: Contents, waveform: np.ndarray, rate: int) -> None:
+    """Adds a part of the audio to the statistics.
+
+    Args:
+      contents: updated in place.
+      waveform: int16 [N] or [N, channels].
+      rate: Hz.
+    """
     stats = audio_statistics(waveform, rate)
     contents.audio += [] if stats is None else [stats]
 
@@ -111,10 +127,15 @@ def _is_music(stats):
     return stats.steady > 0.3 and stats.steady_1s < 0.6 * stats.steady and stats.pauses < 0.3
 
 
-def audio_statistics(waveform, rate: int) -> AudioStatistics | None:
-    """Returns the AudioStatistics of int16 [N] or [N, channels] at `rate` Hz.
+def audio_statistics(waveform: np.ndarray, rate: int) -> AudioStatistics | None:
+    """Computes the statistics of a part of the audio.
 
-    None for less than 2 s, or for faint audio.
+    Args:
+      waveform: int16 [N] or [N, channels].
+      rate: Hz.
+
+    Returns:
+      an AudioStatistics; None for less than 2 s, or for faint audio.
     """
     waveform = waveform.astype(np.float64)
     waveform = waveform if waveform.ndim == 1 else waveform.mean(axis=1)

@@ -6,13 +6,14 @@ avjax.data.prepare.shard_writer.  A file may have several findings; "good" means
 
 import hashlib
 import os
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from avjax.data.media import extent, sequential
-from avjax.data.media.media_file import MAX_BYTES, MAX_PACKETS, demux, errors_with_path
-from avjax.data.media.video import Info
+from avjax.data.media.media_file import Info, Media, MediaError, demux, errors_with_path
+from avjax.data.media.packets import MAX_BYTES, MAX_PACKETS
 
 FINDINGS = {
     "good": "no problem found",
@@ -91,8 +92,12 @@ class PacketScan(NamedTuple):
     time_tolerance: float
 
 
-def scan_packets(media):
-    """Reads a file's packets from beginning to end; returns a PacketScan."""
+def scan_packets(media: Media) -> PacketScan:
+    """Reads all packets of a file without decoding them.
+
+    Args:
+      media: the open file.
+    """
     streams = [stream for stream in (media.video, media.audio) if stream is not None]
     ends, timestamps, groups = {}, {stream.index: [] for stream in streams}, [(0, 0)]
     hashes = {stream.index: hashlib.blake2b(digest_size=16) for stream in streams}
@@ -130,7 +135,7 @@ def scan_packets(media):
     )  # fmt: skip
 
 
-def findings(scan, info, min_seconds):
+def findings(scan: PacketScan, info: Info, min_seconds: float) -> list[str]:
     """Returns the names of the findings of a PacketScan, without "good".
 
     Args:
@@ -143,18 +148,17 @@ def findings(scan, info, min_seconds):
         out.append("no video")
     if info.audio_start is None:
         out.append("no audio")
-    ends = [(scan.video_end, scan.info.video_end), (scan.audio_end, scan.info.audio_end)]
-    data_end = max(end for end, _ in ends if end is not None)
+    both = ((scan.video_end, scan.info.video_end), (scan.audio_end, scan.info.audio_end))
+    ends = [(end, stated) for end, stated in both if end is not None and stated is not None]
+    data_end = max(end for end, _ in ends)
     is_truncated = scan.header_end is not None and data_end < scan.header_end - 0.5
-    if is_truncated or any(end is not None and end < header_end - 0.5 for end, header_end in ends):
+    if is_truncated or any(end < header_end - 0.5 for end, header_end in ends):
         out.append("truncated")
-    spans = (
-        _length(info.video_start, info.video_end, scan.video_end),
-        _length(info.audio_start, info.audio_end, scan.audio_end),
-    )
-    if None not in spans and abs(spans[0] - spans[1]) > 0.5:
+    video = _length(info.video_start, info.video_end, scan.video_end)
+    audio = _length(info.audio_start, info.audio_end, scan.audio_end)
+    if video is not None and audio is not None and abs(video - audio) > 0.5:
         out.append("lengths differ")
-    if max(span or 0.0 for span in spans) < min_seconds:
+    if max(video or 0.0, audio or 0.0) < min_seconds:
         out.append("too short")
     if scan.irregular_fraction > 0.02:
         out.append("variable frame rate")
@@ -167,8 +171,8 @@ def findings(scan, info, min_seconds):
     return out
 
 
-def is_rotated(frame):
-    """Returns whether a frame's display matrix is not upright."""
+def is_rotated(frame: Any) -> bool:
+    """Returns whether the display matrix of an AVFrame rotates or mirrors it."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False
@@ -176,8 +180,13 @@ def is_rotated(frame):
     return not (a > 0 and d > 0 and abs(b) < a and abs(c) < d)
 
 
-def classify_open_error(path, error):
-    """Returns the finding for a file that cannot be read at all, from its MediaError."""
+def classify_open_error(path: str, error: MediaError) -> str:
+    """Returns the finding for a file that cannot be opened.
+
+    Args:
+      path: of the file; its first bytes tell whether it is a known container.
+      error: the reason.
+    """
     for words, finding in REASONS.items():
         if words in error.reason:
             return finding
@@ -190,8 +199,13 @@ def classify_open_error(path, error):
     return "corrupt" if is_known or os.path.getsize(path) == 0 else "unsupported"
 
 
-def is_usable(found, require):
-    """Returns whether a file with these findings has what is required, "video", "audio" or both."""
+def is_usable(found: Iterable[str], require: Iterable[str]) -> bool:
+    """Returns whether a file can be used.
+
+    Args:
+      found: its findings.
+      require: the modalities that it must have, "video", "audio" or both.
+    """
     return not set(found) & UNUSABLE.union(*(MISSING_FINDINGS[modality] for modality in require))
 
 
@@ -210,7 +224,7 @@ def _has_gap(timestamps):
 
 def _irregular_fraction(timestamps, tick):
     """Fraction of intervals that differ from the median by a fifth and by two ticks."""
-    steps = np.diff(np.unique(timestamps))
+    steps = np.diff(np.unique(np.asarray(timestamps, np.float64)))
     if len(steps) < 3:
         return 0.0
     middle = np.median(steps)

@@ -2,13 +2,16 @@
 
 import base64
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from avjax.data.media import sequential, video as media_video
+from avjax.data.media.media_file import Info
 from avjax.data.prepare import content_checks, file_checks
+from avjax.data.prepare.file_checks import PacketScan
 
 MAX_SECONDS = 48 * 3600  # Seconds; time stamps may say anything.
 RESAMPLER_TAIL_SECONDS = 0.01  # Seconds that a resampled audio goes on after its end.
@@ -29,32 +32,59 @@ class PrepareSettings(NamedTuple):
     min_seconds: float  # Seconds that a file must last.
 
 
-def stream_ends(record, info, scan):
-    """Returns the true ends of a record's video and audio, in seconds; None for a missing stream.
+def stream_ends(record: dict, info: Info, scan: PacketScan) -> tuple[float | None, float | None]:
+    """Returns the true ends of a record's video and audio.
 
     That is the end of the data, whatever the header says, or of the record's part of the file.
+
+    Args:
+      record: of a Source.
+      info: times of the record.
+      scan: of the file.
+
+    Returns:
+      (video, audio) in seconds; None for a missing stream.
     """
     audio_end = None if scan.audio_end is None else scan.audio_end + RESAMPLER_TAIL_SECONDS
-    ends = []
-    for header_end, data_end in ((info.video_end, scan.video_end), (info.audio_end, audio_end)):
+
+    def true_end(header_end, data_end):
         if header_end is None:  # None in the file, or in the record's part of it.
-            ends.append(None)
-        else:
-            ends.append(data_end if record.get("end") is None else min(data_end, header_end))
-    return tuple(ends)
+            return None
+        return data_end if record.get("end") is None else min(data_end, header_end)
+
+    return true_end(info.video_end, scan.video_end), true_end(info.audio_end, audio_end)
 
 
-def segment_boundaries(path, info, ends, segment_seconds):
-    """Returns the seconds at which a record's segments begin, and its end: equal parts."""
+def segment_boundaries(
+    path: str, info: Info, ends: tuple[float | None, float | None], segment_seconds: float
+) -> list[float]:
+    """Returns the times at which a record's segments of equal length begin, and its end.
+
+    Args:
+      path: of the file, for errors.
+      info: times of the record.
+      ends: as of `stream_ends`.
+      segment_seconds: length of a segment, approximately.
+
+    Raises:
+      MediaError: the record is longer than MAX_SECONDS.
+    """
     starts = [t for t in (info.video_start, info.audio_start) if t is not None]
-    ends = [t for t in (*ends, info.video_end, info.audio_end) if t is not None]
-    low, high = min(starts), max(min(starts), *ends)
+    known = [t for t in (*ends, info.video_end, info.audio_end) if t is not None]
+    low, high = min(starts), max(min(starts), *known)
     if high - low > MAX_SECONDS:
         raise media_video.MediaError(path, f"lasts {high - low:.0f} s; at most {MAX_SECONDS}")
     return np.linspace(low, high, max(1, round((high - low) / segment_seconds)) + 1).tolist()
 
 
-def iter_segments(path, info, ends, boundaries, settings, notes):
+def iter_segments(
+    path: str,
+    info: Info,
+    ends: tuple[float | None, float | None],
+    boundaries: list[float],
+    settings: PrepareSettings,
+    notes: dict,
+) -> Iterator[dict]:
     """Yields {"video", "video_times", "audio", "audio_first"}, one segment at a time.
 
     Args:

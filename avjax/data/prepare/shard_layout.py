@@ -1,18 +1,18 @@
 """A prepared data set as a whole: which records go to which shard, and its metadata."""
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from avjax.data.prepare import file_checks, folder_lock, shard_writer
+from avjax.data.prepare.segments import PrepareSettings
 from avjax.data.prepare.shard_writer import Shard
-from avjax.data.source import unique_notes
-from avjax.runtime.atomic import atomic_replace, write_atomic
-from avjax.runtime.filenames import OPEN_ARGS
+from avjax.data.source import Source, unique_notes
+from avjax.runtime.atomic import write_atomic
 
 VERSION = 3  # Raise it with any change to what shards hold.
 SUFFIX = "array_record"
@@ -21,10 +21,16 @@ OMITTED_KEYS = dict(thumbnail=None, state=None)  # Not needed by readers of a re
 MAX_RECORDS_PER_SHARD = 64  # What a stopped run repeats, at most, per worker.
 
 
-def plan_shards(out, name, root, sources):
-    """Returns the shards of {split: Source}, in order; they depend on nothing else.
+def plan_shards(out: str, name: str, root: str, sources: Mapping[str, Source]) -> tuple[Shard, ...]:
+    """Returns the shards of a data set, in order; they depend on nothing else.
 
     A small set is split into smaller shards, so that several workers have something to do.
+
+    Args:
+      out: the folder to write.
+      name: of the data set, see `tfds_name`.
+      root: the folder of the media files.
+      sources: {split: Source}.
     """
     shards = []
     for split, source in sources.items():
@@ -39,7 +45,7 @@ def plan_shards(out, name, root, sources):
 
 
 @contextlib.contextmanager
-def open_output(out, source):
+def open_output(out: str, source: str) -> Iterator[None]:
     """Makes the folder `out` and holds its lock while the block runs.
 
     Args:
@@ -65,10 +71,18 @@ def open_output(out, source):
         yield
 
 
-def record_settings(out, settings, shards):
-    """Records what `out` is made of; raises ValueError if it was begun with other settings.
+def record_settings(out: str, settings: PrepareSettings, shards: Sequence[Shard]) -> None:
+    """Records the settings and files of a prepared data set, and removes half-written files.
 
-    The caller holds the lock of `out`, so half-written files belong to no process and are deleted.
+    The caller holds the lock of `out`, so half-written files belong to no process.
+
+    Args:
+      out: the folder to write.
+      settings: of the data set.
+      shards: as of `plan_shards`.
+
+    Raises:
+      ValueError: `out` was begun with other settings or files.
     """
     digest = hashlib.blake2b(digest_size=16)
     for shard in shards:
@@ -102,12 +116,15 @@ def record_settings(out, settings, shards):
             os.remove(os.path.join(out, name))
 
 
-def load_rows(shards):
+def load_rows(shards: Sequence[Shard]) -> list[dict]:
     """Returns what is known of every record, in order; copies of other files are marked.
 
     A copy of a file of an evaluation split is left out of all other splits, so that scores are
     valid and test sets stay those of the official lists.  The last such split, "test" of "val" and
     "test", keeps its files.  Copies within a split, and among splits for training, remain.
+
+    Args:
+      shards: as of `plan_shards`, all of them written.
     """
     rows, split_of, first = [], {}, {}
     for shard in shards:
@@ -135,8 +152,23 @@ def _add_finding(row, finding, reason):
     row["reason"] = row["reason"] or reason
 
 
-def write_metadata(out, name, root, sources, settings, shards, rows):
-    """Writes TFDS's metadata, a list of records per split, and prepared.json."""
+def write_metadata(
+    out: str,
+    name: str,
+    root: str,
+    sources: Mapping[str, Source],
+    settings: PrepareSettings,
+    shards: Sequence[Shard],
+    rows: Sequence[dict],
+) -> None:
+    """Writes TFDS's metadata, a list of records per split, and prepared.json.
+
+    Args:
+      out, name, root, sources: as in `plan_shards`.
+      settings: of the data set.
+      shards: as of `plan_shards`.
+      rows: as of `load_rows`.
+    """
     splits = {}
     for split, source in sources.items():
         split_shards = [shard for shard in shards if shard.split == split]
@@ -201,52 +233,6 @@ def _write_tfds_metadata(out, name, settings, classes, shards, rows):
         description=f"{name}, prepared by avjax: {settings}",
         check_data=False,  # Which would want TensorFlow.
     )
-
-
-def write_csv_reports(out, rows, require):
-    """Writes doctor.csv, all files and their findings, and quarantine.csv, the unusable ones."""
-    with _open_csv(out, "doctor.csv") as file:
-        table = csv.writer(file)
-        table.writerow(
-            ["path", "split", "usable", "findings", "reason", "seconds", "fps", "width", "height",
-             "sample_rate", "sha256"]
-        )  # fmt: skip
-        for row in rows:
-            info = row.get("info", {})
-            is_usable = file_checks.is_usable(row["findings"], require)
-            table.writerow(
-                [row["path"], row["split"], "yes" if is_usable else "no", ";".join(row["findings"]),
-                 row["reason"], f"{duration_seconds(info):.3f}", info.get("fps"), info.get("width"),
-                 info.get("height"), info.get("sample_rate"), row.get("sha256")]
-            )  # fmt: skip
-    with _open_csv(out, "quarantine.csv") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "reason"])
-        for row in rows:
-            if not file_checks.is_usable(row["findings"], require):
-                table.writerow([row["path"], row["reason"] or ", ".join(row["findings"])])
-
-
-@contextlib.contextmanager
-def _open_csv(out, name):
-    with (
-        atomic_replace(os.path.join(out, name)) as part,
-        open(part, "w", **OPEN_ARGS) as file,
-    ):
-        yield file
-
-
-def duration_seconds(info):
-    """Returns the length of a file, from its Info as a dictionary."""
-    ends = [info[k] for k in ("video_end", "audio_end") if info.get(k) is not None]
-    starts = [info[k] for k in ("video_start", "audio_start") if info.get(k) is not None]
-    return max(ends) - min(starts) if ends and starts else 0.0
-
-
-def count_findings(rows):
-    """Returns {finding: number of files}, in the order of file_checks.FINDINGS."""
-    counts = Counter(name for row in rows for name in row["findings"])
-    return {name: counts[name] for name in file_checks.FINDINGS if counts[name]}
 
 
 def tfds_name(text: str) -> str:

@@ -10,7 +10,8 @@ import io
 import json
 import os
 import tempfile
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,12 @@ from avjax.data import tf_example
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.prepare import file_checks
-from avjax.data.prepare.segments import iter_segments, segment_boundaries, stream_ends
+from avjax.data.prepare.segments import (
+    PrepareSettings,
+    iter_segments,
+    segment_boundaries,
+    stream_ends,
+)
 from avjax.runtime.atomic import atomic_replace, write_atomic
 
 SPOOL_BYTES = 64 << 20  # Bytes of a record kept in memory until it is known to be sound.
@@ -34,7 +40,14 @@ class Shard(NamedTuple):
     rows: tuple[tuple[int, dict], ...]
 
 
-def write_shard(shards, settings, classes, number, blocked, heartbeat):
+def write_shard(
+    shards: Sequence[Shard],
+    settings: PrepareSettings,
+    classes: Sequence[str] | None,
+    number: int,
+    blocked: Mapping[str, str],
+    heartbeat: Callable[[str], None],
+) -> None:
     """Writes shards[number] and, beside it, a line of JSON for each of its records.
 
     Args:
@@ -66,7 +79,7 @@ def _process_records(shard, settings, features, writer, blocked, heartbeat):
         heartbeat(path)
         state = file_state(path)  # Before it is read: a change on the way is then noticed.
         if path in blocked:
-            result = dict(findings=["corrupt"], reason=blocked[path])
+            result: dict[str, Any] = dict(findings=["corrupt"], reason=blocked[path])
         else:
             result = _process_record(shard.root, record, row, settings, features, writer, heartbeat)
         copied_keys = ("label", "labels", "start", "end", "group")
@@ -79,7 +92,7 @@ def _process_records(shard, settings, features, writer, blocked, heartbeat):
     return lines
 
 
-def is_finished(shard, classes):
+def is_finished(shard: Shard, classes: Sequence[str] | None) -> bool:
     """Returns whether a shard exists, made of the files as they are now.
 
     Args:
@@ -100,7 +113,7 @@ def is_finished(shard, classes):
     ]
 
 
-def file_state(path):
+def file_state(path: str) -> list[int] | None:
     """Returns [size, modification time in ns] of a file; None if it cannot be read."""
     try:
         status = os.stat(path)
@@ -109,7 +122,7 @@ def file_state(path):
     return [status.st_size, status.st_mtime_ns] if os.access(path, os.R_OK) else None
 
 
-def tfds_features(settings, classes):
+def tfds_features(settings: PrepareSettings, classes: Sequence[str]) -> Any:
     """Returns the TFDS features of an example; frames are JPEG or PNG, audio and times bytes."""
     import tensorflow_datasets as tfds
 
@@ -152,13 +165,13 @@ def _process_record(root, record, row, settings, features, writer, heartbeat):
     except media_video.MediaError as error:
         return dict(findings=[file_checks.classify_open_error(path, error)], reason=error.reason)
     data_ends = stream_ends(record, info, scan)
-    result = dict(
+    result: dict[str, Any] = dict(
         info=info._asdict(),
         content_hash=scan.content_hash,
         sha256=_sha256(path),
         video_end=data_ends[0],
     )
-    notes = dict(
+    notes: dict[str, Any] = dict(
         findings=file_checks.findings(scan, info, settings.min_seconds), peak=0, num_dropped=0
     )
     result |= dict(channels=settings.channels, time_tolerance=scan.time_tolerance)
@@ -198,10 +211,10 @@ def _process_record(root, record, row, settings, features, writer, heartbeat):
 
 
 def _open_writer(path):
-    from array_record.python import array_record_module
+    from array_record.python.array_record_module import ArrayRecordWriter
 
     # Not compressed, since JPEG is; one example a group, for random access.
-    return array_record_module.ArrayRecordWriter(path, "group_size:1,uncompressed")
+    return ArrayRecordWriter(path, "group_size:1,uncompressed")
 
 
 def _close_writer(writer, path):

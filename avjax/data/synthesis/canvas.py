@@ -2,11 +2,15 @@
 
 Scenes draw in units: the square from 0 to 1 is about what the camera sees, x to the
 right and y down.  The canvas reaches `MARGIN` further on each side, so that the camera
-can pan without showing an edge.  Colors are (red, green, blue), 0 to 255.
+can pan without showing an edge.
+
+The drawing functions change `page` in place.  Coordinates, radii and widths are in units, colors
+(`ink`) are (red, green, blue), 0 to 255.
 """
 
 import colorsys
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -17,80 +21,148 @@ FINE = 4  # OpenCV draws at 1/16 of a pixel: without it, slow motion goes in jer
 
 
 class Canvas(NamedTuple):
+    """A square image to draw on, and its scale."""
+
     image: np.ndarray  # uint8 [side, side, 3]
     unit: float  # Pixels a unit.
 
 
-def side(size):
-    """The canvas's side in pixels, for frames of `size` pixels."""
+def side(size: int) -> int:
+    """Returns the side of the canvas in pixels.
+
+    Args:
+      size: side of the frames, in pixels.
+    """
     return round(size * (1 + 2 * MARGIN))
 
 
-def color(hue, saturation=0.9, value=0.95):
-    """The color of a hue from 0 (red) to 1 (violet): not round the circle, so near is alike."""
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(0.78 * hue, saturation, value))
+def color(hue: float, saturation: float = 0.9, value: float = 0.95) -> tuple[int, int, int]:
+    """Returns the color of a hue; the ends of the range differ, so that near hues look alike.
+
+    Args:
+      hue: 0 (red) to 1 (violet).
+      saturation, value: 0 to 1, as in HSV.
+
+    Returns:
+      (red, green, blue), 0 to 255.
+    """
+    red, green, blue = colorsys.hsv_to_rgb(0.78 * hue, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def shade(ink, amount):
-    """`ink` made darker (amount below 1) or lighter (above)."""
-    return tuple(min(255, round(c * amount)) for c in ink)
+def shade(ink: tuple[int, int, int], amount: float) -> tuple[int, int, int]:
+    """Returns a darker or lighter color.
+
+    Args:
+      amount: factor of the brightness; below 1 is darker.
+    """
+    red, green, blue = (min(255, round(c * amount)) for c in ink)
+    return red, green, blue
 
 
-def pixel(page, x, y):
-    """The point (x, y) in OpenCV's fine fixed-point pixels."""
+def pixel(page: Canvas, x: float, y: float) -> tuple[int, int]:
+    """Returns the point (x, y) in OpenCV's fixed-point pixels, with FINE fractional bits."""
     scale = page.unit * 2**FINE
     return round((x + MARGIN) * scale), round((y + MARGIN) * scale)
 
 
-def disc(page, x, y, radius, ink, squash=1.0):
-    """A filled disc; `squash` below 1 makes it flat and wide, as a ball that hits the floor."""
+def disc(
+    page: Canvas, x: float, y: float, radius: float, ink: tuple[int, int, int], squash: float = 1.0
+) -> None:
+    """Draws a filled disc.
+
+    Args:
+      squash: below 1 flattens and widens the disc, as a ball that hits the floor.
+    """
     scale = page.unit * 2**FINE
     axes = round(radius * scale / squash), round(radius * scale * squash)
     cv2.ellipse(page.image, pixel(page, x, y), axes, 0, 0, 360, ink, -1, cv2.LINE_AA, shift=FINE)
 
 
-def circle(page, x, y, radius, ink, width=0.02, flat=1.0):
-    """The outline of a disc, or of an ellipse `flat` times as high as wide."""
+def circle(
+    page: Canvas,
+    x: float,
+    y: float,
+    radius: float,
+    ink: tuple[int, int, int],
+    width: float = 0.02,
+    flat: float = 1.0,
+) -> None:
+    """Draws the outline of a disc or an ellipse.
+
+    Args:
+      flat: height / width of the ellipse.
+    """
     scale = page.unit * 2**FINE
     axes = round(radius * scale), round(radius * scale * flat)
     thick = max(1, round(width * page.unit))
     cv2.ellipse(page.image, pixel(page, x, y), axes, 0, 0, 360, ink, thick, cv2.LINE_AA, shift=FINE)
 
 
-def line(page, points, ink, width=0.02):
-    """Straight lines from each of the points [(x, y), ...] to the next."""
+def line(
+    page: Canvas,
+    points: Sequence[tuple[float, float]],
+    ink: tuple[int, int, int],
+    width: float = 0.02,
+) -> None:
+    """Draws straight lines from each point to the next."""
     path = np.array([pixel(page, x, y) for x, y in points], np.int32)
     thick = max(1, round(width * page.unit))
     cv2.polylines(page.image, [path], False, ink, thick, cv2.LINE_AA, shift=FINE)
 
 
-def polygon(page, points, ink):
-    """A filled shape with the corners [(x, y), ...]."""
+def polygon(page: Canvas, points: Sequence[tuple[float, float]], ink: tuple[int, int, int]) -> None:
+    """Draws a filled polygon."""
     path = np.array([pixel(page, x, y) for x, y in points], np.int32)
     cv2.fillPoly(page.image, [path], ink, cv2.LINE_AA, shift=FINE)
 
 
-def box(page, left, top, right, bottom, ink):
-    """A filled upright rectangle."""
+def box(
+    page: Canvas, left: float, top: float, right: float, bottom: float, ink: tuple[int, int, int]
+) -> None:
+    """Draws a filled upright rectangle."""
     polygon(page, [(left, top), (right, top), (right, bottom), (left, bottom)], ink)
 
 
-def glow(page, x, y, radius, ink, strength):
-    """Light around a point: the canvas's own colors mixed with `ink`, `strength` from 0 to 1."""
+def glow(
+    page: Canvas, x: float, y: float, radius: float, ink: tuple[int, int, int], strength: float
+) -> None:
+    """Mixes the colors around a point with `ink`, as light does.
+
+    Args:
+      strength: share of `ink`, 0 to 1.
+    """
     lit = Canvas(page.image.copy(), page.unit)
     disc(lit, x, y, radius, ink)
     cv2.addWeighted(lit.image, strength, page.image, 1 - strength, 0, dst=page.image)
 
 
-def burst(page, x, y, inner, outer, ink, rays=8, width=0.015):
-    """Short rays around a point: something has just hit here."""
+def burst(
+    page: Canvas,
+    x: float,
+    y: float,
+    inner: float,
+    outer: float,
+    ink: tuple[int, int, int],
+    rays: int = 8,
+    width: float = 0.015,
+) -> None:
+    """Draws short rays around a point, the mark of an impact."""
     for k in range(rays):
         c, s = math.cos(2 * math.pi * k / rays), math.sin(2 * math.pi * k / rays)
         line(page, [(x + inner * c, y + inner * s), (x + outer * c, y + outer * s)], ink, width)
 
 
-def backdrop(rng, pixels):
-    """A random background, uint8 [pixels, pixels, 3]: a gradient, clouds, sometimes stripes."""
+def backdrop(rng: np.random.Generator, pixels: int) -> np.ndarray:
+    """Returns a random background: a gradient, clouds, sometimes stripes.
+
+    Args:
+      rng: of the video.
+      pixels: side of the canvas.
+
+    Returns:
+      uint8 [pixels, pixels, 3].
+    """
     ends = np.array(
         [color(rng.random(), rng.uniform(0, 0.7), rng.uniform(0.1, 0.75)) for _ in "ab"]
     )
@@ -108,8 +180,15 @@ def backdrop(rng, pixels):
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def distractors(rng):
-    """(page, t) -> None that draws two to four silent shapes which drift and turn."""
+def distractors(rng: np.random.Generator) -> Callable[[Canvas, float], None]:
+    """Returns a function that draws two to four silent shapes which drift and turn.
+
+    Args:
+      rng: of the video.
+
+    Returns:
+      (page, seconds) -> None.
+    """
     shapes = []
     for _ in range(int(rng.integers(2, 5))):
         start, drift = rng.uniform(-0.05, 1.05, 2), rng.uniform(-0.09, 0.09, 2)
@@ -133,8 +212,19 @@ def distractors(rng):
     return draw
 
 
-def camera(rng, size, seconds):
-    """(page, t) -> uint8 [size, size, 3]: a slow pan and zoom, perhaps mirrored, with noise."""
+def camera(
+    rng: np.random.Generator, size: int, seconds: float
+) -> Callable[[Canvas, float], np.ndarray]:
+    """Returns a camera with a slow pan and zoom, perhaps mirrored, with noise.
+
+    Args:
+      rng: of the video.
+      size: side of the frames, in pixels.
+      seconds: length of the video.
+
+    Returns:
+      (page, seconds) -> frame uint8 [size, size, 3].
+    """
     start, end = rng.uniform(-0.06, 0.06, (2, 2))
     zoom = rng.uniform(0.92, 1.08, 2)
     tilt = rng.uniform(-0.06, 0.06)

@@ -1,20 +1,40 @@
 """A contact sheet: a row a video, its frames over time and its waveform under them."""
 
+from collections.abc import Iterable, Sequence
+
 import cv2
 import numpy as np
 
 WAVE = 36  # Pixels that a waveform is high.
 
 
-def save(path, rows):
-    """Saves rows (name, frames uint8 [T, S, S, 3], audio float [N], marks in 0..1) as a PNG."""
+def save(path: str, rows: Iterable[tuple]) -> None:
+    """Saves a contact sheet as a PNG file.
+
+    Args:
+      path: of the file.
+      rows: arguments of `strip`, one row per video.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     picture = np.concatenate([strip(*row) for row in rows], axis=0)
     if not cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise OSError(f"could not write {path}: does its folder exist, and can it be written to?")
 
 
-def strip(name, frames, sound, marks):
-    """One row of the sheet, uint8 [S + WAVE, width, 3]."""
+def strip(name: str, frames: np.ndarray, sound: np.ndarray, marks: Sequence[float]) -> np.ndarray:
+    """Returns one row of the sheet.
+
+    Args:
+      name: label of the row.
+      frames: uint8 [T, S, S, 3].
+      sound: waveform, float [N] in [-1, 1].
+      marks: moments to mark, as fractions of the length.
+
+    Returns:
+      uint8 [S + WAVE, width, 3].
+    """
     size, width = frames.shape[1], frames.shape[1] * len(frames)
     label = np.full((size + WAVE, 84, 3), 255, np.uint8)
     cv2.putText(

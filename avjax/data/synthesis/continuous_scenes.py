@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from avjax.data.synthesis import canvas, tones
-from avjax.data.synthesis.scene import Scene, around, beats, pitch_of, seen, turning
+from avjax.data.synthesis.scene import Look, Scene, around, beats, pitch_of, seen, turning
 
 
-def lamp(rng, look, seconds):
+def lamp(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """Two lamps take turns; the siren's pitch is that of the one which is lit."""
     times = beats(rng, seconds, 0.26 - 0.08 * look.speed, 0.43 - 0.13 * look.speed)
     other = round((look.hue + rng.uniform(0.3, 0.7)) % 1.0, 4)
@@ -39,7 +39,7 @@ def lamp(rng, look, seconds):
     return Scene(facts, seen(moments, seconds), draw, sound)
 
 
-def wheel(rng, look, seconds):
+def wheel(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A wheel turns, hums with its speed, and clicks as each spoke passes the pointer."""
     base = 2.2 + 2.4 * look.speed
     count, times = turning(rng, base, 0.35)
@@ -76,7 +76,7 @@ def wheel(rng, look, seconds):
     return Scene({"spokes": spokes}, seen(moments, seconds), draw, sound)
 
 
-def rain(rng, look, seconds):
+def rain(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """Rain of changing strength; every drop is heard where it lands."""
     knots = rng.random(int(seconds) + 4)
     tries = np.sort(rng.uniform(-1, seconds + 1, int((seconds + 2) * (35 + 35 * look.speed))))
@@ -114,7 +114,7 @@ def rain(rng, look, seconds):
     return Scene({}, seen([(t, "drop") for t in times], seconds), draw, sound)
 
 
-def shutter(rng, look, seconds):
+def shutter(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A shutter slides to and fro; the wider it is open, the higher its whine."""
     times = beats(rng, seconds, 0.4, 1.0 - 0.4 * look.speed)
     stops = [rng.random()]
@@ -153,7 +153,7 @@ def shutter(rng, look, seconds):
     return Scene({}, seen([(t, "turn") for t in times], seconds), draw, sound)
 
 
-def balloon(rng, look, seconds):
+def balloon(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A balloon squeaks higher and higher as it is blown up, and pops."""
     times = beats(rng, seconds, 0.6, 1.5 - 0.6 * look.speed)
     places = rng.uniform(0.35, 0.65, len(times))
@@ -193,7 +193,7 @@ def balloon(rng, look, seconds):
     return Scene({}, seen([(t, "pop") for t in times], seconds), draw, sound)
 
 
-def car(rng, look, seconds):
+def car(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """Cars of two colors drive past, one each way; the engine falls in pitch as it passes."""
     longest = 1.6 - 0.7 * look.speed
     times = beats(rng, seconds, 0.6 * longest, longest)

@@ -1,14 +1,14 @@
-"""Scenes of the synthetic world in which things strike: an audio clip each time."""
+"""Scenes of the synthetic world in which things strike: a sound each time."""
 
 import math
 
 import numpy as np
 
 from avjax.data.synthesis import canvas, tones
-from avjax.data.synthesis.scene import Scene, around, beats, pitch_of, seen, turning
+from avjax.data.synthesis.scene import Look, Scene, around, beats, pitch_of, seen, turning
 
 
-def ball(rng, look, seconds):
+def ball(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A ball bounces on a floor; each impact knocks."""
     longest = 0.85 - 0.35 * look.speed
     times = beats(rng, seconds, 0.55 * longest, longest)
@@ -42,7 +42,7 @@ def ball(rng, look, seconds):
     return Scene({}, seen([(t, "impact") for t in times], seconds), draw, sound)
 
 
-def drum(rng, look, seconds):
+def drum(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A stick hits one of two drums; the larger is the lower."""
     times = beats(rng, seconds, 0.34 - 0.1 * look.speed, 0.8 - 0.3 * look.speed)
     sizes = [look.size, round((look.size + rng.uniform(0.35, 0.65)) % 1.0, 4)]
@@ -84,7 +84,7 @@ def drum(rng, look, seconds):
     return Scene(facts, seen([(t, kinds[i]) for t, i in zip(times, which)], seconds), draw, sound)
 
 
-def string(rng, look, seconds):
+def string(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """Two or three strings are plucked in turn; short ones are higher."""
     times = beats(rng, seconds, 0.3, 0.9 - 0.4 * look.speed)
     strings = int(rng.integers(2, 4))
@@ -130,7 +130,7 @@ def string(rng, look, seconds):
     return Scene(facts, seen(moments, seconds), draw, sound)
 
 
-def pendulum(rng, look, seconds):
+def pendulum(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A pendulum ticks when it touches the post at either end of its swing."""
     count, times = turning(rng, 1.9 + 1.5 * look.speed, 0.3)
     touches = times(seconds)
@@ -169,7 +169,7 @@ def pendulum(rng, look, seconds):
     return Scene({}, seen(moments, seconds), draw, sound)
 
 
-def walker(rng, look, seconds):
+def walker(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """A stick figure walks; each foot thuds where it comes down."""
     count, times = turning(rng, 1.7 + 1.8 * look.speed, 0.3)
     steps = times(seconds)
@@ -214,7 +214,7 @@ def walker(rng, look, seconds):
     return Scene({}, seen(moments, seconds), draw, sound)
 
 
-def firework(rng, look, seconds):
+def firework(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     """Rockets whistle up and burst; the burst booms and crackles."""
     times = beats(rng, seconds, 0.45, 1.1 - 0.4 * look.speed)
     places = rng.uniform((0.25, 0.2), (0.75, 0.5), (len(times), 2))

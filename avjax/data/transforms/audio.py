@@ -1,12 +1,14 @@
 """Transforms of the waveform, int16 [N]."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from avjax.config import ranges
 from avjax.data.clip_reading import AUDIO_KEYS
 
 
-def random_gain(low: float = 0.9, high: float = 1.1):
+def random_gain(low: float = 0.9, high: float = 1.1) -> Callable[[dict, np.random.Generator], dict]:
     """Multiplies the audio by U(low, high), one factor per clip; loud samples are clipped.
 
     Audio of another time of the file has its own factor, so that loudness does not identify it.

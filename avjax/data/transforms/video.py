@@ -7,6 +7,7 @@ avjax.nets.frontends.pixels.apply_on_device does the same for a whole batch on t
 """
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ def random_crop_color_jitter(
     saturation: float = 0.4,
     hue: float = 0.2,
     jitter_prob: float = 1.0,
-):
+) -> Callable[[dict, np.random.Generator], dict]:
     """Samples a random resized crop, a horizontal flip and color jitter.
 
     The crop has a fraction U(area_range) of the area and a log-uniform aspect ratio (Going Deeper
@@ -75,8 +76,15 @@ def random_crop_color_jitter(
     return transform
 
 
-def center_crop(frame_size: tuple[int, int] = (128, 228), crop_fraction: float = 0.875):
-    """Takes the central square, `crop_fraction` of the video's shorter side, from `frame_size`."""
+def center_crop(
+    frame_size: tuple[int, int] = (128, 228), crop_fraction: float = 0.875
+) -> Callable[[dict, np.random.Generator], dict]:
+    """Takes the central square of the video.
+
+    Args:
+      frame_size: (shorter, longer) side of the stored frames, in pixels.
+      crop_fraction: side of the square, as a fraction of the shorter side of the video.
+    """
     _check_frame_size(frame_size)
     ranges.check_number("crop_fraction", crop_fraction, above=0, maximum=1)
 
@@ -91,12 +99,15 @@ def center_crop(frame_size: tuple[int, int] = (128, 228), crop_fraction: float =
     return transform
 
 
-def apply_on_host(size: int):
+def apply_on_host(size: int) -> Callable[[dict, np.random.Generator], dict]:
     """Applies the parameters: "video" becomes uint8 [T, size, size, 3], and "augment" is removed.
 
     The crop is resized by PIL's antialiased bilinear filter, which sees pixels beyond the crop but
     not beyond the video.  All is float32 and clipped to 0 ... 255 after each change; it is rounded
     once, at the end.
+
+    Args:
+      size: side of the resulting frames, in pixels.
     """
     ranges.check_integer("size", size, 1)
 

@@ -25,7 +25,7 @@ OUT_OF_MEMORY = 77  # A worker's exit status.
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main(descriptor):
+def main(descriptor: int) -> None:
     """Runs the fork server: forks one worker per socket and kills workers on request.
 
     A worker that has died keeps its process id until then, so that the id is not reused.
@@ -38,8 +38,8 @@ def main(descriptor):
     malloc.retain_freed_memory()
     control, workers = socket.socket(fileno=descriptor), set()
     try:
-        (size,) = INT64.unpack(recv_exact(control, INT64.size))
-        function, memory_limit = pickle.loads(recv_exact(control, size))  # noqa: S301
+        (size,) = INT64.unpack(recv_exact(control, INT64.size).data)
+        function, memory_limit = pickle.loads(recv_exact(control, size).data)  # noqa: S301
     except EOFError:
         return
     except Exception as error:  # Any: a module that is not found, say. The parent raises it.
@@ -136,7 +136,7 @@ def _limit_memory(memory_limit):
     resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
-def memory_is_limited():
+def memory_is_limited() -> bool:
     """Returns whether this process has limited its own memory, as workers do."""
     if sys.platform != "linux":
         return False

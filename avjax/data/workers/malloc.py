@@ -6,7 +6,7 @@ import sys
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
-def retain_freed_memory():
+def retain_freed_memory() -> None:
     """Lets this process keep the memory of a clip for the next one.
 
     glibc otherwise returns each megabyte to the kernel and gets it back page by page, which took

@@ -2,15 +2,18 @@
 
 import os
 import pickle  # noqa: S403 (for the name of its error)
-from collections.abc import Callable
+from typing import Any
 
 import cloudpickle
 
 from avjax.data.workers import protocol
 
 
-def dump(function: Callable) -> list[bytes]:
+def dump(function: Any) -> list[bytes]:
     """Returns `function` as a message for a worker process: [its length, its bytes].
+
+    Args:
+      function: the object.
 
     Raises:
       ValueError: it, or a part of it, cannot be sent to a process.
@@ -27,6 +30,6 @@ def dump(function: Callable) -> list[bytes]:
         ) from error
 
 
-def check_picklable(function: object) -> None:
+def check_picklable(function: Any) -> None:
     """Raises a ValueError if `function`, or a part of one, cannot be sent to a process."""
     dump(function)

@@ -15,7 +15,8 @@ import socket
 import subprocess  # noqa: S404
 import sys
 import threading
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from avjax.data.workers import forkserver, pickling, protocol
 
@@ -55,16 +56,23 @@ class _Pool(NamedTuple):
 
 
 @contextlib.contextmanager
-def pool(function, count, timeout=TIMEOUT, memory_limit=MEMORY_LIMIT):
+def pool(
+    function: Callable, count: int, timeout: float = TIMEOUT, memory_limit: int = MEMORY_LIMIT
+) -> Iterator[Callable[[int], Any]]:
     """Yields call(number) -> function(number, ...) in one of `count` processes.
 
     Any number of threads may call.  An exception of the function is raised by `call`, with the
     worker's traceback as a note.
 
     Args:
+      function: as above; it is pickled.
+      count: number of processes.
       timeout: seconds from one heartbeat of a worker to the next; twice as many at the second
         attempt and four times at the third.
       memory_limit: bytes that a worker may use beyond what it starts with (Linux only).
+
+    Raises:
+      ValueError: an argument is not positive, or the function cannot be pickled.
     """
     if timeout <= 0 or memory_limit <= 0 or count < 1:
         raise ValueError(
@@ -184,7 +192,7 @@ def _request(state, pid, descriptors):
     control = state.forkservers[0].control
     try:
         socket.send_fds(control, [protocol.INT64.pack(pid)], descriptors)
-        return protocol.INT64.unpack(protocol.recv_exact(control, protocol.INT64.size))[0]
+        return protocol.INT64.unpack(protocol.recv_exact(control, protocol.INT64.size).data)[0]
     except (EOFError, OSError):
         _stop_forkserver(state.forkservers.pop())
         return None

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -17,8 +18,15 @@ from avjax.data.workers.pool import MEMORY_LIMIT, TIMEOUT, pool  # noqa: F401 (t
 
 
 def iter_batches(
-    example, first, last, count, num_rows, workers, timeout=TIMEOUT, memory_limit=MEMORY_LIMIT
-):
+    example: Callable,
+    first: int,
+    last: int,
+    count: int,
+    num_rows: int,
+    workers: int,
+    timeout: float = TIMEOUT,
+    memory_limit: int = MEMORY_LIMIT,
+) -> Iterator[tuple[dict[str, np.ndarray] | None, list]]:
     """Iterates over (batch, notes): `count` examples each, joined to `num_rows` rows.
 
     The output is the same for any number of workers.  Closing the iterator ends its threads and
@@ -93,6 +101,6 @@ def _concatenate(num_rows, examples):
     return batch, notes
 
 
-def num_cores():
+def num_cores() -> int:
     """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

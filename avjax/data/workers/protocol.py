@@ -6,6 +6,9 @@ A worker reads untrusted files, so its answers are never unpickled.
 import builtins
 import json
 import struct
+from collections.abc import Iterable
+from socket import socket
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +16,11 @@ INT64 = struct.Struct("<q")
 MAX_BYTES = 2**34  # Bytes of a message, lest a wrong number ask for all memory.
 
 
-def pack(message):
+def pack(message: Any) -> list[bytes | memoryview]:
     """Encodes a message: None, numbers, strings, arrays, lists, tuples, dictionaries.
+
+    Args:
+      message: a value of these types.
 
     Returns:
       The parts to send, for `write`.
@@ -27,33 +33,54 @@ def pack(message):
     return [INT64.pack(len(head)) + head, *(memoryview(a).cast("B") for a in arrays if a.size)]
 
 
-def write(connection, parts):
-    """Sends what `pack` returned; raises OSError, or TimeoutError if nobody receives it."""
+def write(connection: socket, parts: Iterable[bytes | memoryview]) -> None:
+    """Sends a message.
+
+    Args:
+      connection: a connected socket.
+      parts: the result of `pack`.
+
+    Raises:
+      OSError: the other end has closed.
+      TimeoutError: it does not receive in time.
+    """
     for part in parts:
         connection.sendall(part)
 
 
-def read(connection):
+def read(connection: socket) -> Any:
     """Receives a message; arrays are written to memory only once.
+
+    Args:
+      connection: a connected socket.
 
     Raises:
       EOFError: the other end has closed.
       TimeoutError: nothing arrived in time.
       ValueError: it is not a message of `pack`.
     """
-    (size,) = INT64.unpack(recv_exact(connection, INT64.size))
+    (size,) = INT64.unpack(recv_exact(connection, INT64.size).data)
     try:
         return _from_json(json.loads(bytes(recv_exact(connection, size))), connection)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a message of avjax's workers: {error!r}") from error
 
 
-def recv_exact(connection, size):
-    """Returns the next bytes of a socket, uint8 [size]."""
+def recv_exact(connection: socket, size: int) -> np.ndarray:
+    """Returns the next bytes of a socket, uint8 [size].
+
+    Args:
+      connection: a connected socket.
+      size: number of bytes, at most MAX_BYTES.
+
+    Raises:
+      ValueError: the size is out of range.
+      EOFError: the other end has closed.
+    """
     if not 0 <= size <= MAX_BYTES:
         raise ValueError(f"a message of {size} bytes; at most {MAX_BYTES}")
     data = np.empty(size, np.uint8)
-    rest = memoryview(data)
+    rest = data.data
     while len(rest):
         got = connection.recv_into(rest)
         if not got:
@@ -62,17 +89,26 @@ def recv_exact(connection, size):
     return data
 
 
-def dump_exception(error, trace):
-    """Returns an exception as plain values: type name, text, and its notes with `trace`."""
+def dump_exception(error: BaseException, trace: str) -> list:
+    """Converts an exception to plain values for `pack`.
+
+    Args:
+      error: the exception.
+      trace: its traceback, which is added to its notes.
+
+    Returns:
+      [type name, text, notes].
+    """
     return [type(error).__name__, str(error), [*getattr(error, "__notes__", []), trace]]
 
 
-def load_exception(value):
+def load_exception(value: Any) -> Exception:
     """Returns the exception of `dump_exception`; a RuntimeError unless its type is a builtin."""
     name, text, notes = value
-    kind = getattr(builtins, name, None)
+    kind: Any = getattr(builtins, name, None)
     plain = isinstance(kind, type) and issubclass(kind, Exception) and kind not in NOT_FROM_TEXT
-    error = kind(text) if plain else RuntimeError(f"{name}: {text}")
+    make: Any = kind if plain else None
+    error = make(text) if make else RuntimeError(f"{name}: {text}")
     for note in notes:
         error.add_note(note)
     return error

@@ -8,7 +8,7 @@ import pytest
 from avjax.data import clip_sampling, example
 from avjax.data.datasets import shards
 from avjax.data.media import video as media_video
-from avjax.data.prepare import file_checks, segments, shard_layout, shard_writer
+from avjax.data.prepare import file_checks, reports, segments, shard_layout, shard_writer
 from avjax.data.source import Source
 from tests.data.media.test_video import click, number, numbered, render
 
@@ -32,7 +32,7 @@ def prepared(out, source, root, **changes):
     for number_of in range(len(made)):
         shard_writer.write_shard(made, chosen, source.classes, number_of, {}, lambda path: None)
     rows = shard_layout.load_rows(made)
-    shard_layout.write_csv_reports(str(out), rows, chosen.require)
+    reports.write_csv_reports(str(out), rows, chosen.require)
     shard_layout.write_metadata(str(out), "tiny", str(root), {"train": source}, chosen, made, rows)
     return shards.make(str(out), "train")
 

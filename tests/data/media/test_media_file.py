@@ -213,7 +213,7 @@ def test_few_key_frames_are_found_and_prepare_is_named(tmp_path, monkeypatch):
     path = render(tmp_path / "a.mp4", frames, wave=WAVE)
     assert found(path) == ["good"]
     monkeypatch.setattr("avjax.data.prepare.file_checks.MAX_PACKETS", 80)
-    monkeypatch.setattr("avjax.data.media.media_file.MAX_PACKETS", 80)
+    monkeypatch.setattr("avjax.data.media.packets.MAX_PACKETS", 80)
     assert found(path) == ["few key frames"] and file_checks.is_usable(["few key frames"], BOTH)
     with (
         media_video.open_media(path) as media,

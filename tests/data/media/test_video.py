@@ -322,7 +322,7 @@ def test_pictures_and_files_too_large_are_refused(tmp_path, monkeypatch):
     with media_video.open_media(path) as media, fails("at most 1000"):
         media_video.read_frames(media, 0.0, 1, 16)
     monkeypatch.undo()
-    monkeypatch.setattr("avjax.data.media.media_file.MAX_PACKETS", 10)
+    monkeypatch.setattr("avjax.data.media.packets.MAX_PACKETS", 10)
     with media_video.open_media(path) as media, fails("more than 10 packets"):
         media_video.read_frames(media, 3.0, 1, 16)
 
