@@ -1,13 +1,14 @@
 """Agreement: does a clip's audio fit its frames, and does that find swapped audio?"""
 
 import logging
+from collections.abc import Callable
 
 from avjax.evals import metrics
-from avjax.evals.features import with_modalities
+from avjax.evals.features import Features, with_modalities
 from avjax.types import NotApplicable
 
 
-def make():
+def make() -> Callable[[Features | None, Features], dict[str, float]]:
     """Agreement of audio and frames.
 
     `mean` is that of avjax.evals.metrics.margin_scores over test records with all modalities.  If

@@ -5,14 +5,17 @@ Wang and Isola, ICML 2020, https://arxiv.org/abs/2005.10242.
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from avjax.evals.features import score_by_space
+from avjax.evals.features import Features, score_by_space
 from avjax.types import NotApplicable
 
 
-def make(power: float = 2.0, spread: float = 2.0):
+def make(
+    power: float = 2.0, spread: float = 2.0
+) -> Callable[[Features | None, Features], dict[str, float]]:
     """`alignment` for each pair of modalities, `uniformity` for each modality.
 
     Alignment is the mean of |x - y|^power over records that have all modalities: 0 is best, two
@@ -48,19 +51,30 @@ def make(power: float = 2.0, spread: float = 2.0):
     return score
 
 
-def check(test) -> None:
+def check(test: Features) -> None:
     """Raises NotApplicable for fewer than two records."""
     if len(test.label) < 2:
         raise NotApplicable(f"needs two test records, and there are {len(test.label)}")
 
 
-def alignment(x, y, power: float = 2.0) -> float:
-    """Mean |x_i - y_i|^power of [N, D] and [N, D]."""
+def alignment(x: np.ndarray, y: np.ndarray, power: float = 2.0) -> float:
+    """Computes the mean of |x_i - y_i|^power.
+
+    Args:
+      x, y: float [N, D].
+      power: exponent.
+    """
     return float(np.mean(np.linalg.norm(x - y, axis=-1) ** power))
 
 
-def uniformity(x, spread: float = 2.0, cells: int = 2**24) -> float:
-    """log of the mean of exp(-spread |x_i - x_j|^2), i != j, of [N, D]; `cells` pairs at a time."""
+def uniformity(x: np.ndarray, spread: float = 2.0, cells: int = 2**24) -> float:
+    """Computes the log of the mean of exp(-spread |x_i - x_j|^2) over i != j.
+
+    Args:
+      x: float [N, D].
+      spread: factor.
+      cells: pairs in memory at a time.
+    """
     n = len(x)
     rows, square, total = max(1, cells // n), np.sum(x * x, axis=1), 0.0
     for start in range(0, n, rows):

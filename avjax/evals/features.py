@@ -1,7 +1,7 @@
 """Features of the records of a data set by modality; some records may lack audio."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,23 +25,41 @@ class Features(NamedTuple):
     swapped: np.ndarray | None = None  # bool [N], see swapped_audio; None if unknown
 
 
-def modality_mask(features: Features, names) -> np.ndarray:
-    """Which of the N records have all of the modalities `names`: bool [N]."""
+def modality_mask(features: Features, names: Iterable[str]) -> np.ndarray:
+    """Returns which records have all of some modalities.
+
+    Args:
+      features: of N records.
+      names: of the modalities.
+
+    Returns:
+      bool [N].
+    """
     kept = np.ones(len(features.label), bool)
     for name in names:
         kept &= features.modalities[name].get("mask", True)
     return kept
 
 
-def with_modalities(features: Features, names) -> Features:
-    """The records that have all of the modalities `names`, with only these modalities."""
+def with_modalities(features: Features, names: Iterable[str]) -> Features:
+    """Selects the records that have all of some modalities, and only these modalities.
+
+    Args:
+      features: of N records.
+      names: of the modalities.
+    """
     modalities = {name: features.modalities[name] for name in names}
     kept = np.flatnonzero(modality_mask(features, names))
     return select_records(features._replace(modalities=modalities), kept)
 
 
 def select_records(features: Features, rows: np.ndarray) -> Features:
-    """The records `rows`, int [M], of the N."""
+    """Selects records.
+
+    Args:
+      features: of N records.
+      rows: int [M], positions of the records among the N.
+    """
     return features._replace(
         modalities={
             name: {kind: value[rows] for kind, value in of.items()}
@@ -56,13 +74,13 @@ def select_records(features: Features, rows: np.ndarray) -> Features:
 
 
 def feature_spaces(features: Features) -> dict[str, tuple[str, ...]]:
-    """{name: its modalities}: each alone and, of two or more, "both" for all concatenated."""
+    """Returns {name: its modalities}: each alone and, of two or more, "both" for all."""
     names = tuple(features.modalities)
     return {name: (name,) for name in names} | ({"both": names} if len(names) > 1 else {})
 
 
 def records_per_space(features: Features) -> dict[str, int]:
-    """Number of records in each of `feature_spaces`."""
+    """Returns the number of records in each of `feature_spaces`."""
     return {
         name: int(modality_mask(features, of).sum())
         for name, of in feature_spaces(features).items()

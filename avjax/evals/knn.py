@@ -5,16 +5,19 @@ CVPR 2018, section 3.4.  https://arxiv.org/abs/1805.01978
 """
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 
 from avjax.config import ranges
-from avjax.evals.features import score_by_space
+from avjax.evals.features import Features, score_by_space
 from avjax.evals.metrics import accuracy, l2_normalize
 from avjax.types import NotApplicable
 
 
-def make(k: int, temperature: float = 0.07, representation: str = "features"):
+def make(
+    k: int, temperature: float = 0.07, representation: str = "features"
+) -> Callable[[Features | None, Features], dict[str, float]]:
     """kNN top-1 and top-5 accuracy in percent, for each modality and, of two or more, for "both".
 
     A neighbor votes for its class with weight exp(cosine / temperature).  Each modality is scored
@@ -56,8 +59,12 @@ def make(k: int, temperature: float = 0.07, representation: str = "features"):
     return score
 
 
-def num_voters(train, test, k: int) -> int:
-    """Number of voters: k, or all labeled train records if they are fewer.
+def num_voters(train: Features | None, test: Features, k: int) -> int:
+    """Returns the number of voters: k, or all labeled train records if they are fewer.
+
+    Args:
+      train, test: features with labels.
+      k: neighbors.
 
     Raises:
       NotApplicable: a vote says nothing.
@@ -79,13 +86,29 @@ def num_voters(train, test, k: int) -> int:
     return min(k, len(labeled))
 
 
-def joint_features(features, representation: str) -> np.ndarray:
-    """Rows of unit length [N, H]; several modalities concatenated at equal weight."""
+def joint_features(features: Features, representation: str) -> np.ndarray:
+    """Concatenates modalities at equal weight.
+
+    Args:
+      features: of N records, all of which have all modalities.
+      representation: "features" or "embedding".
+
+    Returns:
+      float [N, H], rows of unit length.
+    """
     out = [l2_normalize(m[representation]) for m in features.modalities.values()]
     return l2_normalize(np.concatenate(out, axis=-1)) if len(out) > 1 else out[0]
 
 
-def vote(query, key, label, classes: int, k: int, temperature: float, cells: int = 2**24):
+def vote(
+    query: np.ndarray,
+    key: np.ndarray,
+    label: np.ndarray,
+    classes: int,
+    k: int,
+    temperature: float,
+    cells: int = 2**24,
+) -> np.ndarray:
     """Votes of the k nearest keys of each query.
 
     Args:

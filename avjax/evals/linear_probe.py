@@ -4,10 +4,12 @@ Its L2 penalty is selected on a part of train, never on test.
 """
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from avjax.evals.features import score_by_space
+from avjax.evals.features import Features, score_by_space
 from avjax.evals.metrics import accuracy
 from avjax.types import NotApplicable
 
@@ -17,7 +19,7 @@ def make(
     validation: float = 0.2,
     seed: int = 0,
     max_iter: int = 1000,
-):
+) -> Callable[[Features | None, Features], dict[str, float]]:
     """Linear probe top-1 and top-5 accuracy in percent, per modality and, of two or more, "both".
 
     Features are standardized with train's mean and standard deviation.  The objective is the mean
@@ -70,8 +72,16 @@ def make(
     return score
 
 
-def check(train, test) -> None:
-    """Raises NotApplicable if there is nothing to learn from, or to test on."""
+def check(train: Features | None, test: Features) -> None:
+    """Raises an error if there is nothing to learn from, or to test on.
+
+    Args:
+      train, test: features with labels.
+
+    Raises:
+      ValueError: the suite has no train records.
+      NotApplicable: train has fewer than two classes, or test has no labels.
+    """
     if train is None:
         raise ValueError("a linear probe needs train records: set train= of the suite")
     classes = len(np.unique(train.label[train.label >= 0]))
@@ -81,8 +91,18 @@ def check(train, test) -> None:
         raise NotApplicable("needs labels in test, which has none")
 
 
-def standardized(train, test, rows) -> tuple[np.ndarray, np.ndarray]:
-    """Standardized features ([M, H] of train's `rows`, [N, H] of test), modalities concatenated."""
+def standardized(
+    train: Features, test: Features, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standardizes features with the statistics of train; modalities are concatenated.
+
+    Args:
+      train, test: features.
+      rows: int [M], train records to use.
+
+    Returns:
+      (train [M, H], test [N, H]).
+    """
     sides = []
     for name in test.modalities:
         x, y = train.modalities[name]["features"][rows], test.modalities[name]["features"]
@@ -90,10 +110,13 @@ def standardized(train, test, rows) -> tuple[np.ndarray, np.ndarray]:
         sides.append(((x - mean) / deviation, (y - mean) / deviation))
     if len(sides) == 1:
         return sides[0]
-    return tuple(np.concatenate(side, axis=-1) for side in zip(*sides))
+    x, y = (np.concatenate(side, axis=-1) for side in zip(*sides))
+    return x, y
 
 
-def holdout_mask(label, group, validation: float, seed: int) -> np.ndarray:
+def holdout_mask(
+    label: np.ndarray, group: Sequence[str | None] | None, validation: float, seed: int
+) -> np.ndarray:
     """Which train records to hold out: about `validation` of each class, groups kept together.
 
     Clips cut from one video reveal each other's class.  Groups are taken in random order if they
@@ -133,19 +156,46 @@ def holdout_mask(label, group, validation: float, seed: int) -> np.ndarray:
     return held
 
 
-def select_l2(name, x, label, held, l2_regs, max_iter) -> float:
-    """The l2_reg with the best held-out accuracy; of equal ones, the largest."""
+def select_l2(
+    name: str,
+    x: np.ndarray,
+    label: np.ndarray,
+    held: np.ndarray | None,
+    l2_regs: Sequence[float],
+    max_iter: int,
+) -> float:
+    """Selects the penalty with the best held-out accuracy; of equal ones, the largest.
+
+    Args:
+      name: of the features, for messages.
+      x: float [N, H].
+      label: int [N].
+      held: bool [N], the held-out records; None if there is one penalty.
+      l2_regs: penalties.
+      max_iter: maximum number of iterations.
+    """
     if held is None:
         return l2_regs[0]
     best = {}
     for l2_reg in sorted(l2_regs, reverse=True):
         model = fit(name, x[~held], label[~held], l2_reg, max_iter)
         best[l2_reg] = float((model.predict(x[held]) == label[held]).mean())
-    return max(best, key=best.get)
+    return max(best, key=best.__getitem__)
 
 
-def fit(name, x, label, l2_reg: float, max_iter: int):
-    """A fitted scikit-learn model; warns if it did not converge."""
+def fit(name: str, x: np.ndarray, label: np.ndarray, l2_reg: float, max_iter: int) -> Any:
+    """Fits a logistic regression; warns if it did not converge.
+
+    Args:
+      name: of the features, for messages.
+      x: float [N, H].
+      label: int [N].
+      l2_reg: penalty of the mean cross-entropy.
+      max_iter: maximum number of iterations.
+
+    Returns:
+      sklearn.linear_model.LogisticRegression.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -163,8 +213,17 @@ def fit(name, x, label, l2_reg: float, max_iter: int):
     return model
 
 
-def predict_logits(model, x, classes: int) -> np.ndarray:
-    """Logits [N, classes]; -inf for classes that train does not have."""
+def predict_logits(model: Any, x: np.ndarray, classes: int) -> np.ndarray:
+    """Computes the logits of a fitted model.
+
+    Args:
+      model: as of `fit`.
+      x: float [N, H].
+      classes: number of classes.
+
+    Returns:
+      [N, classes]; -inf for classes that train does not have.
+    """
     logits = model.decision_function(x)
     if logits.ndim == 1:  # Two classes: scikit-learn returns the second one's only.
         logits = np.stack([-logits, logits], axis=1) / 2

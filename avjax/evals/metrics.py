@@ -41,7 +41,9 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float(np.mean(below) / len(negative))
 
 
-def margin_scores(video, audio, top_fraction: float = 0.05, max_candidates: int = 4096):
+def margin_scores(
+    video: np.ndarray, audio: np.ndarray, top_fraction: float = 0.05, max_candidates: int = 4096
+) -> np.ndarray:
     """Agreement of video and audio of each record: cosine above that of the best mismatches.
 
     The cosine of a record's own pair minus the mean of the highest ones of its video with others'
@@ -76,7 +78,9 @@ def margin_scores(video, audio, top_fraction: float = 0.05, max_candidates: int 
     return own - rivals / 2
 
 
-def mean_top_cosine(query, keys, chosen, count: int, rows: int = 2048):
+def mean_top_cosine(
+    query: np.ndarray, keys: np.ndarray, chosen: np.ndarray, count: int, rows: int = 2048
+) -> np.ndarray:
     """Mean of the `count` highest cosines of each query with the keys of other records.
 
     Args:

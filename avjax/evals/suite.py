@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from avjax.data import pipeline
-from avjax.data.source import NoRecords
+from avjax.data.source import NoRecords, Source
 from avjax.evals import features, metrics
 from avjax.evals.features import Features
 from avjax.evals.thumbnails import add_thumbnails, gallery_arrays
@@ -68,7 +68,8 @@ def make(
         if data is not None and len(data["source"]) == 0:
             raise NoRecords(f"{part} source {data['source'].name!r} of a suite has no records")
     where = test["source"].name
-    known_records = train and metadata(train["source"]), metadata(test["source"])
+    known_train = None if train is None else metadata(train["source"])
+    known_records = known_train, metadata(test["source"])
     first = {name: try_score(where, name, score, *known_records) for name, score in scores.items()}
     applicable_scores = {name: score for name, score in scores.items() if first[name] is not None}
 
@@ -93,12 +94,16 @@ def make(
     return evaluate
 
 
-def try_score(where: str, name: str, score: Score, train, test) -> dict[str, float] | None:
+def try_score(
+    where: str, name: str, score: Score, train: Features | None, test: Features
+) -> dict[str, float] | None:
     """Applies a score; None, with a line in the log, if the records do not allow it.
 
     Args:
       where: name of the test source.
       name: name of the score, for messages.
+      score: the score.
+      train, test: features; train is None for suites without.
 
     Raises:
       ValueError: the score's own, with its name.
@@ -136,8 +141,8 @@ def record_counts(part: str, data: dict, read: int, having: dict[str, int]) -> d
     return {f"{part}/records": read, f"{part}/dropped": dropped, **each, **listed}
 
 
-def metadata(source) -> Features:
-    """What is known of a source without reading files: everything but the modalities."""
+def metadata(source: Source) -> Features:
+    """Returns what is known of a source without reading files: everything but the modalities."""
     label = np.array([r.get("label", -1) for r in source.records], np.int32)
     group = tuple(r.get("group") for r in source.records)
     group = group if any(g is not None for g in group) else None
@@ -149,8 +154,22 @@ def metadata(source) -> Features:
     return Features({}, label, index, group, source.classes, path, swapped)
 
 
-def extract_features(embed, ts, data, batch_size, wanted, part) -> tuple[Features, dict]:
-    """Embeds every clip of `data`: (features by record, gallery of up to `wanted` records)."""
+def extract_features(
+    embed: Callable, ts: TrainState, data: dict, batch_size: int, wanted: int, part: str
+) -> tuple[Features, dict]:
+    """Embeds every clip of a data set.
+
+    Args:
+      embed: as in types.Evaluator.
+      ts: the state to evaluate.
+      data: dict(source=, clip_sampler=, ...), as of `make`.
+      batch_size: clips per batch of all hosts.
+      wanted: maximum number of records in the gallery.
+      part: "train" or "test", for messages.
+
+    Returns:
+      (features by record, arrays of the gallery).
+    """
     source, sampler = data["source"], data["clip_sampler"]
     size, hosts = len(source), jax.process_count()
     # A host has the frames of its own share only, so the gallery of many hosts has fewer.
@@ -198,8 +217,17 @@ def accumulate(out: dict, sums: dict, clips: dict) -> None:
             np.add.at(sums[name, kind], index[mask], value)
 
 
-def mean_over_clips(sums: dict, clips: dict, source, part: str) -> Features:
-    """Mean over the clips of each record; embeddings at unit length."""
+def mean_over_clips(sums: dict, clips: dict, source: Source, part: str) -> Features:
+    """Averages over the clips of each record; embeddings are scaled to unit length.
+
+    Args:
+      sums, clips: as of `accumulate`.
+      source: of the records.
+      part: "train" or "test", for messages.
+
+    Raises:
+      ValueError: values are not finite.
+    """
     kept = np.flatnonzero(clips[""])
     modalities = {}
     for (name, kind), value in sums.items() if len(kept) else ():
@@ -216,7 +244,7 @@ def mean_over_clips(sums: dict, clips: dict, source, part: str) -> Features:
 
 
 def report_arrays(test: Features) -> dict[str, np.ndarray]:
-    """Embeddings of a test set, and the records they belong to."""
+    """Returns the embeddings of a test set and the records they belong to, as `make` lists them."""
     out = {
         f"test/{name}/{kind}": m[kind]
         for name, m in test.modalities.items()

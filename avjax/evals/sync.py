@@ -6,7 +6,7 @@ The pretext task and an evaluation of AVTS, https://arxiv.org/abs/1807.00230.
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -67,6 +67,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
                 return {}
             for kind, other in make_negatives(batch, data["clip_sampler"].num_clips).items():
                 score, usable = pair_scores(embed(ts, other))
+                assert score is not None  # The same net as for the clips' own audio.
                 # Without padding, unreadable records and records without audio.
                 row = np.flatnonzero(has_all_modalities(owned) & has_all_modalities(usable))
                 told = owned["index"][row], own[row], score[row]
@@ -77,8 +78,9 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
             "test", data, len(read), dict.fromkeys(("audio", "both"), len(sounding))
         )
         for kind, told in found.items():
+            index, own, other = (np.concatenate(part) for part in zip(*told))
             try:
-                scores = accuracy_and_auroc(*(np.concatenate(part) for part in zip(*told)), kind)
+                scores = accuracy_and_auroc(index, own, other, kind)
             except NotApplicable as error:
                 where = data["source"].name
                 log.warning("evaluation of %s: synchronization left out: %s", where, error)
@@ -89,8 +91,14 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
     return evaluate
 
 
-def shuffled_batches(data, batch_size, seed):
-    """The clips of all records in a random order; neighbors of a sorted order would be alike."""
+def shuffled_batches(data: dict, batch_size: int, seed: int) -> Iterator[dict]:
+    """Yields the clips of all records in a random order: sorted neighbors would be alike.
+
+    Args:
+      data: as of `make`.
+      batch_size: clips per batch of all hosts.
+      seed: of the order.
+    """
     source, hosts = data["source"], jax.process_count()
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
     reading = {name: value for name, value in data.items() if name != "max_unreadable"}
@@ -102,8 +110,13 @@ def shuffled_batches(data, batch_size, seed):
     return pipeline.eval_batches(**reading, batch_size=batch_size, on_error=on_error)
 
 
-def permuted(source: Source, order: list) -> Source:
-    """`source` with its records in another order."""
+def permuted(source: Source, order: list[int]) -> Source:
+    """Returns a source with its records in another order.
+
+    Args:
+      source: of N records.
+      order: the N rows, permuted.
+    """
     records = tuple(source[i] for i in order)
     read = source.read and functools.partial(_read_permuted, source.read, order)
     return dataclasses.replace(source, records=records, read=read)
@@ -114,7 +127,15 @@ def _read_permuted(read, order, row, sampler, rngs):
 
 
 def make_negatives(batch: dict, count: int) -> dict:
-    """{kind of negative: the batch with that audio in place of the clips' own}."""
+    """Makes batches with other audio in place of the clips' own.
+
+    Args:
+      batch: a Batch of NumPy arrays.
+      count: clips per record, which are consecutive.
+
+    Returns:
+      {kind of negative: batch}.
+    """
     # The `count` clips of a record are consecutive, so a roll by `count` gives another record.
     moved = {name: np.roll(batch[name], -count, axis=0) for name in ("audio", "mask", "has_audio")}
     apart = batch["index"] != np.roll(batch["index"], -count)
@@ -127,8 +148,15 @@ def make_negatives(batch: dict, count: int) -> dict:
     return made
 
 
-def pair_scores(out: dict):
-    """(scores [B] of the pairs, or None without both modalities; the output of `embed`)."""
+def pair_scores(out: dict) -> tuple[np.ndarray | None, dict]:
+    """Scores the pairs of a batch.
+
+    Args:
+      out: result of `embed`.
+
+    Returns:
+      (scores [B], or None without both modalities; `out`).
+    """
     if "match" in out:
         return np.asarray(out["match"], np.float64), out
     if not {"video", "audio"} <= out.keys():
@@ -138,12 +166,18 @@ def pair_scores(out: dict):
 
 
 def has_all_modalities(out: dict) -> np.ndarray:
-    """bool [B]: rows with all modalities in an output of `embed`."""
+    """Returns which rows have all modalities, bool [B].
+
+    Args:
+      out: result of `embed`.
+    """
     found = (value for value in out.values() if isinstance(value, dict) and "mask" in value)
     return np.logical_and.reduce([out["mask"], *(value["mask"] for value in found)])
 
 
-def accuracy_and_auroc(index, own, other, kind) -> dict[str, float]:
+def accuracy_and_auroc(
+    index: np.ndarray, own: np.ndarray, other: np.ndarray, kind: str
+) -> dict[str, float]:
     """Accuracy and AUROC in percent of matching and mismatching pairs.
 
     Args:
@@ -172,8 +206,12 @@ def accuracy_and_auroc(index, own, other, kind) -> dict[str, float]:
     return {"accuracy": 100 * float(np.mean(right)), "auroc": 100 * metrics.auroc(own, other)}
 
 
-def threshold(own, other) -> float:
-    """The score from which on pairs are best classified as matching."""
+def threshold(own: np.ndarray, other: np.ndarray) -> float:
+    """Returns the score from which on pairs are best classified as matching.
+
+    Args:
+      own, other: scores of matching and mismatching pairs, float [N].
+    """
     scores = np.unique(np.concatenate([own, other]))
     cuts = np.concatenate([scores[:1], (scores[1:] + scores[:-1]) / 2, [np.inf]])
     missed, refused = (np.searchsorted(np.sort(x), cuts, side="left") for x in (own, other))

@@ -9,7 +9,15 @@ SIZE = 64  # Height and width of a thumbnail.
 
 
 def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
-    """Adds (middle frame, spectrogram) of the first clip of each chosen record to `into`."""
+    """Adds thumbnails of the first clip of each chosen record.
+
+    Args:
+      batch: a Batch of NumPy arrays.
+      rate: sampling rate of the audio, in Hz.
+      chosen: rows of the records in their source.
+      into: {row: (middle frame uint8 [SIZE, SIZE, 3], spectrogram uint8 [SIZE, SIZE])}, filled in
+        place.
+    """
     if "video" not in batch or "audio" not in batch:
         return
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
@@ -19,13 +27,20 @@ def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
             video = video[len(video) // 2 :][:1]
             if "augment" in batch:  # The net's own crop is made on the device.
                 drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
-                video = apply_on_host(SIZE)(drawn, None)["video"]
+                video = apply_on_host(SIZE)(drawn, np.random.default_rng(0))["video"]
             frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
             into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
 
 
 def gallery_arrays(pictures: dict) -> dict[str, np.ndarray]:
-    """The gallery's arrays in the order of the source; {} without thumbnails."""
+    """Returns the arrays of the gallery in the order of the source; {} without thumbnails.
+
+    Args:
+      pictures: as filled by `add_thumbnails`.
+
+    Returns:
+      {"gallery/row", "gallery/frame", "gallery/sound": [M, ...]}.
+    """
     if not pictures:
         return {}
     rows = sorted(pictures)

@@ -6,10 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from avjax.ops.normalize import l2_normalize
+from avjax.types import Array
 
 
-def identity(z):
-    """z [B, D] unchanged, for losses that use its length."""
+def identity(z: Array) -> Array:
+    """Returns z [B, D] unchanged, for losses that use its length."""
     return z
 
 

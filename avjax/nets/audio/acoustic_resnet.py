@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from avjax.nets.image.resnet import Block, as_images
 from avjax.nets.layers.batch_norm import batch_norm
 from avjax.nets.layers.conv import Conv2D
+from avjax.types import Array
 
 glorot = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
@@ -30,7 +31,7 @@ class AcousticResNet(nn.Module):
     norm: Callable = batch_norm(epsilon=1e-3)
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         x = Conv2D(self.width // 4, (3, 3), dtype=self.dtype, kernel_init=glorot, use_bias=True,
                    bias_init=nn.initializers.zeros, name="conv1")(as_images(x))  # fmt: skip
         for stage, blocks in enumerate((3, 2, 2, 2, 2)):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from avjax.config import ranges
 from avjax.nets.layers import conv
 from avjax.nets.layers.batch_norm import BatchNorm
+from avjax.types import Array
 
 
 class Block(nn.Module):
@@ -22,7 +23,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         for i, stride in ((1, self.stride), (2, 1)):
             strides = (stride, stride)
             x = conv.Conv2D(self.features, (3, 3), strides, dtype=self.dtype, name=f"conv{i}")(x)
@@ -51,7 +52,7 @@ class AudioConvNet(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         if self.depth != 10:
             raise ValueError(f"AudioConvNet of depth {self.depth}: there is only 10")
         ranges.check_integer("width", self.width, 1)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv2D
+from avjax.types import Array
 
 glorot = nn.initializers.xavier_uniform()
 
@@ -25,7 +26,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         for i in (1, 2):
             conv = Conv2D(self.features, (3, 3), dtype=self.dtype, kernel_init=glorot,
                           name=f"conv{i}")  # fmt: skip
@@ -53,7 +54,7 @@ class Cnn14(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         if x.shape[1] < 32:
             raise ValueError(f"{x.shape[1]} frames: five poolings need 32 or more")
         x = x[..., 0] if x.ndim == 4 else x

@@ -13,6 +13,7 @@ from avjax.nets.image.resnet import Block, as_images
 from avjax.nets.layers import conv
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.max_pool import max_pool
+from avjax.types import Array
 
 small = nn.initializers.normal(0.02)
 
@@ -32,7 +33,7 @@ class ListenNet(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         if not 33 <= x.shape[2] <= 48:
             raise ValueError(f"{x.shape[2]} frequencies do not reduce to 3: use 33 to 48")
         x = conv.Conv2D(self.width, (7, 7), dtype=self.dtype, kernel_init=small,

@@ -14,6 +14,7 @@ from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv2D
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.mlp import Linear
+from avjax.types import Array
 
 LAYERS = ((1, True), (3, True), (6, False), (4, False), (4, True), (8, False))  # Width, pool.
 
@@ -28,7 +29,7 @@ class Layer(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         x = Conv2D(self.features, self.kernel, pads=self.pads, dtype=self.dtype, use_bias=True,
                    name="conv")(x)  # fmt: skip
         return nn.relu(self.norm(name="norm")(x, train))
@@ -47,7 +48,7 @@ class VGGM9(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         # Paper: its table is not published.  This is the audio net of
         # https://github.com/joonson/syncnet_python up to its fifth convolution, of whose two
         # strides in time one moved to the first pool, for 100 x 40 in place of 20 x 13; its

@@ -20,6 +20,7 @@ from avjax.nets.frontends.spectrogram import (
     reflect_pad,
     to_float,
 )
+from avjax.types import Array
 
 
 class AVTS(nn.Module):
@@ -34,7 +35,7 @@ class AVTS(nn.Module):
     fft: int = 1024
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         # Paper: rate, window and scale are not given; the mean and deviation are our own.
         window, hop = self.rate // 50, self.rate // 100
         x = frame_signal(to_float(x), count_frames(x.shape[1], window, hop), window, hop)
@@ -56,7 +57,7 @@ class XDC(nn.Module):
     rows: int = 100
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         rate, window, gain = 16_000, 256, 1080674186.3482928
         count_frames(x.shape[1], window + 1, self.hop)
         # Reference: a frame is read only while a sample is left after it.
@@ -89,7 +90,7 @@ class FilterBank(nn.Module):
     deviation: float = 1.0
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         window, hop = self.rate // 50, self.rate // 100
         count = 1 + max(0, -(-(x.shape[1] - window) // hop))
         x = 32767.0 * to_float(x)
@@ -117,7 +118,7 @@ class PANNs(nn.Module):
     high: float = 14_000
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         filters = mel_filters.slaney(self.rate, self.window, 64, 50, self.high)
         energy = _filter(_centered(x, self.window, self.hop, self.window), filters)
         return 10.0 * jnp.log10(jnp.maximum(energy, 1e-10))
@@ -132,7 +133,7 @@ class ListenToLook(nn.Module):
     rate: int = 16_000
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         # Paper: given neither there nor in its program; the net needs 33 to 48 bins, and centered
         # windows of 25 ms every 10 give 101 x 40 per second.
         window, hop = self.rate // 40, self.rate // 100
@@ -141,10 +142,17 @@ class ListenToLook(nn.Module):
         return jnp.log(_filter(_centered(x, window, hop, fft), filters) + 1e-6)
 
 
-def resize(x, rows: int):
-    """[B, S, F] -> [B, rows, F]: between rows' centers if `rows` > S, some rows of S if fewer.
+def resize(x: Array, rows: int) -> Array:
+    """Resizes a spectrogram in time, as OpenCV's linear and nearest interpolation do.
 
-    As OpenCV's linear and nearest interpolation do.
+    Linear between the rows' centers if `rows` > S; every S / rows-th row if fewer.
+
+    Args:
+      x: [B, S, F].
+      rows: number of resulting rows.
+
+    Returns:
+      [B, rows, F].
     """
     s = x.shape[1]
     if rows < s:

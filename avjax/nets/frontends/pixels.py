@@ -1,11 +1,14 @@
 """Frames as uint8, augmented on the device, and normalized to the floats that nets take."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.data.transforms.augment_params import COLOR_OPS, LUMA_WEIGHTS, AugmentParams
+from avjax.types import Array, Batch
 
 HUE_OP = COLOR_OPS.index("hue")
 
@@ -17,7 +20,7 @@ class Normalize(nn.Module):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     dtype: str | jnp.dtype = jnp.float32
 
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         shape = (1,) * (x.ndim - 1) + (3,)
         # One multiplication and one addition, in float32 whatever is made of them.
         a = jnp.array([1 / (255 * s) for s in self.std], jnp.float32).reshape(shape)
@@ -25,7 +28,7 @@ class Normalize(nn.Module):
         return (x.astype(jnp.float32) * a + b).astype(self.dtype)
 
 
-def apply_on_device(size: int):
+def apply_on_device(size: int) -> Callable[[Batch], Batch]:
     """Returns a function batch -> batch, for jit, that applies avjax.data.transforms.video's
     parameters.
 

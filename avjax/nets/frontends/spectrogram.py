@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from avjax.config import ranges
+from avjax.types import Array
 
 
 class Spectrogram(nn.Module):
@@ -23,7 +24,7 @@ class Spectrogram(nn.Module):
     hop: int = 240
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         # Paper: AVID ships the mean and deviation of its training set; we measure our own.
         return Standardize(name="standardize")(decibel_spectrogram(x, self.window, self.hop), train)
 
@@ -42,7 +43,7 @@ class LogMagnitude(nn.Module):
     fft: int = 512
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         x = frame_signal(
             to_float(x), count_frames(x.shape[1], self.window, self.hop), self.window, self.hop
         )
@@ -60,7 +61,7 @@ class MuLaw(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         x = to_float(x if x.ndim == 3 else x[..., None])[:, :, None]
         return jnp.sign(x) * jnp.log1p(255.0 * jnp.abs(x)) / np.log(256.0).astype(np.float32)
 
@@ -73,14 +74,23 @@ class Standardize(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         mean = self.variable("spectrogram_stats", "mean", lambda: x.mean((0, 1)))
         deviation = self.variable("spectrogram_stats", "deviation", lambda: x.std((0, 1)))
         return (x - mean.value[None, None]) / (deviation.value[None, None] + 1e-5)
 
 
-def decibel_spectrogram(x, window: int, hop: int):
-    """Decibel spectrogram [B, N] -> [B, N // hop, 1 + window // 4], relative to a power of 1."""
+def decibel_spectrogram(x: Array, window: int, hop: int) -> Array:
+    """Computes a spectrogram in decibels relative to a power of 1, down to 100 below the maximum.
+
+    Args:
+      x: int16 or float [B, N].
+      window: samples of a window.
+      hop: samples between windows.
+
+    Returns:
+      [B, N // hop, 1 + window // 4]; neighboring bins are averaged in pairs.
+    """
     ranges.check_integer("hop", hop, 1)
     ranges.check_integer("window", window, 4)
     count = x.shape[1] // hop
@@ -95,15 +105,25 @@ def decibel_spectrogram(x, window: int, hop: int):
     return jnp.maximum(db, db.max((1, 2), keepdims=True) - 100.0)
 
 
-def to_float(x):
-    """int16 to float32 in [-1, 1]; floats unchanged."""
+def to_float(x: Array) -> Array:
+    """Converts int16 to float32 in [-1, 1]; floats are returned unchanged."""
     return x.astype(jnp.float32) / 32767.0 if x.dtype == jnp.int16 else x
 
 
-def reflect_pad(x, half: int):
-    """[B, N] -> [B, N + 2 * half], reflect padding, which centers frames.
+def reflect_pad(x: Array, half: int) -> Array:
+    """Pads by reflection, which centers frames.
 
     Explicit, as librosa's default has become zeros.
+
+    Args:
+      x: [B, N].
+      half: samples to add on each side.
+
+    Returns:
+      [B, N + 2 * half].
+
+    Raises:
+      ValueError: N is not above `half`.
     """
     if x.shape[1] <= half:
         raise ValueError(f"{x.shape[1]} samples are too few to reflect half a window of {2 * half}")
@@ -111,7 +131,12 @@ def reflect_pad(x, half: int):
 
 
 def count_frames(samples: int, window: int, hop: int) -> int:
-    """Number of frames that fit into `samples`.
+    """Returns the number of frames that fit into `samples`.
+
+    Args:
+      samples: length of the waveform.
+      window: samples of a frame.
+      hop: samples between frames.
 
     Raises:
       ValueError: none does.
@@ -123,10 +148,19 @@ def count_frames(samples: int, window: int, hop: int) -> int:
     return 1 + (samples - window) // hop
 
 
-def frame_signal(x, count: int, window: int, hop: int):
-    """[B, N] -> [B, count, window]: a window every `hop` samples, zeros after the end.
+def frame_signal(x: Array, count: int, window: int, hop: int) -> Array:
+    """Cuts a waveform into frames; zeros follow its end.
 
     Shifted reshapes instead of a gather: contiguous copies on every backend.
+
+    Args:
+      x: [B, N].
+      count: number of frames.
+      window: samples of a frame.
+      hop: samples between frames.
+
+    Returns:
+      [B, count, window].
     """
     shifts = -(-window // hop)
     need = (count - 1 + shifts) * hop
@@ -135,12 +169,21 @@ def frame_signal(x, count: int, window: int, hop: int):
     return jnp.concatenate(parts, -1)[..., :window]
 
 
-def hann_window(size: int):
-    """The periodic Hann window [size], in NumPy, float64."""
+def hann_window(size: int) -> np.ndarray:
+    """Returns the periodic Hann window, float64 [size]."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
 
 
-def power_spectrum(x, window, fft: int):
-    """Power spectrum: [B, S, W], `window` [W] -> [B, S, 1 + fft // 2], zero-padded to `fft`."""
+def power_spectrum(x: Array, window: np.ndarray, fft: int) -> Array:
+    """Computes the power spectrum of frames.
+
+    Args:
+      x: [B, S, W].
+      window: [W], multiplied with each frame.
+      fft: size of the Fourier transform, to which frames are padded with zeros.
+
+    Returns:
+      [B, S, 1 + fft // 2].
+    """
     spectrum = jnp.fft.rfft(x * window.astype(x.dtype)[None, None], fft)
     return jnp.square(spectrum.real) + jnp.square(spectrum.imag)

@@ -13,6 +13,7 @@ from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv2D
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.residual import block_specs
+from avjax.types import Array
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 BLOCKS = {
@@ -49,7 +50,7 @@ class ResNet2D(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         parts = block_specs(self, BLOCKS)
         block = Bottleneck if self.depth >= 50 else Block
         x = Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, kernel_init=he,
@@ -61,8 +62,12 @@ class ResNet2D(nn.Module):
         return x.mean((1, 2))
 
 
-def as_images(x):
-    """[B, H, W, C] of the same, of spectrograms [B, S, F], or of clips of one frame."""
+def as_images(x: Array) -> Array:
+    """Returns images [B, H, W, C].
+
+    Args:
+      x: images, spectrograms [B, S, F], or clips of one frame [B, 1, H, W, C].
+    """
     if x.ndim == 5:
         if x.shape[1] != 1:
             raise ValueError(f"clips of {x.shape[1]} frames for an image net: set frames=1")
@@ -79,7 +84,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         return residual_sum(self, x, train, (self.features, 3, self.stride), (self.features, 3, 1))
 
 
@@ -92,13 +97,23 @@ class Bottleneck(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         n = self.features
         return residual_sum(self, x, train, (n, 1, 1), (n, 3, self.stride), (4 * n, 1, 1))
 
 
-def residual_sum(block, x, train, *layers):
-    """The sum of `layers`, (features, size, stride) each, and the shortcut around them."""
+def residual_sum(block: nn.Module, x: Array, train: bool, *layers: tuple[int, int, int]) -> Array:
+    """Applies convolutions with a shortcut around them.
+
+    Args:
+      block: the module that holds the parameters; gives features, stride, dtype and norm.
+      x: [B, H, W, C].
+      train: whether to use and update batch statistics.
+      layers: (features, kernel size, stride) of each convolution.
+
+    Returns:
+      [B, H', W', features of the last].
+    """
 
     def layer(name, x, features, size, stride):
         x = Conv2D(features, (size, size), (stride, stride), dtype=block.dtype, kernel_init=he,

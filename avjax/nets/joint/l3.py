@@ -15,6 +15,7 @@ from avjax.nets.image.resnet import as_images
 from avjax.nets.layers.batch_norm import batch_norm
 from avjax.nets.layers.conv import Conv2D
 from avjax.nets.layers.max_pool import max_pool
+from avjax.types import Array
 
 keras = batch_norm(epsilon=1e-3, momentum=0.99)
 
@@ -33,7 +34,7 @@ class VisionNet(nn.Module):
     norm: Callable = keras
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         # Reference: in the second layer, ReLU comes before the normalization.
         layers = Layers(self.width, (1, 2), self.dtype, self.norm, name="layers")
         return layers(as_images(x), train)
@@ -51,7 +52,7 @@ class AudioNet(nn.Module):
     norm: Callable = keras
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         return Layers(self.width, (), self.dtype, self.norm, name="layers")(as_images(x), train)
 
 
@@ -64,7 +65,7 @@ class Layers(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         for group in (1, 2, 3, 4):
             for i in (1, 2):
                 name = f"conv{group}_{i}"

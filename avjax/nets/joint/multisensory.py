@@ -16,6 +16,7 @@ from avjax.nets.layers.batch_norm import batch_norm
 from avjax.nets.layers.conv import Conv3D, same_padding
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.mlp import Linear
+from avjax.types import Array
 
 he = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 ONE, THREE = (1, 1, 1), (3, 3, 3)
@@ -50,7 +51,7 @@ class Fused(nn.Module):
     def __call__(self, batch, train: bool):
         sounds, w, how = batch["sounds"], self.width, (self.dtype, self.norm)
         b, s = sounds.shape[:2]
-        half = (0.5,) * 3
+        half = (0.5, 0.5, 0.5)
         v = Normalize(half, half, self.dtype)(batch["video"], train)
         v = Unit(w, (5, 7, 7), (2, 2, 2), *how, name="conv1")(v, train)
         v = max_pool(v, (1, 3, 3), (1, 2, 2), same_padding(v.shape[1:-1], (1, 3, 3), (1, 2, 2)))
@@ -79,7 +80,7 @@ class AudioStem(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         how = self.dtype, self.norm
         x = x[:, :, None].astype(self.dtype)
         x = Unit(self.width, (65, 1, 1), (4, 1, 1), *how, name="conv1")(x, train)
@@ -90,10 +91,17 @@ class AudioStem(nn.Module):
         return x
 
 
-def adaptive_max_pool(x, length: int):
-    """[B, N, ...] -> [B, length, ...]: the largest of N / length neighbors, or a little more.
+def adaptive_max_pool(x: Array, length: int) -> Array:
+    """Takes maxima over time, of N / length neighbors or a little more.
 
     Reference: samples the borders (https://arxiv.org/abs/1412.6071); here they are even.
+
+    Args:
+      x: [B, N, ...].
+      length: number of maxima.
+
+    Returns:
+      [B, length, ...].
     """
     edges = np.arange(length + 1) * x.shape[1] / length
     first, last = np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int) - 1
@@ -127,7 +135,7 @@ class Unit(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         pads = same_padding(x.shape[1:-1], self.kernel, self.strides)
         x = Conv3D(self.features, self.kernel, self.strides, pads, self.dtype, he, name="conv")(x)
         return nn.relu(self.norm(name="norm")(x, train))
@@ -143,7 +151,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         def conv(name, x, kernel, strides):
             pads = same_padding(x.shape[1:-1], kernel, strides)
             return Conv3D(self.features, kernel, strides, pads, self.dtype, he, name=name)(x)

@@ -5,13 +5,16 @@ Each function returns a `norm` for nets: a factory of modules (x, train) -> x.
 
 import functools
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
+from avjax.types import Array
 
-def group_norm(groups: int = 32):
+
+def group_norm(groups: int = 32) -> Callable[..., nn.Module]:
     """Group normalization, Wu and He, ECCV 2018, https://arxiv.org/abs/1803.08494.
 
     Args:
@@ -20,8 +23,12 @@ def group_norm(groups: int = 32):
     return functools.partial(GroupNorm, groups)
 
 
-def frozen_batch_norm(epsilon: float = 1e-5):
-    """Batch normalization with loaded running statistics that never change."""
+def frozen_batch_norm(epsilon: float = 1e-5) -> Callable[..., nn.Module]:
+    """Batch normalization with loaded running statistics that never change.
+
+    Args:
+      epsilon: added to the variance.
+    """
     return functools.partial(FrozenBatchNorm, epsilon)
 
 
@@ -31,7 +38,7 @@ class GroupNorm(nn.Module):
     groups: int
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         return nn.GroupNorm(math.gcd(self.groups, x.shape[-1]), dtype=x.dtype, name="group")(x)
 
 
@@ -41,7 +48,7 @@ class FrozenBatchNorm(nn.Module):
     epsilon: float
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         c = x.shape[-1]
         mean = self.variable("batch_stats", "mean", jnp.zeros, (c,)).value
         var = self.variable("batch_stats", "var", jnp.ones, (c,)).value

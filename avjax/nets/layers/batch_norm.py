@@ -1,15 +1,26 @@
 """Batch normalization (Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167)."""
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from avjax.types import Array
 
-def batch_norm(groups: int = 1, momentum: float = 0.9, epsilon: float = 1e-5):
-    """A `norm` for nets: batch normalization with the statistics of `groups` shares of a batch."""
+
+def batch_norm(
+    groups: int = 1, momentum: float = 0.9, epsilon: float = 1e-5
+) -> Callable[..., nn.Module]:
+    """Returns a `norm` for nets: batch normalization with the statistics of shares of a batch.
+
+    Args:
+      groups: number of shares, a divisor of the batch size.
+      momentum: weight of the old running statistics.
+      epsilon: added to the variance.
+    """
     return functools.partial(BatchNorm, groups, momentum, epsilon)
 
 
@@ -27,7 +38,7 @@ class BatchNorm(nn.Module):
     dtype: str | jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         c = x.shape[-1]
         mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         var = self.variable("batch_stats", "var", jnp.ones, (c,))
@@ -46,7 +57,7 @@ class BatchNorm(nn.Module):
             )
         if self.groups == 1:
             rows = x.reshape(-1, c)
-            y, m, v = _normalize(rows, scale, bias, self.epsilon)
+            y, m, v = _normalize(rows, scale, bias, self.epsilon)  # pyright: ignore (JAX's stubs)
         else:
             rows = x.reshape(self.groups, -1, c)
             one = functools.partial(_normalize, epsilon=self.epsilon)

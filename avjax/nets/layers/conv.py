@@ -10,13 +10,16 @@ ones less, and less before than after.
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 
 from avjax.nets.layers.conv2d_kernels import conv2d
+from avjax.types import Array
 
 CLIPS = ("NTHWC", "THWIO", "NTHWC")
 
@@ -24,15 +27,37 @@ CLIPS = ("NTHWC", "THWIO", "NTHWC")
 uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
-def spatial(x, w, strides, pads):
-    """[N, T, H, W, C] * [kh, kw, C, Cout]: each frame of a clip on its own."""
+def spatial(
+    x: Array, w: Array, strides: tuple[int, int], pads: tuple[tuple[int, int], ...]
+) -> Array:
+    """Convolves each frame of a clip on its own.
+
+    Args:
+      x: [N, T, H, W, C].
+      w: kernel [kh, kw, C, Cout].
+      strides: (height, width).
+      pads: (before, after) of height and width.
+
+    Returns:
+      [N, T, H', W', Cout].
+    """
     n, t = x.shape[:2]
     y = conv2d(x.reshape(n * t, *x.shape[2:]), w, strides, pads)
     return y.reshape(n, t, *y.shape[1:])
 
 
-def temporal(x, w, stride, pad):
-    """[N, T, H, W, C] * [kt, C, Cout]: each position of the frame on its own."""
+def temporal(x: Array, w: Array, stride: int, pad: tuple[int, int]) -> Array:
+    """Convolves each position of the frame on its own, over time.
+
+    Args:
+      x: [N, T, H, W, C].
+      w: kernel [kt, C, Cout].
+      stride: in time.
+      pad: (before, after).
+
+    Returns:
+      [N, T', H, W, Cout].
+    """
     if stride > 1 and w.shape[0] > 2 * stride and stride * x.shape[-1] <= 64:  # Raw audio.
         x, w = _strides_as_channels(x, w, stride, pad)
         stride, pad = 1, (0, 0)
@@ -59,15 +84,36 @@ def _strides_as_channels(x, w, stride, pad):
     return x.reshape(n, t // stride, *place, stride * c), w
 
 
-def pointwise(x, w, strides):
-    """[N, T, H, W, C] * [C, Cout] at every `strides`-th position."""
+def pointwise(x: Array, w: Array, strides: tuple[int, int, int]) -> Array:
+    """Convolves with a kernel of one position.
+
+    Args:
+      x: [N, T, H, W, C].
+      w: kernel [C, Cout].
+      strides: (time, height, width).
+
+    Returns:
+      [N, T', H', W', Cout].
+    """
     x = x[:, :: strides[0], :: strides[1], :: strides[2]]
     y = conv2d(x.reshape(-1, *x.shape[2:]), w[None, None], (1, 1), ((0, 0), (0, 0)))
     return y.reshape(*x.shape[:-1], -1)
 
 
-def full(x, w, strides, pads):
-    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] in 2-D: temporal taps become channels."""
+def full(
+    x: Array, w: Array, strides: tuple[int, int, int], pads: tuple[tuple[int, int], ...]
+) -> Array:
+    """Convolves over time and space; on a CPU in 2-D, with temporal taps as channels.
+
+    Args:
+      x: [N, T, H, W, C].
+      w: kernel [kt, kh, kw, C, Cout].
+      strides: (time, height, width).
+      pads: (before, after) of each axis.
+
+    Returns:
+      [N, T', H', W', Cout].
+    """
 
     def fold(x, w):
         kt, kh, kw, c, co = w.shape
@@ -86,13 +132,22 @@ def full(x, w, strides, pads):
     return lax.platform_dependent(x, w, cpu=jax.checkpoint(fold), default=plain)
 
 
-def conv3d(x, w, strides=(1, 1, 1), pads=None):
-    """[N, T, H, W, C] * [kt, kh, kw, C, Cout] -> [N, T', H', W', Cout].
+def conv3d(
+    x: Array,
+    w: Array,
+    strides: tuple[int, int, int] = (1, 1, 1),
+    pads: tuple[tuple[int, int], ...] | None = None,
+) -> Array:
+    """Convolves clips, in the form that is fastest for the shape of the kernel.
 
     Args:
-      x, w: input and kernel.
-      strides: one number per axis.
+      x: [N, T, H, W, C].
+      w: kernel [kt, kh, kw, C, Cout].
+      strides: (time, height, width).
       pads: three pairs (before, after); None for half of the kernel on each side.
+
+    Returns:
+      [N, T', H', W', Cout].
     """
     pads = _half_padding(w.shape[:3]) if pads is None else pads
     kt, kh, kw = w.shape[:3]
@@ -105,12 +160,18 @@ def conv3d(x, w, strides=(1, 1, 1), pads=None):
     return full(x, w, strides, pads)
 
 
-def _half_padding(kernel):
+def _half_padding(kernel: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple((k // 2, k // 2) for k in kernel)
 
 
-def same_padding(sizes, window, strides):
-    """TensorFlow's SAME padding: pairs (before, after), the odd one after."""
+def same_padding(
+    sizes: Sequence[int], window: Sequence[int], strides: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """Returns TensorFlow's SAME padding: pairs (before, after), the odd one after.
+
+    Args:
+      sizes, window, strides: of the axes to pad.
+    """
     totals = (max(k - (n % s or s), 0) for n, k, s in zip(sizes, window, strides))
     return tuple((total // 2, total - total // 2) for total in totals)
 
@@ -126,9 +187,9 @@ class Conv3D(nn.Module):
     kernel_init: nn.initializers.Initializer = uniform
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         w = self.param("kernel", self.kernel_init, (*self.kernel, x.shape[-1], self.features))
-        x, w = nn.dtypes.promote_dtype(x, w, dtype=self.dtype)
+        x, w = promote_dtype(x, w, dtype=self.dtype)
         return conv3d(x, w, self.strides, self.pads)
 
 
@@ -148,7 +209,7 @@ class Conv2D(nn.Module):
     bias_init: nn.initializers.Initializer | None = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         shape = (*self.kernel, x.shape[-1], self.features)
         bound = math.prod(shape[:3]) ** -0.5
 
@@ -158,7 +219,7 @@ class Conv2D(nn.Module):
         w, b = self.param("kernel", self.kernel_init, shape), None
         if self.use_bias:
             b = self.param("bias", self.bias_init or within, (self.features,))
-        x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+        x, w, b = promote_dtype(x, w, b, dtype=self.dtype)
         pads = _half_padding(self.kernel) if self.pads is None else self.pads
         y = conv2d(x, w, self.strides, pads)
         return y if b is None else y + b[None, None, None]

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from avjax.types import Array
+
 IMAGES = ("NHWC", "HWIO", "NHWC")
 
 
@@ -36,9 +38,25 @@ def _side_by_side(x, w, strides, pads):
     return y.reshape(-1, n, each // stride, co).swapaxes(0, 1)[:, :, :out]
 
 
+def conv2d(
+    x: Array, w: Array, strides: tuple[int, int], pads: tuple[tuple[int, int], ...]
+) -> Array:
+    """Convolves images.
+
+    Args:
+      x: [N, H, W, C].
+      w: kernel [kh, kw, C, Cout].
+      strides: (height, width).
+      pads: (before, after) of height and width.
+
+    Returns:
+      [N, H', W', Cout].
+    """
+    return _conv2d(x, w, strides, pads)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv2d(x, w, strides, pads):
-    """[N, H, W, C] * [kh, kw, C, Cout] -> [N, H', W', Cout]; pads are pairs."""
+def _conv2d(x, w, strides, pads):
     # Chosen where the program is lowered, not by the backend of this process: a TPU
     # program may be compiled on a machine that has none.
     plain, fast = (
@@ -48,7 +66,7 @@ def conv2d(x, w, strides, pads):
 
 
 def _conv2d_forward(x, w, strides, pads):
-    return conv2d(x, w, strides, pads), (x, w)
+    return _conv2d(x, w, strides, pads), (x, w)
 
 
 def _conv2d_backward(strides, pads, saved, dy):
@@ -68,7 +86,7 @@ def _conv2d_backward(strides, pads, saved, dy):
     return lax.platform_dependent(*saved, dy, cpu=fast, default=plain)
 
 
-conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
 def _unfused(y):

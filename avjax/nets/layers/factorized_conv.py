@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from avjax.nets.layers.conv import Conv3D, uniform
+from avjax.types import Array
 
 
 def midplanes_for(kernel: tuple[int, int, int], before: int, after: int) -> int:
@@ -38,7 +39,7 @@ class FactorizedConv3D(nn.Module):
     kernel_init: nn.initializers.Initializer = uniform
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         (kt, kh, kw), (st, sh, sw) = self.kernel, self.strides
 
         def conv(name, x, features, kernel, strides):

@@ -7,8 +7,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from avjax.types import Array
 
-def max_pool(x, window, strides, pads=None):
+
+def max_pool(
+    x: Array,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: tuple[tuple[int, int], ...] | None = None,
+) -> Array:
     """Maximum of each window over the axes between the first and the last of `x`.
 
     Args:

@@ -3,9 +3,11 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 from avjax.config import ranges
 from avjax.nets.layers.conv import uniform
+from avjax.types import Array
 
 
 class Linear(nn.Module):
@@ -15,7 +17,7 @@ class Linear(nn.Module):
     dtype: str | jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         ranges.check_integer("width", self.width, 1)
         bound = x.shape[-1] ** -0.5
 
@@ -24,7 +26,7 @@ class Linear(nn.Module):
 
         w = self.param("kernel", uniform, (x.shape[-1], self.width))
         b = self.param("bias", within, (self.width,))
-        x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+        x, w, b = promote_dtype(x, w, b, dtype=self.dtype)
         return x @ w + jnp.expand_dims(b, range(x.ndim - 1))
 
 
@@ -35,7 +37,7 @@ class Mlp(nn.Module):
     dtype: str | jnp.dtype | None = None
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         for i, width in enumerate(self.widths):
             x = nn.relu(x) if i else x
             x = Linear(width, self.dtype, name=f"linear{i + 1}")(x, train)

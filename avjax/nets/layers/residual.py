@@ -1,16 +1,20 @@
 """Blocks of residual nets: their names, stages and strides."""
 
 from collections.abc import Mapping
+from typing import Any
 
 
-def block_specs(net, counts: Mapping[int, tuple[int, ...]]) -> list[tuple[str, int, int]]:
-    """(name, stage, stride) of each block of a residual net.
+def block_specs(net: Any, counts: Mapping[int, tuple[int, ...]]) -> list[tuple[str, int, int]]:
+    """Lists the blocks of a residual net.
 
     The first block of each stage but the first halves the resolution.
 
     Args:
       net: a module with `depth`.
       counts: {depth: number of blocks of each stage}.
+
+    Returns:
+      (name, stage, stride) of each block.
 
     Raises:
       ValueError: `counts` lacks the depth.

@@ -15,6 +15,7 @@ from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv3D
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.residual import block_specs
+from avjax.types import Array
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
@@ -28,7 +29,7 @@ class Stem(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         x = Conv3D(self.features, (3, 7, 7), (1, 2, 2), dtype=self.dtype, name="conv")(x)
         x = nn.relu(self.norm(name="norm")(x, train))
         return max_pool(x, (1, 3, 3), (1, 2, 2)) if self.pool else x
@@ -43,7 +44,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         s, shortcut = self.stride, x
 
         def conv(name, x, kernel, strides=(1, 1, 1)):
@@ -78,7 +79,7 @@ class R2Plus1D(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         parts = block_specs(self, BLOCKS)
         x = Stem(self.width, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
         for name, stage, stride in parts:

@@ -13,6 +13,7 @@ from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.factorized_conv import FactorizedConv3D, midplanes_for
 from avjax.nets.layers.residual import block_specs
 from avjax.nets.video.avid_r2plus1d import BLOCKS
+from avjax.types import Array
 
 
 class Student(nn.Module):
@@ -30,7 +31,7 @@ class Student(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         parts, kernel = block_specs(self, BLOCKS), (3, 7, 7)
         midplanes = midplanes_for(kernel, x.shape[-1], self.width)
         x = FactorizedConv3D(self.width, kernel, (1, 2, 2), midplanes, self.dtype, self.norm,
@@ -50,7 +51,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         def conv(name, x, size, s):
             kernel = (size,) * 3
             midplanes = midplanes_for(kernel, x.shape[-1], self.features)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from avjax.nets.layers.batch_norm import batch_norm
 from avjax.nets.layers.conv import Conv3D, same_padding
 from avjax.nets.layers.max_pool import max_pool
+from avjax.types import Array
 
 # Of each block the widths of: 1x1 | 1x1, 3x3 | 1x1, 3x3 | pool, 1x1.
 MIXED = {
@@ -43,7 +44,7 @@ class I3D(nn.Module):
     norm: Callable = batch_norm(epsilon=1e-3, momentum=0.99)
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         def unit(name, x, features, size, stride=1):
             features = features * self.width // 64
             return Unit(features, size, stride, self.dtype, self.norm, name=name)(x, train)
@@ -71,7 +72,7 @@ class Mixed(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         widths = dict(zip(BRANCHES, self.widths))
 
         def unit(name, x, size):
@@ -96,14 +97,20 @@ class Unit(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
-        kernel, strides = (self.size,) * 3, (self.stride,) * 3
+    def __call__(self, x: Array, train: bool) -> Array:
+        kernel = (self.size, self.size, self.size)
+        strides = (self.stride, self.stride, self.stride)
         x = Conv3D(self.features, kernel, strides, same_padding(x.shape[1:-1], kernel, strides),
                    dtype=self.dtype, name="conv")(x)  # fmt: skip
         return nn.relu(self.norm(name="norm")(x, train))
 
 
-def pool(x, window, strides):
-    """`max_pool` with padding as in TensorFlow."""
+def pool(x: Array, window: tuple[int, int, int], strides: tuple[int, int, int]) -> Array:
+    """Applies `max_pool` with padding as in TensorFlow.
+
+    Args:
+      x: [B, T, H, W, C].
+      window, strides: (time, height, width).
+    """
     # Reference: pads with zeros; what is pooled is never negative, so it is the same.
     return max_pool(x, window, strides, same_padding(x.shape[1:-1], window, strides))

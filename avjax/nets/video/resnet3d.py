@@ -20,56 +20,101 @@ from avjax.nets.layers.factorized_conv import FactorizedConv3D, midplanes_for
 from avjax.nets.layers.max_pool import max_pool
 from avjax.nets.layers.residual import block_specs
 from avjax.nets.video.avid_r2plus1d import BLOCKS
+from avjax.types import Array
 
 he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 caffe2 = batch_norm(epsilon=1e-3)
 THREE, STEM = (3, 3, 3), (3, 7, 7)
 
 
-def r2plus1d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=caffe2):
+def r2plus1d(
+    depth: int = 18,
+    stem_pool: bool = False,
+    width: int = 64,
+    dtype: str | jnp.dtype = jnp.float32,
+    norm: Callable[..., nn.Module] = caffe2,
+) -> "VideoResNet":
     """VMZ's R(2+1)D, the video net of XDC (https://arxiv.org/abs/1911.12667).
 
     33,165,639 parameters; GMACs: 20.7 at 8x112x112, 41.5 at 16x112x112, 83.0 at 8x224x224.
     Depth 34 has 63,491,975 and 76.2 at 16x112x112.  Each convolution has its own number of
     planes between space and time.  `stem_pool` is what VMZ offers for
     crops of 224: 21.9 at 8x224x224.
+
+    Args:
+      depth, stem_pool, width, dtype, norm: see VideoResNet.
     """
     return VideoResNet(("factorized",) * 5, depth, stem_pool, width, dtype, norm)
 
 
-def torchvision_r2plus1d(depth=18, width=64, dtype=jnp.float32, norm=BatchNorm):
+def torchvision_r2plus1d(
+    depth: int = 18,
+    width: int = 64,
+    dtype: str | jnp.dtype = jnp.float32,
+    norm: Callable[..., nn.Module] = BatchNorm,
+) -> "VideoResNet":
     """torchvision's R(2+1)D, also the one of GDT.
 
     31,300,125 parameters; GMACs: 20.3 at 8x112x112, 40.5 at 16x112x112, 81.0 at 8x224x224.
     Both convolutions of a block have the planes between space and time that its first needs.
+
+    Args:
+      depth, width, dtype, norm: see VideoResNet.
     """
     return VideoResNet(("shared",) * 5, depth, False, width, dtype, norm)
 
 
-def r3d(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=BatchNorm):
+def r3d(
+    depth: int = 18,
+    stem_pool: bool = False,
+    width: int = 64,
+    dtype: str | jnp.dtype = jnp.float32,
+    norm: Callable[..., nn.Module] = BatchNorm,
+) -> "VideoResNet":
     """R3D: every convolution in 3-D.
 
     33,166,272 parameters; GMACs: 20.4 at 8x112x112, 40.7 at 16x112x112, 81.4 at 8x224x224.
     The epsilon is torchvision's; VMZ's is 1e-3.
+
+    Args:
+      depth, stem_pool, width, dtype, norm: see VideoResNet.
     """
     return VideoResNet(("full",) * 5, depth, stem_pool, width, dtype, norm)
 
 
-def mc2(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=BatchNorm):
+def mc2(
+    depth: int = 18,
+    stem_pool: bool = False,
+    width: int = 64,
+    dtype: str | jnp.dtype = jnp.float32,
+    norm: Callable[..., nn.Module] = BatchNorm,
+) -> "VideoResNet":
     """MC2: only the stem is in 3-D, and no stage has a stride in time.
 
     11,195,328 parameters; GMACs: 14.3 at 8x112x112, 28.5 at 16x112x112, 57.1 at 8x224x224.
     The video net of AVTS (https://arxiv.org/abs/1807.00230), as is MC3.  The epsilon is as in
     torchvision, which lacks this net; VMZ's is 1e-3.
+
+    Args:
+      depth, stem_pool, width, dtype, norm: see VideoResNet.
     """
     return VideoResNet(("full", *("flat",) * 4), depth, stem_pool, width, dtype, norm)
 
 
-def mc3(depth=18, stem_pool=False, width=64, dtype=jnp.float32, norm=BatchNorm):
+def mc3(
+    depth: int = 18,
+    stem_pool: bool = False,
+    width: int = 64,
+    dtype: str | jnp.dtype = jnp.float32,
+    norm: Callable[..., nn.Module] = BatchNorm,
+) -> "VideoResNet":
     """MC3: the stem and the first stage are in 3-D, and no stage has a stride in time.
 
     11,490,240 parameters; GMACs: 21.7 at 8x112x112, 43.3 at 16x112x112, 86.7 at 8x224x224.
     The epsilon is torchvision's; VMZ's is 1e-3.
+
+    Args:
+      depth, stem_pool, width, dtype, norm: see VideoResNet.
     """
     return VideoResNet(("full", "full", *("flat",) * 3), depth, stem_pool, width, dtype, norm)
 
@@ -96,7 +141,7 @@ class VideoResNet(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         parts = block_specs(self, BLOCKS)
         stem, *kinds = self.convs
         x = Stem(self.width, stem, self.stem_pool, self.dtype, self.norm, name="conv1")(x, train)
@@ -116,7 +161,7 @@ class Stem(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         strides = 1, 2, 2
         if self.kind == "full":
             x = Conv3D(self.features, STEM, strides, dtype=self.dtype, kernel_init=he,
@@ -139,7 +184,7 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         c, features = x.shape[-1], self.features
         midplanes = [midplanes_for(THREE, c, features), midplanes_for(THREE, features, features)]
         if self.kind == "shared":

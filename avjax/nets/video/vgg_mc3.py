@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv3D
+from avjax.types import Array
 
 STAGES = (  # The kernel of both convolutions, and the strides of the first.
     ((3, 3, 3), (1, 1, 1)),
@@ -33,7 +34,7 @@ class VGGMC3(nn.Module):
     norm: Callable = BatchNorm
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         x = Conv3D(self.width, (3, 7, 7), (1, 2, 2), dtype=self.dtype, name="conv1")(x)
         x = nn.relu(self.norm(name="conv1_norm")(x, train))
         for i, (kernel, strides) in enumerate(STAGES):
@@ -53,7 +54,7 @@ class Stage(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x, train: bool):
+    def __call__(self, x: Array, train: bool) -> Array:
         for i, strides in ((1, self.strides), (2, (1, 1, 1))):
             x = Conv3D(self.features, self.kernel, strides, dtype=self.dtype, name=f"conv{i}")(x)
             x = nn.relu(self.norm(name=f"norm{i}")(x, train))
