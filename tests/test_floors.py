@@ -5,7 +5,8 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent / "avjax"
 FLOORS = [  # From the ground up; what stands in one line does not import each other.
-    {"types", "runtime"},
+    {"types"},
+    {"runtime"},
     {"config"},
     {"data", "ops"},
     {"nets", "evals"},

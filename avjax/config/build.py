@@ -3,13 +3,14 @@
 import inspect
 import types
 from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 
 from avjax.config import signatures
 
 
-def build(spec, key: str = ""):
+def build(spec: Any, key: str = "") -> Any:
     """Builds `spec` and, first, every spec within it.
 
     There is no registry: `fn` is an importable dotted name.
@@ -107,7 +108,7 @@ def _accepts_any(given):
     return any(p.kind is p.VAR_KEYWORD for p in given.parameters.values())
 
 
-def substitute(tree, workdir: str):
+def substitute(tree: Any, workdir: str) -> Any:
     """Returns `tree` with "{workdir}" replaced in strings and references by their values.
 
     ml_collections itself does not resolve references within lists.

@@ -17,6 +17,9 @@ def atomic_replace(path: str | os.PathLike, sync: bool = False) -> Iterator[str]
     Args:
       path: the file to write; its folder must exist.
       sync: wait until the data are on disk, which also survives a power failure.
+
+    Raises:
+      OSError: the file cannot be written.
     """
     part = f"{os.fspath(path)}.{secrets.token_hex(4)}.part"
     try:
@@ -32,6 +35,12 @@ def atomic_replace(path: str | os.PathLike, sync: bool = False) -> Iterator[str]
 
 
 def write_atomic(path: str | os.PathLike, data: str | bytes, sync: bool = False) -> None:
-    """Writes `data` (text as UTF-8) to `path`, see `atomic_replace`."""
+    """Writes a file that appears under its name only when complete.
+
+    Args:
+      path: the file.
+      data: its content; text is encoded as UTF-8.
+      sync: see `atomic_replace`.
+    """
     with atomic_replace(path, sync) as part, open(part, "wb") as file:
         file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)

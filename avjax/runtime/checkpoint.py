@@ -1,15 +1,18 @@
 """Checkpoints of a run: the TrainState, saved by Orbax in the background."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from avjax.runtime import sharding
+from avjax.types import TrainState, Tree
 
 
-def manager(workdir, max_to_keep: int) -> ocp.CheckpointManager:
+def manager(workdir: str | os.PathLike, max_to_keep: int | None) -> ocp.CheckpointManager:
     """Returns the CheckpointManager of `workdir`/checkpoints.
 
     Args:
@@ -28,14 +31,21 @@ def manager(workdir, max_to_keep: int) -> ocp.CheckpointManager:
     )
 
 
-def save(checkpoints: ocp.CheckpointManager, ts) -> None:
-    """Saves `ts` under its step in the background, unless that step is saved already."""
+def save(checkpoints: ocp.CheckpointManager, ts: TrainState) -> None:
+    """Saves a state under its step in the background, unless that step is saved already.
+
+    Args:
+      checkpoints: as `manager` returns it.
+      ts: the state.
+    """
     step = int(ts.step)
     if step not in checkpoints.all_steps():
         checkpoints.save(step, args=ocp.args.StandardSave(ts))
 
 
-def restore(checkpoints: ocp.CheckpointManager, shapes, shardings):
+def restore(
+    checkpoints: ocp.CheckpointManager, shapes: TrainState, shardings: TrainState
+) -> TrainState | None:
     """Restores the latest TrainState; None if there is none.
 
     Args:
@@ -53,7 +63,8 @@ def restore(checkpoints: ocp.CheckpointManager, shapes, shardings):
         lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, shardings
     )
     try:
-        return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
+        found: Any = checkpoints.restore(step, args=ocp.args.StandardRestore(target))
+        return found
     except ValueError as error:
         raise ValueError(
             f"checkpoint {checkpoints.directory / str(step)} does not fit this config's state; "
@@ -61,8 +72,11 @@ def restore(checkpoints: ocp.CheckpointManager, shapes, shardings):
         ) from error
 
 
-def read_config(folder) -> dict:
+def read_config(folder: str | os.PathLike) -> dict:
     """Returns the config of a run.
+
+    Args:
+      folder: of the run.
 
     Raises:
       FileNotFoundError: the folder is not that of a run.
@@ -81,7 +95,7 @@ def read_config(folder) -> dict:
     return config
 
 
-def restore_latest(folder, shapes: bool = False) -> dict:
+def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
     """Restores the latest TrainState of a run as plain dicts, replicated on all devices.
 
     Args:
@@ -110,7 +124,7 @@ def restore_latest(folder, shapes: bool = False) -> dict:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def graft(tree, other: dict, here: str, there: str, source):
+def graft(tree: Tree, other: dict, here: str, there: str, source: str | os.PathLike) -> Tree:
     """Returns `tree` with its subtree at `here` replaced by that of `other` at `there`.
 
     Args:

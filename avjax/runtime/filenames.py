@@ -6,12 +6,13 @@ They are encoded as the original bytes in text files (OPEN_ARGS), or as escapes 
 """
 
 import sys
+from typing import Any
 
 # Arguments of open() for text files with file names: any name is read back unchanged.
-OPEN_ARGS = dict(encoding="utf-8", errors="surrogateescape", newline="")
+OPEN_ARGS: dict[str, Any] = dict(encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def printable(name) -> str:
+def printable(name: object) -> str:
     """Returns `name` as valid UTF-8, other bytes escaped: for pages, tables and messages."""
     return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -19,5 +20,6 @@ def printable(name) -> str:
 def escape_unprintable_output() -> None:
     """Makes stdout and stderr escape characters that they cannot encode instead of raising."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # Tests and notebooks may have replaced it.
-            stream.reconfigure(errors="backslashreplace")
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # Tests and notebooks may have replaced it.
+            reconfigure(errors="backslashreplace")

@@ -1,6 +1,7 @@
 """Metrics for reports: title, unit, chance level and explanation of each."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -142,7 +143,14 @@ def describe(name: str) -> Metric:
 
 
 def match(name: str) -> tuple[str, Metric]:
-    """Returns (pattern that matches the name, its Metric)."""
+    """Finds the description of a metric.
+
+    Args:
+      name: of the metric.
+
+    Returns:
+      (pattern that matches the name, its Metric); (name, Metric) of an unknown one.
+    """
     rest = re.fullmatch(r"eval/[^/]+/(.+)", name, re.DOTALL)
     own = rest[1] if rest else name
     for pattern, metric in (EVALUATION_METRICS if rest else TRAINING_METRICS).items():
@@ -157,7 +165,9 @@ def match(name: str) -> tuple[str, Metric]:
 
 
 def chance_level(
-    name: str, curves: dict, label: dict[str, np.ndarray] | None = None
+    name: str,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    label: dict[str, np.ndarray] | None = None,
 ) -> float | None:
     """Returns the chance level of an evaluation's metric; None if unknown.
 
@@ -176,12 +186,13 @@ def chance_level(
     if leaf == "class_precision@1":
         return last("class_chance")
     if top := re.fullmatch(r"top(\d+)", leaf):
-        label = (label or {}).get(
-            metric_records.record_group(name), (label or {}).get("", np.zeros(0, int))
-        )
-        label = label[label >= 0]
-        count = np.sort(np.bincount(label))[::-1] if len(label) else np.zeros(0)
-        return 100 * float(count[: int(top[1])].sum() / len(label)) if len(label) else None
+        every = (label or {}).get("", np.zeros(0, int))
+        known = (label or {}).get(metric_records.record_group(name), every)
+        known = known[known >= 0]
+        if not len(known):
+            return None
+        count = np.sort(np.bincount(known))[::-1]
+        return 100 * float(count[: int(top[1])].sum() / len(known))
     once = last("chance")
     if once and leaf == "median_rank":
         return (100 / once + 1) / 2
@@ -191,7 +202,12 @@ def chance_level(
 
 
 def format_value(value: float | None, metric: Metric) -> str:
-    """Formats a value with its unit; None as a dash."""
+    """Formats a value with its unit; None as a dash.
+
+    Args:
+      value: of the metric, before scaling to percent.
+      metric: its description.
+    """
     if value is None:
         return "–"
     return format_percent(metric.scale * value) if metric.scale else format_number(value)

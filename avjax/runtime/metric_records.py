@@ -1,6 +1,7 @@
 """Which records of a suite a metric is computed on: records without audio lack audio metrics."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -8,9 +9,13 @@ CROSS_MODAL = r"\w2\w|easy|hard|super"  # Parts of names of metrics that compare
 
 
 def record_group(name: str) -> str:
-    """Returns the group of records that a metric "eval/<suite>/..." is computed on.
+    """Returns the group of records that a metric is computed on.
 
-    The name of a modality, e.g. "audio"; "both" for records with all modalities; "" if unknown.
+    Args:
+      name: of the metric, "eval/<suite>/...".
+
+    Returns:
+      the name of a modality, e.g. "audio"; "both" for records with all modalities; "" if unknown.
     """
     own = name.split("/")[2:]
     if own[:1] == ["agreement"] or any(re.fullmatch(CROSS_MODAL, part) for part in own):
@@ -18,7 +23,7 @@ def record_group(name: str) -> str:
     return own[-2] if len(own) > 1 else ""
 
 
-def num_records(name: str, curves: dict) -> int | None:
+def num_records(name: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> int | None:
     """Returns the number of test records that a metric is computed on; None if unknown.
 
     Args:
@@ -32,7 +37,7 @@ def num_records(name: str, curves: dict) -> int | None:
     return None
 
 
-def modality_masks(arrays) -> dict[str, np.ndarray]:
+def modality_masks(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns {modality: bool [N]}: which test records have it.
 
     Args:
@@ -42,8 +47,12 @@ def modality_masks(arrays) -> dict[str, np.ndarray]:
     return {match[1]: arrays[name] for name, match in found.items() if match}
 
 
-def with_all_modalities(arrays: dict) -> dict:
-    """Returns the arrays of a suite for the test records with all modalities only."""
+def with_all_modalities(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Selects the test records that have all modalities.
+
+    Args:
+      arrays: those saved by avjax.evals.suite.
+    """
     kept = np.logical_and.reduce([*modality_masks(arrays).values()] or [np.True_])
     if kept.all():
         return arrays
@@ -51,8 +60,15 @@ def with_all_modalities(arrays: dict) -> dict:
     return arrays | {name: arrays[name][kept] for name in each}
 
 
-def labels_by_group(arrays) -> dict[str, np.ndarray]:
-    """Returns {group: labels [N]} of a suite's test records, "" for all; {} without labels."""
+def labels_by_group(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the labels of a suite's test records by group.
+
+    Args:
+      arrays: those saved by avjax.evals.suite.
+
+    Returns:
+      {group: labels int [N]}, "" for all records; {} without labels.
+    """
     if "test/label" not in arrays:
         return {}
     label, found = arrays["test/label"], modality_masks(arrays)
@@ -60,7 +76,7 @@ def labels_by_group(arrays) -> dict[str, np.ndarray]:
     return {"": label, **{name: label[mask] for name, mask in found.items()}}
 
 
-def missing_modality_notes(counts: dict[str, float]) -> list[str]:
+def missing_modality_notes(counts: Mapping[str, float]) -> list[str]:
     """Returns one line per modality that some records lack.
 
     Args:

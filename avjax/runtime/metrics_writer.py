@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -26,7 +27,7 @@ class Log(NamedTuple):
     has: Callable
 
 
-def open_log(workdir, step: int, write: bool = True) -> Log:
+def open_log(workdir: str | os.PathLike, step: int, write: bool = True) -> Log:
     """Opens metrics.csv (rows of step, name, value) of a run that starts or resumes at `step`.
 
     Rows after `step`, which the run will write again, and damaged lines are dropped.
@@ -65,7 +66,7 @@ def open_log(workdir, step: int, write: bool = True) -> Log:
     return Log(add, has)
 
 
-def read_rows(workdir) -> list[tuple[int, str, float]]:
+def read_rows(workdir: str | os.PathLike) -> list[tuple[int, str, float]]:
     """Returns [(step, name, value)] of a run's metrics.csv without damaged lines."""
     return _parse(Path(workdir) / "metrics.csv")[0]
 
@@ -86,20 +87,32 @@ def _parse(path: Path) -> tuple[list[tuple[int, str, float]], int]:
     return rows, damaged
 
 
-def write_arrays(workdir, name: str, values: dict) -> None:
-    """Writes an evaluator's arrays to `workdir/evals/<name>.npz`."""
+def write_arrays(workdir: str | os.PathLike, name: str, values: dict[str, np.ndarray]) -> None:
+    """Writes an evaluator's arrays to `workdir/evals/<name>.npz`.
+
+    Args:
+      workdir: the folder of the run.
+      name: of the evaluator.
+      values: {name: array}.
+    """
     path = Path(workdir) / "evals" / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_replace(path) as part, open(part, "wb") as file:
-        np.savez(file, **values)
+        np.savez(file, **values)  # pyright: ignore[reportArgumentType]
 
 
-def unreadable_file_log(workdir, process: int = 0) -> Callable[[str, str], None]:
-    """Returns a function (path, reason) that reports each unreadable file once.
+def unreadable_file_log(workdir: str | os.PathLike, process: int = 0) -> Callable[[str, str], None]:
+    """Returns a function that prints each unreadable file once and lists it in a table.
 
-    It prints the file and appends it to
-    unreadable_files.csv, in process n > 0 to
-    unreadable_files-n.csv, as each host reads other files.
+    The table is unreadable_files.csv, in process n > 0 unreadable_files-n.csv, as each host reads
+    other files.
+
+    Args:
+      workdir: the folder of the run.
+      process: index of this process.
+
+    Returns:
+      (path, reason) -> None.
     """
     table = Path(workdir) / (
         f"unreadable_files-{process}.csv" if process else "unreadable_files.csv"
@@ -117,8 +130,16 @@ def unreadable_file_log(workdir, process: int = 0) -> Callable[[str, str], None]
     return note
 
 
-def check_finite(step: int, scalars: dict) -> None:
-    """Raises FloatingPointError if a scalar is NaN or infinite, with the names of all such."""
+def check_finite(step: int, scalars: dict[str, float]) -> None:
+    """Checks that all scalars are finite.
+
+    Args:
+      step: for the message.
+      scalars: {name: value}.
+
+    Raises:
+      FloatingPointError: names those that are NaN or infinite.
+    """
     if bad := sorted(name for name, value in scalars.items() if not math.isfinite(value)):
         raise FloatingPointError(
             f"step {step}: {', '.join(bad)} not finite; lower the learning rate; re-running "
@@ -127,14 +148,14 @@ def check_finite(step: int, scalars: dict) -> None:
 
 
 def bottleneck(decode: float, transfer: float) -> str:
-    """Bottleneck of a run as text: "bound by step (decoding 3 %, transfer 1 %, step 96 %)".
+    """Describes the bottleneck of a run: "bound by step (decoding 3 %, transfer 1 %, step 96 %)".
 
     Args:
       decode, transfer: shares of the time in which the devices wait for it, 0 to 1.
     """
     shares = {"decode": decode, "transfer": transfer, "step": 1 - decode - transfer}
     return (
-        f"bound by {max(shares, key=shares.get)} (decoding {100 * decode:.0f} %, "
+        f"bound by {max(shares, key=shares.__getitem__)} (decoding {100 * decode:.0f} %, "
         f"transfer {100 * transfer:.0f} %, step {100 * shares['step']:.0f} %)"
     )
 
@@ -149,6 +170,6 @@ def format_duration(seconds: float) -> str:
 def _tensorboard(workdir):
     if importlib.util.find_spec("tensorboardX") is None:
         return None
-    from tensorboardX import SummaryWriter
+    from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
 
     return SummaryWriter(str(Path(workdir) / "tensorboard"))

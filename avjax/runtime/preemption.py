@@ -8,8 +8,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
-SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 ACKNOWLEDGE_SECONDS = 5.0  # A signal is acknowledged after so long if nothing has ended yet.
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -25,7 +26,11 @@ class Interrupted(SystemExit):
         self.name, self.reported = SIGNALS[number], False
 
     def report(self, outcome: str) -> None:
-        """Prints one line, once: what was saved and how to continue."""
+        """Prints one line, once: what was saved and how to continue.
+
+        Args:
+          outcome: text of the line.
+        """
         if not self.reported:
             print(f"avjax: stopped by {self.name}: {outcome}", file=sys.stderr, flush=True)
         self.reported = True
@@ -37,8 +42,13 @@ class Watch:
     def __init__(self):
         self._held, self._pending, self.raised = False, None, False
 
-    def receive(self, number: int, frame) -> None:
-        """Signal handler: raises Interrupted at once, or at the end of `defer`."""
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal: raises Interrupted at once, or at the end of `defer`.
+
+        Args:
+          number: of the signal.
+          frame: the interrupted frame, unused.
+        """
         self._pending = self._pending or number
         if not self._held:
             self.check()
@@ -51,7 +61,7 @@ class Watch:
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
-        """A block that is not interrupted: Interrupted is raised at its end."""
+        """Delays an interruption to the end of the block."""
         self._held = True
         try:
             yield
@@ -61,7 +71,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watch(numbers=tuple(SIGNALS)) -> Iterator[Watch]:
+def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
     """In the block the first Ctrl-C or SIGTERM raises Interrupted, the second exits at once.
 
     The reaction to the first signal, such as saving a checkpoint, is not interrupted.  While the

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 TITLE_WIDTH, BAR_WIDTH = (
     28,
@@ -9,7 +10,7 @@ TITLE_WIDTH, BAR_WIDTH = (
 )  # Characters: with counts and the time left, a line fits 80 columns.
 
 
-def progress(items, total, title):
+def progress(items: Iterable, total: int, title: str) -> Iterator:
     """Yields `items` and shows progress: a bar on a terminal, else a line every 10 seconds.
 
     Args:

@@ -11,14 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
 import avjax
 from avjax.runtime.atomic import write_atomic
+from avjax.types import Tree
 
 
-def record(workdir, source, params, step: int) -> Callable[[int], None]:
+def record(
+    workdir: str | os.PathLike, source: Any, params: Tree, step: int
+) -> Callable[[int], None]:
     """Adds a session to run.json, which has one per start of the run.
 
     Args:
@@ -59,7 +63,7 @@ def record(workdir, source, params, step: int) -> Callable[[int], None]:
     return note
 
 
-def read(workdir) -> dict:
+def read(workdir: str | os.PathLike) -> dict:
     """Returns the content of run.json; {} if it is missing or damaged."""
     try:
         found = json.loads((Path(workdir) / "run.json").read_text(encoding="utf-8"))

@@ -2,21 +2,30 @@
 
 import contextlib
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec as P
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+from avjax.types import Batch, Tree
 
 
-def mesh(devices=None):
-    """Returns the mesh of all devices with one axis, "data"."""
+def mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """Makes a mesh with one axis, "data".
+
+    Args:
+      devices: of the mesh; None for all devices of all hosts.
+    """
     devices = devices or jax.devices()
     return jax.make_mesh(
         (len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
     )
 
 
-def shardings_from_rules(tree, mesh, rules):
+def shardings_from_rules(tree: Tree, mesh: Mesh, rules: Sequence[tuple[str, tuple]]) -> Tree:
     """Returns the sharding of each leaf of `tree`, by the first rule that matches its path.
 
     Args:
@@ -62,20 +71,32 @@ def _leaf_sharding(name, leaf, mesh, axes):
     return place
 
 
-def replicated(mesh):
+def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of arrays that every device holds completely."""
     return NamedSharding(mesh, P())
 
 
-def shard_batch(batch, mesh):
-    """Returns this host's slice of a batch as global arrays, split over the devices."""
+def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
+    """Makes global arrays of this host's slice of a batch.
+
+    Args:
+      batch: arrays [B / hosts, ...].
+      mesh: the device mesh.
+
+    Returns:
+      arrays [B, ...], split over the devices.
+    """
     split = NamedSharding(mesh, P("data"))
     return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
 
 
 @contextlib.contextmanager
-def process_zero_first(name: str):
-    """A block that process 0 completes before the others start it, so they reuse its files."""
+def process_zero_first(name: str) -> Iterator[None]:
+    """Runs the block in process 0 before the others start it, so they reuse its files.
+
+    Args:
+      name: of the block, equal in all processes.
+    """
     others = jax.process_index() > 0
     if others:
         multihost_utils.sync_global_devices(name)

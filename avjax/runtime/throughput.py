@@ -18,8 +18,12 @@ class Throughput:
         """Restarts counting after compiling, saving or evaluating."""
         self._since, self._steps, self._waited = self.clock(), 0, np.zeros(2)
 
-    def add(self, waited) -> None:
-        """Counts a step in which devices waited [2] seconds: for decoding, for transfer."""
+    def add(self, waited: np.ndarray) -> None:
+        """Counts a step.
+
+        Args:
+          waited: seconds [2] in which devices waited: for decoding, for transfer.
+        """
         self._steps += 1
         self._waited += waited
 

@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from avjax.runtime.atomic import write_atomic
 
@@ -15,7 +16,7 @@ CHANGEABLE_KEYS = (
 
 
 def open_workdir(
-    workdir, config: dict, at_steps: Callable | None = None, write: bool = True
+    workdir: str | os.PathLike, config: dict, at_steps: Callable | None = None, write: bool = True
 ) -> Path:
     """Creates `workdir`, writes its config.json and returns its path.
 
@@ -31,7 +32,9 @@ def open_workdir(
     return workdir
 
 
-def check_config(workdir, config: dict, at_steps: Callable | None = None) -> Path:
+def check_config(
+    workdir: str | os.PathLike, config: dict, at_steps: Callable | None = None
+) -> Path:
     """Raises ValueError if `config` cannot run in `workdir`; writes nothing.
 
     The folder must not have a run with another config.  The number of steps may change, and with
@@ -59,8 +62,18 @@ def check_config(workdir, config: dict, at_steps: Callable | None = None) -> Pat
     return workdir
 
 
-def check_writable(workdir) -> Path:
-    """Returns `workdir` as a path; ValueError if it is not and cannot become a writable folder."""
+def check_writable(workdir: str | os.PathLike) -> Path:
+    """Checks that a folder can be written or created; writes nothing.
+
+    Args:
+      workdir: the folder of a run.
+
+    Returns:
+      its path.
+
+    Raises:
+      ValueError: it is not a folder, or cannot be written.
+    """
     workdir = Path(workdir)
     place = workdir
     while not os.path.lexists(place) and place != place.parent:
@@ -76,8 +89,15 @@ def check_writable(workdir) -> Path:
     return workdir
 
 
-def existing_config(workdir) -> dict | None:
-    """Returns the config of the run in `workdir`, or None if there is no run."""
+def existing_config(workdir: str | os.PathLike) -> dict | None:
+    """Returns the config of the run in a folder, or None if there is no run.
+
+    Args:
+      workdir: the folder of a run.
+
+    Raises:
+      ValueError: config.json is damaged.
+    """
     path = Path(workdir) / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -87,15 +107,25 @@ def existing_config(workdir) -> dict | None:
         raise ValueError(f"{path} cannot be read: {error}; choose another --workdir") from error
 
 
-def resume_message(workdir, step: int | None) -> str:
-    """Returns one line: what is saved of an interrupted run, and how to resume it."""
+def resume_message(workdir: str | os.PathLike, step: int | None) -> str:
+    """Describes in one line what is saved of an interrupted run, and how to resume it.
+
+    Args:
+      workdir: the folder of the run.
+      step: of the latest checkpoint; None if there is none.
+    """
     if step is None:
         return "nothing is saved before the first step; re-run the command to start again"
     return f"step {step} is saved in {workdir}/checkpoints; re-run the command to resume"
 
 
-def steps_change_message(workdir, config: dict) -> str:
-    """Returns one line: what changes with the number of steps; "" if it did not change."""
+def steps_change_message(workdir: str | os.PathLike, config: dict) -> str:
+    """Describes in one line what changes with the number of steps; "" if it did not change.
+
+    Args:
+      workdir: the folder of the run.
+      config: the new config.
+    """
     old = existing_config(workdir) or config
     if old["steps"] == config["steps"]:
         return ""
@@ -119,8 +149,13 @@ def _is_fixed(key: str) -> bool:
     )
 
 
-def iter_leaves(tree, prefix=""):
-    """Yields ("a.b.0", leaf) of nested dicts and lists."""
+def iter_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields ("a.b.0", leaf) of nested dicts and lists.
+
+    Args:
+      tree: dicts, lists and leaves.
+      prefix: of the keys.
+    """
     if isinstance(tree, dict | list):
         for k, v in tree.items() if isinstance(tree, dict) else enumerate(tree):
             yield from iter_leaves(v, f"{prefix}.{k}" if prefix else str(k))

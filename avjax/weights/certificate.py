@@ -5,6 +5,7 @@ checksum: the last digits differ between devices.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ TOLERANCE = 1e-3  # Of the largest output.
 SHOWN = 16
 
 
-def shapes(model: dict, inputs: dict) -> dict[str, tuple]:
+def shapes(model: dict, inputs: dict[str, tuple]) -> dict[str, tuple]:
     """{our path: shape} of all parameters and statistics of the encoders and heads of `model`.
 
     Args:
@@ -35,8 +36,20 @@ def shapes(model: dict, inputs: dict) -> dict[str, tuple]:
     return found
 
 
-def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
-    """Summary of each encoder's and head's output for input drawn by RandomState(0)."""
+def outputs(model: dict, tree: dict, inputs: dict[str, tuple]) -> dict[str, dict]:
+    """Summarizes each encoder's and head's output for input drawn by RandomState(0).
+
+    Args:
+      model: the spec of Towers.
+      tree: {collection: {net: arrays}}, its variables.
+      inputs: {modality: shape of an encoder's input}.
+
+    Returns:
+      {net: {"input", "shape", "mean", "largest", "first"}}.
+
+    Raises:
+      ValueError: an output is not finite.
+    """
     found = {}
     for modality, (encoder, head) in nets(model).items():
         x = np.random.RandomState(0).standard_normal(inputs[modality]).astype(np.float32)
@@ -57,7 +70,11 @@ def outputs(model: dict, tree: dict, inputs: dict) -> dict[str, dict]:
 
 
 def differing(one: dict, other: dict) -> list[str]:
-    """Nets whose outputs differ between two certificates."""
+    """Returns the names of the nets whose outputs differ between two certificates.
+
+    Args:
+      one, other: as `outputs` returns them.
+    """
     return [name for name in one.keys() | other.keys() if not _same(one.get(name), other.get(name))]
 
 
@@ -68,14 +85,14 @@ def _same(one, other):
     return np.abs(numbers[0] - numbers[1]).max() <= TOLERANCE * max(one["largest"], 1e-6)
 
 
-def sha256(path) -> str:
-    """The SHA-256 of a file."""
+def sha256(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(tree: dict) -> str:
-    """SHA-256 of all arrays of a tree: names, types, shapes and bytes."""
+    """Returns the SHA-256 of all arrays of a tree: names, types, shapes and bytes."""
     total = hashlib.sha256()
     for path, leaf in sorted(flatten(tree).items()):
         a = np.ascontiguousarray(leaf)
@@ -84,8 +101,15 @@ def digest(tree: dict) -> str:
     return total.hexdigest()
 
 
-def nets(model: dict) -> dict:
-    """{modality: (encoder, head)} of the spec of Towers, built."""
+def nets(model: dict) -> dict[str, tuple]:
+    """Builds the nets of a Towers' spec.
+
+    Args:
+      model: the spec.
+
+    Returns:
+      {modality: (encoder, head)}.
+    """
     heads = model["heads"]
     return {m: (build(e), build(heads[m])) for m, e in model["encoders"].items()}
 

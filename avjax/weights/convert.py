@@ -6,6 +6,8 @@ unchanged.
 """
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ NORMS = "num_batches_tracked"  # Counted by PyTorch; unused with a momentum.
 
 
 def to_flax(state: dict, names: dict, shapes: dict, ignored: tuple[str, ...] = ()) -> dict:
-    """PyTorch arrays as a tree of ours, in float32.
+    """Converts PyTorch arrays to a tree of ours, in float32.
 
     Args:
       state: {their name: array}.
@@ -55,7 +57,7 @@ FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def to_torch(tree: dict, names: dict) -> dict[str, np.ndarray]:
-    """The PyTorch state dict of a tree, inverse of `to_flax`, with a count for each normalization.
+    """Converts a tree to a PyTorch state dict, with a count for each normalization.
 
     Args:
       tree: nested dicts of arrays.
@@ -63,6 +65,9 @@ def to_torch(tree: dict, names: dict) -> dict[str, np.ndarray]:
 
     Returns:
       {their name: array}.
+
+    Raises:
+      ValueError: lists arrays that are missing or have no PyTorch name.
     """
     arrays = flatten(tree)
     if missing := sorted(names.keys() - arrays.keys()):
@@ -74,15 +79,25 @@ def to_torch(tree: dict, names: dict) -> dict[str, np.ndarray]:
     return out | {norm + NORMS: np.zeros((), np.int64) for norm in norms}
 
 
-def to_flax_layout(a, layout):
-    """Their array in our order of axes."""
+def to_flax_layout(a: np.ndarray, layout: str) -> np.ndarray:
+    """Reorders the axes of a PyTorch array to ours.
+
+    Args:
+      a: the array.
+      layout: "conv", "linear", "transposed" or "same".
+    """
     if layout == "transposed":
         return a.transpose()
     return a if layout == "same" else np.moveaxis(a, (0, 1), (-1, -2))
 
 
-def to_torch_layout(a, layout):
-    """Our array in their order of axes."""
+def to_torch_layout(a: np.ndarray, layout: str) -> np.ndarray:
+    """Reorders the axes of an array of ours to PyTorch's.
+
+    Args:
+      a: the array.
+      layout: as in `to_flax_layout`.
+    """
     if layout == "transposed":
         return a.transpose()
     return a if layout == "same" else np.moveaxis(a, (-1, -2), (0, 1))
@@ -92,8 +107,15 @@ def _shape(shape):
     return "x".join(map(str, shape)) or "a number"
 
 
-def plain_state_dict(state: dict) -> dict[str, np.ndarray]:
-    """A state dict without the "module." of DataParallel; ValueError if it is not one."""
+def plain_state_dict(state: Any) -> dict[str, np.ndarray]:
+    """Returns a state dict without the "module." of DataParallel.
+
+    Args:
+      state: contents of a file.
+
+    Raises:
+      ValueError: it is not a state dict.
+    """
     if type(state) is not dict:
         raise ValueError(f"not a state dict but a {type(state).__name__}")
     if odd := [k for k, v in state.items() if type(k) is not str or not isinstance(v, np.ndarray)]:
@@ -103,8 +125,13 @@ def plain_state_dict(state: dict) -> dict[str, np.ndarray]:
     return state
 
 
-def flatten(tree, prefix="") -> dict:
-    """{"a/b/c": leaf} of nested dicts."""
+def flatten(tree: Any, prefix: str = "") -> dict:
+    """Returns {"a/b/c": leaf} of nested dicts.
+
+    Args:
+      tree: dicts and leaves.
+      prefix: of the paths.
+    """
     if not isinstance(tree, dict):
         return {prefix: tree}
     parts = (flatten(v, f"{prefix}/{k}" if prefix else k) for k, v in tree.items())
@@ -112,7 +139,7 @@ def flatten(tree, prefix="") -> dict:
 
 
 def unflatten(arrays: dict) -> dict:
-    """Inverse of `flatten`."""
+    """Returns nested dicts of {"a/b/c": leaf}, the inverse of `flatten`."""
     tree = {}
     for path, value in arrays.items():
         *parts, last = path.split("/")
@@ -123,8 +150,13 @@ def unflatten(arrays: dict) -> dict:
     return tree
 
 
-def join_names(names, most: int = 12) -> str:
-    """The first `most` names, comma-separated, and how many more there are."""
+def join_names(names: Iterable, most: int = 12) -> str:
+    """Returns the first names, comma-separated, and how many more there are.
+
+    Args:
+      names: shown with at most 100 characters each.
+      most: number of names shown.
+    """
     names = [str(name)[:100] for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -3,6 +3,7 @@
 Sizes are read from the arrays, so own runs of a reference program are read as well as releases.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,21 +37,40 @@ class Weights(NamedTuple):
     notes: dict[str, Any] = {}
 
 
-def infer_depth(table, counts, state) -> int:
-    """The depth whose stages have so many blocks; ValueError if there is none."""
+def infer_depth(
+    table: Mapping[int, tuple[int, ...]], counts: tuple[int, ...], state: Mapping[str, np.ndarray]
+) -> int:
+    """Returns the depth of a net whose stages have some numbers of blocks.
+
+    Args:
+      table: {depth: blocks of each stage}.
+      counts: blocks of each stage.
+      state: the state dict, for the error.
+
+    Raises:
+      ValueError: no depth fits.
+    """
     for depth, blocks in table.items():
         if blocks == counts:
             return depth
     raise ValueError(f"no known net has stages of {counts} blocks: {join_names(state, 6)}")
 
 
-def unwrap_model(contents):
-    """contents["model"], or the contents if they are the weights."""
+def unwrap_model(contents: Any) -> Any:
+    """Returns contents["model"], or the contents if they are the weights."""
     return contents["model"] if type(contents) is dict and "model" in contents else contents
 
 
-def require_key(contents, name):
-    """contents[name]; ValueError if there is none."""
+def require_key(contents: Any, name: str) -> Any:
+    """Returns contents[name].
+
+    Args:
+      contents: of a file.
+      name: of an entry.
+
+    Raises:
+      ValueError: there is none; lists what there is.
+    """
     if type(contents) is not dict or name not in contents:
         has = join_names(contents, 6) if type(contents) is dict else type(contents).__name__
         raise ValueError(f"it lacks {name!r}; available: {has}")

@@ -10,9 +10,11 @@ Layouts are theirs:
     same        as ours
 """
 
+Names = dict[str, tuple[str, str]]  # {our path: (their name, layout)}
 
-def avid_convnet() -> dict:
-    """AVID's `avid_convnet.AudioConvNet`; in AVID's checkpoints after the prefix `audio_model.`."""
+
+def avid_convnet() -> Names:
+    """Names AVID's `avid_convnet.AudioConvNet`; its checkpoints have the prefix `audio_model.`."""
     names = conv("conv1", "conv1.0") | norm("conv1_norm", "conv1.1")
     for i in (1, 2, 3, 4):
         for j in (1, 2):
@@ -21,8 +23,8 @@ def avid_convnet() -> dict:
     return names
 
 
-def vggm9() -> dict:
-    """The five convolutions of `vggm.VGGM9` that SyncNet's audio net has too."""
+def vggm9() -> Names:
+    """Names the five convolutions of `vggm.VGGM9` that SyncNet's audio net has too."""
     names = {}
     for i, at in enumerate((0, 4, 8, 11, 14)):
         names |= conv(f"conv{i + 1}/conv", f"netcnnaud.{at}", "transposed", bias=True)
@@ -30,8 +32,8 @@ def vggm9() -> dict:
     return names
 
 
-def acoustic() -> dict:
-    """VMZ's `acoustic_resnet.AcousticResNet`: Caffe2 blobs without the prefix `a_` of pairs."""
+def acoustic() -> Names:
+    """Names VMZ's `acoustic_resnet.AcousticResNet`: Caffe2 blobs without the prefix `a_`."""
     names = {
         "params/conv1/kernel": ("conv1_w", "conv"),
         "params/conv1/bias": ("conv1_b", "same"),
@@ -48,8 +50,8 @@ def acoustic() -> dict:
     return names
 
 
-def cnn14() -> dict:
-    """PANNs' `cnn14.Cnn14`, of any embedding; `fc_audioset` is the head, not here."""
+def cnn14() -> Names:
+    """Names PANNs' `cnn14.Cnn14`, of any embedding; `fc_audioset` is the head, not here."""
     names = norm("norm", "bn0")
     for i in range(1, 7):
         for j in (1, 2):
@@ -58,8 +60,8 @@ def cnn14() -> dict:
     return names | conv("linear", "fc1", "linear", bias=True)
 
 
-def listen() -> dict:
-    """Listen to Look's `ListenNet`; the first kernel is also there as `conv1.weight`."""
+def listen() -> Names:
+    """Names Listen to Look's `ListenNet`; the first kernel is also there as `conv1.weight`."""
     names = conv("conv1", "feature_extraction.0") | norm("conv1_norm", "feature_extraction.1")
     for i in (2, 3, 4, 5):
         for j in (0, 1):
@@ -73,14 +75,24 @@ def listen() -> dict:
     return names | conv("frequency", "freq_conv1x1", bias=True)
 
 
-def conv(flax_name, torch_name, layout="conv", bias=False):
-    """A kernel and, if asked for, its bias."""
+def conv(flax_name: str, torch_name: str, layout: str = "conv", bias: bool = False) -> Names:
+    """Names a kernel and optionally its bias.
+
+    Args:
+      flax_name, torch_name: of the layer.
+      layout: of the kernel.
+      bias: whether there is a bias.
+    """
     kernel = {f"params/{flax_name}/kernel": (f"{torch_name}.weight", layout)}
     return kernel | ({f"params/{flax_name}/bias": (f"{torch_name}.bias", "same")} if bias else {})
 
 
-def norm(flax_name, torch_name):
-    """PyTorch's batch normalization."""
+def norm(flax_name: str, torch_name: str) -> Names:
+    """Names the arrays of PyTorch's batch normalization.
+
+    Args:
+      flax_name, torch_name: of the layer.
+    """
     return {
         f"params/{flax_name}/scale": (f"{torch_name}.weight", "same"),
         f"params/{flax_name}/bias": (f"{torch_name}.bias", "same"),

@@ -2,15 +2,23 @@
 
 from avjax.config.build import build
 from avjax.weights import names_video
+from avjax.weights.names_audio import Names
 
 
-def of(spec: dict) -> dict:
-    """Names of the net that a config's spec builds; ValueError if none are known."""
+def of(spec: dict) -> Names:
+    """Names the arrays of the net that a config's spec builds.
+
+    Args:
+      spec: dict(fn=...).
+
+    Raises:
+      ValueError: no names are known for the net.
+    """
     return names_video.torch_names(build(spec))
 
 
-def of_towers(model: dict, parts: dict) -> dict:
-    """Names of the encoders and heads of a Towers' spec.
+def of_towers(model: dict, parts: dict) -> Names:
+    """Names the arrays of the encoders and heads of a Towers' spec.
 
     Args:
       model: the spec.

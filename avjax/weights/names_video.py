@@ -12,27 +12,33 @@ A checkpoint may hold all of a net's names after a prefix, and arrays that a net
 classifier, and the counts `num_batches_tracked` of PyTorch's normalizations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from avjax.nets.audio import acoustic_resnet, avid_convnet, cnn14, listen_to_look
 from avjax.nets.image import resnet as resnet2d
 from avjax.nets.layers import mlp as heads
 from avjax.nets.video import avid_r2plus1d, ccl_student, i3d, resnet3d, vgg_mc3
 from avjax.weights import names_audio
-from avjax.weights.names_audio import conv, norm
-
-Names = dict[str, tuple[str, str]]
+from avjax.weights.names_audio import Names, conv, norm
 
 
-def torch_names(net) -> Names:
-    """Names of all arrays of a module; ValueError if its authors' names are not known."""
+def torch_names(net: Any) -> Names:
+    """Names all arrays of a module.
+
+    Args:
+      net: one of the classes of TABLES.
+
+    Raises:
+      ValueError: no names are known for its class.
+    """
     if type(net) not in TABLES:
         raise ValueError(f"no PyTorch names are known for {type(net).__name__}")
     return TABLES[type(net)](net)
 
 
 def avid_video(net: avid_r2plus1d.R2Plus1D) -> Names:
-    """AVID's; in its checkpoints after the prefix `video_model.`."""
+    """Names AVID's arrays; after the prefix `video_model.` in its checkpoints."""
     names = conv("conv1/conv", "conv1.0") | norm("conv1/norm", "conv1.1")
     for stage, i, flax_name in blocks(avid_r2plus1d.BLOCKS[net.depth]):
         # A stage of one block is the block itself.
@@ -49,7 +55,7 @@ def avid_video(net: avid_r2plus1d.R2Plus1D) -> Names:
 
 
 def mlp(net: heads.Mlp) -> Names:
-    """AVID's heads: `video_proj.` or `audio_proj.`; a ReLU is between two layers."""
+    """Names AVID's heads, `video_proj.` or `audio_proj.`; a ReLU is between two layers."""
     names = {}
     for i in range(len(net.widths)):
         names |= conv(f"linear{i + 1}", f"projection.{2 * i}", "linear", bias=True)
@@ -57,7 +63,7 @@ def mlp(net: heads.Mlp) -> Names:
 
 
 def video_resnet(net: resnet3d.VideoResNet) -> Names:
-    """torchvision's and GDT's, and XDC's, which changed torchvision's program."""
+    """Names torchvision's and GDT's arrays, and XDC's, which changed torchvision's program."""
     names = {}
     stem, *stages = net.convs
     if stem == "full":
@@ -82,7 +88,7 @@ def video_resnet(net: resnet3d.VideoResNet) -> Names:
 
 
 def resnet(net: resnet2d.ResNet2D) -> Names:
-    """torchvision's ResNets."""
+    """Names the arrays of torchvision's ResNets."""
     names = conv("conv1", "conv1") | norm("conv1_norm", "bn1")
     wide = net.depth >= 50
     for stage, i, flax_name in blocks(resnet2d.BLOCKS[net.depth]):
@@ -96,7 +102,7 @@ def resnet(net: resnet2d.ResNet2D) -> Names:
 
 
 def student(net: ccl_student.Student) -> Names:
-    """CCL's; those of depth 34 follow https://github.com/irhum/R2Plus1D-PyTorch, unchecked."""
+    """Names CCL's arrays; depth 34 follows https://github.com/irhum/R2Plus1D-PyTorch, unchecked."""
     names = factorized("conv1", "conv1") | norm("norm1", "bn1")
     for stage, i, flax_name in blocks(avid_r2plus1d.BLOCKS[net.depth]):
         torch_name = f"conv{stage + 2}." + (f"blocks.{i - 1}" if i else "block1")
@@ -110,7 +116,7 @@ def student(net: ccl_student.Student) -> Names:
 
 
 def inception(_: i3d.I3D) -> Names:
-    """pytorch-i3d's; its classifier is `logits.conv3d`."""
+    """Names pytorch-i3d's arrays; its classifier is `logits.conv3d`."""
     units = {
         "conv1a": "Conv3d_1a_7x7",
         "conv2b": "Conv3d_2b_1x1",
@@ -128,7 +134,7 @@ def inception(_: i3d.I3D) -> Names:
 
 
 def vgg(_: vgg_mc3.VGGMC3) -> Names:
-    """Those of AVID's authors before the release."""
+    """Names the arrays of a net of AVID's authors before the release."""
     names = conv("conv1", "conv1.0") | norm("conv1_norm", "conv1.1")
     for stage in (2, 3, 4, 5):
         for n in (1, 2):
@@ -152,13 +158,24 @@ TABLES: dict[type, Callable] = {
 }
 
 
-def blocks(counts):
-    """(stage, number, our name) of each block of a residual net."""
+def blocks(counts: Sequence[int]) -> list[tuple[int, int, str]]:
+    """Lists the blocks of a residual net.
+
+    Args:
+      counts: blocks of each stage.
+
+    Returns:
+      (stage, number in the stage, our name) of each block.
+    """
     return [(s, i, f"conv{s + 2}x_{i}") for s, count in enumerate(counts) for i in range(count)]
 
 
 def factorized(flax_name: str, torch_name: str) -> Names:
-    """CCL's convolution in space and time."""
+    """Names CCL's convolution in space and time.
+
+    Args:
+      flax_name, torch_name: of the layer.
+    """
     return (
         conv(f"{flax_name}/spatial", f"{torch_name}.spatial_conv")
         | norm(f"{flax_name}/norm", f"{torch_name}.bn")
@@ -167,7 +184,11 @@ def factorized(flax_name: str, torch_name: str) -> Names:
 
 
 def shortcut(flax_name: str, torch_name: str) -> Names:
-    """torchvision's shortcut, in image and video nets."""
+    """Names torchvision's shortcut, in image and video nets.
+
+    Args:
+      flax_name, torch_name: of the block.
+    """
     return conv(f"{flax_name}/shortcut", f"{torch_name}.downsample.0") | norm(
         f"{flax_name}/shortcut_norm", f"{torch_name}.downsample.1"
     )

@@ -56,7 +56,7 @@ PUBLISHED = {
 
 
 def table() -> str:
-    """The sources as text for --help."""
+    """Returns the sources as text for --help."""
     names = {}
     for name, one in PUBLISHED.items():
         names.setdefault(one, []).append(name)

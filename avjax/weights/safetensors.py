@@ -6,6 +6,7 @@ refused quickly and by name: https://huggingface.co/docs/safetensors.
 
 import json
 import math
+import os
 import struct
 from pathlib import Path
 
@@ -21,8 +22,18 @@ KINDS = {
 }  # fmt: skip
 
 
-def read(path) -> dict[str, np.ndarray]:
-    """{name: array} of a safetensors file; ValueError names the file and what is wrong."""
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a safetensors file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      {name: array}.
+
+    Raises:
+      ValueError: names the file and what is wrong.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -33,8 +44,14 @@ def read(path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def write(path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> None:
-    """Writes `tensors`, and `about` as the file's metadata, atomically."""
+def write(path: str | os.PathLike, tensors: dict[str, np.ndarray], about: dict[str, str]) -> None:
+    """Writes a safetensors file atomically.
+
+    Args:
+      path: the file.
+      tensors: {name: array}.
+      about: metadata of the file.
+    """
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -45,13 +62,20 @@ def write(path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> None:
         save_file(tensors, part, metadata={"format": "pt", **about})
 
 
-def about(path) -> dict[str, str]:
-    """The metadata of a safetensors file."""
+def about(path: str | os.PathLike) -> dict[str, str]:
+    """Returns the metadata of a safetensors file."""
     return check(path).get("__metadata__", {})
 
 
-def check(path) -> dict:
-    """The header of a safetensors file, if it is consistent; else ValueError."""
+def check(path: str | os.PathLike) -> dict:
+    """Returns the header of a safetensors file.
+
+    Args:
+      path: the file.
+
+    Raises:
+      ValueError: the header is not consistent, or does not fit the file.
+    """
     path = Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -1,6 +1,7 @@
 """AVID and AVID-CMA checkpoints: both nets and heads, both memories, Z and the positive sets."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,17 @@ from avjax.weights.imported import Weights, infer_depth, require_key
 ENDS = {"encoders": "model", "heads": "proj"}
 
 
-def read(contents) -> Weights:
+def read(contents: Any) -> Weights:
     """Reads a checkpoint of AVID or AVID-CMA: {"model", "train_criterion", "optimizer", "epoch"}.
 
     The memories belong to the videos of its training set in the order of its list; initialize only
     runs on the same list from them.  Z is what AVID measured on its first batch.
+
+    Args:
+      contents: of the file.
+
+    Raises:
+      ValueError: it is not such a checkpoint.
     """
     if type(contents) is dict and "model" not in contents:
         contents = {"model": contents}  # The nets alone.

@@ -3,6 +3,8 @@
 Heads of other tasks are ignored and listed.
 """
 
+from typing import Any
+
 from avjax.nets.image import resnet
 from avjax.nets.video import avid_r2plus1d
 from avjax.weights.convert import join_names, plain_state_dict
@@ -14,16 +16,24 @@ HALF = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 FC = (r"fc\..*",)
 
 
-def xdc(contents) -> Weights:
-    """XDC's video net, or its supervised baselines."""
+def xdc(contents: Any) -> Weights:
+    """Reads XDC's video net, or its supervised baselines.
+
+    Args:
+      contents: of the file.
+    """
     state = plain_state_dict(contents)
     depth = _stages(state, avid_r2plus1d.BLOCKS)
     encoder = dict(fn="avjax.nets.video.resnet3d.r2plus1d", depth=depth, width=_width(state))
     return _video(state, encoder, KINETICS, clip(32, 30.0, 112))
 
 
-def torchvision(contents) -> Weights:
-    """torchvision's video nets and ResNets, recognized by their arrays."""
+def torchvision(contents: Any) -> Weights:
+    """Reads torchvision's video nets and ResNets, recognized by their arrays.
+
+    Args:
+      contents: of the file.
+    """
     state = plain_state_dict(contents)
     if "conv1.weight" in state:
         encoder = _resnet(state)
@@ -40,10 +50,13 @@ def torchvision(contents) -> Weights:
     return _video(state, encoder, KINETICS, clip(16, 15.0, 112))
 
 
-def gdt(contents) -> Weights:
-    """Both encoders of GDT, without its heads.
+def gdt(contents: Any) -> Weights:
+    """Reads both encoders of GDT, without its heads.
 
     Its audio net has frequency first, ours time, so kernels are transposed.
+
+    Args:
+      contents: of the file.
     """
     state = plain_state_dict(unwrap_model(contents))
     video, audio = (_under(state, f"{m}_network.base.") for m in ("video", "audio"))
@@ -77,8 +90,12 @@ def gdt(contents) -> Weights:
     )
 
 
-def i3d(contents) -> Weights:
-    """I3D of RGB, of pytorch-i3d."""
+def i3d(contents: Any) -> Weights:
+    """Reads I3D of RGB, of pytorch-i3d.
+
+    Args:
+      contents: of the file.
+    """
     state = plain_state_dict(contents)
     encoder = dict(
         fn="avjax.nets.video.i3d.I3D",
@@ -88,8 +105,12 @@ def i3d(contents) -> Weights:
     return found._replace(ignored=(r"logits\..*",))
 
 
-def panns(contents) -> Weights:
-    """CNN14 of PANNs with any embedding: {"model", "iteration"}; AudioSet's head is ignored."""
+def panns(contents: Any) -> Weights:
+    """Reads CNN14 of PANNs with any embedding; AudioSet's head is ignored.
+
+    Args:
+      contents: of the file, {"model", "iteration"}.
+    """
     state = plain_state_dict(unwrap_model(contents))
     encoder = dict(
         fn="avjax.nets.audio.cnn14.Cnn14",
@@ -106,15 +127,28 @@ def panns(contents) -> Weights:
     )
 
 
-def clip(frames, fps, size) -> dict:
-    """Clips of a video net without audio: ten per file."""
+def clip(frames: int, fps: float, size: int) -> dict:
+    """Describes the clips of a video net without audio: ten per file.
+
+    Args:
+      frames: number of frames.
+      fps: frames per second.
+      size: of the frames, in pixels.
+
+    Returns:
+      `clip` of Weights.
+    """
     return dict(
         num_frames=frames, fps=fps, audio_seconds=0.0, sample_rate=16_000, num_clips=10, size=size
     )
 
 
-def towers(frontends, encoders) -> dict:
-    """Towers without heads: an embedding is the features, at unit length."""
+def towers(frontends: dict[str, dict], encoders: dict[str, dict]) -> dict:
+    """Returns the spec of Towers without heads: an embedding is the features, at unit length.
+
+    Args:
+      frontends, encoders: {modality: spec}.
+    """
     none = dict(fn="avjax.nets.layers.mlp.Mlp", widths=())
     return dict(
         fn="avjax.nets.towers.Towers",

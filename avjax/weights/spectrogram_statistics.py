@@ -1,6 +1,8 @@
 """Mean and standard deviation of spectrograms, in AVID's file and in exported weights."""
 
+import os
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +16,14 @@ NAMES = {"mean": "mean", "deviation": "std"}  # Of ours, in exported weights.
 
 
 def width(model: dict) -> int | None:
-    """Number of frequencies of the Spectrogram of a Towers' spec; None if it has none."""
+    """Returns the number of frequencies of a Towers' Spectrogram; None if it has none."""
     front = model["frontends"].get("audio", {})
     if front.get("fn") != "avjax.nets.frontends.spectrogram.Spectrogram":
         return None
     return 1 + front.get("window", 1024) // 4
 
 
-def read(file, size: int) -> dict[str, np.ndarray]:
+def read(file: str | os.PathLike, size: int) -> dict[str, np.ndarray]:
     """Reads the spectrogram statistics that AVID ships.
 
     Args:
@@ -60,7 +62,14 @@ def read(file, size: int) -> dict[str, np.ndarray]:
 
 
 def from_run(stats: dict) -> dict[str, np.ndarray]:
-    """{"audio_spectrogram.mean", "audio_spectrogram.std"} of a run's statistics; {} if none."""
+    """Names the spectrogram statistics of a run for export.
+
+    Args:
+      stats: the run's collections of statistics.
+
+    Returns:
+      {"audio_spectrogram.mean", "audio_spectrogram.std"}; {} if there are none.
+    """
     found = {}
     for path, value in flatten(stats.get("spectrogram_stats") or {}).items():
         front, _, name = path.split("/")
@@ -68,8 +77,15 @@ def from_run(stats: dict) -> dict[str, np.ndarray]:
     return found
 
 
-def split_statistics(contents):
-    """(contents of a file without such arrays, {"frontends_audio": {"standardize": ...}} or {})."""
+def split_statistics(contents: Any) -> tuple[Any, dict]:
+    """Separates exported spectrogram statistics from the other arrays of a file.
+
+    Args:
+      contents: of the file.
+
+    Returns:
+      (the other contents, {"frontends_audio": {"standardize": ...}} or {}).
+    """
     if type(contents) is not dict:
         return contents, {}
     ours = {outside: inside for inside, outside in NAMES.items()}

@@ -8,6 +8,7 @@ files are programs (see `torch_pickle`); torch.load, even with weights_only, has
 import io
 import math
 import mmap
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -23,7 +24,7 @@ PROTOCOL = 1001
 DEPTH, VALUES, AXES = 32, 300_000, 16
 
 
-def read(path) -> Any:
+def read(path: str | os.PathLike) -> Any:
     """Reads what torch.save wrote.
 
     Args:

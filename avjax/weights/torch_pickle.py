@@ -57,16 +57,19 @@ class Stack:
     def __init__(self):
         self.items, self.marks = [], []
 
-    def pop(self):
+    def pop(self) -> Any:
+        """Removes and returns the last value above the last mark."""
         if len(self.items) <= (self.marks[-1] if self.marks else 0):
             raise ValueError("the pickle takes more from its stack than it has put there")
         return self.items.pop()
 
-    def top(self):
+    def top(self) -> Any:
+        """Returns the last value above the last mark."""
         self.items.append(self.pop())
         return self.items[-1]
 
     def since_mark(self) -> list:
+        """Removes the last mark and the values above it, and returns these."""
         if not self.marks:
             raise ValueError("the pickle goes back to a mark that it has not set")
         at = self.marks.pop()
@@ -76,10 +79,16 @@ class Stack:
 
 
 def run(file: io.BytesIO) -> Any:
-    """The value of the pickle at the place of `file`, which is moved behind it.
+    """Returns the value of the pickle at the position of a file.
 
-    Containers are dicts, lists and tuples; tensors are Tensor.  A container may hold itself:
-    walk with a limit.  ValueError: an opcode or name that is not known, or a broken pickle.
+    Containers are dicts, lists and tuples; tensors are Tensor.  A container may hold itself: walk
+    with a limit.
+
+    Args:
+      file: its position is moved behind the pickle.
+
+    Raises:
+      ValueError: an opcode or name that is not known, or a broken pickle.
     """
     stack, memo, size = Stack(), {}, file.getbuffer().nbytes
     for count, (op, arg, at) in enumerate(pickletools.genops(file)):
@@ -87,7 +96,7 @@ def run(file: io.BytesIO) -> Any:
             raise ValueError(f"the pickle has more than {OPCODES} opcodes")
         if op.name == "STOP":
             break
-        if op.name == "FRAME" and arg > size - at - 9:
+        if op.name == "FRAME" and arg and arg > size - (at or 0) - 9:
             raise ValueError(f"a FRAME of the pickle claims {arg} bytes, more than there are")
         _step(op.name, arg, stack, memo)
     value = stack.pop()

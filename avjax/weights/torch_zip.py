@@ -6,6 +6,7 @@ or after.  Nothing is ever unpacked, so no name can become a path.
 """
 
 import struct
+from mmap import mmap
 from typing import NamedTuple
 
 MEMBERS = 50_000  # More tensors than any network here has.
@@ -28,8 +29,15 @@ class Member(NamedTuple):
     crc: int
 
 
-def members(data) -> dict[str, Member]:
-    """{name: Member} of the zip file `data`, a buffer.  ValueError: not as PyTorch writes it."""
+def members(data: bytes | mmap) -> dict[str, Member]:
+    """Returns {name: Member} of a zip file.
+
+    Args:
+      data: the file's bytes.
+
+    Raises:
+      ValueError: the file is not as PyTorch writes it.
+    """
     begin, count, end = _directory(data)
     if count > MEMBERS:
         raise ValueError(f"the zip claims {count} members: at most {MEMBERS} are read")
