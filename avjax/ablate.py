@@ -16,12 +16,15 @@ Keys of the config are set as in avjax.main, e.g. `--config.study.seeds="(0, 1, 
 
 import argparse
 import functools
-import shlex
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from avjax.ablation import study as arithmetic, sweep
+from ml_collections import ConfigDict
+
+from avjax.ablation import listing, study as arithmetic, sweep
+from avjax.ablation.study import Arm, Run
 from avjax.config import app
 from avjax.config.build import build, substitute
 from avjax.config.config_files import find_config, run_name
@@ -30,7 +33,7 @@ from avjax.runtime import preemption
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the command's flags; config keys are parsed beside them."""
-    p = app.make_parser("ablate", __doc__, app.CONFIG_HELP, app.CACHE_HELP)
+    p = app.make_parser("ablate", __doc__ or "", app.CONFIG_HELP, app.CACHE_HELP)
     add = p.add_argument
     add(
         "--config",
@@ -48,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Runs the command."""
     action = preemption.report_interruption(run, "re-run the command to start again")
     app.run(parser(), action, argv)
 
@@ -67,7 +71,14 @@ def run(args: argparse.Namespace) -> int:
     return execute(args, folder, config, study, arms, runs)
 
 
-def execute(args, folder, config, study, arms, runs) -> int:
+def execute(
+    args: argparse.Namespace,
+    folder: Path,
+    config: ConfigDict,
+    study: dict,
+    arms: Sequence[Arm],
+    runs: Sequence[Run],
+) -> int:
     """Does what the flags request and returns the exit status."""
     make_config = functools.partial(run_config, folder, config, study)
     from avjax.ablation import runner
@@ -80,7 +91,7 @@ def execute(args, folder, config, study, arms, runs) -> int:
         )
     write = build(study.get("report") or default_report(arms))
     if args.print_commands:
-        return print_commands(runs)
+        return listing.print_commands(runs)
     app.start_jax()
     base = substitute(config.to_dict() | {"study": study}, "{workdir}")
     if not args.list:
@@ -89,7 +100,7 @@ def execute(args, folder, config, study, arms, runs) -> int:
         workdir.open_workdir(folder, base | {"study": fixed})
     plans = {arm.name: plan_arm(folder, make_config, arm, study, args.report_only) for arm in arms}
     if args.list:
-        return print_list(runs, plans, study)
+        return listing.print_list(runs, plans, study)
     if args.run is not None and not 1 <= args.run <= len(runs):
         raise ValueError(f"--run {args.run}: use 1 to {len(runs)} (see --list)")
     wanted = [runs[args.run - 1]] if args.run else () if args.report_only else runs
@@ -102,20 +113,24 @@ def execute(args, folder, config, study, arms, runs) -> int:
     return failed
 
 
-def default_report(arms) -> dict:
+def default_report(arms: Sequence[Arm]) -> dict:
     """Returns the spec of the default report: against negatives if all arms have them."""
     if all(arm.negatives for arm in arms):
         return dict(fn="pkgutil.resolve_name", args=("avjax.report.ablation_page.write",))
     return dict(fn="avjax.report.comparison_page.make")
 
 
-def run_config(folder, config, study, run, steps, learning_rate) -> dict:
+def run_config(
+    folder: Path, config: ConfigDict, study: dict, run: Run, steps: int, learning_rate: float | None
+) -> dict:
     """Returns the complete config of a run."""
     plain = arithmetic.run_config(config, run, steps, learning_rate, study)
     return substitute(plain, str(folder.resolve()))
 
 
-def plan_arm(folder, make_config, arm, study, known_only) -> dict:
+def plan_arm(
+    folder: Path, make_config: Callable[..., dict], arm: Arm, study: dict, known_only: bool
+) -> dict:
     """Returns {"steps", "budget_error", "refused"} of an arm.
 
     steps is None if the budget is FLOPs, the cost of a step is not known yet, and `known_only`.
@@ -142,35 +157,14 @@ def plan_arm(folder, make_config, arm, study, known_only) -> dict:
     }
 
 
-def print_list(runs, plans, study) -> int:
-    budget = study["budget_per_run"][study["budget"]]
-    print(f"budget: {budget:g} {study['budget']} per run, within {study['tolerance']:.0%}")
-    print(f"{'run':>4}  {'B':>6} {'K':>7} {'steps':>7} {'examples':>9} {'off':>7}  name")
-    for n, run in enumerate(runs, 1):
-        arm, plan = run.arm, plans[run.arm.name]
-        note = f"  refused: {plan['refused']}" if plan["refused"] else ""
-        print(
-            f"{n:>4}  {arm.batch:>6} {arm.negatives or '':>7} {plan['steps']:>7} "
-            f"{plan['steps'] * arm.batch:>9} {plan['budget_error']:>+7.2%}  {run.name}{note}"
-        )
-    return 0
-
-
-def print_commands(runs) -> int:
-    """Prints one command per run; dependencies go to stderr."""
-    given = [arg for arg in sys.argv[1:] if arg.lstrip("-").split("=")[0] != "print_commands"]
-    for n, _ in enumerate(runs, 1):
-        print(shlex.join(["python", "-m", "avjax.ablate", *given, "--run", str(n)]))
-    tuning = sum(run.learning_rate is not None for run in runs)
-    if tuning:
-        print(
-            f"runs 1-{tuning} select the learning rates: start {tuning + 1}-{len(runs)} after them",
-            file=sys.stderr,
-        )
-    return 0
-
-
-def run_pending(folder, make_config, runs, wanted, plans, study) -> int:
+def run_pending(
+    folder: Path,
+    make_config: Callable[..., dict],
+    runs: Sequence[Run],
+    wanted: Sequence[Run],
+    plans: Mapping[str, dict],
+    study: dict,
+) -> int:
     """Does the requested runs that are not finished; returns 1 if any failed or was refused."""
     from avjax.ablation import runner
     from avjax.runtime import metrics_writer
@@ -203,13 +197,21 @@ def run_pending(folder, make_config, runs, wanted, plans, study) -> int:
     return int(bad > 0)
 
 
-def read_existing(read, folder, runs) -> dict:
+def read_existing(read: Callable, folder: Path, runs: Sequence[Run]) -> dict:
     """Returns {name of a run: read(folder, name)} of the runs that have such a file."""
     found = {run.name: read(folder, run.name) for run in runs}
     return {name: value for name, value in found.items() if value}
 
 
-def run_one(folder, make_config, run, runs, plans, results, study) -> str:
+def run_one(
+    folder: Path,
+    make_config: Callable[..., dict],
+    run: Run,
+    runs: Sequence[Run],
+    plans: Mapping[str, dict],
+    results: dict,
+    study: dict,
+) -> str:
     """Does one run and returns its outcome as one line."""
     import jax
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import os
 import traceback
 from pathlib import Path
 
 import numpy as np
 
 from avjax.ablation import study as arithmetic
+from avjax.ablation.study import Arm, Run
 from avjax.config.build import build
 from avjax.runtime import metrics_writer
 from avjax.runtime.atomic import write_atomic
@@ -30,19 +32,37 @@ SPEED_METRICS = ("clips_per_second", "time/data_wait", "time/transfer")
 
 
 def read_result(folder: Path, name: str) -> dict | None:
-    """Returns the result of a finished run, or None."""
+    """Returns the result of a finished run, or None.
+
+    Args:
+      folder: of the study.
+      name: of the run.
+    """
     path = folder / "runs" / name / "result.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def read_failure(folder: Path, name: str) -> str | None:
-    """Returns the last line of the traceback of a failed run, or None."""
+    """Returns the last line of the traceback of a failed run, or None.
+
+    Args:
+      folder: of the study.
+      name: of the run.
+    """
     path = folder / "runs" / name / "failure.txt"
     return path.read_text("utf-8").strip().splitlines()[-1] if path.exists() else None
 
 
-def check_arm(arm, config: dict) -> None:
-    """Builds method and optimizer of an arm; ValueError with the arm's name if that fails."""
+def check_arm(arm: Arm, config: dict) -> None:
+    """Builds method and optimizer of an arm.
+
+    Args:
+      arm: the arm.
+      config: of a run of it.
+
+    Raises:
+      ValueError: a part cannot be built; with the name of the arm.
+    """
     try:
         for _, stage in stages.expand(config, ""):
             train.build_method(stage)
@@ -51,7 +71,7 @@ def check_arm(arm, config: dict) -> None:
         raise ValueError(f"arm {arm.name} of sweep(): {error}") from error
 
 
-def run_trial(folder: Path, run, config: dict) -> dict:
+def run_trial(folder: Path, run: Run, config: dict) -> dict:
     """Trains or resumes a run, writes its result and returns it.
 
     A tuning run whose loss is not finite has a result too: its learning rate is too high.
@@ -89,14 +109,25 @@ def run_trial(folder: Path, run, config: dict) -> dict:
 
 
 def record_failure(folder: Path, name: str) -> None:
-    """Writes the traceback of the exception being handled as that of a run."""
+    """Writes the traceback of the exception being handled as that of a run.
+
+    Args:
+      folder: of the study.
+      name: of the run.
+    """
     place = folder / "runs" / name
     place.mkdir(parents=True, exist_ok=True)
     (place / "failure.txt").write_text(printable(traceback.format_exc()), "utf-8")
 
 
-def step_cost(folder: Path, arm, config: dict) -> dict:
-    """Returns the cost of a training step of an arm, see `cost.step_cost`; cached on disk."""
+def step_cost(folder: Path, arm: Arm, config: dict) -> dict:
+    """Returns the cost of a training step of an arm, see `cost.step_cost`; cached on disk.
+
+    Args:
+      folder: of the study.
+      arm: the arm.
+      config: of a run of it.
+    """
     key = arithmetic.config_hash({k: v for k, v in config.items() if k not in COST_NEUTRAL_KEYS})
     path = folder / "costs" / f"{arm.name}-{key}.json"
     if not path.exists():
@@ -105,18 +136,28 @@ def step_cost(folder: Path, arm, config: dict) -> dict:
     return json.loads(path.read_text())
 
 
-def cached_step_cost(folder: Path, arm) -> dict | None:
-    """Returns the cached cost of a training step of an arm, or None."""
+def cached_step_cost(folder: Path, arm: Arm) -> dict | None:
+    """Returns the cached cost of a training step of an arm, or None.
+
+    Args:
+      folder: of the study.
+      arm: the arm.
+    """
     found = sorted((folder / "costs").glob(f"{arm.name}-{'[0-9a-f]' * 16}.json"))
     return json.loads(found[0].read_text()) if found else None
 
 
-def collect_metrics(place: Path, arm, config: dict) -> dict[str, float]:
+def collect_metrics(place: Path, arm: Arm, config: dict) -> dict[str, float]:
     """Returns {name: value}: final evaluations, and training metrics over the last quarter.
 
     Evaluations of the untrained nets are named "untrained/eval/...".  In a chain of stages these
     are of the first stage and all others of the last one; evaluations at the end of an earlier
     stage are named "STAGE/eval/...".
+
+    Args:
+      place: the folder of the run.
+      arm: of the run.
+      config: of the run.
     """
     chain = stages.expand(config, str(place))
     first, (folder, config), found = chain[0][0], chain[-1], {}
@@ -148,8 +189,13 @@ def collect_metrics(place: Path, arm, config: dict) -> dict[str, float]:
     return out
 
 
-def evaluation_at(folder, step: int) -> dict[str, float]:
-    """Returns {name: value} of the evaluations of the run in `folder` after `step` steps."""
+def evaluation_at(folder: str | os.PathLike, step: int) -> dict[str, float]:
+    """Returns {name: value} of the evaluations of a run after some steps.
+
+    Args:
+      folder: of the run.
+      step: number of steps.
+    """
     rows = metrics_writer.read_rows(folder)
     return {name: value for at, name, value in rows if at == step and name.startswith("eval/")}
 

@@ -12,25 +12,16 @@ import json
 import math
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 BUDGETS = ("examples", "steps", "flops")
-BATCH_STRATEGIES = (
-    "in_batch",
-    "tiled",
-    "ring",
-)  # Strategies whose negatives are those of the batch.
+BATCH_STRATEGIES = ("in_batch", "tiled", "ring")  # Their negatives are those of the batch.
 # Metrics by which a study can compare its arms -> name.
-REPORT_METRICS = {
-    "recall@1": "recall@1",
-    "recall@5": "recall@5",
-    "recall@10": "recall@10",
-    "probe": "probe accuracy",
-}
+REPORT_METRICS = {f"recall@{k}": f"recall@{k}" for k in (1, 5, 10)} | {"probe": "probe accuracy"}
 
 
 class Arm(NamedTuple):
@@ -63,7 +54,7 @@ class Run(NamedTuple):
     learning_rate: float | None
 
 
-def expand_runs(arms, study: dict) -> tuple[Run, ...]:
+def expand_runs(arms: Sequence[Arm], study: dict) -> tuple[Run, ...]:
     """Returns all runs, tuning runs first; a single learning rate needs no tuning."""
     learning_rates = study["learning_rates"] if len(study["learning_rates"]) > 1 else ()
     seed = study["tuning_seed"]
@@ -113,7 +104,9 @@ def budget_violation(study: dict, steps: int, batch: int, flops: float | None = 
     )
 
 
-def run_config(base, run: Run, steps: int, learning_rate: float | None, study: dict) -> dict:
+def run_config(
+    base: ConfigDict, run: Run, steps: int, learning_rate: float | None, study: dict
+) -> dict:
     """Returns the config of a run as a plain dict; references to the changed keys follow them.
 
     Args:
@@ -136,45 +129,48 @@ def run_config(base, run: Run, steps: int, learning_rate: float | None, study: d
     return config
 
 
-def override(config, path: str, value) -> None:
+def override(config: ConfigDict, path: str, value: Any) -> None:
     """Sets a dotted key ("method.negatives") of a ConfigDict; a dict replaces a part as a whole.
 
     Raises:
       ValueError: the key is neither in the config nor an argument of the `fn` beside it.
     """
     *parents, last = path.split(".")
+    part: Any = config
     for name in parents:
-        if not isinstance(config, Mapping | ConfigDict) or name not in config:
+        if not isinstance(part, Mapping | ConfigDict) or name not in part:
             raise ValueError(f"sweep() overrides {path}: the config has no part {name}")
-        config = config[name]
-    if not isinstance(config, ConfigDict):
+        part = part[name]
+    if not isinstance(part, ConfigDict):
         raise ValueError(f"sweep() overrides {path}: its parent is not a part of the config")
-    if last not in config and not accepts_argument(config, last):
-        close = difflib.get_close_matches(last, list(config), 1)
+    if last not in part and not accepts_argument(part, last):
+        close = difflib.get_close_matches(last, list(part), 1)
         near = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(
             f"sweep() overrides {path}, which the config does not have; keys there: "
-            f"{', '.join(sorted(config))}{near}"
+            f"{', '.join(sorted(part))}{near}"
         )
-    with config.unlocked(), config.ignore_type():
-        if isinstance(value, dict) and last in config:
-            del config[last]
-        config[last] = value
+    with part.unlocked(), part.ignore_type():
+        if isinstance(value, dict) and last in part:
+            del part[last]
+        part[last] = value
 
 
-def accepts_argument(spec, name: str) -> bool:
+def accepts_argument(spec: Mapping | ConfigDict, name: str) -> bool:
     """Whether the `fn` of a spec has an argument with this name."""
     if "fn" not in spec:
         return False
     try:
-        fn = pkgutil.resolve_name(spec["fn"])
+        fn = pkgutil.resolve_name(str(spec["fn"]))
     except (ImportError, AttributeError, ValueError):
         return True  # Errors of fn itself are reported when it is built.
     arguments = inspect.signature(getattr(fn, "make", fn)).parameters
     return name in arguments or any(a.kind is a.VAR_KEYWORD for a in arguments.values())
 
 
-def select_learning_rates(results: dict, runs, study: dict) -> dict[int, float]:
+def select_learning_rates(
+    results: Mapping[str, dict], runs: Sequence[Run], study: dict
+) -> dict[int, float]:
     """Returns {batch size: learning rate} of the batch sizes whose tuning runs are finished.
 
     The selected learning rate has the best mean score over the tuning arms; one that diverged in
@@ -194,7 +190,7 @@ def select_learning_rates(results: dict, runs, study: dict) -> dict[int, float]:
             found.setdefault(run.arm.batch, {}).setdefault(run.learning_rate, []).append(score)
     means = {batch: {r: float(np.mean(s)) for r, s in by.items()} for batch, by in found.items()}
     return {
-        batch: max(by, key=by.get)
+        batch: max(by, key=by.__getitem__)
         for batch, by in means.items()
         if not any(map(math.isnan, by.values())) and max(by.values()) > -math.inf
     }
@@ -207,26 +203,28 @@ def tuning_score(result: dict, study: dict) -> float:
     return float(np.mean([result["values"][name] for name in study["tuning_metrics"]]))
 
 
-def confidence_interval(values, minimum=-math.inf, maximum=math.inf) -> tuple[float, float, float]:
+def confidence_interval(
+    values: Sequence[float], minimum: float = -math.inf, maximum: float = math.inf
+) -> tuple[float, float, float]:
     """Returns (mean, low, high) of Student's 95 % confidence interval; NaN for a single value.
 
     Args:
       values: one per seed.
       minimum, maximum: of the quantity, e.g. 0 and 100 for percent; the interval is clipped.
     """
-    values = np.asarray(values, float)
-    if len(values) == 0:
+    points = np.asarray(values, float)
+    if len(points) == 0:
         return math.nan, math.nan, math.nan
-    if len(values) == 1:
-        return float(values[0]), math.nan, math.nan
+    if len(points) == 1:
+        return float(points[0]), math.nan, math.nan
     from scipy import stats  # Late: it takes a second.
 
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    mean = float(values.mean())
+    half = stats.t.ppf(0.975, len(points) - 1) * points.std(ddof=1) / math.sqrt(len(points))
+    mean = float(points.mean())
     return mean, max(minimum, mean - float(half)), min(maximum, mean + float(half))
 
 
-def false_negative_rate(label) -> float | None:
+def false_negative_rate(label: Sequence[int] | np.ndarray) -> float | None:
     """Returns the probability that two examples have the same class; None without labels."""
     label = np.asarray(label)
     if len(label) == 0 or (label < 0).any():

@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from avjax.ablation.study import BATCH_STRATEGIES, BUDGETS, REPORT_METRICS, Arm
@@ -21,8 +21,20 @@ STUDY_KEYS = {*DEFAULTS, "budget_per_run", "learning_rates", "report"}
 
 
 def load(file: str) -> Callable:
-    """Returns the function sweep of a config file; its optional argument is the config's."""
+    """Returns the function sweep of a config file.
+
+    Args:
+      file: path of the config.
+
+    Returns:
+      a function that yields arms; its optional argument is that of the config.
+
+    Raises:
+      ValueError: the file has no sweep().
+    """
     spec = importlib.util.spec_from_file_location("swept", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is not a Python file: give the .py file of a config")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "sweep"):
@@ -31,7 +43,7 @@ def load(file: str) -> Callable:
     return module.sweep if sized else lambda *_: module.sweep()
 
 
-def parse_arms(sweep, batch_size: int | None = None) -> tuple[Arm, ...]:
+def parse_arms(sweep: Iterable[Any], batch_size: int | None = None) -> tuple[Arm, ...]:
     """Returns the validated arms of a sweep.
 
     Args:
@@ -54,7 +66,7 @@ def parse_arms(sweep, batch_size: int | None = None) -> tuple[Arm, ...]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f'sweep() has two arms {sorted(twice)}: give each a different "name" key')
     for arm in arms:
-        if arm.strategy in BATCH_STRATEGIES and arm.negatives >= arm.batch:
+        if arm.strategy in BATCH_STRATEGIES and (arm.negatives or 0) >= arm.batch:
             raise ValueError(
                 f"arm {arm.name}: {arm.negatives} negatives of a batch of {arm.batch}, which has "
                 f"{arm.batch - 1} others: use fewer, or a bank or a queue"
@@ -93,7 +105,7 @@ def parse_arm(spec: Any, number: int, batch_size: int | None) -> Arm:
     batch = fields.pop("batch", changes.get("batch_size", batch_size))
     if not isinstance(batch, int) or batch < 1:
         raise ValueError(f"arm {name}: batch {batch!r} is not a whole number above 0")
-    defaults = dict(strategy=name, loss="", negatives=None, tune=True)
+    defaults: dict[str, Any] = dict(strategy=name, loss="", negatives=None, tune=True)
     return Arm(name=name, batch=batch, **defaults | fields)
 
 
@@ -116,7 +128,7 @@ def _format_item(item) -> str:
     return f"{item[0]}={item[1]}"
 
 
-def complete_study(given: Mapping, config: Mapping, arms) -> dict:
+def complete_study(given: Mapping, config: Mapping, arms: Sequence[Arm]) -> dict:
     """Returns the validated study of a config with defaults.
 
     Args:
@@ -145,8 +157,14 @@ def complete_study(given: Mapping, config: Mapping, arms) -> dict:
     return study
 
 
-def validate(study: dict, config: Mapping, arms) -> None:
-    """Raises ValueError with the name of the first wrong key of a study."""
+def validate(study: dict, config: Mapping, arms: Sequence[Arm]) -> None:
+    """Raises ValueError with the name of the first wrong key of a study.
+
+    Args:
+      study: with defaults.
+      config: of a run.
+      arms: of the study.
+    """
 
     def need(good, key, why):
         if not good:

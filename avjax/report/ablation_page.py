@@ -1,5 +1,6 @@
 """The report of an ablation: one offline page and its tables, from the finished runs."""
 
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import matplotlib
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from avjax.ablation import study as arithmetic
+from avjax.ablation.study import Arm, Run
 from avjax.report import ablation_summary, ablation_tables, html, plots, run_page
-from avjax.report.ablation_tables import QUANTITIES
+from avjax.report.ablation_tables import QUANTITIES, Row
 from avjax.report.html import header_row, note
 from avjax.runtime.metric_info import format_number
 
@@ -16,7 +18,15 @@ LINE_OFFSET = 0.07  # Octaves, at most, between lines at the same x.
 LINE_STYLES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (6, 1, 1, 1, 1, 1)))
 
 
-def write(folder, config: dict, arms, runs, plans, results, failures) -> Path:
+def write(
+    folder: Path,
+    config: dict,
+    arms: Sequence[Arm],
+    runs: Sequence[Run],
+    plans: Mapping[str, dict],
+    results: Mapping[str, dict],
+    failures: Mapping[str, str],
+) -> Path:
     """Writes study.csv, runs.csv and report.html of a study.
 
     Args:
@@ -67,7 +77,9 @@ NOTES = note(
 )
 
 
-def summary_table(study, rows, runs, results) -> str:
+def summary_table(
+    study: dict, rows: Sequence, runs: Sequence[Run], results: Mapping[str, dict]
+) -> str:
     """Returns the settings of the study and its progress as HTML."""
     budget = f"{study['budget_per_run'][study['budget']]:,g} {study['budget']} per run"
     lines = {
@@ -80,7 +92,7 @@ def summary_table(study, rows, runs, results) -> str:
     return f"<dl class=facts>{''.join(cells)}</dl>"
 
 
-def table_html(lines) -> str:
+def table_html(lines: list[list]) -> str:
     """Returns the table of arms as HTML: a mean and its interval in one cell."""
     head, *rest = lines
     at = [i for i, name in enumerate(head) if not name.endswith((" low", " high"))]
@@ -96,13 +108,13 @@ def table_html(lines) -> str:
     return f"<div class=wide><table>{header_row(names)}{''.join(rows)}</table></div>"
 
 
-def negatives_label(arm) -> str:
+def negatives_label(arm: Arm) -> str:
     """Returns what is constant along a line against B."""
     whole = arm.strategy in arithmetic.BATCH_STRATEGIES and arm.negatives == arm.batch - 1
     return "K=B-1" if whole else f"K={arm.negatives}"
 
 
-def panels(rows, x, group, label) -> str:
+def panels(rows: Sequence[Row], x: Callable, group: Callable, label: str) -> str:
     """Returns one panel per quantity, one line per strategy, loss and `group`, and a legend."""
     kinds = list(dict.fromkeys((r.arm.strategy, r.arm.loss) for r in rows))
     groups = list(dict.fromkeys(group(r.arm) for r in rows))
@@ -125,7 +137,7 @@ def panels(rows, x, group, label) -> str:
     return f'{legend(color, stroke)}<div class="panels middle">{"".join(out)}</div>'
 
 
-def draw_panel(lines, name, x, label) -> str:
+def draw_panel(lines: Sequence[tuple], name: str, x: Callable, label: str) -> str:
     """Plots one quantity with intervals against x on a logarithmic axis; returns SVG."""
     with matplotlib.rc_context(plots.STYLE):
         figure, axes = plots.make_axes(3.4)
@@ -160,7 +172,7 @@ def spaced_ticks(positions: list[int]) -> list[int]:
     return kept
 
 
-def legend(color, strokes_of) -> str:
+def legend(color: Mapping, strokes_of: Mapping) -> str:
     """Returns the legend of colors and line styles as HTML."""
     names = [
         f'<span style="color: {c}">&#9632;</span> {escape(strategy)}, {escape(loss)}'
@@ -178,7 +190,9 @@ def legend(color, strokes_of) -> str:
     return f"<p class=note>{' &ensp; '.join(names + strokes)}</p>"
 
 
-def tuning_table(study, runs, results, chosen) -> str:
+def tuning_table(
+    study: dict, runs: Sequence[Run], results: Mapping[str, dict], chosen: Mapping[int, float]
+) -> str:
     """Returns the validation score of each learning rate, and which was selected, as HTML."""
     tuning_runs = [run for run in runs if run.learning_rate is not None]
     if not tuning_runs:
@@ -206,6 +220,7 @@ def tuning_table(study, runs, results, chosen) -> str:
 
 
 def missing_runs(unfinished: dict) -> str:
+    """Returns the runs that are not finished, with reasons, as HTML."""
     if not unfinished:
         return note("None: all runs are finished.")
     rows = [html.table_row(name, [escape(reason)]) for name, reason in unfinished.items()]

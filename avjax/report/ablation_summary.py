@@ -1,11 +1,14 @@
 """An auto-generated summary of an ablation with caveats."""
 
+from collections.abc import Sequence
+
 from avjax.ablation.study import BATCH_STRATEGIES, BUDGETS, REPORT_METRICS
+from avjax.report.ablation_tables import Row
 
 KEY = "key"  # Name in the values of a row of the metric by which arms are compared.
 
 
-def findings(rows, study: dict, chosen: dict, unfinished: list[str]) -> list[str]:
+def findings(rows: Sequence[Row], study: dict, chosen: dict, unfinished: list[str]) -> list[str]:
     """Returns findings as sentences, on the arms that have results.
 
     Args:
@@ -31,7 +34,7 @@ def findings(rows, study: dict, chosen: dict, unfinished: list[str]) -> list[str
     return [sentence for sentence in found if sentence]
 
 
-def verdict(one, other) -> str:
+def verdict(one: Row, other: Row) -> str:
     """Compares two rows by their intervals; without intervals (one seed) nothing is decided."""
     (_, low, high), (_, low2, high2) = one.values[KEY], other.values[KEY]
     if low > high2:
@@ -41,16 +44,18 @@ def verdict(one, other) -> str:
     return "cannot be distinguished from"  # Not "equals": the intervals may be wide.
 
 
-def format_value(row) -> str:
+def format_value(row: Row) -> str:
+    """Formats the mean and interval of the main metric."""
     mean, low, high = row.values[KEY]
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]" if row.seeds > 1 else f"{mean:.1f} [one seed]"
 
 
-def arm_label(row) -> str:
+def arm_label(row: Row) -> str:
+    """Returns batch size and number of negatives of an arm."""
     return f"B={row.arm.batch}, K={row.arm.negatives}"
 
 
-def compare_sources(rows, name) -> list[str]:
+def compare_sources(rows: Sequence[Row], name: str) -> list[str]:
     """Compares in-batch negatives with each memory at equal B, K and loss, and their costs."""
     out = []
     stores = dict.fromkeys(r.arm.strategy for r in rows if r.arm.strategy not in BATCH_STRATEGIES)
@@ -76,15 +81,26 @@ def compare_sources(rows, name) -> list[str]:
     return out
 
 
-def matched_arms(rows, within, store):
-    """Returns pairs of arms that differ in the source of negatives only."""
+def matched_arms(rows: Sequence[Row], within: str, store: str) -> list[tuple[Row, Row]]:
+    """Returns pairs of arms that differ in the source of negatives only.
+
+    Args:
+      rows: of the arms.
+      within, store: strategies of the first and second of a pair.
+    """
     other = {(r.arm.batch, r.arm.negatives, r.arm.loss): r for r in rows if r.arm.strategy == store}
     keys = [(r, (r.arm.batch, r.arm.negatives, r.arm.loss)) for r in rows]
     return [(r, other[k]) for r, k in keys if r.arm.strategy == within and k in other]
 
 
-def cost_ratio(pairs, name, words) -> str:
-    """Returns the ratio of a cost between the first and second of each pair, as text."""
+def cost_ratio(pairs: Sequence[tuple[Row, Row]], name: str, words: str) -> str:
+    """Returns the ratio of a cost between the first and second of each pair, as text.
+
+    Args:
+      pairs: of arms.
+      name: of the cost.
+      words: its name in the text.
+    """
     both = [p for p in pairs if all(name in row.values for row in p)]
     found = sorted(one.values[name][0] / other.values[name][0] for one, other in both)
     if not found:
@@ -93,7 +109,7 @@ def cost_ratio(pairs, name, words) -> str:
     return f"{span or f'{found[0]:.2f} to {found[-1]:.2f}'} times the {words}"
 
 
-def full_batch_arms(rows, loss="info_nce"):
+def full_batch_arms(rows: Sequence[Row], loss: str = "info_nce") -> list[Row]:
     """Returns the arms whose negatives are all other examples of the batch, sorted by B."""
     found = [
         r for r in rows
@@ -103,7 +119,7 @@ def full_batch_arms(rows, loss="info_nce"):
     return sorted(found, key=lambda r: r.arm.batch)
 
 
-def sufficient_batch(rows, name) -> str:
+def sufficient_batch(rows: Sequence[Row], name: str) -> str:
     """Returns the smallest B from which the batch is as good as the best bank of any size."""
     banks = [r for r in rows if r.arm.strategy.startswith("bank") and r.arm.loss == "info_nce"]
     arms = full_batch_arms(rows)
@@ -124,14 +140,14 @@ def sufficient_batch(rows, name) -> str:
     return f"{start} the whole batch is not below {details}: {reached}."
 
 
-def trend(rows) -> str:
+def trend(rows: Sequence[Row]) -> str:
     """Returns the first and last value with intervals, and whether they differ, as text."""
     first, last = rows[0], rows[-1]
     words = {"beats": "rises", "trails": "falls"}.get(verdict(last, first), "shows no clear change")
     return f"{words} ({format_value(first)} to {format_value(last)})"
 
 
-def effect_of_negatives(rows, name) -> list[str]:
+def effect_of_negatives(rows: Sequence[Row], name: str) -> list[str]:
     """Returns the trend from the smallest to the largest K, at each B of each source."""
     groups = {}
     for row in rows:
@@ -146,7 +162,8 @@ def effect_of_negatives(rows, name) -> list[str]:
     return [f"{name} against K at fixed B: {'; '.join(out)}."] if out else []
 
 
-def effect_of_batch(rows, name) -> str:
+def effect_of_batch(rows: Sequence[Row], name: str) -> str:
+    """Returns the trend from the smallest to the largest B, with the whole batch as negatives."""
     arms = full_batch_arms(rows)
     if len(arms) < 2:
         return ""
@@ -154,7 +171,7 @@ def effect_of_batch(rows, name) -> str:
     return f"With all of the batch as negatives, {span}, {name} {trend(arms)}."
 
 
-def effect_of_dcl(rows, name) -> str:
+def effect_of_dcl(rows: Sequence[Row], name: str) -> str:
     """Returns the difference between DCL and InfoNCE at each B."""
     plain = {r.arm.batch: r for r in full_batch_arms(rows)}
     pairs = [(r, plain[r.arm.batch]) for r in full_batch_arms(rows, "dcl") if r.arm.batch in plain]
@@ -171,7 +188,7 @@ def effect_of_dcl(rows, name) -> str:
     )
 
 
-def caveats(rows, study, chosen, unfinished) -> list[str]:
+def caveats(rows: Sequence[Row], study: dict, chosen: dict, unfinished: list[str]) -> list[str]:
     """Returns what the study did not vary, did not measure, or has not finished."""
     fewest, most = min(r.seeds for r in rows), max(r.seeds for r in rows)
     seeds = f"{fewest}" if fewest == most else f"{fewest} to {most}"

@@ -2,10 +2,13 @@
 
 import csv
 import math
+import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avjax.ablation import study as arithmetic
+from avjax.ablation.study import Arm, Run
 from avjax.runtime.atomic import atomic_replace
 
 # Name -> (title, pattern of the values of a run that are averaged).
@@ -33,7 +36,7 @@ QUANTITIES = {
     "loss_below_uniform": ("loss less that of equal scores", "loss_below_uniform"),
 }
 # (minimum, maximum) of a quantity; its interval is clipped.
-LIMITS = dict.fromkeys(("recall@1", "recall@5", "recall@10", "probe"), (0, 100))
+LIMITS: dict[str, tuple] = dict.fromkeys(("recall@1", "recall@5", "recall@10", "probe"), (0, 100))
 LIMITS |= dict.fromkeys(("negatives_above_positive", "share_false"), (0, 1)) | {
     "seconds_per_step": (0,)
 }
@@ -54,7 +57,7 @@ class Row(NamedTuple):
     values: dict[str, tuple[float, float, float]]
 
 
-def make_row(arm, plan, runs, results) -> Row:
+def make_row(arm: Arm, plan: dict, runs: Sequence[Run], results: Mapping[str, dict]) -> Row:
     """Returns the Row of an arm.
 
     Args:
@@ -84,8 +87,12 @@ def quantities(result: dict) -> dict[str, float]:
     return out
 
 
-def arm_lines(rows) -> list[list]:
-    """Returns study.csv: one line per arm, with mean and interval of each quantity."""
+def arm_lines(rows: Sequence[Row]) -> list[list]:
+    """Returns study.csv: one line per arm, with mean and interval of each quantity.
+
+    Args:
+      rows: as of `make_row`.
+    """
     head = [
         "arm",
         "strategy",
@@ -109,8 +116,13 @@ def arm_lines(rows) -> list[list]:
     return lines
 
 
-def run_lines(runs, results) -> list[list]:
-    """Returns runs.csv: one line per finished run with all its values."""
+def run_lines(runs: Sequence[Run], results: Mapping[str, dict]) -> list[list]:
+    """Returns runs.csv: one line per finished run with all its values.
+
+    Args:
+      runs: of the study.
+      results: {run: result}.
+    """
     found = [results[run.name] for run in runs if run.name in results]
     names = sorted({name for result in found for name in result["values"]})
     fields = ["run", "arm", "seed", "learning_rate", "batch", "negatives", "steps", "diverged"]
@@ -123,13 +135,19 @@ def run_lines(runs, results) -> list[list]:
     return lines
 
 
-def format_cell(cell) -> str:
+def format_cell(cell: object) -> str:
     """Formats a cell; numbers with six digits."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
 
 
-def write_csv(path, lines) -> None:
+def write_csv(path: str | os.PathLike, lines: Iterable[Sequence]) -> None:
+    """Writes a CSV file atomically.
+
+    Args:
+      path: the file.
+      lines: of cells.
+    """
     with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)

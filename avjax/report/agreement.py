@@ -17,12 +17,17 @@ from avjax.report import retrieval_gallery, similarity_plane
 from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_records
 from avjax.runtime.atomic import atomic_replace
+from avjax.runtime.filenames import OPEN_ARGS
 
 NUM_SHOWN, NUM_LISTED = 16, 100  # Clips with the lowest agreement: with thumbnails, and by name.
 
 
 def section(folder: Path) -> str:
-    """Returns the agreement of each suite of a run as HTML; writes `folder`/agreement.csv."""
+    """Returns the agreement of each suite of a run as HTML; writes `folder`/agreement.csv.
+
+    Args:
+      folder: with the arrays of the suites, <suite>.npz.
+    """
     files = sorted(folder.glob("*.npz")) if folder.is_dir() else []
     sections, table = [], []
     for path in files:
@@ -59,8 +64,16 @@ def missing_reason(arrays: dict) -> str:
     return "it has fewer than three records with both modalities" if few else ""
 
 
-def ranked_clips(arrays: dict, score) -> list[tuple[int, list]]:
-    """Returns (i, [row, path, class, agreement, swapped]) of each clip i of N, lowest first."""
+def ranked_clips(arrays: dict, score: np.ndarray) -> list[tuple[int, list]]:
+    """Sorts the clips of a suite by agreement, lowest first.
+
+    Args:
+      arrays: of the suite, of N records.
+      score: agreement of each record, [N].
+
+    Returns:
+      [(i, [row, path, class, agreement, swapped])].
+    """
     index, label = arrays["test/index"], arrays["test/label"]
     path, swapped = arrays.get("test/path"), arrays.get("test/swapped")
     return [
@@ -79,14 +92,25 @@ def ranked_clips(arrays: dict, score) -> list[tuple[int, list]]:
 
 
 def write_csv(path: Path, table: list[list]) -> None:
+    """Writes agreement.csv.
+
+    Args:
+      path: the file.
+      table: of cells.
+    """
     names = ("suite", "row", "path", "class", "agreement", "swapped")
-    text = dict(newline="", encoding="utf-8", errors="surrogateescape")
-    with atomic_replace(path) as part, open(part, "w", **text) as file:
+    with atomic_replace(path) as part, open(part, "w", **OPEN_ARGS) as file:
         csv.writer(file).writerows([names, *table])
 
 
-def lowest_agreement(arrays: dict, score, found) -> str:
-    """Returns the clips with the lowest agreement as HTML: some thumbnails, more names."""
+def lowest_agreement(arrays: dict, score: np.ndarray, found: list[tuple[int, list]]) -> str:
+    """Returns the clips with the lowest agreement as HTML: some thumbnails, more names.
+
+    Args:
+      arrays: of the suite, of N records.
+      score: agreement of each record, [N].
+      found: as of `ranked_clips`.
+    """
     swapped = arrays.get("test/swapped")
     note = (
         "These clips are candidates, not errors: some clip always has the lowest agreement. A "
@@ -102,12 +126,12 @@ def lowest_agreement(arrays: dict, score, found) -> str:
     if "gallery/row" in arrays:
         shown, thumbnails = retrieval_gallery.thumbnail_positions(arrays)
         for i in np.argsort(score[shown], kind="stable")[:NUM_SHOWN]:
-            at = shown[i]
+            at = int(shown[i])
             kind, mark = "", ""
             if swapped is not None:
                 kind, mark = ("right", " ✓") if swapped[at] else ("wrong", " ✗")
             tiles += retrieval_gallery.tile(
-                arrays, at, thumbnails[i], None, kind, f"{score[at]:.2f}{mark}"
+                arrays, at, int(thumbnails[i]), None, kind, f"{score[at]:.2f}{mark}"
             )
     names = ["path", "agreement", "class", "row"] + ["swapped"] * (swapped is not None)
     cells = []

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import matplotlib
 import numpy as np
 
 from avjax.ablation import study as arithmetic
+from avjax.ablation.study import Arm, Run
 from avjax.report import ablation_page, ablation_tables, html, plots, run_page
 from avjax.runtime import metric_info
 
@@ -26,7 +28,7 @@ QUANTITIES = {
 }
 
 
-def make(quantities: dict = QUANTITIES):
+def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
     """Returns a report function for `avjax.ablate`.
 
     A quantity that the untrained nets have too is shown beside theirs, in bold if its interval
@@ -76,7 +78,7 @@ NOTES = (
 )
 
 
-def findings(rows, titles, unfinished: int) -> list[str]:
+def findings(rows: Sequence[dict], titles: Sequence[str], unfinished: int) -> list[str]:
     """Returns an auto-generated summary of the first quantity with caveats, as sentences."""
     found = [row for row in rows if titles and not math.isnan(row[titles[0]][0][0])]
     if not found:
@@ -102,7 +104,8 @@ def findings(rows, titles, unfinished: int) -> list[str]:
     return out
 
 
-def format_value(row, title) -> str:
+def format_value(row: dict, title: str) -> str:
+    """Formats the mean and interval of a quantity."""
     mean, low, high = row[title][0]
     end = (
         ""
@@ -112,7 +115,9 @@ def format_value(row, title) -> str:
     return f"{metric_info.format_number(mean)}{end}"
 
 
-def aggregate_arm(arm, runs, results, quantities) -> dict:
+def aggregate_arm(
+    arm: Arm, runs: Sequence[Run], results: Mapping[str, dict], quantities: Mapping[str, str]
+) -> dict:
     """Returns {"arm", "seeds", title: ((mean, low, high), the same of untrained nets)}."""
     found = [results[r.name]["values"] for r in runs if r.arm == arm and r.learning_rate is None
              and r.name in results]  # fmt: skip
@@ -141,7 +146,7 @@ def mean_of_matching(values: dict, pattern: str) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def csv_lines(rows, titles) -> list[list]:
+def csv_lines(rows: Sequence[dict], titles: Sequence[str]) -> list[list]:
     """Returns study.csv: one line per arm."""
     ends = ("", " low", " high", " untrained", " untrained low", " untrained high")
     out = [["arm", "method", "seeds", *(f"{title}{end}" for title in titles for end in ends)]]
@@ -152,12 +157,14 @@ def csv_lines(rows, titles) -> list[list]:
     return out
 
 
-def significantly_better(trained, untrained) -> bool:
+def significantly_better(trained: Sequence[float], untrained: Sequence[float]) -> bool:
     """Whether one interval is above the other; with one seed nothing is decided."""
     return trained[1] > untrained[2]
 
 
-def table_html(rows, quantities) -> str:
+def table_html(rows: Sequence[dict], quantities: Sequence[str]) -> str:
+    """Returns the table of arms as HTML, trained beside untrained."""
+
     def cell(trained, untrained):
         if math.isnan(trained[0]):
             return "–"
@@ -182,7 +189,7 @@ def table_html(rows, quantities) -> str:
     return f"<div class=wide><table>{head}{''.join(body)}</table></div>"
 
 
-def panels(rows, quantities) -> str:
+def panels(rows: Sequence[dict], quantities: Sequence[str]) -> str:
     """Returns one panel per quantity: means, intervals, and a mark at the untrained mean."""
     out = []
     for title in quantities:
@@ -192,7 +199,8 @@ def panels(rows, quantities) -> str:
     return f'<div class="panels middle">{"".join(out)}</div>'
 
 
-def draw_panel(rows, title) -> str:
+def draw_panel(rows: Sequence[dict], title: str) -> str:
+    """Plots one quantity of all arms with intervals; returns SVG."""
     with matplotlib.rc_context(plots.STYLE):
         figure, axes = plots.make_axes(3.8)
         figure.set_figheight(0.5 + 0.2 * len(rows))

@@ -71,13 +71,24 @@ def metric_table(curves: dict, label: dict | None = None) -> str:
 
 
 def record_count(name: str, curves: dict) -> str:
-    """The number of test records that a metric rests on; a dash where that is not known."""
+    """Returns the number of test records of a metric; a dash if it is not known.
+
+    Args:
+      name: of the metric.
+      curves: {name: (steps, values)}.
+    """
     found = metric_records.num_records(name, curves)
     return "–" if found is None else f"{found:,}"
 
 
-def best_value(name: str, x, y, metric) -> str:
-    """Returns the best value of a curve and its step; a dash if the curve is constant."""
+def best_value(name: str, x: np.ndarray, y: np.ndarray, metric: metric_info.Metric) -> str:
+    """Returns the best value of a curve and its step; a dash if the curve is constant.
+
+    Args:
+      name: of the metric.
+      x, y: steps and values, [N] each.
+      metric: its description.
+    """
     good = y[np.isfinite(y)]
     if len(good) < 2 or (good == good[0]).all():
         return "–"

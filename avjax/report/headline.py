@@ -44,16 +44,25 @@ def cards(curves: dict, labels: dict) -> str:
     return f"<div class=cards>{''.join(parts)}</div>" if parts else ""
 
 
-def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
-    """Returns one card: the mean of the last values of `names` in percent."""
+def card(title: str, names: list[str], curves: dict, label: dict | None, named: bool) -> str:
+    """Returns one card with the mean of the last values of some metrics in percent, as HTML.
+
+    Args:
+      title: of the card.
+      names: of the metrics, of one suite.
+      curves: {name: (steps, values)}.
+      label: of the suite, see `metric_records.labels_by_group`.
+      named: whether to show the suite's name.
+    """
     metric, suite = metric_info.describe(names[0]), names[0].split("/")[1]
     last = metric.scale * float(np.mean([curves[n][1][-1] for n in names]))
     references = {}
     if all(curves[n][0][0] == 0 for n in names):
         references["untrained"] = metric.scale * float(np.mean([curves[n][1][0] for n in names]))
     guesses = [metric_info.chance_level(n, curves, label) for n in names]
-    if None not in guesses:
-        references["chance"] = metric.scale * float(np.mean(guesses))
+    known = [guess for guess in guesses if guess is not None]
+    if len(known) == len(names):
+        references["chance"] = metric.scale * float(np.mean(known))
     if all(len(curves[n][0]) == 1 for n in names) and "untrained" in references:
         del references["untrained"]  # The value itself is of the untrained net.
         title += ", untrained"
@@ -63,7 +72,7 @@ def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
     width = min(100.0, max(0.0, last)) if np.isfinite(last) else 0.0
     lines = [f"{name} {format_percent(value)}" for name, value in references.items()]
     used, read = (metric_records.num_records(name, curves) for name in (names[0], f"eval/{suite}"))
-    if read and used < read:
+    if read and used and used < read:
         lines.append(f"of {used:,} of {read:,} records")
     text = "<br>".join(lines)
     return (
@@ -74,7 +83,13 @@ def card(title: str, names: list[str], curves: dict, label, named: bool) -> str:
 
 
 def lead_sentence(config: dict, run: dict, training: dict) -> str:
-    """Returns method, data, progress, duration and device in one sentence."""
+    """Returns method, data, progress, duration and device in one sentence, as HTML.
+
+    Args:
+      config: of the run; {} if unknown.
+      run: content of run.json.
+      training: {name: (steps, values)} of the training metrics.
+    """
     method = config.get("method")
     method = method.get("fn") if isinstance(method, dict) else method
     if not method and not run:
@@ -102,7 +117,11 @@ def lead_sentence(config: dict, run: dict, training: dict) -> str:
 
 
 def training_seconds(config: dict, training: dict) -> float:
-    """Returns the seconds of training alone, from the logged throughput; 0 if unknown."""
+    """Returns the seconds of training alone, from the logged throughput; 0 if unknown.
+
+    Args:
+      config, training: as in `lead_sentence`.
+    """
     batch = config.get("batch_size")
     if "clips_per_second" not in training or not isinstance(batch, int):
         return 0.0
@@ -121,14 +140,22 @@ def format_minutes(seconds: float) -> str:
 
 
 def steps_done(config: dict, training: dict) -> str:
-    """Returns the progress, e.g. "60 of 60 steps"."""
+    """Returns the progress, e.g. "60 of 60 steps".
+
+    Args:
+      config, training: as in `lead_sentence`.
+    """
     last = max((int(x[-1]) for x, _ in training.values()), default=0)
     planned = config.get("steps")
     return f"{last:,} of {planned:,} steps" if isinstance(planned, int) else f"{last:,} steps"
 
 
 def summary_table(config: dict, run: dict, training: dict) -> str:
-    """Returns settings and progress of a run as HTML."""
+    """Returns settings and progress of a run as HTML.
+
+    Args:
+      config, run, training: as in `lead_sentence`.
+    """
     optimizer, batch = config.get("optimizer"), config.get("batch_size")
     last = max((int(x[-1]) for x, _ in training.values()), default=None)
     rows = {
@@ -146,14 +173,16 @@ def summary_table(config: dict, run: dict, training: dict) -> str:
         if not np.isfinite(loss).all():
             rows["Loss not finite"] = f"at {(~np.isfinite(loss)).sum()} of {len(loss)} logged steps"
     names = ("clips_per_second", "time/data_wait", "time/transfer")
-    clips, *waits = (np.nanmedian(training[n][1]) if n in training else None for n in names)
+    clips, wait, transfer = (
+        float(np.nanmedian(training[n][1])) if n in training else None for n in names
+    )
     if clips is not None:
         rows["Clips per second"] = f"{format_number(clips)} (median)"
-    if None not in waits:
+    if wait is not None and transfer is not None:
         rows["Time"] = (
-            f"{format_percent(100 * waits[0])} data wait, "
-            f"{format_percent(100 * waits[1])} transfer, "
-            f"{format_percent(100 * (1 - sum(waits)))} training step (medians)"
+            f"{format_percent(100 * wait)} data wait, "
+            f"{format_percent(100 * transfer)} transfer, "
+            f"{format_percent(100 * (1 - wait - transfer))} training step (medians)"
         )
     versions = (run.get("sessions") or [{}])[-1].get("versions", {})
     if versions:

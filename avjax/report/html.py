@@ -1,6 +1,7 @@
 """The HTML of all report pages: head with styles, small elements, writing the file."""
 
 import re
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -111,35 +112,59 @@ def write_page(path: Path, title: str, parts: list[str]) -> Path:
 
 
 def tooltip(text: str, meaning: str) -> str:
-    """Returns text with a tooltip."""
+    """Returns text with a tooltip, as HTML.
+
+    Args:
+      text: escaped here.
+      meaning: the tooltip; "" for none.
+    """
     return f'<abbr title="{escape(meaning)}">{escape(text)}</abbr>' if meaning else escape(text)
 
 
 def bullet_list(sentences: list[str]) -> str:
+    """Returns sentences as an HTML list."""
     return f"<ul class=findings>{''.join(f'<li>{escape(s)}</li>' for s in sentences)}</ul>"
 
 
 def collapsible(summary: str, content: str) -> str:
+    """Returns HTML that is hidden until its summary is clicked.
+
+    Args:
+      summary: text, escaped here.
+      content: HTML.
+    """
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def note(text: str) -> str:
+    """Returns a remark as HTML."""
     return f"<p class=none>{escape(text)}</p>"
 
 
 def header_row(names: list[str]) -> str:
+    """Returns the first row of a table as HTML."""
     return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
 
 
 def table_row(name: str, cells: list[str], meaning: str = "") -> str:
-    """Returns a row of a table; `cells` are HTML; `meaning` is the tooltip of the name."""
+    """Returns a row of a table as HTML.
+
+    Args:
+      name: text of the first cell.
+      cells: HTML.
+      meaning: tooltip of the name.
+    """
     return (
         f"<tr><td>{tooltip(name, meaning)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     )
 
 
-def glossary(names) -> str:
-    """Returns explanations of the metrics, one per kind, as HTML."""
+def glossary(names: Iterable[str]) -> str:
+    """Returns explanations of metrics, one per kind, as HTML.
+
+    Args:
+      names: of the metrics.
+    """
     found = {}
     for name in names:
         pattern, metric = metric_info.match(name)

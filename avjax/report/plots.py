@@ -2,18 +2,21 @@
 
 import io
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from avjax.report.html import tooltip
 from avjax.runtime import metric_info
 
 INK = "#0a0b0c"  # Placeholder of the page's text color.
 COLORS = ("#2f81f7", "#e8702a", "#2da44e", "#a371f7", "#12908e", "#d6409f", "#8d7b00", "#e5484d")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # Text stays text: it takes the page's font and can be searched.
     "svg.hashsalt": "avjax",  # The same run gives the same bytes.
     "text.parse_math": False,  # Names may contain dollar signs.
@@ -84,12 +87,28 @@ def to_percent(name: str, curve: Curve) -> Curve:
 
 
 def panel(caption: str, drawing: str, meaning: str = "") -> str:
+    """Returns a plot with its caption as HTML.
+
+    Args:
+      caption: text, escaped here.
+      drawing: SVG.
+      meaning: tooltip of the caption.
+    """
     title = tooltip(caption, meaning)
     return f"<figure class=panel><figcaption>{title}</figcaption>{drawing}</figure>"
 
 
 def training_plot(curves: dict[str, Curve], width: float, log: bool = True) -> str:
-    """Plots training curves: faint values and their running mean; log axis if needed."""
+    """Plots training curves: faint values and their running mean.
+
+    Args:
+      curves: {label: curve}.
+      width: in inches.
+      log: whether the axis may be logarithmic.
+
+    Returns:
+      SVG.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = make_axes(width)
         lines = []
@@ -109,7 +128,16 @@ def training_plot(curves: dict[str, Curve], width: float, log: bool = True) -> s
 def evaluation_plot(
     curves: dict[str, Curve], chance: float | None = None, width: float = 3.4
 ) -> str:
-    """Plots curves with few points, such as those of evaluations, and the chance level."""
+    """Plots curves with few points, such as those of evaluations.
+
+    Args:
+      curves: {label: curve}.
+      chance: the chance level, shown as a line; None for none.
+      width: in inches.
+
+    Returns:
+      SVG.
+    """
     with matplotlib.rc_context(STYLE):
         figure, axes = make_axes(width)
         lines, names = [], list(curves)
@@ -122,20 +150,33 @@ def evaluation_plot(
         return figure_to_svg(figure)
 
 
-def make_axes(width: float):
+def make_axes(width: float) -> tuple[Figure, Axes]:
+    """Makes a figure with one plot over steps.
+
+    Args:
+      width: in inches.
+    """
     figure = Figure(figsize=(width, 0.62 * width), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     axes.set_xlabel("step")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 2.5, 5, 10]))
     return figure, axes
 
 
 def color_cycle(count: int) -> list[str]:
+    """Returns so many colors, repeated if necessary."""
     return [COLORS[i % len(COLORS)] for i in range(count)]
 
 
-def legend(axes, lines, names) -> None:
+def legend(axes: Axes, lines: Sequence, names: Sequence[str]) -> None:
+    """Adds a legend if there are two lines or more.
+
+    Args:
+      axes: the plot.
+      lines: of the plot.
+      names: their labels.
+    """
     if len(lines) > 1:
         axes.legend(lines, names, frameon=False, fontsize=8, loc="best")
 
@@ -147,7 +188,12 @@ def needs_log_axis(curves: dict[str, Curve]) -> bool:
 
 
 def downsample(x: np.ndarray, y: np.ndarray, points: int = 1500) -> Curve:
-    """Returns at most `points` of a curve, each the mean of its neighbors."""
+    """Returns at most `points` of a curve, each the mean of its neighbors.
+
+    Args:
+      x, y: the curve, [N] each.
+      points: maximum number of points.
+    """
     if len(x) <= points:
         return x, y
     edge = np.linspace(0, len(x), points + 1).astype(int)
@@ -155,7 +201,12 @@ def downsample(x: np.ndarray, y: np.ndarray, points: int = 1500) -> Curve:
 
 
 def smooth(y: np.ndarray, share: float = 0.03) -> np.ndarray:
-    """Returns the bias-corrected running mean of y [N] over about the last `share` of it."""
+    """Returns the bias-corrected running mean.
+
+    Args:
+      y: values [N].
+      share: fraction of the N values that the mean covers, approximately.
+    """
     keep = 1 - 1 / max(1, share * len(y))
     out, total, weight = np.full(len(y), np.nan), 0.0, 0.0
     for i, value in enumerate(y):

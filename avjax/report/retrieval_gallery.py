@@ -32,7 +32,11 @@ class Query(NamedTuple):
 
 
 def section(folder: Path) -> str:
-    """Returns the galleries of a run, one per suite, as HTML."""
+    """Returns the galleries of a run, one per suite, as HTML.
+
+    Args:
+      folder: with the arrays of the suites, <suite>.npz.
+    """
     files = sorted(folder.glob("*.npz")) if folder.is_dir() else []
     sections = []
     for path in files:
@@ -86,14 +90,27 @@ def suite_gallery(arrays: dict, count: int = 12, top: int = 5) -> str:
 
 
 def thumbnail_positions(arrays: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the positions of the M records with thumbnails: in the test set, in the gallery."""
+    """Returns where the records with thumbnails are.
+
+    Args:
+      arrays: of the suite.
+
+    Returns:
+      (positions in the test set, positions in the gallery), int [M] each.
+    """
     rows = arrays["gallery/row"]
     _, shown, thumbnails = np.intersect1d(arrays["test/index"], rows, return_indices=True)
     return shown, thumbnails
 
 
-def nearest_matches(query, key, shown, top: int) -> list[Query]:
-    """Returns the matches in `key` [N, D] of each of the M `shown` rows of `query` [N, D]."""
+def nearest_matches(query: np.ndarray, key: np.ndarray, shown: np.ndarray, top: int) -> list[Query]:
+    """Finds the nearest keys of some queries.
+
+    Args:
+      query, key: float [N, D] of unit length.
+      shown: int [M], rows of the queries, and of the keys that may be shown.
+      top: matches per query.
+    """
     cosines = query[shown].astype(np.float32) @ key.astype(np.float32).T
     own = cosines[np.arange(len(shown)), shown]
     above, level = (cosines > own[:, None] + TIE).sum(1), (cosines >= own[:, None] - TIE).sum(1)
@@ -111,7 +128,12 @@ def nearest_matches(query, key, shown, top: int) -> list[Query]:
 
 
 def pick_queries(right: list[bool], count: int) -> list[int]:
-    """Returns up to `count` positions, half correct and half wrong if possible, evenly spaced."""
+    """Picks queries, half correct and half wrong if possible, evenly spaced.
+
+    Args:
+      right: whether each query is correct.
+      count: maximum number of queries.
+    """
     sides = [np.flatnonzero(right), np.flatnonzero(~np.array(right))]
     take = [min(len(sides[0]), max(count // 2, count - len(sides[1])))]
     take.append(min(len(sides[1]), count - take[0]))
@@ -121,8 +143,17 @@ def pick_queries(right: list[bool], count: int) -> list[int]:
     return np.concatenate(chosen).astype(int).tolist()
 
 
-def tile(arrays, at, thumbnail, side, kind, text) -> str:
-    """Returns frame, spectrogram and name of test record `at`; the modality `side` is larger."""
+def tile(arrays: dict, at: int, thumbnail: int, side: str | None, kind: str, text: str) -> str:
+    """Returns frame, spectrogram and name of a test record as HTML.
+
+    Args:
+      arrays: of the suite.
+      at: position in the test set.
+      thumbnail: position in the gallery.
+      side: the modality that is shown larger; None for neither.
+      kind: CSS class: "query", "right", "same", "wrong" or "".
+      text: above the name.
+    """
     words = [arrays["test/name"][at] if "test/name" in arrays else ""]
     words += [class_name(arrays["test/label"][at], arrays), f"row {arrays['test/index'][at]}"]
     caption, *rest = filter(None, words)
@@ -163,8 +194,26 @@ def with_names(arrays: dict) -> dict:
     return arrays | {"test/name": names}
 
 
-def query_row(found: Query, arrays, shown, thumbnails, query, key, total, top) -> str:
-    """Returns one query and its matches as a row of tiles."""
+def query_row(
+    found: Query,
+    arrays: dict,
+    shown: np.ndarray,
+    thumbnails: np.ndarray,
+    query: str,
+    key: str,
+    total: int,
+    top: int,
+) -> str:
+    """Returns one query and its matches as a row of tiles.
+
+    Args:
+      found: the query.
+      arrays: of the suite.
+      shown, thumbnails: as of `thumbnail_positions`.
+      query, key: modalities.
+      total: number of keys.
+      top: matches before the correct one, which may follow.
+    """
     tiles = tile(arrays, shown[found.at], thumbnails[found.at], query, "query", "query:")
     for match, rank, cosine in zip(found.matches, found.ranks, found.cosine):
         if rank > top:
@@ -176,8 +225,13 @@ def query_row(found: Query, arrays, shown, thumbnails, query, key, total, top) -
     return f"<div class=line>{tiles}<p class=rank>{rank}</p></div>"
 
 
-def match_kind(one: int, other: int, label) -> str:
-    """Returns "right" for the record itself, "same" for one of its class, else "wrong"."""
+def match_kind(one: int, other: int, label: np.ndarray) -> str:
+    """Returns "right" for the record itself, "same" for one of its class, else "wrong".
+
+    Args:
+      one, other: positions of the query and the match.
+      label: int [N].
+    """
     if one == other:
         return "right"
     return "same" if label[one] == label[other] >= 0 else "wrong"
@@ -194,6 +248,7 @@ def spectrogram_uri(image: np.ndarray) -> str:
 
 
 def jpeg_uri(image: np.ndarray) -> str:
+    """Returns a data URI of a BGR image, as JPEG."""
     done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     if not done:
         raise ValueError(f"cannot encode an image of shape {image.shape} as JPEG")

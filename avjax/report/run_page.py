@@ -29,7 +29,14 @@ log = logging.getLogger(__name__)
 
 
 def write(workdir: str | os.PathLike) -> Path:
-    """Writes `report.html` into a run's folder and returns its path."""
+    """Writes `report.html` into a run's folder and returns its path.
+
+    Args:
+      workdir: the folder of the run.
+
+    Raises:
+      FileNotFoundError: it is not a folder.
+    """
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise FileNotFoundError(f"{workdir} is not a folder: give the --workdir of a run")
@@ -71,7 +78,14 @@ def write_or_log(workdir: str | os.PathLike) -> Path | None:
 
 
 def read_json(path: Path) -> tuple[dict, list[str]]:
-    """Returns (the mapping in a JSON file, {} if missing or damaged; list of errors)."""
+    """Reads a mapping from a JSON file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      (the mapping, {} if missing or damaged; list of errors).
+    """
     if not path.exists():
         return {}, []
     try:
@@ -117,7 +131,14 @@ def read_metrics(path: Path) -> tuple[dict[str, plots.Curve], int]:
 
 
 def agreement_section(workdir: Path, config: dict, training: dict, labels: dict) -> str:
-    """Returns the agreement as HTML; with many records only at the end of the run."""
+    """Returns the agreement as HTML; with many records only at the end of the run.
+
+    Args:
+      workdir: the folder of the run.
+      config: of the run.
+      training: {name: (steps, values)}.
+      labels: {suite: labels}, see `read_labels`.
+    """
     last = max((int(x[-1]) for x, _ in training.values()), default=0)
     going = isinstance(config.get("steps"), int) and last < config["steps"]
     if going and max((len(own.get("", ())) for own in labels.values()), default=0) > LARGE_TEST_SET:
@@ -126,7 +147,11 @@ def agreement_section(workdir: Path, config: dict, training: dict, labels: dict)
 
 
 def training_section(training: dict) -> str:
-    """Returns the training curves and a table of their first and last values as HTML."""
+    """Returns the training curves and a table of their first and last values as HTML.
+
+    Args:
+      training: {name: (steps, values)}.
+    """
     if not training:
         return note("No training metrics: metrics.csv is missing or empty.")
     lines = ""
@@ -142,6 +167,7 @@ def training_section(training: dict) -> str:
 
 
 def config_section(config: dict) -> str:
+    """Returns the config of a run as HTML."""
     if not config:
         return note("Unknown.")
     text = escape(json.dumps(config, indent=2, ensure_ascii=False))
@@ -149,6 +175,7 @@ def config_section(config: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         prog=program_name("avjax.report.run_page"), description=__doc__
     )

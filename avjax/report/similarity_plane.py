@@ -4,6 +4,7 @@ Pairs that are similar in both modalities are found without supervision: CMA tak
 the pairs with the greatest min(<v_i, v_j>, <a_i, a_j>), https://arxiv.org/abs/2004.12943.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -64,8 +65,15 @@ def sample_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
     return first, (first + rng.integers(1, n, size=MAX_PAIRS)) % n
 
 
-def pair_similarities(video, audio, first, second) -> Plane:
-    """Returns the Plane of pairs (first, second), rows of l2-normalized [N, D] and [N, D]."""
+def pair_similarities(
+    video: np.ndarray, audio: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> Plane:
+    """Computes the cosines of pairs of records.
+
+    Args:
+      video, audio: float [N, D] of unit length.
+      first, second: int [P], the records of each pair.
+    """
     step = 2**16  # Pairs at a time, to limit memory.
     cosines = [
         np.concatenate([
@@ -77,8 +85,13 @@ def pair_similarities(video, audio, first, second) -> Plane:
     return Plane(first, second, *cosines)
 
 
-def draw_density(plane: Plane, cuts) -> str:
-    """Plots the density of pairs on a logarithmic scale; returns SVG."""
+def draw_density(plane: Plane, cuts: Sequence[float]) -> str:
+    """Plots the density of pairs on a logarithmic scale; returns SVG.
+
+    Args:
+      plane: the pairs.
+      cuts: (video, audio), from which on a cosine is high.
+    """
     count, x, y = np.histogram2d(plane.video, plane.audio, GRID_SIZE)
     shade = np.ceil(NUM_SHADES * np.log1p(count) / np.log1p(count.max())).astype(int)
     with matplotlib.rc_context(plots.STYLE):
@@ -101,19 +114,32 @@ def draw_density(plane: Plane, cuts) -> str:
         return plots.figure_to_svg(figure)
 
 
-def square(x, y, i, j) -> Path:
+def square(x: np.ndarray, y: np.ndarray, i: int, j: int) -> Path:
+    """Returns the outline of cell (i, j) of a grid with edges x and y."""
     low, high = (x[i], y[j]), (x[i + 1], y[j + 1])
     return Path([low, (high[0], low[1]), high, (low[0], high[1]), low], closed=True)
 
 
-def in_quadrant(plane: Plane, cuts, high) -> np.ndarray:
-    """Returns bool [P]: which pairs are on these sides (video, audio) of the cuts."""
+def in_quadrant(plane: Plane, cuts: Sequence[float], high: Sequence[bool]) -> np.ndarray:
+    """Returns which pairs are in a quadrant, bool [P].
+
+    Args:
+      plane: the pairs.
+      cuts: (video, audio), from which on a cosine is high.
+      high: (video, audio), whether they are high in the quadrant.
+    """
     sides = (plane.video, plane.audio)
     return np.logical_and(*((s > c) == h for s, c, h in zip(sides, cuts, high)))
 
 
-def quadrant_table(plane: Plane, cuts, arrays) -> str:
-    """Returns a table of quadrants: share of pairs, share if independent, same-class share."""
+def quadrant_table(plane: Plane, cuts: Sequence[float], arrays: dict) -> str:
+    """Returns a table of quadrants as HTML: shares of pairs, mean agreement, same-class share.
+
+    Args:
+      plane: the pairs.
+      cuts: (video, audio), from which on a cosine is high.
+      arrays: of the suite.
+    """
     label = arrays["test/label"]
     names = ["quadrant", "share of pairs", "if independent", "mean agreement", "same class"]
     lines = ""
@@ -138,7 +164,8 @@ def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
         return '<p class="none">The evaluation saved no thumbnails of these pairs.</p>'
     shown, thumbnails = retrieval_gallery.thumbnail_positions(arrays)
     z = [arrays[f"test/{name}/embedding"][shown] for name in ("video", "audio")]
-    here = pair_similarities(*z, *np.triu_indices(len(shown), 1))
+    first, second = np.triu_indices(len(shown), 1)
+    here = pair_similarities(z[0], z[1], first, second)
     ranks = [
         np.searchsorted(np.sort(all_of), some) / len(all_of)
         for all_of, some in zip((plane.video, plane.audio), (here.video, here.audio))
@@ -149,7 +176,7 @@ def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
         for p in most_typical(ranks, high, here.first, here.second, count):
             video, audio = here.video[p], here.audio[p]
             tiles = "".join(
-                retrieval_gallery.tile(arrays, shown[i], thumbnails[i], None, "", "")
+                retrieval_gallery.tile(arrays, int(shown[i]), int(thumbnails[i]), None, "", "")
                 for i in (here.first[p], here.second[p])
             )
             text = f"video {video:.2f}, audio {audio:.2f}, agreement {min(video, audio):.2f}"
@@ -162,7 +189,13 @@ def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
     )
 
 
-def most_typical(ranks, high, first, second, count) -> list[int]:
+def most_typical(
+    ranks: Sequence[np.ndarray],
+    high: Sequence[bool],
+    first: np.ndarray,
+    second: np.ndarray,
+    count: int,
+) -> list[int]:
     """Returns up to `count` pairs deepest in a quadrant, no record twice; ranks [P] are 0 to 1."""
     depth = np.min(
         [

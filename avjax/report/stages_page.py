@@ -1,13 +1,16 @@
 """The report of a chain of runs: the results of each stage, with links to their reports."""
 
+import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from avjax.report import html, run_page
+from avjax.report.plots import Curve
 from avjax.runtime import metric_info
 
 
-def write(workdir, names) -> Path:
+def write(workdir: str | os.PathLike, names: Sequence[str]) -> Path:
     """Writes report.html of a chain and returns its path.
 
     Args:
@@ -41,8 +44,13 @@ def write(workdir, names) -> Path:
     return html.write_page(workdir / "report.html", title, page)
 
 
-def first_and_last(curve, steps=False) -> str:
-    """Formats the first and last value of a curve, or its last step."""
+def first_and_last(curve: Curve | None, steps: bool = False) -> str:
+    """Formats the first and last value of a curve, or its last step.
+
+    Args:
+      curve: (steps, values); None gives a dash.
+      steps: whether to show the last step.
+    """
     if curve is None:
         return "–"
     x, y = curve

@@ -103,6 +103,11 @@ def test_a_wrong_arm_is_named(arms, says):
         sweep.parse_arms(arms, 8)
 
 
+def test_an_in_batch_arm_of_a_study_that_is_not_about_negatives_is_accepted():
+    arms, *_ = read(base(), dict(strategy="in_batch", overrides={"learning_rate": 0.1}))
+    assert (arms[0].strategy, arms[0].negatives) == ("in_batch", None)
+
+
 def test_an_error_in_sweep_is_said_with_its_line():
     def broken():
         yield {}
