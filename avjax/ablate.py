@@ -138,6 +138,7 @@ def plan_arm(
     flops = None
     if study["budget"] == "flops":
         from avjax.ablation import runner
+        from avjax.training import experiment
 
         spent = runner.cached_step_cost(folder, arm)
         if spent is None and known_only:
@@ -145,9 +146,8 @@ def plan_arm(
         if spent is None:
             print(f"compiling {arm.name}", file=sys.stderr, flush=True)
             run = arithmetic.Run(arm.name, arm, study["seeds"][0], None)
-            spent = runner.step_cost(
-                folder, arm, make_config(run, 1000, study["learning_rates"][0])
-            )
+            config = make_config(run, 1000, study["learning_rates"][0])
+            spent = runner.step_cost(folder, arm, experiment.build(config))
         flops = spent["flops"]
     steps = arm.overrides.get("steps") or arithmetic.num_steps(study, arm.batch, flops)
     return {

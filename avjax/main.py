@@ -44,23 +44,18 @@ def run(args: argparse.Namespace) -> None:
 
     from avjax.config import build
     from avjax.report import run_page, stages_page as report
-    from avjax.runtime import sharding
     from avjax.training import dry_run, stages
 
     chain = stages.expand(build.substitute(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     stages.check_workdirs(chain, at_steps)
-    earlier = {}
-    with sharding.process_zero_first("check"):  # The others reuse the files it renders.
-        batches = [dry_run.validate(config, folder, earlier) for folder, config in chain]
+    runs, earlier = stages.build(chain), {}
+    checked = [dry_run.validate(experiment, folder, earlier) for folder, experiment in runs]
     if args.dry_run:
-        for (folder, config), batch in zip(chain, batches):
-            print(f"{folder}:\n{dry_run.summarize(config, batch)}\n")
+        for (folder, experiment), found in zip(runs, checked):
+            print(f"{folder}:\n{dry_run.summarize(experiment, found)}\n")
         return
-    del batches
-    stages.run(
-        chain, run_page.write_or_log, args.mode == "train", at_steps, args.allow_changed_data
-    )
+    stages.run(runs, run_page.write_or_log, args.mode == "train", at_steps, args.allow_changed_data)
     if len(chain) > 1 and jax.process_index() == 0:
         report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")

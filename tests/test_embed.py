@@ -28,7 +28,7 @@ FILES = 4
 def run(world, tmp_path_factory):
     """The folder of a run of two steps."""
     folder = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(world, steps=2, evals={}), folder)
+    tiny.run(tiny.config(world, steps=2, evals={}), folder)
     config = tiny.config(world, steps=2)
     (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -5,7 +5,6 @@ import csv
 import pytest
 
 from avjax.report import run_page
-from avjax.training import train
 from configs import parts
 from tests import tiny
 
@@ -35,7 +34,7 @@ def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_
         hop=480,
     )
     config["optimizer"] = dict(fn="optax.adam", learning_rate=2e-3)
-    train.run(config, tmp_path, report=run_page.write)
+    tiny.run(config, tmp_path, report=run_page.write)
 
     with open(tmp_path / "metrics.csv", newline="") as f:
         rows = {(int(r["step"]), r["name"]): float(r["value"]) for r in csv.DictReader(f)}

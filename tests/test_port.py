@@ -12,7 +12,7 @@ import pytest
 from avjax import port
 from avjax.config.build import build
 from avjax.runtime import checkpoint
-from avjax.training import init_from, train
+from avjax.training import init_from
 from avjax.types import TrainState
 from avjax.weights import convert, names_towers, safetensors, source_avid, sources
 from tests import tiny
@@ -333,10 +333,10 @@ def same(one, other):
 def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path, capsys):
     config = tiny.config(world, steps=1, evals={})
     config["data"]["train"]["workers"] = 0
-    first = train.run(config, tmp_path / "first")
+    first = tiny.run(config, tmp_path / "first")
     config["init_from"] = str(tmp_path / "first")
     config |= dict(seed=1, optimizer=dict(fn="optax.sgd", learning_rate=0.0))
-    second = train.run(config, tmp_path / "second")
+    second = tiny.run(config, tmp_path / "second")
     assert same(first.params, second.params) and int(second.step) == 1
     line = f"starts from {tmp_path / 'first'}: params, state/stats/batch_stats, "
     assert line in capsys.readouterr().out

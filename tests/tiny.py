@@ -4,6 +4,7 @@ import flax.linen as nn
 
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv2D, Conv3D
+from avjax.training import experiment, train
 from configs import parts, smoke
 
 
@@ -49,3 +50,8 @@ def config(world, steps=6, **changes):
     }
     c["optimizer"] = dict(fn="optax.sgd", learning_rate=0.1)
     return c | changes
+
+
+def run(config, workdir, **options):
+    """Builds the parts of a config and trains them, see `train.run`."""
+    return train.run(experiment.build(config), workdir, **options)

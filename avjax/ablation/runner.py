@@ -10,11 +10,10 @@ import numpy as np
 
 from avjax.ablation import study as arithmetic
 from avjax.ablation.study import Arm, Run
-from avjax.config.build import build
 from avjax.runtime import metrics_writer
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.filenames import OPEN_ARGS, printable
-from avjax.training import cost, stages, train
+from avjax.training import cost, experiment, stages
 
 # Config keys that do not change the cost of a step.
 COST_NEUTRAL_KEYS = (
@@ -65,8 +64,8 @@ def check_arm(arm: Arm, config: dict) -> None:
     """
     try:
         for _, stage in stages.expand(config, ""):
-            train.build_method(stage)
-            build(stage["optimizer"])
+            experiment.build_method(stage)
+            experiment.build_optimizer(stage)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"arm {arm.name} of sweep(): {error}") from error
 
@@ -87,22 +86,21 @@ def run_trial(folder: Path, run: Run, config: dict) -> dict:
     diverged, spent = None, None
     try:
         with (place / "log.txt").open("a", **OPEN_ARGS) as file, contextlib.redirect_stdout(file):
-            if run.learning_rate is None and not config.get(
-                "stages"
-            ):  # A chain has steps of several costs.
-                spent = step_cost(folder, run.arm, config)
-            stages.run(stages.expand(config, str(place)))
+            chain = stages.build(stages.expand(config, str(place)))
+            if run.learning_rate is None and len(chain) == 1:  # Else steps of several costs.
+                spent = step_cost(folder, run.arm, chain[0][1])
+            stages.run(chain)
     except FloatingPointError as error:
         if run.learning_rate is None:
             raise
         diverged = str(error)
+    values = {} if diverged else collect_metrics(place, run.arm, config, train_labels(chain[-1][1]))
     found = {
         "run": run.name, "arm": run.arm.name, "seed": run.seed,
         "tuning": run.learning_rate is not None, "learning_rate": config.get("learning_rate"),
         "steps": config["steps"], "batch": run.arm.batch, "negatives": run.arm.negatives,
         "config": arithmetic.config_hash(config),
-        "diverged": diverged, "values": {} if diverged else collect_metrics(place, run.arm, config),
-        "cost": spent,
+        "diverged": diverged, "values": values, "cost": spent,
     }  # fmt: skip
     write_json(place / "result.json", found)
     return found
@@ -120,19 +118,25 @@ def record_failure(folder: Path, name: str) -> None:
     (place / "failure.txt").write_text(printable(traceback.format_exc()), "utf-8")
 
 
-def step_cost(folder: Path, arm: Arm, config: dict) -> dict:
+def train_labels(parts: experiment.Experiment) -> list[int]:
+    """Returns the label of each training record, -1 if it has none."""
+    return [r.get("label", -1) for r in parts.data["data.train"]["source"].records]
+
+
+def step_cost(folder: Path, arm: Arm, parts: experiment.Experiment) -> dict:
     """Returns the cost of a training step of an arm, see `cost.step_cost`; cached on disk.
 
     Args:
       folder: of the study.
       arm: the arm.
-      config: of a run of it.
+      parts: of a run of it.
     """
-    key = arithmetic.config_hash({k: v for k, v in config.items() if k not in COST_NEUTRAL_KEYS})
+    config = {k: v for k, v in parts.config.items() if k not in COST_NEUTRAL_KEYS}
+    key = arithmetic.config_hash(config)
     path = folder / "costs" / f"{arm.name}-{key}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, cost.step_cost(config))
+        write_json(path, cost.step_cost(parts))
     return json.loads(path.read_text())
 
 
@@ -147,7 +151,9 @@ def cached_step_cost(folder: Path, arm: Arm) -> dict | None:
     return json.loads(found[0].read_text()) if found else None
 
 
-def collect_metrics(place: Path, arm: Arm, config: dict) -> dict[str, float]:
+def collect_metrics(
+    place: Path, arm: Arm, config: dict, labels: list[int]
+) -> dict[str, float]:
     """Returns {name: value}: final evaluations, and training metrics over the last quarter.
 
     Evaluations of the untrained nets are named "untrained/eval/...".  In a chain of stages these
@@ -156,50 +162,3 @@ def collect_metrics(place: Path, arm: Arm, config: dict) -> dict[str, float]:
 
     Args:
       place: the folder of the run.
-      arm: of the run.
-      config: of the run.
-    """
-    chain = stages.expand(config, str(place))
-    first, (folder, config), found = chain[0][0], chain[-1], {}
-    last = config["steps"]
-    for step, name, value in metrics_writer.read_rows(folder):
-        found.setdefault(name, []).append((step, value))
-    out = {f"untrained/{name}": value for name, value in evaluation_at(first, 0).items()}
-    for earlier, stage_config in chain[:-1]:
-        stage = Path(earlier).relative_to(place).as_posix()
-        ended = evaluation_at(earlier, stage_config["steps"])
-        out |= {f"{stage}/{name}": value for name, value in ended.items()}
-    out |= evaluation_at(folder, last)
-    for name, points in found.items():
-        if not name.startswith("eval/") and name not in SPEED_METRICS:
-            out[name] = float(np.mean([v for step, v in points if step > 0.75 * last]))
-    throughputs = [v for _, v in found["clips_per_second"]]
-    # The first one includes compiling.
-    out["seconds_per_step"] = config["batch_size"] / float(
-        np.median(throughputs[1:] or throughputs)
-    )
-    uniform = arm.negatives and arithmetic.uniform_loss(arm.loss, arm.negatives)
-    if uniform is not None:
-        out["loss_below_uniform"] = out["loss"] - uniform
-    label = [r.get("label", -1) for r in build(config["data"]["train"]["source"]).records]
-    share = arithmetic.false_negative_rate(label)
-    if share is not None and arm.negatives is not None:
-        out["false_negatives/share"] = share
-        out["false_negatives/expected"] = share * arm.negatives
-    return out
-
-
-def evaluation_at(folder: str | os.PathLike, step: int) -> dict[str, float]:
-    """Returns {name: value} of the evaluations of a run after some steps.
-
-    Args:
-      folder: of the run.
-      step: number of steps.
-    """
-    rows = metrics_writer.read_rows(folder)
-    return {name: value for at, name, value in rows if at == step and name.startswith("eval/")}
-
-
-def write_json(path: Path, found: dict) -> None:
-    """Writes JSON atomically."""
-    write_atomic(path, json.dumps(found, indent=1))

@@ -38,7 +38,8 @@ def build(spec: Any, key: str = "") -> Any:
         if "fn" not in parts:
             return parts
         return _call(parts.pop("fn"), parts.pop("args", ()), parts, key)
-    if isinstance(spec, (list, tuple)):
+    # A named tuple is a part that is built already.
+    if isinstance(spec, (list, tuple)) and not hasattr(spec, "_fields"):
         return type(spec)(build(part, f"{key}.{i}".lstrip(".")) for i, part in enumerate(spec))
     return spec
 

@@ -1,19 +1,22 @@
 """The cost of a training step, from the compiled program."""
 
+import contextlib
+
 import jax
 
-from avjax.config.build import build
 from avjax.data import pipeline
 from avjax.nets import flops
 from avjax.runtime import sharding
-from avjax.training import state, train
+from avjax.training import state
+from avjax.training.experiment import Experiment, training_data
+from avjax.training.step import make_step
 
 
-def step_cost(config: dict) -> dict:
+def step_cost(experiment: Experiment) -> dict[str, float]:
     """Returns the cost of one training step, compiled ahead of time and not run.
 
     Args:
-      config: the config of a run.
+      experiment: the parts of a run.
 
     Returns:
       "flops": floating-point operations on all devices.  XLA counts the body of a loop once; the
@@ -23,11 +26,8 @@ def step_cost(config: dict) -> dict:
     """
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
-        shapes, batch, shardings = abstract_step_args(config, mesh)
-        tx = build(config["optimizer"])
-        traced = train.make_step(train.build_method(config), tx, shardings, mesh).trace(
-            shapes, batch
-        )
+        shapes, batch, shardings = abstract_step_args(experiment, mesh)
+        traced = make_step(experiment, shardings, mesh).trace(shapes, batch)
         compiled = traced.lower().compile()
     memory = compiled.memory_analysis()
     arguments_and_results = memory.argument_size_in_bytes + memory.output_size_in_bytes
@@ -38,16 +38,11 @@ def step_cost(config: dict) -> dict:
     }
 
 
-def abstract_step_args(config: dict, mesh):
+def abstract_step_args(experiment: Experiment, mesh: jax.sharding.Mesh):
     """Returns (state, batch, shardings) of a run's step: shapes with shardings, no state arrays."""
-    method, tx = train.build_method(config), build(config["optimizer"])
-    data = build(config["data"]["train"])
-    size = len(data["source"])
-    stream = pipeline.train_batches(**data, **train.pipeline_args(config, method), stop=1)
-    batch = sharding.shard_batch(next(stream), mesh)
-    stream.close()
-    init, rng = state.make_init(method, tx, size), jax.random.key(config["seed"])
-    shapes, shardings = state.abstract_state(init, rng, batch, mesh, config["sharding_rules"])
+    with contextlib.closing(pipeline.train_batches(**training_data(experiment), stop=1)) as stream:
+        batch = sharding.shard_batch(next(stream), mesh)
+    shapes, shardings = state.abstract_state(experiment, batch, mesh)
     shapes = jax.tree.map(
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, shardings
     )

@@ -2,7 +2,7 @@
 
 from avjax.config import app
 from avjax.config.build import build, substitute
-from avjax.training import dry_run
+from avjax.training.sources import find_datasets
 
 
 def prepare_settings(name: str) -> dict[str, int | float]:
@@ -19,9 +19,7 @@ def prepare_settings(name: str) -> dict[str, int | float]:
       ValueError: the config does not exist, fails, or has no data set.
     """
     config = app.load_config_file("--for_config", name)[1].to_dict()
-    samplers = [
-        build(substitute(spec["clip_sampler"], "")) for _, spec in dry_run.find_datasets(config)
-    ]
+    samplers = [build(substitute(spec["clip_sampler"], "")) for _, spec in find_datasets(config)]
     if not samplers:
         raise ValueError(f"--for_config {name}: the config has no data set")
     with_frames, with_audio = (

@@ -1,112 +1,92 @@
-"""Validates a config (one batch per data set) and summarizes the run.
+"""Checks an experiment (one batch per data set) and summarizes the run.
 
-Everything is built; one batch of every data set is read; initialization, one training step and
-the embedding of each evaluation's batch are traced for their shapes.  Nothing is compiled.
+One batch of every data set is read; initialization, one training step and the embedding of each
+evaluation's batch are traced for their shapes.  Nothing is compiled.
 """
 
 import contextlib
 import functools
 import json
 import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 
-from avjax.config import app, ranges
-from avjax.config.build import build
-from avjax.data import clip_sampling, pipeline
-from avjax.data.source import NoRecords, Source, coverage, unique_notes
+from avjax.config import app
+from avjax.data import pipeline
+from avjax.data.source import coverage, unique_notes
 from avjax.losses import pairs
 from avjax.nets.flops import gmacs
 from avjax.runtime import sharding
-from avjax.training import init_from, refresh, settings, state, train
-from avjax.types import Method
+from avjax.training import init_from, refresh, settings, state, step
+from avjax.training.experiment import Experiment, training_data
+from avjax.types import TrainState
 
 
-def validate(config: dict, folder: str = "", earlier: dict | None = None) -> dict:
-    """Builds and traces everything; returns one batch per data set.
+class Check(NamedTuple):
+    """What a check finds out, as shapes.
+
+    Attributes:
+      batches: {key of a data set: its global batch}.
+      state: the TrainState.
+    """
+
+    batches: dict[str, dict[str, jax.ShapeDtypeStruct]]
+    state: TrainState
+
+
+def validate(
+    experiment: Experiment,
+    folder: str = "",
+    earlier: dict[str, init_from.SourceRun] | None = None,
+) -> Check:
+    """Reads one batch per data set and traces everything.
 
     Args:
-      config: a plain dict, as in `configs/`.
+      experiment: the parts of the run.
       folder: the folder of the run.
       earlier: {folder: init_from.SourceRun} of the earlier runs of a chain, which need not exist
         yet; this run is added.
 
     Returns:
-      {key: {name: NumPy array}}, this host's slice of a batch.  An evaluation whose split has no
-      records is absent.
+      The shapes of batches and state.
 
     Raises:
       ValueError: something in the config does not work; the message starts with its key.
     """
-    settings.validate(config)
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
-        with error_prefix("method"):
-            method = train.build_method(config)
-            if not isinstance(method, Method):
-                raise ValueError(
-                    f"{config['method'].get('fn')} does not return an avjax.types.Method"
-                )
-        with error_prefix("optimizer"):
-            settings.check_learning_rates(config["optimizer"], config["steps"])
-            optimizer = build(config["optimizer"], "config.optimizer")
-            if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-                raise ValueError(
-                    f"{config['optimizer'].get('fn')} does not return an optax optimizer"
-                )
-        sources = []
-        found = (
-            (key, first_batch(config, key, spec, method, sources))
-            for key, spec in find_datasets(config)
-        )
-        batches = {key: one for key, one in found if one is not None}
+        batches = {key: global_shapes(first_batch(experiment, key)) for key in experiment.data}
         if jax.process_index() == 0:
+            sources = [data["source"] for data in experiment.data.values()]
             print("".join(f"{note}\n" for note in unique_notes(sources)), end="", flush=True)
-        with error_prefix("evals"):
-            evaluators = train.build_evaluators(config)
-        for name, (every, evaluator) in evaluators.items():
-            with error_prefix(f"evals.{name}"):
-                ranges.check_integer("every", every, 0)
-                if not callable(evaluator):
-                    raise ValueError(
-                        f"{config['evals'][name].get('fn')} does not return an evaluator"
-                    )
-        run = trace_run(config, method, optimizer, batches, mesh, earlier)
-        if earlier is not None:
-            earlier[folder] = run
-    return batches
+        ts = trace_run(experiment, batches, mesh, earlier)
+    if earlier is not None:
+        tree, source = {"params": ts.params, "state": ts.state}, training_source(experiment)
+        earlier[folder] = init_from.SourceRun(tree, functools.partial(init_from.records_of, source))
+    return Check(batches, ts)
 
 
-def first_batch(config: dict, key: str, spec: dict, method: Method, sources: list) -> dict | None:
-    """Returns one batch of the data set `spec`, or None if an evaluation has no records.
+def training_source(experiment: Experiment):
+    """Returns the Source of the training data."""
+    return experiment.data["data.train"]["source"]
 
-    The built source is appended to `sources`.
-    """
+
+def first_batch(experiment: Experiment, key: str) -> dict[str, Any]:
+    """Returns this host's slice of one batch of the data set `key`, e.g. "data.train"."""
+    data = experiment.data[key]
     with error_prefix(key):
-        try:
-            data = build(spec, f"config.{key}")
-        except NoRecords:
-            if key.startswith("evals."):  # build_evaluators skips this evaluation.
-                return None
-            raise
-        if not isinstance(data["source"], Source) or not isinstance(
-            data["clip_sampler"], clip_sampling.ClipSampler
-        ):
-            raise ValueError(
-                "source must return an avjax.data Source, clip_sampler one of "
-                "avjax.data.clip_sampling"
-            )
-        sources.append(data["source"])
         settings.check_clip_lengths(data["source"], data["clip_sampler"])
         if key == "data.train":
-            count, expected = data["clip_sampler"].num_clips, config["method"].get("num_clips", 1)
-            if expected not in (1, count):
+            args, count = experiment.method_args, data["clip_sampler"].num_clips
+            if args.get("num_clips", 1) not in (1, count):
                 raise ValueError(
-                    f"config.method.num_clips={expected}, but the clip_sampler has "
+                    f"config.method.num_clips={args['num_clips']}, but the clip_sampler has "
                     f"num_clips={count}"
                 )
-            check_negatives(config, count)
-            stream = pipeline.train_batches(**data, **train.pipeline_args(config, method), stop=1)
+            check_negatives(args, experiment.settings.batch_size, count)
+            stream = pipeline.train_batches(**training_data(experiment), stop=1)
         else:
             data = {name: value for name, value in data.items() if name != "max_unreadable"}
             size = jax.device_count() * data["clip_sampler"].num_clips
@@ -115,51 +95,53 @@ def first_batch(config: dict, key: str, spec: dict, method: Method, sources: lis
             return next(stream)
 
 
-def check_negatives(config: dict, num_clips: int) -> None:
-    """Raises ValueError if negatives come from the batch and `clips` of one record fill it."""
-    method = config["method"]
-    negatives = build(method.get("negatives"), "config.method.negatives")
+def check_negatives(method_args: dict[str, Any], batch_size: int, num_clips: int) -> None:
+    """Raises ValueError if negatives come from the batch and clips of one record fill it.
+
+    Args:
+      method_args: the built arguments of the method.
+      batch_size: clips per batch.
+      num_clips: clips per record.
+    """
     # L3 has pairs and AVTS a curriculum: both compare clips of different records.
-    if getattr(negatives, "symmetric_loss", None) or {"pairs", "curriculum"} & method.keys():
-        pairs.check_other_records(config["batch_size"], num_clips)
+    compares_others = {"pairs", "curriculum"} & method_args.keys()
+    if getattr(method_args.get("negatives"), "symmetric_loss", None) or compares_others:
+        pairs.check_other_records(batch_size, num_clips)
 
 
-def trace_run(config, method, optimizer, batches, mesh, earlier) -> init_from.SourceRun:
+def trace_run(
+    experiment: Experiment,
+    batches: dict[str, dict[str, jax.ShapeDtypeStruct]],
+    mesh: jax.sharding.Mesh,
+    earlier: dict[str, init_from.SourceRun] | None,
+) -> TrainState:
     """Traces initialization, a step, a refresh and the embedding of each evaluation's batch.
 
     Returns:
-      The run as a `SourceRun`, from which later runs of the chain can start.
+      The shapes of the TrainState.
     """
-    shapes = {key: global_shapes(one) for key, one in batches.items()}
-    source = build(config["data"]["train"]["source"])
-    rng, first = jax.random.key(config["seed"]), shapes["data.train"]
-    for key, one in shapes.items():
+    method, change, first = experiment.method, experiment.device_transform, batches["data.train"]
+    for key, one in batches.items():
         with error_prefix(key, one):
-            change = build(config.get("device_transform"), "config.device_transform")
-            transformed = jax.eval_shape(change, one) if change else one
-            if "augment" in transformed:
+            if "augment" in (jax.eval_shape(change, one) if change else one):
                 raise ValueError(
                     "crop and color parameters are sampled but not applied: end transforms in "
                     "avjax.data.transforms.video.apply_on_host, or set config.device_transform"
                 )
     with error_prefix("method", first):
-        init = state.make_init(method, optimizer, len(source))
-        ts = jax.eval_shape(init, rng, first)
-    with error_prefix("sharding_rules"):
-        _, shardings = state.abstract_state(init, rng, first, mesh, config["sharding_rules"])
-    with error_prefix("method", first):
-        jax.eval_shape(train.make_step(method, optimizer, shardings, mesh), ts, first)
+        ts, shardings = state.abstract_state(experiment, first, mesh)
+        jax.eval_shape(step.make_step(experiment, shardings, mesh), ts, first)
     with error_prefix("data.refresh"):
-        refresh.make_refresh(config, method, build(config["data"]["train"]), mesh, shardings)
-    for key, one in shapes.items():
+        refresh.make_refresh(experiment, training_data(experiment), mesh, shardings)
+    for key, one in batches.items():
         if key.startswith("evals."):
             with error_prefix(key, one):
-                jax.eval_shape(train.make_embed_fn(method), ts.params, ts.state, one)
-    if config.get("init_from"):
+                jax.eval_shape(step.make_embed_fn(method), ts.params, ts.state, one)
+    if start := experiment.config.get("init_from"):
         with error_prefix("init_from"):
-            init_from.validate(ts, config["init_from"], method.inherits, source, earlier)
-    tree = {"params": ts.params, "state": ts.state}
-    return init_from.SourceRun(tree, functools.partial(init_from.records_of, source))
+            source = training_source(experiment)
+            init_from.validate(ts, start, method.inherits, source, earlier)
+    return ts
 
 
 @contextlib.contextmanager
@@ -190,42 +172,17 @@ def global_shapes(batch: dict) -> dict:
     }
 
 
-def format_shapes(batch: dict) -> str:
-    return ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in batch.items())
+def format_shapes(batch: dict, hosts: int = 1) -> str:
+    """Returns the shapes of a batch, or of one host's slice of it, as text."""
+    shapes = {k: [v.shape[0] // hosts, *v.shape[1:]] for k, v in batch.items()}
+    return ", ".join(f"{k} {v.dtype}{shapes[k]}" for k, v in batch.items())
 
 
-def find_datasets(spec, key=""):
-    """Yields (key, spec) of each data set in a config: a part with a source and a clip_sampler."""
-    if isinstance(spec, dict):
-        if {"source", "clip_sampler"} <= spec.keys():
-            yield key, spec
-        elif isinstance(spec.get("source"), dict) and "fn" not in spec:
-            raise ValueError(
-                f"config.{key} has a source and no clip_sampler: see avjax.data.clip_sampling"
-            )
-        else:
-            for name, part in spec.items():
-                yield from find_datasets(part, f"{key}.{name}" if key else name)
-
-
-def summarize(config: dict, batches: dict) -> str:
-    """Returns a summary of a run as text: config, batches, parameters, devices.
-
-    Args:
-      config: a plain dict, as in `configs/`.
-      batches: as `validate` returns them.
-    """
-    mesh = sharding.mesh()
-    with jax.set_mesh(mesh):
-        source = build(config["data"]["train"]["source"])
-        shapes = global_shapes(batches["data.train"])
-        optimizer = build(config["optimizer"])
-        init = state.make_init(train.build_method(config), optimizer, len(source))
-        ts, _ = state.abstract_state(
-            init, jax.random.key(0), shapes, mesh, config["sharding_rules"]
-        )
-    lines = ["config:", json.dumps(config, indent=2), "", "batches (of this host):"]
-    lines += [f"  {key}: {format_shapes(batch)}" for key, batch in batches.items()]
+def summarize(experiment: Experiment, checked: Check) -> str:
+    """Returns a summary of a run as text: config, batches, parameters, devices."""
+    source, ts, hosts = training_source(experiment), checked.state, jax.process_count()
+    lines = ["config:", json.dumps(experiment.config, indent=2), "", "batches (of this host):"]
+    lines += [f"  {key}: {format_shapes(one, hosts)}" for key, one in checked.batches.items()]
     lines += ["", f"training examples: {len(source)} ({source.name}: {coverage(source)})"]
     lines += [
         "parameters:",
@@ -236,18 +193,20 @@ def summarize(config: dict, batches: dict) -> str:
         f"state, not trained: {num_parameters(ts.state):,}",
         "",
     ]
-    for name, macs in encoder_gmacs(config, shapes):
+    for name, macs in encoder_gmacs(experiment, checked.batches["data.train"]):
         lines.append(f"encoder of {name}: {macs:.3f} GMACs per example")
+    mesh = sharding.mesh()
     kind = mesh.devices.flat[0].device_kind
     lines.append(f"mesh: {dict(mesh.shape)} of {kind} ({jax.default_backend()})")
     return "\n".join(lines)
 
 
-def encoder_gmacs(config: dict, batch: dict):
+def encoder_gmacs(
+    experiment: Experiment, batch: dict[str, jax.ShapeDtypeStruct]
+) -> Iterator[tuple[str, float]]:
     """Yields (modality, GMACs per example) of the encoders of a method with towers."""
-    model = build(config["method"].get("model", {}))
-    if config.get("device_transform"):
-        batch = jax.eval_shape(build(config["device_transform"]), batch)
+    model, change = experiment.method_args.get("model"), experiment.device_transform
+    batch = jax.eval_shape(change, batch) if change else batch
     for name, net in getattr(model, "encoders", {}).items():
         x = jax.ShapeDtypeStruct((1, *batch[name].shape[1:]), batch[name].dtype)
         front = functools.partial(model.frontends[name].init_with_output, train=False)

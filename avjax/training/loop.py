@@ -13,13 +13,14 @@ from jax.experimental import multihost_utils
 from avjax.runtime import checkpoint, metrics_writer, preemption, sharding
 from avjax.runtime.throughput import Throughput
 from avjax.training import progress_line, refresh
+from avjax.training.settings import Settings
 from avjax.types import TrainState
 
 
 class Run(NamedTuple):
     """The parts of a run that the loop uses."""
 
-    config: dict
+    settings: Settings
     mesh: jax.sharding.Mesh
     batches: Callable  # (start, stop) -> this host's batches of steps start + 1 to stop
     step: Callable  # (state, batch) -> (state, metrics); donates the old state
@@ -31,17 +32,17 @@ class Run(NamedTuple):
 
 
 def loop(run: Run, ts: TrainState) -> TrainState:
-    """Trains from `ts.step` to `config.steps` and returns the final state.
+    """Trains from `ts.step` to `settings.steps` and returns the final state.
 
     On an interruption the state after the last step is saved if its metrics are finite, and
     Interrupted is raised again.
     """
-    first, last = int(ts.step), run.config["steps"]
+    first, last = int(ts.step), run.settings.steps
     if first >= last:
         return ts
     run.evaluate(ts, first, always=first == 0)  # Untrained: the baseline.
     print_on_process_zero("compiling the training step")
-    window, metrics, speed = [], None, Throughput(run.config["batch_size"])
+    window, metrics, speed = [], None, Throughput(run.settings.batch_size)
     with (
         contextlib.closing(run.batches(start=first, stop=last)) as batches,
         contextlib.closing(progress_line.progress(last, jax.process_index() == 0)) as shown,
@@ -49,7 +50,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
         try:
             for n in range(first + 1, last + 1):
                 stop_with_other_hosts(n)
-                if run.refresh and refresh.refresh_due(n - 1, run.config["refresh_every"]):
+                if run.refresh and refresh.refresh_due(n - 1, run.settings.refresh_every):
                     ts = run.refresh(ts)
                 batch, times = next_batch(batches, run.mesh)
                 with run.signals.defer():
@@ -76,7 +77,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
 
 def log_if_due(run: Run, n: int, first: bool, window: list, speed: Throughput) -> dict | None:
     """Logs the metrics of step `n` if that is due and returns them, else None."""
-    if n % run.config["log_every"] and n != run.config["steps"]:
+    if n % run.settings.log_every and n != run.settings.steps:
         if first:  # Compiling does not count as training time.
             jax.block_until_ready(window)
             speed.resume()
@@ -95,7 +96,7 @@ def save_if_due(run: Run, n: int, ts: TrainState, metrics) -> None:
     Raises:
       FloatingPointError: the metrics of the step are not finite.
     """
-    if n % run.config["save_every"] == 0 or n == run.config["steps"]:
+    if n % run.settings.save_every == 0 or n == run.settings.steps:
         metrics_writer.check_finite(n, mean_metrics([metrics]))
         checkpoint.save(run.checkpoints, ts)
 

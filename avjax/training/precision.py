@@ -63,16 +63,20 @@ def with_float32_fallback(method: Method, params, state, batch) -> Method:
 
 
 def low_precision_convs(f: Callable, *args) -> list[tuple[ConvSpec, list[str]]]:
-    """Returns (spec, paths of its layers) of each 16-bit convolution in `f(*args)`."""
+    """Returns (spec, paths of its layers) of each 16-bit convolution in `f(*args)`.
+
+    Whether a layer computes in 16 bits is read off the trace, so that it does not matter where its
+    type is set.  Only Flax layers with a `dtype` are found.
+    """
     found = {}
 
     def watch(call, args, kwargs, context):
         y, layer = call(*args, **kwargs), context.module
-        if context.method_name == "__call__" and _is_16_bit(layer):
+        if context.method_name == "__call__" and (low := _low_dtype(layer, args)):
             params = {k: jnp.shape(v) for k, v in layer.variables.get("params", {}).items()
                       if not isinstance(v, dict)}  # fmt: skip
             if len(params.get("kernel", ())) > 2:
-                alone = layer.clone(parent=None, name=None)
+                alone = layer.clone(parent=None, name=None, dtype=low.name)
                 form = ConvSpec(alone, params, args[0].shape, args[0].dtype)
                 _, paths = found.setdefault(repr(form), (form, []))
                 if (path := "/".join(layer.path)) not in paths:
@@ -92,13 +96,13 @@ def in_float32(f: Callable, layers: Iterable[str]) -> Callable:
 
     def widen(call, args, kwargs, context):
         layer = context.module
-        if context.method_name != "__call__" or not _is_16_bit(layer):
+        if context.method_name != "__call__" or "/".join(layer.path) not in layers:
             return call(*args, **kwargs)
-        if "/".join(layer.path) not in layers:
+        if not (low := _low_dtype(layer, args)):
             return call(*args, **kwargs)
         if layer.is_initializing():
             call(*args, **kwargs)  # Makes the parameters; its output is not used.
-        return _as_float32(layer).apply(layer.variables, *args, **kwargs).astype(layer.dtype)
+        return _as_float32(layer).apply(layer.variables, *args, **kwargs).astype(low)
 
     @functools.wraps(f)
     def wide(*args, **kwargs):
@@ -156,9 +160,16 @@ def _relative_errors(layer, params, x, dy):
     return tuple(map(share, run(layer), run(_as_float32(layer))))
 
 
-def _is_16_bit(layer):
-    dtype = getattr(layer, "dtype", None)
-    return dtype is not None and jnp.dtype(dtype).itemsize == 2
+def _low_dtype(layer, args):
+    """Returns the 16-bit type that a layer computes `args` in; None if it is another one."""
+    if not hasattr(layer, "dtype") or not args:
+        return None
+    dtype = layer.dtype
+    if dtype is None:  # That of the input and the kernel, as in Flax.
+        kernel = layer.variables.get("params", {}).get("kernel")
+        own = getattr(layer, "param_dtype", jnp.float32) if kernel is None else kernel.dtype
+        dtype = jnp.result_type(args[0].dtype, own)
+    return jnp.dtype(dtype) if jnp.dtype(dtype).itemsize == 2 else None
 
 
 def _as_float32(layer):

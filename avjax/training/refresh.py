@@ -1,15 +1,18 @@
 """A method's refresh between steps, and the per-record features that it needs."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
-from avjax.config.build import build
 from avjax.data import pipeline
 from avjax.runtime import sharding
 from avjax.runtime.progress import progress
+from avjax.training.experiment import Experiment
+from avjax.types import TrainState
 
 
 def refresh_due(done: int, every: int) -> bool:
@@ -20,27 +23,29 @@ def refresh_due(done: int, every: int) -> bool:
     return done == 0 or (every > 0 and done % every == 0)
 
 
-def make_refresh(config, method, data, mesh, shardings):
+def make_refresh(
+    experiment: Experiment, data: dict[str, Any], mesh: jax.sharding.Mesh, shardings
+) -> Callable[[TrainState], TrainState] | None:
     """Returns a function state -> state that does the method's refresh; None if it has none.
 
     Args:
-      config: the config; config.data.refresh, if any, is the data set that features are extracted
-        from.
-      method: the method.
-      data: the training data, arguments of `pipeline.train`.
+      experiment: the parts of the run; features are extracted from the data set data.refresh, or
+        else from the training data.
+      data: the training data, arguments of `pipeline.train_batches`.
       mesh: the device mesh.
       shardings: of the TrainState.
 
     Raises:
       ValueError: config.data.refresh has another number of records than the training data.
     """
+    method = experiment.method
     if method.refresh is None:
         return None
     refresh = jax.jit(method.refresh, out_shardings=(shardings.params, shardings.state))
     training = ("batch_size", "seed", "max_unreadable", "skip_no_audio", "needs_audio", "repeats")
     eval_args = {k: v for k, v in data.items() if k not in training}
-    if "refresh" in config["data"]:
-        eval_args |= {"transforms": (), **build(config["data"]["refresh"])}
+    if "data.refresh" in experiment.data:
+        eval_args |= {"transforms": (), **experiment.data["data.refresh"]}
         eval_args.pop("max_unreadable", None)
     if len(eval_args["source"]) != len(data["source"]):
         raise ValueError(
@@ -52,9 +57,8 @@ def make_refresh(config, method, data, mesh, shardings):
     )
 
     def renew(ts):
-        found = (
-            extract_all(extract_fn, ts, eval_args, config["batch_size"], mesh) if extract_fn else ()
-        )
+        size = experiment.settings.batch_size
+        found = extract_all(extract_fn, ts, eval_args, size, mesh) if extract_fn else ()
         rng = jax.random.fold_in(jax.random.fold_in(ts.rng, ts.step), 1)
         params, state = refresh(ts.params, ts.state, rng, found)
         return ts.replace(params=params, state=state)

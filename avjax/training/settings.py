@@ -1,6 +1,7 @@
 """Validates the values that the loop reads: numbers, learning rates, clip lengths."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +22,35 @@ REQUIRED_PARTS = ("data", "method", "optimizer", "evals", "sharding_rules")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 NUM_FILES_CHECKED = 8  # Files whose duration is compared with that of a clip.
 MAX_LEARNING_RATE = 1e4
+
+
+class Settings(NamedTuple):
+    """The integers of a config that a run reads.
+
+    Attributes:
+      seed: of the run.
+      batch_size: clips per global batch.
+      steps: training steps.
+      log_every, save_every: steps between logged metrics, and between checkpoints.
+      max_to_keep: number of latest checkpoints that are kept.
+      refresh_every: steps between refreshes of the method; 0 for one before the first step only.
+      init_examples: clips that a new state is initialized with.
+    """
+
+    seed: int
+    batch_size: int
+    steps: int
+    log_every: int
+    save_every: int
+    max_to_keep: int
+    refresh_every: int
+    init_examples: int
+
+
+def from_config(config: dict) -> Settings:
+    """Returns the settings of a config; raises the errors of `validate`."""
+    validate(config)
+    return Settings(*(config[key] for key in Settings._fields))
 
 
 def validate(config: dict) -> None:

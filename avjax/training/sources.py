@@ -1,47 +1,140 @@
-"""The sources of a run's data sets: each is built once, even if several data sets read it."""
+"""The data sets of a config, each built once; each source is opened once, whoever reads it."""
 
-import contextlib
+import copy
 import json
+import logging
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from avjax.config.build import build
 from avjax.data import fingerprint
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.source import NoRecords, Source
 
 
-def build_sources(config: dict) -> tuple[dict, dict[str, tuple[str, Source]]]:
-    """Builds the source of each data set in a config.
+class DataSets(NamedTuple):
+    """The data sets of a config.
 
-    A data set is a part with a source and a clip_sampler.  A source without records stays a spec:
-    the caller that builds the data set handles it.
-
-    Returns:
-      (`config` with built sources, {spec of a source as JSON: (key, Source)}), with the key of the
-      first data set that has it, e.g. "config.data.train.source".
+    Attributes:
+      data: {key: data set}, e.g. "data.train", "evals.kinetics.test"; a data set is {"source":
+        Source, "clip_sampler": ClipSampler, "transforms": functions, ...}.
+      evals: config.evals with built data sets in place of their specs, without the evaluations
+        whose split has no records.
+      sources: {spec of a source as JSON: (key, Source)}, with the key of the first data set that
+        has it, e.g. "config.data.train.source".
     """
-    found = {}
 
-    def filled(spec, key):
-        if isinstance(spec, dict):
-            spec = {name: filled(part, f"{key}.{name}") for name, part in spec.items()}
-            if {"source", "clip_sampler"} <= spec.keys() and isinstance(spec["source"], dict):
-                name = json.dumps(spec["source"], sort_keys=True)
-                with contextlib.suppress(NoRecords):
-                    if name not in found:
-                        found[name] = f"{key}.source", build(spec["source"])
-                    spec["source"] = found[name][1]
-        elif isinstance(spec, list | tuple):
-            spec = type(spec)(filled(part, f"{key}.{i}") for i, part in enumerate(spec))
+    data: dict[str, dict[str, Any]]
+    evals: dict[str, Any]
+    sources: dict[str, tuple[str, Source]]
+
+
+def find_datasets(spec: Any, key: str = "") -> Iterator[tuple[str, dict]]:
+    """Yields (key, spec) of each data set in a config: a part with a source and a clip_sampler.
+
+    Args:
+      spec: a config, or a part of it.
+      key: the dotted key of `spec`.
+
+    Raises:
+      ValueError: a part has a source and no clip_sampler.
+    """
+    if isinstance(spec, dict):
+        if {"source", "clip_sampler"} <= spec.keys():
+            yield key, spec
+        elif isinstance(spec.get("source"), dict) and "fn" not in spec:
+            raise ValueError(
+                f"config.{key} has a source and no clip_sampler: see avjax.data.clip_sampling"
+            )
+        else:
+            for name, part in spec.items():
+                yield from find_datasets(part, f"{key}.{name}" if key else name)
+
+
+def build_datasets(config: dict, opened: dict[str, Source] | None = None) -> DataSets:
+    """Builds the data sets of a config.
+
+    An evaluation whose split has no records is left out with a warning.
+
+    Args:
+      config: a plain dict, as in `configs/`.
+      opened: {spec of a source as JSON: Source} of the sources that are open already; new ones are
+        added.  The stages of a chain share it.
+
+    Raises:
+      ValueError, FileNotFoundError: a part cannot be built; the message starts with its key.
+      NoRecords: a data set for training has no records.
+    """
+    filled, opened = copy.deepcopy(config), {} if opened is None else opened
+    data, sources, empty = {}, {}, {}
+    for key, spec in find_datasets(config):
+        try:
+            source = open_source(spec["source"], f"config.{key}.source", opened)
+        except NoRecords as error:
+            if not key.startswith("evals."):
+                raise
+            empty[key.split(".")[1]] = error
+            continue
+        if isinstance(spec["source"], dict):
+            name = json.dumps(spec["source"], sort_keys=True)
+            sources.setdefault(name, (f"config.{key}.source", source))
+        data[key] = _check_parts(key, build({**spec, "source": source}, f"config.{key}"))
+        _replace(filled, key, data[key])
+    for name, error in empty.items():
+        warn_left_out(name, error)
+    data = {k: v for k, v in data.items() if k.split(".")[:2] not in [["evals", n] for n in empty]}
+    evals = {name: spec for name, spec in filled.get("evals", {}).items() if name not in empty}
+    return DataSets(data, evals, sources)
+
+
+def warn_left_out(name: str, error: NoRecords) -> None:
+    """Logs that the evaluation `name` is left out, as a split of it has no records."""
+    logging.getLogger(__name__).warning("evaluation %s left out: %s", name, error)
+
+
+def open_source(spec: Any, key: str, opened: dict[str, Source]) -> Any:
+    """Builds a source, and the source that it reads from, unless an equal one is in `opened`.
+
+    Args:
+      spec: of the source; anything but a dict is returned unchanged.
+      key: its dotted key, for messages.
+      opened: {spec as JSON: Source}; new ones are added.
+    """
+    if not isinstance(spec, dict):
         return spec
+    name = json.dumps(spec, sort_keys=True)
+    if name not in opened:
+        inner = open_source(spec.get("source"), f"{key}.source", opened)
+        opened[name] = build({**spec, "source": inner} if "source" in spec else spec, key)
+    return opened[name]
 
-    return filled(config, "config"), found
+
+def _check_parts(key: str, data: dict) -> dict:
+    """Returns a data set; ValueError if a part of it is of another type."""
+    if not isinstance(data["source"], Source) or not isinstance(data["clip_sampler"], ClipSampler):
+        raise ValueError(
+            f"config.{key}: source must return an avjax.data Source, clip_sampler one of "
+            "avjax.data.clip_sampling"
+        )
+    return data
 
 
-def check_unchanged(workdir, sources: dict, allow_changed: bool) -> tuple[dict, list[str]]:
+def _replace(tree: dict, key: str, value: Any) -> None:
+    """Replaces the value at a dotted key."""
+    *path, last = key.split(".")
+    for name in path:
+        tree = tree[name]
+    tree[last] = value
+
+
+def check_unchanged(
+    workdir, sources: dict[str, tuple[str, Source]], allow_changed: bool
+) -> tuple[dict, list[str]]:
     """Compares the data with those that the run in `workdir` started with; writes nothing.
 
     Args:
       workdir: the folder of the run.
-      sources: as `build_sources` returns them.
+      sources: {spec of a source as JSON: (key, Source)}.
       allow_changed: whether changes are allowed.
 
     Returns:

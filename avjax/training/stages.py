@@ -5,8 +5,10 @@ import functools
 from collections.abc import Callable
 
 from avjax.config.build import substitute
-from avjax.runtime import workdir as workdirs
-from avjax.training import train
+from avjax.runtime import sharding, workdir as workdirs
+from avjax.training import experiment, train
+from avjax.training.experiment import Experiment
+from avjax.types import TrainState
 
 # A study names the metrics of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
 RESERVED_NAMES = ("eval", "untrained")
@@ -82,23 +84,34 @@ def at_steps(config, workdir: str) -> Callable[[str, int], dict]:
     return stage_at
 
 
-def check_workdirs(chain, at_steps: Callable[[str, int], dict]) -> None:
+def check_workdirs(chain: list[tuple[str, dict]], at_steps: Callable[[str, int], dict]) -> None:
     """Raises ValueError if a stage cannot run in its folder, see `workdir.check_config`."""
     for folder, config in chain:
         workdirs.check_config(folder, config, functools.partial(at_steps, folder))
 
 
+def build(chain: list[tuple[str, dict]]) -> list[tuple[str, Experiment]]:
+    """Builds the parts of each stage; a source that several stages read is opened once.
+
+    Args:
+      chain: as `expand` returns it.
+    """
+    opened = {}
+    with sharding.process_zero_first("data"):  # The others reuse the files it renders.
+        return [(folder, experiment.build(config, opened)) for folder, config in chain]
+
+
 def run(
-    chain,
+    chain: list[tuple[str, Experiment]],
     report: Callable | None = None,
     training: bool = True,
     at_steps: Callable[[str, int], dict] | None = None,
     allow_changed_data: bool = False,
-):
+) -> TrainState:
     """Trains the stages one after the other, or resumes them.
 
     Args:
-      chain: as `expand` returns it.
+      chain: as `build` returns it.
       report: called with the folder of each stage that ends or is interrupted.
       training: False evaluates the latest checkpoints only.
       at_steps: as the function of that name returns it, for runs that get more steps.
@@ -107,9 +120,9 @@ def run(
     Returns:
       The TrainState of the last stage.
     """
-    for number, (folder, config) in enumerate(chain, 1):
+    for number, (folder, parts) in enumerate(chain, 1):
         if len(chain) > 1:
             print(f"stage {number} of {len(chain)}: {folder}", flush=True)
         before = at_steps and functools.partial(at_steps, folder)
-        ts = train.run(config, folder, report, training, before, allow_changed_data)
+        ts = train.run(parts, folder, report, training, before, allow_changed_data)
     return ts

@@ -1,25 +1,22 @@
-"""The TrainState of a run: its initialization, shapes and shardings."""
+"""The TrainState of a run: its initialization, its shapes and shardings, and its restoration."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from avjax.runtime import sharding
-from avjax.types import Array, Batch, Method, TrainState, Tree
+from avjax.runtime import checkpoint, sharding
+from avjax.training import init_examples, init_from, precision
+from avjax.training.experiment import Experiment
+from avjax.training.loop import print_on_process_zero
+from avjax.types import Array, Batch, TrainState, Tree
 
 
-def make_init(
-    method: Method, optimizer: optax.GradientTransformation, size: int
-) -> Callable[[Array, Batch], TrainState]:
-    """Returns a function (rng, batch) -> TrainState at step 0.
-
-    Args:
-      method: the method.
-      optimizer: an optax optimizer.
-      size: number of examples in the training source.
-    """
+def make_init(experiment: Experiment) -> Callable[[Array, Batch], TrainState]:
+    """Returns a function (rng, batch) -> TrainState at step 0."""
+    method, optimizer = experiment.method, experiment.optimizer
+    size = len(experiment.data["data.train"]["source"])
 
     def init(rng, batch):
         rng, rng_init = jax.random.split(rng)
@@ -30,16 +27,69 @@ def make_init(
 
 
 def abstract_state(
-    init: Callable, rng: Array, batch: Batch, mesh, rules
+    experiment: Experiment, batch: Batch, mesh: jax.sharding.Mesh
 ) -> tuple[TrainState, Tree]:
-    """Returns (shapes, shardings) of the state that `init` returns; nothing is compiled.
+    """Returns (shapes, shardings) of the run's TrainState; nothing is compiled.
 
     Args:
-      init: as `make_init` returns it.
-      rng: a key.
+      experiment: the parts of the run.
       batch: arrays or shapes [B, ...].
       mesh: the device mesh.
-      rules: config.sharding_rules, see `sharding.shardings_from_rules`.
+
+    Raises:
+      ValueError: config.sharding_rules do not fit the state.
     """
-    shapes = jax.eval_shape(init, rng, batch)
-    return shapes, sharding.shardings_from_rules(shapes, mesh, rules)
+    shapes = jax.eval_shape(make_init(experiment), run_key(experiment), batch)
+    try:
+        shardings = sharding.shardings_from_rules(shapes, mesh, experiment.sharding_rules)
+    except ValueError as error:
+        raise ValueError(f"config.sharding_rules: {error}") from error
+    return shapes, shardings
+
+
+def run_key(experiment: Experiment) -> Array:
+    """Returns the key that the run starts with."""
+    return jax.random.key(experiment.settings.seed)
+
+
+def init_or_restore(
+    experiment: Experiment, data: dict[str, Any], mesh: jax.sharding.Mesh, checkpoints
+) -> tuple[Experiment, TrainState, Tree]:
+    """Restores the latest checkpoint, or initializes a new state.
+
+    On an accelerator the convolutions of 16-bit nets are tested first; those that it computes
+    wrongly run in float32 in the method of the returned experiment.
+
+    Args:
+      experiment: the parts of the run.
+      data: arguments of `pipeline.train_batches`.
+      mesh: the device mesh.
+      checkpoints: as `checkpoint.manager` returns it.
+
+    Returns:
+      (experiment, TrainState, its shardings).
+    """
+    new = checkpoints.latest_step() is None
+    # Front ends estimate their statistics on these; a restored state needs shapes only.
+    count = experiment.settings.init_examples if new else 1
+    batch = sharding.shard_batch(init_examples.first_clips(data, count), mesh)
+    shapes, shardings = abstract_state(experiment, batch, mesh)
+    if jax.default_backend() != "cpu":
+        one = {
+            k: jax.ShapeDtypeStruct((experiment.settings.batch_size, *v.shape[1:]), v.dtype)
+            for k, v in batch.items()
+        }
+        method = precision.with_float32_fallback(
+            experiment.method, shapes.params, shapes.state, one
+        )
+        experiment = experiment._replace(method=method)
+    if not new:
+        return experiment, checkpoint.restore(checkpoints, shapes, shardings), shardings
+    init = jax.jit(make_init(experiment), out_shardings=shardings)
+    ts = init(run_key(experiment), batch)
+    if start := experiment.config.get("init_from"):
+        ts, line = init_from.apply(ts, start, experiment.method.inherits, data["source"])
+        print_on_process_zero(line)
+        restart = jax.jit(experiment.optimizer.init, out_shardings=shardings.opt)
+        ts = ts.replace(opt=restart(ts.params))
+    return experiment, ts, shardings

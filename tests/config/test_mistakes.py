@@ -6,9 +6,8 @@ import jax
 import pytest
 
 from avjax.config import app
-from avjax.config.build import build
 from avjax.runtime import checkpoint
-from avjax.training import dry_run, init_from, state, train
+from avjax.training import dry_run, experiment, init_from
 from tests import tiny
 
 DELETED = object()
@@ -34,7 +33,7 @@ def mistaken(world, *changes):
 
 def refused(config, says):
     with pytest.raises((ValueError, OSError), match=says) as caught:
-        dry_run.validate(config)
+        dry_run.validate(experiment.build(config))
     assert app.is_user_error(caught.value) and "\n" not in app.format_error(caught.value)
 
 
@@ -131,7 +130,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, 
         ("evals.world.test.clip_sampler.num_clips", 0, "config.evals.world.test.clip_sampler: num_clips=0"),
         ("evals.world.test.clip_sampler", DELETED, "config.evals.world.test has a source and no clip_sampler"),
         ("evals", dict(x=dict(fn="avjax.losses.contrastive.info_nce")), "config.evals.x: .* not return an evaluator"),
-        ("evals.world.every", -1, "config.evals.world: every=-1"),
+        ("evals.world.every", -1, "config.evals.world.every=-1"),
         ("method.negatives.num_negatives", 100, "config.method: num_negatives=100 of a batch of 8"),
         ("method.negatives", dict(fn="avjax.losses.negatives.memory_bank_shared", num_negatives=99), "num_negatives=99 of 60 records"),
         ("method.negatives", dict(fn="avjax.losses.negatives.queue", queue_size=7), "less than the batch"),
@@ -158,11 +157,7 @@ def test_what_does_not_fit_together_is_refused_before_the_first_step(world, key,
 def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
     """A run of the same nets fits; a part that it lacks, or of another shape, is named."""
     config = mistaken(world, ("evals", {}))
-    method, optimizer = train.build_method(config), build(config["optimizer"])
-    shapes = dry_run.global_shapes(
-        dry_run.first_batch(config, "data.train", config["data"]["train"], method, [])
-    )
-    ts = jax.eval_shape(state.make_init(method, optimizer, 60), jax.random.key(0), shapes)
+    ts = dry_run.validate(experiment.build(config)).state
     with checkpoint.manager(tmp_path, max_to_keep=1) as checkpoints:
         saved = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), ts.replace(rng=()))
         checkpoint.save(checkpoints, saved.replace(rng=jax.random.key(0)))
@@ -191,4 +186,5 @@ def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
     ],
 )
 def test_odd_but_sensible_values_are_accepted(world, key, value):
-    assert "data.train" in dry_run.validate(mistaken(world, (key, value)))
+    found = dry_run.validate(experiment.build(mistaken(world, (key, value))))
+    assert "data.train" in found.batches

@@ -9,7 +9,7 @@ import pytest
 from avjax.ablation import study
 from avjax.config import signatures
 from avjax.config.build import build, substitute
-from avjax.training import dry_run, stages
+from avjax.training import sources, stages
 from configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
 from tests.data.test_dataset import layout, prepared
 
@@ -133,16 +133,16 @@ def test_an_arm_of_a_study_may_have_an_order_of_its_own():
         assert c.data.train.repeats == 10
 
 
-def sources(config):
+def named_sources(config):
     """The sources of a config that name a data set, those within others too."""
     if isinstance(config, dict):
         if config.get("fn") == "avjax.data.dataset":
             yield config
         for part in config.values():
-            yield from sources(part)
+            yield from named_sources(part)
     if isinstance(config, (list, tuple)):
         for part in config:
-            yield from sources(part)
+            yield from named_sources(part)
 
 
 @pytest.mark.parametrize("name,arg", names(RECIPES))
@@ -154,16 +154,16 @@ def test_every_recipe_takes_every_set_prepared_or_not(tmp_path, name, arg, kind)
         flags = {"data__source": kind, "data__root": str(place)}
         flags |= {f"data__{key}": value for key, value in given.items()}
         for _, config in made(name, arg, **flags):
-            keys = dict(dry_run.find_datasets(config))
+            keys = dict(sources.find_datasets(config))
             assert "data.train" in keys and any(key.startswith("evals.") for key in keys)
-            for spec in sources(config):
+            for spec in named_sources(config):
                 assert len(build(spec))
 
 
 @pytest.mark.parametrize("name,arg", names(RECIPES))
 def test_a_forgotten_root_is_said_by_every_recipe(name, arg):
     for _, config in made(name, arg):
-        for spec in sources(config):
+        for spec in named_sources(config):
             with pytest.raises(ValueError, match="config.data.root is not set: add --config.data"):
                 build(spec)
 
@@ -172,7 +172,7 @@ def test_the_share_and_the_group_of_the_split_are_keys_of_the_config(tmp_path):
     root, _ = layout("folder", tmp_path)
     flags = dict(data__root=str(root), data__holdout=0.0, data__group=r"^.")
     config = made("avid_folder", None, **flags)[0][1]
-    assert [r["group"] for r in build(next(sources(config["data"])))] == ["x/a", "y/b"]
+    assert [r["group"] for r in build(next(named_sources(config["data"])))] == ["x/a", "y/b"]
     assert compare_folder.get_config().data.holdout is None
 
 

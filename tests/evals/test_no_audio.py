@@ -14,7 +14,7 @@ from avjax.evals import agreement, alignment, knn, linear_probe, retrieval, suit
 from avjax.methods import avid, moco, xdc
 from avjax.report import evaluation_tables, run_page
 from avjax.runtime import metric_records, sharding
-from avjax.training import train
+from avjax.training import step
 from avjax.training.evaluation import format_scores, save_evaluation
 from avjax.types import Method
 from tests.data.test_pipeline import no_error
@@ -73,7 +73,7 @@ def evaluated(of):
     evaluate = suite.make(data["test"], SCORES, data["train"], batch_size=8)
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
-        look = train.make_embed(Method(None, None, embed), mesh)
+        look = step.make_embed(Method(None, None, embed), mesh)
         return evaluate(look, SimpleNamespace(params=(), state=()))
 
 
@@ -172,8 +172,7 @@ def test_without_any_sound_the_picture_is_evaluated_all_the_same(half, caplog):
     ],
 )
 def test_a_method_says_whether_it_needs_the_sound_of_every_clip(method, needs):
-    said = train.pipeline_args(dict(batch_size=4, seed=0), method())
-    assert said == dict(batch_size=4, seed=0, needs_audio=needs)
+    assert method().needs_audio is needs
 
 
 def test_a_method_of_pictures_gets_clips_without_sound_and_counts_no_fault():

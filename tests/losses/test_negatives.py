@@ -273,12 +273,9 @@ def test_partners_of_a_batch_of_one_are_refused():
 
 @pytest.mark.parametrize("fn, refused", [("in_batch", True), ("memory_bank", False)])
 def test_a_batch_of_clips_of_one_record_is_refused_by_the_plan(fn, refused):
-    more = {} if refused else dict(num_negatives=4)
-    config = dict(
-        batch_size=3, method=dict(negatives=dict(fn=f"avjax.losses.negatives.{fn}", **more))
-    )
-    dry_run.check_negatives(config, num_clips=1)
+    args = dict(negatives=getattr(negatives, fn)(**({} if refused else dict(num_negatives=4))))
+    dry_run.check_negatives(args, 3, num_clips=1)
     if not refused:
-        return dry_run.check_negatives(config, num_clips=3)
+        return dry_run.check_negatives(args, 3, num_clips=3)
     with pytest.raises(ValueError, match="batch_size=3 with 3 clips .*batch_size=6 or more"):
-        dry_run.check_negatives(config, num_clips=3)
+        dry_run.check_negatives(args, 3, num_clips=3)

@@ -10,7 +10,7 @@ from avjax.losses import contrastive, negatives, pairs
 from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid
 from avjax.runtime import metrics_writer, sharding
-from avjax.training import dry_run, train
+from avjax.training import dry_run, experiment
 from tests import tiny
 
 
@@ -28,14 +28,14 @@ def config(world, steps, negatives, **method):
 def dense(world, tmp_path_factory):
     """A run against the rest of the batch."""
     workdir = tmp_path_factory.mktemp("dense")
-    train.run(config(world, 5, dict(fn="avjax.losses.negatives.in_batch")), workdir)
+    tiny.run(config(world, 5, dict(fn="avjax.losses.negatives.in_batch")), workdir)
     return workdir
 
 
 @pytest.mark.parametrize("fn", ["tiled", "ring"])
 def test_tiles_train_as_the_dense_batch_on_four_devices(world, dense, tmp_path, fn):
     assert jax.device_count() == 4
-    train.run(config(world, 5, dict(fn=f"avjax.losses.negatives.{fn}", tile=3)), tmp_path)
+    tiny.run(config(world, 5, dict(fn=f"avjax.losses.negatives.{fn}", tile=3)), tmp_path)
     for name in (
         "loss",
         "grad_norm",
@@ -59,7 +59,7 @@ def test_avid_learns_against_other_negatives(world, tmp_path, negatives):
     c = config(world, 30, negatives)
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
     c["sharding_rules"] = (("rows$|keys$", ("data",)), (".*", ()))
-    train.run(c, tmp_path)
+    tiny.run(c, tmp_path)
     got = losses(tmp_path)
     # Memories start random, so the loss may climb until they have filled.
     assert np.mean(got[-5:]) < max(got) - 0.1
@@ -76,7 +76,7 @@ def test_a_learned_temperature_and_bias_move(world, tmp_path):
             fn="avjax.losses.temperature.learned_temperature", temperature=0.1, bias=-10.0
         ),
     )
-    ts = train.run(c, tmp_path)
+    ts = tiny.run(c, tmp_path)
     assert ts.params["temperature"]["bias"] != -10
     moved = losses(tmp_path, "temperature")
     np.testing.assert_allclose(moved[0], 0.1, rtol=1e-6)
@@ -93,7 +93,7 @@ def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
         chunks=chunks,
     )
     config["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
-    train.run(config, tmp_path)
+    tiny.run(config, tmp_path)
     got = losses(tmp_path)
     # Memories start random, so the loss may climb until they have filled.
     assert np.mean(got[-5:]) < max(got) - 0.1
@@ -110,7 +110,7 @@ def test_within_modal_terms_want_a_memory_or_two_clips(world, negatives):
     config = tiny.config(world)
     config["method"] |= dict(negatives=negatives, terms=dict(v2v=1.0))
     with pytest.raises(ValueError, match="compare a clip with itself"):
-        dry_run.summarize(config, dry_run.validate(config))
+        dry_run.validate(experiment.build(config))
 
 
 class Table(nn.Module):
@@ -223,6 +223,6 @@ def test_self_avid_of_two_clips_learns_without_a_memory(world, tmp_path):
     c = config(world, 30, dict(fn="avjax.losses.negatives.in_batch"), terms=dict(v2v=1.0, a2a=1.0))
     c["method"]["num_clips"] = c["data"]["train"]["clip_sampler"]["num_clips"] = 2
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
-    train.run(c, tmp_path)
+    tiny.run(c, tmp_path)
     got = losses(tmp_path)
     assert np.mean(got[-5:]) < np.mean(got[:3]) - 0.1

@@ -14,7 +14,6 @@ from avjax.nets.layers.mlp import Linear
 from avjax.nets.towers import Towers, identity
 from avjax.ops.normalize import l2_normalize
 from avjax.runtime import metrics_writer
-from avjax.training import train
 from configs import avts_kinetics, parts
 from tests import tiny
 
@@ -228,7 +227,7 @@ def test_avts_learns_and_is_judged(world, tmp_path):
         )
     )
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
-    ts = train.run(c, tmp_path)
+    ts = tiny.run(c, tmp_path)
     assert ts.state["step"] == 30
     found = {}
     for _, name, value in metrics_writer.read_rows(tmp_path):

@@ -168,7 +168,7 @@ def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
             optimizer=dict(fn="optax.sgd", learning_rate=0.0), steps=2, save_every=2,
         ),
     )  # fmt: skip
-    stages.run(stages.expand(c, str(tmp_path)))
+    stages.run(stages.build(stages.expand(c, str(tmp_path))))
     avid, cma = (checkpoint.restore_latest(tmp_path / name) for name in ("avid", "cma"))
     jax.tree.map(np.testing.assert_array_equal, avid["params"], cma["params"])
     rows = {m: s["rows"] for m, s in avid["state"]["memory"].items()}

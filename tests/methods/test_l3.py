@@ -9,7 +9,6 @@ from avjax.losses import pairs as pairing
 from avjax.methods import l3
 from avjax.nets.layers.mlp import Mlp
 from avjax.runtime import metrics_writer
-from avjax.training import train
 from tests import tiny
 
 
@@ -142,7 +141,7 @@ def test_a_whole_run_trains_towers_and_classifier(world, tmp_path):
     )
     del c["evals"]["world"]["train"]  # Nothing that learns from labels: retrieval is enough.
     c["evals"]["world"]["scores"] = dict(retrieval=dict(fn="avjax.evals.retrieval"))
-    ts = train.run(c, tmp_path)
+    ts = tiny.run(c, tmp_path)
     assert ts.params["classifier"]["linear2"]["kernel"].shape == (128, 2)
     found = {}
     for _, name, value in metrics_writer.read_rows(tmp_path):

@@ -9,7 +9,6 @@ from avjax.methods import moco
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.mlp import Mlp
 from avjax.runtime import metrics_writer
-from avjax.training import train
 from tests import tiny
 
 CROSS = dict(v2a=1.0, a2v=1.0)
@@ -162,7 +161,7 @@ def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
     c["batch_size"] = 16
     c["sharding_rules"] = (("keys$", ("data",)), (".*", ()))
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
-    ts = train.run(c, tmp_path)
+    ts = tiny.run(c, tmp_path)
     assert ts.state["memory"]["video"]["keys"].shape == (32, 8)
     found = {}
     for _, name, value in metrics_writer.read_rows(tmp_path):

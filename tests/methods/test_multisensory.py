@@ -256,7 +256,7 @@ def test_frame_rates_follow_each_other(world, tmp_path):
     config["data"] = data(num_frames=8, fps=16.0)
     coarse = dict(data=data(num_frames=2, fps=4.0))
     config["stages"] = dict(coarse=coarse, full=dict(after=dict(coarse=None)))
-    stages.run(stages.expand(config, str(tmp_path)))
+    stages.run(stages.build(stages.expand(config, str(tmp_path))))
     coarse, full = (checkpoint.restore_latest(tmp_path / name) for name in ("coarse", "full"))
     jax.tree.map(np.testing.assert_array_equal, coarse["params"], full["params"])
     found = [

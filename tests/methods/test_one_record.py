@@ -101,8 +101,8 @@ def test_a_record_that_fills_a_batch_has_loss_and_gradient_zero(source, name):
     assert np.isfinite(value) and all(grad.any(1).all() for grad in grads)
 
 
-@pytest.mark.parametrize("method", [dict(pairs=dict()), dict(curriculum=())])
-def test_a_batch_of_clips_of_one_record_has_no_pairs_of_two(method):
-    dry_run.check_negatives(dict(batch_size=4, method=method), num_clips=2)
+@pytest.mark.parametrize("args", [dict(pairs=dict()), dict(curriculum=())])
+def test_a_batch_of_clips_of_one_record_has_no_pairs_of_two(args):
+    dry_run.check_negatives(args, 4, num_clips=2)
     with pytest.raises(ValueError, match="batch_size=2 with 2 clips .*batch_size=4 or more"):
-        dry_run.check_negatives(dict(batch_size=2, method=method), num_clips=2)
+        dry_run.check_negatives(args, 2, num_clips=2)

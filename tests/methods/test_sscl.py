@@ -12,7 +12,7 @@ from avjax.methods import sscl
 from avjax.nets.layers.mlp import Linear
 from avjax.nets.towers import Towers
 from avjax.runtime import checkpoint, metrics_writer
-from avjax.training import init_from, stages, train
+from avjax.training import experiment, init_from, stages
 from avjax.types import TrainState
 from configs import sscl_kinetics
 from tests import tiny
@@ -143,7 +143,7 @@ def test_a_student_is_of_one_of_the_two_modalities():
 
 def drawn(config, seed):
     """A state as a stage begins with it, all at random; nothing is compiled."""
-    rng, method = np.random.default_rng(seed), train.build_method(config)
+    rng, method = np.random.default_rng(seed), experiment.build_method(config)[0]
     batch = {"video": np.zeros((B, 4, 16, 16, 3), np.uint8), "audio": np.ones((B, 4000), np.int16)}
     batch["index"] = np.arange(B)
     shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, SIZE))
@@ -162,9 +162,8 @@ def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
     for n, (folder, stage) in enumerate(stages.expand(config, str(tmp_path))):
         ts = drawn(stage, n)
         if "init_from" in stage:
-            ts, line = init_from.apply(
-                ts, stage["init_from"], train.build_method(stage).inherits, None
-            )
+            inherits = experiment.build_method(stage)[0].inherits
+            ts, line = init_from.apply(ts, stage["init_from"], inherits, None)
             assert sscl.TEACHER_REQUIRED not in line
         with checkpoint.manager(folder, max_to_keep=1) as checkpoints:
             checkpoint.save(checkpoints, ts)
@@ -214,7 +213,7 @@ def test_a_stage_trains_on_the_tiny_world(world, tmp_path):
         model, num_negatives=16, structure_weight=1.0, keep_fraction=half
     )
     config |= dict(method=methods["mutual"], optimizer=dict(fn="optax.adam", learning_rate=1e-2))
-    ts = train.run(config, tmp_path)
+    ts = tiny.run(config, tmp_path)
     found = {}
     for _, name, value in metrics_writer.read_rows(tmp_path):
         found.setdefault(name, []).append(value)

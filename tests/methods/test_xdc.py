@@ -13,7 +13,6 @@ from avjax.methods import xdc
 from avjax.nets.layers.mlp import Linear, Mlp
 from avjax.nets.towers import Towers
 from avjax.runtime import metrics_writer, sharding
-from avjax.training import train
 from configs import xdc_kinetics
 from tests import tiny
 
@@ -255,7 +254,7 @@ def config(world):
 @pytest.fixture(scope="module")
 def ended(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("xdc")
-    return train.run(config, workdir), workdir
+    return tiny.run(config, workdir), workdir
 
 
 def test_a_run_learns_the_clusters_in_each_iteration(ended):
@@ -274,6 +273,6 @@ def test_a_resumed_run_is_an_unbroken_one(ended, config, tmp_path):
     ts, workdir = ended
     broken = shutil.copytree(workdir, tmp_path / "broken")
     shutil.rmtree(broken / "checkpoints" / "40")
-    again = train.run(config, broken)
+    again = tiny.run(config, broken)
     a, b = (jax.device_get((ts.params, ts.state)) for ts in (ts, again))
     jax.tree.map(np.testing.assert_array_equal, a, b)

@@ -17,7 +17,7 @@ from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.mlp import Linear
 from avjax.nets.towers import Towers
 from avjax.runtime import checkpoint
-from avjax.training import dry_run, init_from
+from avjax.training import dry_run, experiment, init_from
 from avjax.types import TrainState
 from tests import tiny
 
@@ -263,14 +263,14 @@ def test_a_chain_is_checked_before_its_first_stage(world):
         terms={"inst-v2a": 1.0}, temperature=0.1,
     )  # fmt: skip
     second, earlier = first | dict(method=method, init_from="runs/first"), {}
-    dry_run.validate(first, "runs/first", earlier)
+    dry_run.validate(experiment.build(first), "runs/first", earlier)
     with pytest.raises(
         ValueError, match="config.init_from: runs/first: state/memory/video does not"
     ):
-        dry_run.validate(second, "runs/second", earlier)
+        dry_run.validate(experiment.build(second), "runs/second", earlier)
     first["method"] |= dict(
         negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=4)
     )
-    dry_run.validate(first, "runs/first", earlier)
-    dry_run.validate(second, "runs/second", earlier)
+    dry_run.validate(experiment.build(first), "runs/first", earlier)
+    dry_run.validate(experiment.build(second), "runs/second", earlier)
     assert list(earlier) == ["runs/first", "runs/second"]

@@ -7,7 +7,7 @@ import pytest
 
 from avjax.config.build import build
 from avjax.methods import avid
-from avjax.training import refresh as refreshes, train
+from avjax.training import refresh as refreshes
 from tests import tiny
 
 
@@ -46,7 +46,7 @@ def config(world):
 
 @pytest.fixture(scope="module")
 def ended(config, tmp_path_factory):
-    return train.run(config, tmp_path_factory.mktemp("asked"))
+    return tiny.run(config, tmp_path_factory.mktemp("asked"))
 
 
 def test_a_refresh_comes_before_the_first_step_and_every_so_many(ended):
@@ -62,8 +62,8 @@ def test_every_record_is_asked_once_and_answers_by_row(ended, config):
 
 
 def test_a_resumed_run_refreshes_like_an_unbroken_one(ended, config, tmp_path):
-    train.run(config | dict(steps=2), tmp_path)
-    again = train.run(config, tmp_path)
+    tiny.run(config | dict(steps=2), tmp_path)
+    again = tiny.run(config, tmp_path)
     a, b = (jax.device_get((ts.params, ts.state)) for ts in (ended, again))
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -78,4 +78,4 @@ def test_a_survey_of_other_records_is_refused(config, tmp_path):
     other = data["train"] | dict(source=data["train"]["source"] | dict(split="test", num_videos=12))
     odd = config | dict(data=data | dict(refresh=other))
     with pytest.raises(ValueError, match="refresh has 12 records, the training source 60"):
-        train.run(odd, tmp_path)
+        tiny.run(odd, tmp_path)

@@ -48,13 +48,12 @@ def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
         (tmp_path / stage).mkdir()
         lines = [f"{step},{name},{value}\n" for step, name, value in its]
         (tmp_path / stage / "metrics.csv").write_text("".join(lines))
-    records = dict(fn="types.SimpleNamespace", records=[dict(label=0), dict(label=1)])
     config = dict(
-        steps=2, batch_size=4, data=dict(train=dict(source=records)),
+        steps=2, batch_size=4,
         stages=dict(avid={}, cma=dict(steps=4, after=dict(avid=None))),
     )  # fmt: skip
     (arm,) = sweep.parse_arms([{}], 4)
-    values = runner.collect_metrics(tmp_path, arm, config)
+    values = runner.collect_metrics(tmp_path, arm, config, [0, 1])
     found = {name: value for name, value in values.items() if name.endswith("recall@10")}
     assert found == {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21} and values["loss"] == 3
     # No pattern for the last stage takes an earlier one, which has names of its own.
@@ -78,7 +77,7 @@ def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
     )  # fmt: skip
     config = tiny.config(world, steps=2, evals={}, stages=dict(second=frozen, first={}))
     ended = []
-    stages.run(stages.expand(config, str(tmp_path)), report=ended.append)
+    stages.run(stages.build(stages.expand(config, str(tmp_path))), report=ended.append)
     assert [path.name for path in ended] == ["first", "second"]
     first, second = (
         checkpoint.restore_latest(tmp_path / name)["params"] for name in ("first", "second")

@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
+from avjax.data.source import Source
+from avjax.nets.layers.conv import Conv2D
 from avjax.report import run_page
-from avjax.training import cost, dry_run, evaluation, loop, train
+from avjax.training import cost, dry_run, evaluation, experiment, loop, precision, sources, train
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 def unbroken(world, tmp_path_factory):
     """(config, workdir, last state) of a run that nothing stopped."""
     config, workdir = tiny.config(world, steps=20), tmp_path_factory.mktemp("unbroken")
-    return config, workdir, jax.device_get(train.run(config, workdir).params)
+    return config, workdir, jax.device_get(tiny.run(config, workdir).params)
 
 
 def same(a, b):
@@ -53,8 +56,8 @@ def test_a_run_leaves_config_metrics_checkpoints_and_arrays(unbroken):
 
 def test_a_resumed_run_is_the_unbroken_run(unbroken, tmp_path):
     config, workdir, want = unbroken
-    train.run(config | dict(steps=9), tmp_path)
-    same(want, jax.device_get(train.run(config, tmp_path).params))
+    tiny.run(config | dict(steps=9), tmp_path)
+    same(want, jax.device_get(tiny.run(config, tmp_path).params))
     ours, theirs = table(workdir), table(tmp_path)
     for n in range(1, 21):
         assert ours[n, "loss"] == theirs[n, "loss"]
@@ -68,7 +71,7 @@ def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, 
     path.write_text(json.dumps(config))
     code = (
         "import json, sys; from absl import flags; flags.FLAGS.mark_as_parsed(); "
-        "from avjax.training import train; train.run(json.load(open(sys.argv[1])), sys.argv[2])"
+        "from tests import tiny; tiny.run(json.load(open(sys.argv[1])), sys.argv[2])"
     )
     command = [sys.executable, "-c", code, str(path), str(tmp_path / "run")]
     env = os.environ | dict(JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES=devices, PYTHONPATH=str(ROOT))
@@ -90,18 +93,18 @@ def test_a_run_of_another_config_is_refused(unbroken):
     other = copy.deepcopy(config)
     other["method"]["temperature"]["temperature"] = 0.3
     with pytest.raises(ValueError, match="method.temperature.temperature was 0.07, is 0.3"):
-        train.run(other, workdir)
+        tiny.run(other, workdir)
 
 
 def test_evaluating_an_untrained_folder_is_refused(world, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train.run(tiny.config(world), tmp_path, train=False)
+        tiny.run(tiny.config(world), tmp_path, train=False)
 
 
 def test_a_finished_run_is_judged_again_without_training(unbroken):
     config, workdir, want = unbroken
     before = table(workdir)
-    same(want, jax.device_get(train.run(config, workdir, train=False).params))
+    same(want, jax.device_get(tiny.run(config, workdir, train=False).params))
     after = table(workdir)
     assert before.keys() == after.keys()
     name = (20, "eval/world/retrieval/v2a/recall@1")
@@ -110,7 +113,8 @@ def test_a_finished_run_is_judged_again_without_training(unbroken):
 
 def test_the_plan_names_batches_parameters_and_devices(world):
     config = tiny.config(world)
-    told = dry_run.summarize(config, dry_run.validate(config))
+    parts = experiment.build(config)
+    told = dry_run.summarize(parts, dry_run.validate(parts))
     for words in (
         "video uint8[8, 4, 16, 16, 3]",
         "heads_video",
@@ -124,7 +128,7 @@ def test_a_batch_that_devices_do_not_divide_is_refused(world):
     with pytest.raises(
         ValueError, match=r"batch_size=6 must be divisible by the number of devices \(4\)"
     ):
-        dry_run.validate(tiny.config(world, batch_size=6))
+        experiment.build(tiny.config(world, batch_size=6))
 
 
 def test_a_dataset_that_fails_is_named_by_its_key(world):
@@ -133,14 +137,14 @@ def test_a_dataset_that_fails_is_named_by_its_key(world):
         fn="avjax.data.datasets.folder", root="/nowhere", split="train"
     )
     with pytest.raises((ValueError, OSError), match="config.data.train.*nowhere"):
-        dry_run.validate(config)
+        experiment.build(config)
 
 
 @pytest.fixture
 def device_transform(world):
     """A run whose pictures are made on the device."""
     config = tiny.config(world, steps=3)
-    for _, data in dry_run.find_datasets(config):
+    for _, data in sources.find_datasets(config):
         assert data["transforms"][-1]["fn"] == "avjax.data.transforms.video.apply_on_host"
         data["transforms"] = data["transforms"][:-1]
     return config | dict(
@@ -150,8 +154,8 @@ def device_transform(world):
 
 @pytest.mark.slow
 def test_pictures_made_on_the_device_or_the_host_train_alike(world, device_transform, tmp_path):
-    train.run(tiny.config(world, steps=3, evals={}), tmp_path / "host")
-    train.run(device_transform, tmp_path / "device")
+    tiny.run(tiny.config(world, steps=3, evals={}), tmp_path / "host")
+    tiny.run(device_transform, tmp_path / "device")
     host, device = table(tmp_path / "host"), table(tmp_path / "device")
     for n in (1, 2, 3):  # A gray level here and there is rounded the other way.
         np.testing.assert_allclose(device[n, "loss"], host[n, "loss"], rtol=1e-3)
@@ -162,9 +166,10 @@ def test_pictures_made_on_the_device_or_the_host_train_alike(world, device_trans
 
 
 def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(device_transform):
-    told = dry_run.summarize(device_transform, dry_run.validate(device_transform))
+    parts = experiment.build(device_transform)
+    told = dry_run.summarize(parts, dry_run.validate(parts))
     assert "data.train: video uint8[8, 4, 32, 32, 3]" in told and "augment float32[8, 16]" in told
-    assert "encoders_video" in told and cost.step_cost(device_transform)["flops"] > 0
+    assert "encoders_video" in told and cost.step_cost(parts)["flops"] > 0
 
 
 @pytest.mark.parametrize(
@@ -200,7 +205,7 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
     monkeypatch.setattr(
         loop, "mean_metrics", slow(lambda window: average(jax.block_until_ready(window)), step)
     )
-    train.run(tiny.config(world, steps=2, evals={}), tmp_path)
+    tiny.run(tiny.config(world, steps=2, evals={}), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == told
     rows = table(tmp_path)
@@ -208,22 +213,29 @@ def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch,
     np.testing.assert_allclose(rows[2, "time/transfer"], transfer / 10)
 
 
-def test_a_net_of_16_bits_is_tried_out_on_an_accelerator(world, tmp_path, monkeypatch):
-    tried = []
-    monkeypatch.setattr(train.jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(
-        train.precision,
-        "with_float32_fallback",
-        lambda method, params, state, batch: tried.append(batch) or method,
-    )
+class OwnDtypes(nn.Module):
+    """[B, S, F] -> [B, 8] in 16 bits, of which a config says nothing."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        x = Conv2D(4, (3, 3), (2, 2), dtype="bfloat16", name="declared")(x[..., None])
+        x = nn.Conv(8, (3, 3), (2, 2), param_dtype="bfloat16", name="from_inputs")(x)
+        return x.astype("float32").mean((1, 2))
+
+
+def test_convolutions_of_16_bits_are_tested_on_an_accelerator(world, tmp_path, monkeypatch):
+    """Also those of a net that sets their type itself; nets of 32 bits are not."""
+    tested = []
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(precision, "conv_error", lambda form: tested.append(form) or "")
     config = tiny.config(world, steps=1, evals={})
-    assert "bfloat16" not in train.leaf_strings(config["method"])
-    config["method"]["model"]["encoders"]["audio"] = dict(
-        fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=4, dtype="bfloat16"
-    )
-    train.run(config, tmp_path)
-    (batch,) = tried
-    assert batch["audio"].shape[0] == config["batch_size"]
+    tiny.run(config, tmp_path / "float32")
+    assert not tested
+    encoders = config["method"]["model"]["encoders"]
+    encoders["audio"] = dict(fn="tests.training.test_train.OwnDtypes")
+    tiny.run(config, tmp_path / "bfloat16")
+    assert sorted(form.params["kernel"] for form in tested) == [(3, 3, 1, 4), (3, 3, 4, 8)]
+    assert all(form.layer.dtype == "bfloat16" and form.shape[0] == 4 for form in tested)
 
 
 def interrupt(monkeypatch, module, name, number, when=lambda *args: True):
@@ -243,7 +255,7 @@ def test_a_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatc
     config, _, want = unbroken
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         interrupt(patch, loop, "log_if_due", signal.SIGTERM, lambda run, n, *_: n == 7)
-        train.run(config, tmp_path, report=run_page.write)
+        tiny.run(config, tmp_path, report=run_page.write)
     assert stop.value.code == 143 and (tmp_path / "report.html").exists()
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
@@ -253,7 +265,7 @@ def test_a_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatc
     assert (tmp_path / "checkpoints" / "7").exists()
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("7,lo\n7,eval/x\n")
-    same(want, jax.device_get(train.run(config, tmp_path).params))
+    same(want, jax.device_get(tiny.run(config, tmp_path).params))
     said = capsys.readouterr().out
     assert f"resuming from step 7 of 20: {tmp_path}/checkpoints/7" in said
     assert "2 damaged lines left out" in said
@@ -265,7 +277,7 @@ def test_a_stop_before_the_first_step_saves_nothing_and_says_so(
     config = tiny.config(world, evals={})
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         interrupt(patch, train, "init_or_restore", signal.SIGINT)
-        train.run(config, tmp_path, report=run_page.write)
+        tiny.run(config, tmp_path, report=run_page.write)
     assert stop.value.code == 130 and "nothing is saved" in capsys.readouterr().err
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "report.html").exists()
 
@@ -276,9 +288,9 @@ def test_a_stop_during_an_evaluation_keeps_the_last_step(world, tmp_path, monkey
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         interrupt(patch, evaluation, "save_evaluation", signal.SIGINT, lambda *_: stopping)
         stopping = False
-        train.run(config | dict(steps=3), tmp_path)
+        tiny.run(config | dict(steps=3), tmp_path)
         stopping = True
-        train.run(config | dict(steps=4), tmp_path)
+        tiny.run(config | dict(steps=4), tmp_path)
     assert stop.value.code == 130
     assert "step 4 is saved" in capsys.readouterr().err
 
@@ -287,18 +299,20 @@ def test_data_that_changed_are_refused_or_allowed_and_recorded(
     unbroken, tmp_path, monkeypatch, capsys
 ):
     config = copy.deepcopy(unbroken[0]) | dict(steps=1, evals={})
-    train.run(config, tmp_path)
+    tiny.run(config, tmp_path)
     config["steps"] = 2
-    build = train.sources.build
+    build = sources.build
 
-    def shorter(spec):
-        source = build(spec)
-        return dataclasses.replace(source, records=source.records[:-1])
+    def shorter(spec, key):
+        made = build(spec, key)
+        if not isinstance(made, Source):
+            return made
+        return dataclasses.replace(made, records=made.records[:-1])
 
-    monkeypatch.setattr(train.sources, "build", shorter)
+    monkeypatch.setattr(sources, "build", shorter)
     with pytest.raises(ValueError, match=r"data.train.source: 1 record removed .*allow_changed"):
-        train.run(config, tmp_path)
-    train.run(config, tmp_path, allow_changed_data=True)
+        tiny.run(config, tmp_path)
+    tiny.run(config, tmp_path, allow_changed_data=True)
     assert "the data have changed, as allowed: config.data" in capsys.readouterr().out
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 1: ")
 

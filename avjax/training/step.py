@@ -1,0 +1,59 @@
+"""The training step and the embedding of a batch, as compiled functions."""
+
+from collections.abc import Callable
+
+import jax
+import optax
+
+from avjax.runtime import sharding
+from avjax.training.experiment import Experiment
+from avjax.types import Method
+
+
+def make_step(experiment: Experiment, shardings, mesh: jax.sharding.Mesh) -> Callable:
+    """Returns the jitted function (state, batch) -> (state, metrics); it donates the state.
+
+    The optimizer gets the loss as `value`, which `optax.contrib.reduce_on_plateau` requires.
+
+    Args:
+      experiment: the parts of the run.
+      shardings: of the TrainState.
+      mesh: the device mesh.
+    """
+    method, tx = experiment.method, optax.with_extra_args_support(experiment.optimizer)
+
+    def step(ts, batch):
+        rng = jax.random.fold_in(ts.rng, ts.step)
+        grad = jax.value_and_grad(method.loss, has_aux=True)
+        (loss, (state, metrics)), grads = grad(ts.params, ts.state, batch, rng)
+        updates, opt = tx.update(grads, ts.opt, ts.params, value=loss)
+        params = optax.apply_updates(ts.params, updates)
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **metrics}
+        return ts.replace(step=ts.step + 1, params=params, opt=opt, state=state), metrics
+
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+
+
+def make_embed_fn(method: Method) -> Callable:
+    """Returns (params, state, batch) -> the embeddings of a batch, see `types.Evaluator`.
+
+    Where silence stands in for missing audio, "mask" is False in all modalities but "video".
+    """
+
+    def embed(params, state, batch):
+        known = {k: batch[k] for k in ("index", "label", "mask")}
+        sounding = known["mask"] & (batch["has_audio"] if "audio" in batch else True)
+        out = dict(method.embed(params, state, batch))
+        for name in (name for name, value in out.items() if isinstance(value, dict)):
+            out[name] = out[name] | {"mask": known["mask"] if name == "video" else sounding}
+        return out | known
+
+    return embed
+
+
+def make_embed(method: Method, mesh: jax.sharding.Mesh) -> Callable:
+    """Returns (state, this host's batch) -> NumPy arrays of the global batch."""
+    embed = jax.jit(make_embed_fn(method), out_shardings=sharding.replicated(mesh))
+    return lambda ts, batch: jax.device_get(
+        embed(ts.params, ts.state, sharding.shard_batch(batch, mesh))
+    )
