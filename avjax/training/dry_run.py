@@ -55,6 +55,7 @@ def validate(
     Raises:
       ValueError: something in the config does not work; the message starts with its key.
     """
+    settings.check_learning_rates(experiment.config["optimizer"], experiment.settings.steps)
     mesh = sharding.mesh()
     with jax.set_mesh(mesh):
         batches = {key: global_shapes(first_batch(experiment, key)) for key in experiment.data}

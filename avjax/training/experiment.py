@@ -84,9 +84,9 @@ def build_method(config: dict) -> tuple[Method, dict[str, Any]]:
 
 
 def build_optimizer(config: dict) -> optax.GradientTransformation:
-    """Returns config.optimizer; ValueError if it cannot be built or its learning rate is wrong."""
+    """Returns config.optimizer; ValueError if it cannot be built, or is none."""
     spec = config["optimizer"]
-    settings_.check_learning_rates(spec, config["steps"])
+    settings_.check_warmup(spec)
     optimizer = build_part(spec, "config.optimizer")
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(f"config.optimizer: {spec.get('fn')} does not return an optax optimizer")

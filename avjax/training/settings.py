@@ -81,6 +81,23 @@ def validate(config: dict) -> None:
         )
 
 
+def check_warmup(spec: dict | list | tuple, key: str = "config.optimizer") -> None:
+    """Raises ValueError if a schedule of an optimizer decays before its warm-up ends.
+
+    Args:
+      spec: of the optimizer, or a part of it.
+      key: the dotted key of `spec`.
+    """
+    if isinstance(spec, dict) and spec.get("warmup_steps", 0) >= spec.get("decay_steps", math.inf):
+        raise ValueError(
+            f"{key}.warmup_steps={spec['warmup_steps']} of decay_steps={spec['decay_steps']}: use "
+            "fewer, or a larger config.steps"
+        )
+    for name, part in spec.items() if isinstance(spec, dict) else enumerate(spec):
+        if isinstance(part, dict | list | tuple):
+            check_warmup(part, f"{key}.{name}")
+
+
 def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> None:
     """Raises ValueError if a learning rate or schedule is negative, not finite or always 0.
 
@@ -89,11 +106,6 @@ def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> Non
       steps: of the run.
       key: the dotted key of `spec`.
     """
-    if isinstance(spec, dict) and spec.get("warmup_steps", 0) >= spec.get("decay_steps", math.inf):
-        raise ValueError(
-            f"{key}.warmup_steps={spec['warmup_steps']} of decay_steps={spec['decay_steps']}: use "
-            "fewer, or a larger config.steps"
-        )
     parts = spec.items() if isinstance(spec, dict) else enumerate(spec)
     for name, part in parts:
         if name == "learning_rate":

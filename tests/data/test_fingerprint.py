@@ -16,7 +16,8 @@ def config(tmp_path):
         (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "clips" / name).write_bytes(b"x" * 100)
     source = dict(fn="avjax.data.datasets.folder", root=str(tmp_path / "clips"), split="all")
-    sampler = dict(fn="builtins.dict")
+    clip = dict(num_frames=1, fps=1.0, audio_seconds=0.0, sample_rate=1)
+    sampler = dict(fn="avjax.data.clip_sampling.uniform", num_clips=1, **clip)
     train = dict(source=source, clip_sampler=sampler)
     suite = dict(fn="avjax.evals.suite", train=dict(train), test=dict(train))
     return dict(data=dict(train=train), evals=dict(folder=suite))
@@ -24,7 +25,7 @@ def config(tmp_path):
 
 def begun(config, workdir):
     """The fingerprints of a run that has begun in `workdir`."""
-    _, found = sources.build_sources(config)
+    found = sources.build_datasets(config).sources
     prints, changes = sources.check_unchanged(workdir, found, allow_changed=False)
     assert not changes
     fingerprint.write(workdir, prints, [], 0)
@@ -32,15 +33,15 @@ def begun(config, workdir):
 
 def refusal(config, workdir):
     with pytest.raises(ValueError) as error:
-        sources.check_unchanged(workdir, sources.build_sources(config)[1], allow_changed=False)
+        sources.check_unchanged(workdir, sources.build_datasets(config).sources, allow_changed=False)
     return str(error.value)
 
 
 def test_a_source_is_built_once_for_all_data_sets(config):
-    built, found = sources.build_sources(config)
+    data, evals, found = sources.build_datasets(config)
     ((key, source),) = found.values()
     assert key == "config.data.train.source"
-    assert built["evals"]["folder"]["test"]["source"] is built["data"]["train"]["source"] is source
+    assert evals["folder"]["test"]["source"] is data["data.train"]["source"] is source
     assert isinstance(config["data"]["train"]["source"], dict)
 
 
@@ -67,7 +68,7 @@ def test_an_exchanged_file_and_a_moved_label_are_noticed(config, tmp_path):
 def test_an_allowed_change_is_recorded_and_not_asked_again(config, tmp_path):
     begun(config, tmp_path)
     (tmp_path / "clips/b/3.mp4").unlink()
-    _, found = sources.build_sources(config)
+    found = sources.build_datasets(config).sources
     prints, changes = sources.check_unchanged(tmp_path, found, allow_changed=True)
     fingerprint.write(tmp_path, prints, changes, 40)
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 40: config.data.train.sour")
@@ -78,11 +79,11 @@ def test_other_evaluations_are_not_a_change(config, tmp_path):
     begun(config, tmp_path)
     config["evals"] = dict(other=dict(config["data"]["train"]))
     config["evals"]["other"]["source"] = dict(config["data"]["train"]["source"], split="test")
-    assert not sources.check_unchanged(tmp_path, sources.build_sources(config)[1], False)[1]
+    assert not sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)[1]
 
 
 def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(config, tmp_path):
-    _, found = sources.build_sources(config)
+    found = sources.build_datasets(config).sources
     ((spec, (key, source)),) = found.items()
     prepared = {spec: (key, dataclasses.replace(source, settings=dict(fps=16.0)))}
     fingerprint.write(tmp_path, sources.check_unchanged(tmp_path, prepared, False)[0], [], 0)
@@ -96,4 +97,4 @@ def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(con
 def test_a_damaged_fingerprint_is_named(config, tmp_path):
     (tmp_path / fingerprint.FILENAME).write_bytes(b"half")
     with pytest.raises(ValueError, match=r"data.json.gz cannot be read .*delete it"):
-        sources.check_unchanged(tmp_path, sources.build_sources(config)[1], False)
+        sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)
