@@ -15,7 +15,7 @@ from avjax import embed, port
 from avjax.config.build import build
 from avjax.data import pipeline
 from avjax.runtime import checkpoint, sharding
-from avjax.training import train
+from avjax.training import experiment, state, step
 from avjax.weights import convert, names_towers
 from tests import tiny
 from tests.data.media.test_video import numbered, render
@@ -59,12 +59,12 @@ def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world)
     found = called(tmp_path / "x.npz", run, videos, "--batch_size", "3")
     assert found["path"].tolist() == ["0/0.mp4", "0/2.mp4", "1/1.mp4", "1/3.mp4"]
     config = tiny.config(world)
-    data, mesh = build(config["evals"]["world"]["test"]), sharding.mesh()
+    parts, mesh = experiment.build(config), sharding.mesh()
+    data = parts.data["evals.world.test"]
     with jax.set_mesh(mesh), checkpoint.manager(run, 1) as checkpoints:
-        method = train.build_method(config)
-        trained = build(config["data"]["train"]) | dict(batch_size=8, seed=0)
-        _, ts, _ = train.init_or_restore(config, method, trained, mesh, checkpoints)
-        look = train.make_embed(method, mesh)
+        trained = experiment.training_data(parts)
+        _, ts, _ = state.init_or_restore(parts, trained, mesh, checkpoints)
+        look = step.make_embed(parts.method, mesh)
         theirs = [look(ts, b) for b in pipeline.eval_batches(**data, batch_size=8, workers=0)]
     for modality in ("video", "audio"):
         clips = np.concatenate([b[modality]["features"] for b in theirs])[: 2 * FILES]

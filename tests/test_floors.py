@@ -12,7 +12,7 @@ FLOORS = [  # From the ground up; what stands in one line does not import each o
     {"nets", "evals"},
     {"losses"},
     {"training"},
-    {"methods", "weights", "ablation"},
+    {"methods", "weights", "ablation", "inference"},
     {"report"},
     {"configs"},
     {"main", "embed", "prepare", "port", "ablate"},

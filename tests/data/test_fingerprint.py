@@ -33,7 +33,9 @@ def begun(config, workdir):
 
 def refusal(config, workdir):
     with pytest.raises(ValueError) as error:
-        sources.check_unchanged(workdir, sources.build_datasets(config).sources, allow_changed=False)
+        sources.check_unchanged(
+            workdir, sources.build_datasets(config).sources, allow_changed=False
+        )
     return str(error.value)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from avjax.config import ranges
 from avjax.data.transforms.augment_params import COLOR_OPS, IDENTITY, LUMA_WEIGHTS, AugmentParams
+from avjax.data.transforms.requirements import requires
 
 SMALL_FRAME_PIXELS = 64 * 64  # Up to this size all frames are scaled in two calls.
 
@@ -58,6 +59,7 @@ def random_crop_color_jitter(
     )  # Half of the circle, either way, is all of it.
     ranges.check_number("jitter_prob", jitter_prob, minimum=0, maximum=1)
 
+    @requires("video")
     def transform(example, rng):
         video, rows, columns, transposed = _fit_to_frame_size(_get_video(example), frame_size)
         upright = (columns, rows) if transposed else (rows, columns)
@@ -88,6 +90,7 @@ def center_crop(
     _check_frame_size(frame_size)
     ranges.check_number("crop_fraction", crop_fraction, above=0, maximum=1)
 
+    @requires("video")
     def transform(example, rng):
         del rng
         video, rows, columns, transposed = _fit_to_frame_size(_get_video(example), frame_size)
@@ -111,6 +114,7 @@ def apply_on_host(size: int) -> Callable[[dict, np.random.Generator], dict]:
     """
     ranges.check_integer("size", size, 1)
 
+    @requires("video")
     def transform(example, rng):
         del rng
         example = dict(example)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from avjax.config import ranges
 from avjax.data.transforms.augment_params import COLOR_OPS, LUMA_WEIGHTS, AugmentParams
 from avjax.types import Array, Batch
+from avjax.data.transforms.requirements import requires
 
 HUE_OP = COLOR_OPS.index("hue")
 
@@ -41,6 +42,7 @@ def apply_on_device(size: int) -> Callable[[Batch], Batch]:
     """
     ranges.check_integer("size", size, 1)
 
+    @requires("video")
     def change(batch):
         batch = dict(batch)
         params = batch.pop("augment")

@@ -1,0 +1,1 @@
+"""Embeddings from a trained run: `avjax.load`."""
