@@ -17,7 +17,6 @@ from flax import nnx
 
 from avjax.nets.forward import forward
 from avjax.ops.normalize import l2_normalize
-from avjax.training import train
 from tests import tiny
 
 MODALITIES = ("video", "audio")
