@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from avjax.config.build import build
-from avjax.data.clip_sampling import AUDIO_KEYS, ClipSampler
+from avjax.data.clip_reading import AUDIO_KEYS
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.example import padding_example
 from avjax.data.transforms.requirements import without_keys
 from avjax.training.sources import find_datasets
