@@ -151,9 +151,7 @@ def cached_step_cost(folder: Path, arm: Arm) -> dict | None:
     return json.loads(found[0].read_text()) if found else None
 
 
-def collect_metrics(
-    place: Path, arm: Arm, config: dict, labels: list[int]
-) -> dict[str, float]:
+def collect_metrics(place: Path, arm: Arm, config: dict, labels: list[int]) -> dict[str, float]:
     """Returns {name: value}: final evaluations, and training metrics over the last quarter.
 
     Evaluations of the untrained nets are named "untrained/eval/...".  In a chain of stages these
@@ -162,3 +160,50 @@ def collect_metrics(
 
     Args:
       place: the folder of the run.
+      arm: of the run.
+      config: of the run.
+      labels: of the training records.
+    """
+    chain = stages.expand(config, str(place))
+    first, (folder, config), found = chain[0][0], chain[-1], {}
+    last = config["steps"]
+    for step, name, value in metrics_writer.read_rows(folder):
+        found.setdefault(name, []).append((step, value))
+    out = {f"untrained/{name}": value for name, value in evaluation_at(first, 0).items()}
+    for earlier, stage_config in chain[:-1]:
+        stage = Path(earlier).relative_to(place).as_posix()
+        ended = evaluation_at(earlier, stage_config["steps"])
+        out |= {f"{stage}/{name}": value for name, value in ended.items()}
+    out |= evaluation_at(folder, last)
+    for name, points in found.items():
+        if not name.startswith("eval/") and name not in SPEED_METRICS:
+            out[name] = float(np.mean([v for step, v in points if step > 0.75 * last]))
+    throughputs = [v for _, v in found["clips_per_second"]]
+    # The first one includes compiling.
+    out["seconds_per_step"] = config["batch_size"] / float(
+        np.median(throughputs[1:] or throughputs)
+    )
+    uniform = arm.negatives and arithmetic.uniform_loss(arm.loss, arm.negatives)
+    if uniform is not None:
+        out["loss_below_uniform"] = out["loss"] - uniform
+    share = arithmetic.false_negative_rate(labels)
+    if share is not None and arm.negatives is not None:
+        out["false_negatives/share"] = share
+        out["false_negatives/expected"] = share * arm.negatives
+    return out
+
+
+def evaluation_at(folder: str | os.PathLike, step: int) -> dict[str, float]:
+    """Returns {name: value} of the evaluations of a run after some steps.
+
+    Args:
+      folder: of the run.
+      step: number of steps.
+    """
+    rows = metrics_writer.read_rows(folder)
+    return {name: value for at, name, value in rows if at == step and name.startswith("eval/")}
+
+
+def write_json(path: Path, found: dict) -> None:
+    """Writes JSON atomically."""
+    write_atomic(path, json.dumps(found, indent=1))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.data.transforms.augment_params import COLOR_OPS, LUMA_WEIGHTS, AugmentParams
-from avjax.types import Array, Batch
 from avjax.data.transforms.requirements import requires
+from avjax.types import Array, Batch
 
 HUE_OP = COLOR_OPS.index("hue")
 
