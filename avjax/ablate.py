@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     file, size = find_config("--config", args.config)
     _, config = app.load_config(args)
     folder = Path(args.workdir or f"runs/{run_name(args.config)}")
-    if missing := [key for key in ("batch_size", "steps", "seed") if key not in config]:
+    required = ("batch_size", "steps", "seed", "method", "optimizer")
+    if missing := [key for key in required if key not in config]:
         raise ValueError(f"{file} is not the config of a run: keys {missing} are missing")
     given = config.study.to_dict() if "study" in config else {}
     given |= {"budget": args.budget} if args.budget else {}
@@ -89,7 +90,7 @@ def execute(
             arm,
             make_config(arithmetic.Run(arm.name, arm, 0, None), 100, study["learning_rates"][0]),
         )
-    write = build(study.get("report") or default_report(arms))
+    write = build(study.get("report") or default_report(arms), "config.study.report")
     if args.print_commands:
         return listing.print_commands(runs)
     app.start_jax()
@@ -116,7 +117,7 @@ def execute(
 def default_report(arms: Sequence[Arm]) -> dict:
     """Returns the spec of the default report: against negatives if all arms have them."""
     if all(arm.negatives for arm in arms):
-        return dict(fn="pkgutil.resolve_name", args=("avjax.report.ablation_page.write",))
+        return dict(ref="avjax.report.ablation_page.write")
     return dict(fn="avjax.report.comparison_page.make")
 
 

@@ -62,11 +62,11 @@ def get_config(pick="mc3"):
             heads=dict(video=head, audio=head),
             # Paper: does not say whether embeddings are normalized; avjax.nets.towers.identity
             # leaves them unchanged.
-            normalize=function("avjax.ops.normalize.l2_normalize"),
+            normalize=dict(ref="avjax.ops.normalize.l2_normalize"),
         ),
         # Paper: does not say whether a clip is both positive and negative in a batch; with
         # avjax.methods.avts.half_matched_pairs it is either.
-        pairs=function("avjax.methods.avts.matched_and_mismatched_pairs"),
+        pairs=dict(ref="avjax.methods.avts.matched_and_mismatched_pairs"),
         margin=0.99,
         curriculum=((0, EASY), (harder, MIXED)),
     )
@@ -108,15 +108,10 @@ def sgd(rate, epoch, second) -> dict:
                     inner=plateau,
                     # second > step, second <= step.
                     should_transform_fn=dict(
-                        fn="functools.partial", args=(function(f"operator.{name}"), second)
+                        fn="functools.partial", args=(dict(ref=f"operator.{name}"), second)
                     ),
                 )
                 for name in ("gt", "le")
             ),
         ),
     )
-
-
-def function(name) -> dict:
-    """Returns a spec of the function itself, not of its result."""
-    return dict(fn="pkgutil.resolve_name", args=(name,))

@@ -37,7 +37,7 @@ def get_config():
 
 def instance_discrimination(model, head, num_negatives, temperature) -> dict:
     """Returns the method on the video tower of an AVID config, with another head."""
-    uniform = dict(fn="pkgutil.resolve_name", args=("avjax.losses.sampling.sample_uniform",))
+    uniform = dict(ref="avjax.losses.sampling.sample_uniform")
     return dict(
         fn="avjax.methods.avid",
         model=dict(

@@ -67,5 +67,5 @@ def l3(video, audio, spectrogram) -> dict:
         fn="avjax.methods.l3",
         model=model,
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 2)),
-        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.half_matched_pairs",)),
+        pairs=dict(ref="avjax.methods.l3.half_matched_pairs"),
     )

@@ -19,8 +19,6 @@ def get_config():
         fn="avjax.methods.l3",
         model=c.method.model.to_dict() | dict(heads=dict(video=bare, audio=bare)),
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 1)),
-        pairs=dict(
-            fn="pkgutil.resolve_name", args=("avjax.methods.l3.matched_and_mismatched_pairs",)
-        ),
+        pairs=dict(ref="avjax.methods.l3.matched_and_mismatched_pairs"),
     )
     return c

@@ -123,7 +123,7 @@ def lamb_cosine(peak, warmup, steps, weight_decay=1e-2) -> dict:
 
 
 # The function itself, not its result.
-KERNELS = dict(fn="pkgutil.resolve_name", args=("avjax.training.optim.kernels",))
+KERNELS = dict(ref="avjax.training.optim.kernels")
 
 
 def cosine(peak, warmup, steps) -> dict:

@@ -176,7 +176,7 @@ def l3(towers, pairs, outputs):
         fn="avjax.methods.l3",
         model=without_heads(towers),
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, outputs)),
-        pairs=function(f"avjax.methods.l3.{pairs}"),
+        pairs=dict(ref=f"avjax.methods.l3.{pairs}"),
     )
     return {"method": method}
 
@@ -187,20 +187,15 @@ def avts(
     """Returns AVTS; curriculum: ((start in ninetieths of the steps, shares of negatives), ...)."""
 
     def at(steps, towers):
-        finished = towers | dict(normalize=function(normalize))
+        finished = towers | dict(normalize=dict(ref=normalize))
         shares = tuple((steps * begin // 90, share) for begin, share in curriculum)
         method = dict(
             fn="avjax.methods.avts", model=finished, margin=0.99, curriculum=shares,
-            pairs=function(f"avjax.methods.avts.{pairs}"),
+            pairs=dict(ref=f"avjax.methods.avts.{pairs}"),
         )  # fmt: skip
         return {"method": method}
 
     return at
-
-
-def function(name):
-    """Returns a spec of the function itself, not of its result."""
-    return dict(fn="pkgutil.resolve_name", args=(name,))
 
 
 def sscl(steps, towers, repeats=10):

@@ -66,7 +66,7 @@ def check_arm(arm: Arm, config: dict) -> None:
         for _, stage in stages.expand(config, ""):
             experiment.build_method(stage)
             experiment.build_optimizer(stage)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"arm {arm.name} of sweep(): {error}") from error
 
 

@@ -5,18 +5,17 @@ each batch size is selected by separate runs, on records other than the test rec
 """
 
 import copy
-import difflib
 import hashlib
-import inspect
 import json
 import math
-import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
+
+from avjax.config import signatures
 
 BUDGETS = ("examples", "steps", "flops")
 BATCH_STRATEGIES = ("in_batch", "tiled", "ring")  # Their negatives are those of the batch.
@@ -144,8 +143,7 @@ def override(config: ConfigDict, path: str, value: Any) -> None:
     if not isinstance(part, ConfigDict):
         raise ValueError(f"sweep() overrides {path}: its parent is not a part of the config")
     if last not in part and not accepts_argument(part, last):
-        close = difflib.get_close_matches(last, list(part), 1)
-        near = f"; did you mean {close[0]}?" if close else ""
+        near = signatures.did_you_mean(last, part)
         raise ValueError(
             f"sweep() overrides {path}, which the config does not have; keys there: "
             f"{', '.join(sorted(part))}{near}"
@@ -161,11 +159,10 @@ def accepts_argument(spec: Mapping | ConfigDict, name: str) -> bool:
     if "fn" not in spec:
         return False
     try:
-        fn = pkgutil.resolve_name(str(spec["fn"]))
-    except (ImportError, AttributeError, ValueError):
+        arguments = signatures.arguments(str(spec["fn"]))
+    except ValueError:
         return True  # Errors of fn itself are reported when it is built.
-    arguments = inspect.signature(getattr(fn, "make", fn)).parameters
-    return name in arguments or any(a.kind is a.VAR_KEYWORD for a in arguments.values())
+    return name in arguments or "**" in arguments
 
 
 def select_learning_rates(

@@ -114,9 +114,9 @@ def default_name(changes: dict) -> str:
     words = []
     for path, value in changes.items():
         if isinstance(value, Mapping):
-            own = {k: v for k, v in value.items() if k != "fn"}
+            own = {k: v for k, v in value.items() if k not in ("fn", "ref")}
             words += [
-                str(value.get("fn", path)).rsplit(".", 1)[-1],
+                str(value.get("fn", value.get("ref", path))).rsplit(".", 1)[-1],
                 *map(_format_item, own.items()),
             ]
         else:

@@ -1,69 +1,92 @@
 """Turns a config into objects: `dict(fn="optax.adam", b1=0.9)` -> `optax.adam(b1=0.9)`."""
 
-import inspect
-import types
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-from avjax.config import signatures
+from avjax.config import arguments, signatures
+from avjax.config.errors import with_key
 
 
-def build(spec: Any, key: str = "") -> Any:
+def build(spec: Any, path: str = "config") -> Any:
     """Builds `spec` and, first, every spec within it.
 
-    There is no registry: `fn` is an importable dotted name.
+    There is no registry: names are importable dotted names.
 
     Args:
-      spec: a mapping with the key `fn`: the dotted name of a callable, or of a module with a
-        function `make`.  The other keys are its keyword arguments, the key `args` holds
-        positional ones.  Anything else is returned unchanged, with its parts built.
-      key: the dotted key of `spec` in the config, for messages, e.g. "config.method".
+      spec: one of
+        - a mapping with the key `fn`: the dotted name of a callable, or of a module with a
+          function `make`.  The other keys are its keyword arguments, the key `args` holds
+          positional ones.
+        - dict(ref=NAME): the object with this dotted name, such as a function that is not called.
+        - anything else, which is returned with its parts built.
+      path: the dotted key of `spec` in the config, for messages, e.g. "config.method".
 
     Returns:
       The object.
 
     Raises:
-      ValueError: a name cannot be imported, or arguments are wrong; the message has the key.
+      ValueError: a name cannot be imported, or an argument is unknown, missing or of the wrong
+        type, or the callable raised an error; the message starts with the key.
+      OSError: raised by the callable, with the key in its message.
       TypeError: `spec` is a ConfigDict.
 
     Example:
       build({"fn": "optax.adam", "learning_rate": 1e-3})
+      build({"ref": "optax.adam"})
     """
     if isinstance(spec, ml_collections.ConfigDict):
         raise TypeError("build requires a plain dict: pass config.to_dict()")
     if isinstance(spec, Mapping):
-        parts = {name: build(part, f"{key}.{name}".lstrip(".")) for name, part in spec.items()}
-        if "fn" not in parts:
-            return parts
-        return _call(parts.pop("fn"), parts.pop("args", ()), parts, key)
+        if "ref" in spec:
+            return _referenced(spec, path)
+        parts = {name: build(part, f"{path}.{name}") for name, part in spec.items()}
+        return _call(spec, parts, path) if "fn" in spec else parts
     # A named tuple is a part that is built already.
-    if isinstance(spec, (list, tuple)) and not hasattr(spec, "_fields"):
-        return type(spec)(build(part, f"{key}.{i}".lstrip(".")) for i, part in enumerate(spec))
+    if isinstance(spec, list | tuple) and not hasattr(spec, "_fields"):
+        return type(spec)(build(part, f"{path}.{i}") for i, part in enumerate(spec))
     return spec
 
 
-def _call(name, args, parts, key):
-    """Calls `name` with its arguments and returns the result."""
+def _referenced(spec, path):
+    """Returns the object that dict(ref=NAME) names."""
+    if others := sorted(map(str, spec.keys() - {"ref"})):
+        hint = (
+            "use fn for the result of a call, ref for the function itself"
+            if "fn" in others
+            else "ref takes no arguments, use fn for the result of a call"
+        )
+        raise ValueError(f"{path} has ref and {', '.join(others)}: {hint}")
     try:
-        fn = signatures.resolve(name)
-        fn = fn.make if isinstance(fn, types.ModuleType) and hasattr(fn, "make") else fn
-        if not callable(fn):
-            raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
-        if not isinstance(args, list | tuple):
-            raise ValueError(f"args={args!r} of {name}: give a list")
-        if invalid := _mismatch(fn, args, parts, key):
-            raise ValueError(f"{name} {invalid}")
+        return signatures.resolve(spec["ref"], "ref")
     except ValueError as error:
-        raise ValueError(_with_key(key, error)) from error
+        raise ValueError(with_key(path, error, spec)) from error
+
+
+def _call(spec, parts, path):
+    """Calls `fn` of a spec with its built parts and returns the result."""
+    kwargs = {name: part for name, part in parts.items() if name not in ("fn", "args")}
+    name, args = spec["fn"], parts.get("args", ())
     try:
-        return fn(*args, **parts)
+        fn = signatures.resolve_callable(name)
+        if not isinstance(args, list | tuple):
+            raise ValueError(f"args={args!r}: give a list of positional arguments")
+        arguments.check(fn, name, spec, args, kwargs, path)
+    except ValueError as error:
+        raise ValueError(with_key(path, error, spec)) from error
+    try:
+        return fn(*args, **kwargs)
     except (ValueError, OSError) as error:
-        raise _same_type(error, _with_key(key, error)) from error
+        raise _same_type(error, with_key(path, error, spec)) from error
     except Exception as error:
-        text = f"{name}: {type(error).__name__}: {error}"
-        raise ValueError(_with_key(key, text)) from error
+        text = f"{name}: {type(error).__name__}: {_message(error)}"
+        raise ValueError(with_key(path, text)) from error
+
+
+def _message(error):
+    """Returns the message of an error; that of a KeyError without the quotes of its repr."""
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
 def _same_type(error, text):
@@ -72,41 +95,6 @@ def _same_type(error, text):
         return type(error)(text)
     except TypeError:
         return ValueError(text)
-
-
-def _with_key(key, text):
-    """Returns a message with the key in front, unless it begins with one."""
-    return f"{key}: {text}" if key and not str(text).startswith("config.") else str(text)
-
-
-def _mismatch(fn, args, parts, key) -> str:
-    """Returns what is wrong with the arguments of `fn` as text; "" if they fit or it is unknown."""
-    try:
-        given = inspect.signature(fn)
-    except (TypeError, ValueError):  # Some C functions have no signature.
-        return ""
-    try:
-        given.bind(*args, **parts)
-        return ""
-    except TypeError as error:
-        reason = str(error)
-    known = {name for name, p in given.parameters.items() if p.kind is not p.VAR_POSITIONAL}
-    unknown = [] if _accepts_any(given) else sorted(parts.keys() - known)
-    if unknown:
-        near = signatures.did_you_mean(unknown[0], known)
-        return (
-            f"takes no argument {', '.join(unknown)}{near} (it takes {', '.join(given.parameters)})"
-        )
-    bound = given.bind_partial(*args, **parts).arguments if not unknown else {}
-    missing = [n for n, p in given.parameters.items()
-               if n not in bound and p.default is p.empty and p.kind < p.VAR_KEYWORD
-               and p.kind is not p.VAR_POSITIONAL]  # fmt: skip
-    keys = " and ".join(f"{key}.{name}".lstrip(".") for name in missing)
-    return f"needs {', '.join(missing)}: set {keys}" if missing else reason
-
-
-def _accepts_any(given):
-    return any(p.kind is p.VAR_KEYWORD for p in given.parameters.values())
 
 
 def substitute(tree: Any, workdir: str) -> Any:

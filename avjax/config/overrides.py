@@ -11,25 +11,10 @@ import re
 
 from ml_collections import ConfigDict, FieldReference
 
-from avjax.config import signatures, tree
+from avjax.config import known_keys, signatures, tree
 from avjax.config.signatures import ANY, Argument
 
-PART = Argument(False, ("dict", "None"))
-# Optional keys of a config.
-OPTIONAL = {"init_from": ANY, "device_transform": PART, "stages": PART}
-SET_BY_LOOP = (
-    "batch_size",
-    "seed",
-    "start",
-    "stop",
-    "shard",
-    "on_error",
-)  # By the loop, to a pipeline.
-TYPE_NAMES = {
-    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text",
-    "tuple": "a list such as (1, 2)", "list": "a list such as [1, 2]", "None": "None",
-    "dict": "a dictionary such as {'fn': 'package.name'}",
-}  # fmt: skip
+NAMES = {"fn": Argument(True, ("str",)), "ref": Argument(True, ("str",))}
 
 
 def apply(config: ConfigDict, settings: list[tuple[str, str]]) -> list[str]:
@@ -57,7 +42,7 @@ def apply(config: ConfigDict, settings: list[tuple[str, str]]) -> list[str]:
 def _order(setting):
     """Sort key: shallow keys first; `fn` sorts as its parent, after a value for the parent."""
     path = _path(setting[0])
-    return (len(path) - 1, 1) if path[-1] == "fn" else (len(path), 0)
+    return (len(path) - 1, 1) if path[-1] in NAMES else (len(path), 0)
 
 
 def _path(key):
@@ -93,6 +78,10 @@ def _set(config, node, path, done, text, takes):
         )
         if head == "fn":
             _check_name(items[head], _dotted(here))
+        if head in NAMES and tree.is_mapping(node):  # A part has fn or ref; ref has no arguments.
+            for other in [key for key in items.keys() if key == "ref" or head == "ref"]:
+                if other != head:
+                    del items[other]
     else:
         if not tree.is_mapping(value) and not isinstance(value, list | tuple):
             value = _new(config, value, here, rest)
@@ -110,7 +99,7 @@ def _new(config, value, here, rest):
     """Returns a mapping that replaces `value`, which has no keys, so that `rest` can be set."""
     if len(here) == 3 and here[0] == "stages" and tree.is_mapping(config.get(here[2])):
         return config[here[2]].copy_and_resolve_references()  # A copy for the stage.
-    if rest == ["fn"] or here == ("init_from",):
+    if rest in (["fn"], ["ref"]) or here == ("init_from",):
         return {"folder": value} if isinstance(value, str) and here == ("init_from",) else {}
     if value is not None:
         raise ValueError(f"{_dotted(here)} is {value!r}: it has no key {'.'.join(rest)}")
@@ -121,7 +110,7 @@ def _new(config, value, here, rest):
 
 def _accepts_new_keys(argument, value, here, rest):
     """Whether a mapping accepts new keys: evaluations, or dicts that a function checks itself."""
-    named = rest[1:] == ["fn"]
+    named = rest[1:] in (["fn"], ["ref"])
     known = argument is not None and "dict" in argument.types and "fn" not in value
     return (named and here == ("evals",)) or (known and (named or len(rest) == 1))
 
@@ -133,25 +122,22 @@ def _settable_arguments(config, node, done):
             takes = signatures.arguments(tree.dereference(node["fn"]))
         except ValueError as error:
             raise ValueError(f"{_dotted(done)}.fn: {error}") from error
-        more = {"fn": Argument(True, ("str",))}
+        more = NAMES
         more |= {"every": Argument(False, ("int",))} if done[:1] == ("evals",) == done[:-1] else {}
         return takes | more
     if done == ():
-        return OPTIONAL
+        return known_keys.OPTIONAL
     if done == ("init_from",):
-        return {"folder": Argument(True, ("str",)), "paths": ANY}
+        return known_keys.INIT_FROM
     if len(done) == 2 and done[0] == "stages":
         kinds = {key: Argument(False, _type_of(value)) for key, value in config.items()}
-        return {**kinds, **OPTIONAL, "after": ANY}
+        return {**kinds, **known_keys.OPTIONAL, "after": ANY}
     if {"source", "clip_sampler"} <= {*node.keys()}:
         within = done[2:] if done[0] == "stages" else done
-        kind = "train_batches" if within == ("data", "train") else "eval_batches"
-        takes = signatures.arguments(f"avjax.data.pipeline.{kind}")
-        takes = {key: value for key, value in takes.items() if key not in SET_BY_LOOP}
-        return takes | {"max_unreadable": Argument(False, ("float",))}
-    if not node:
-        return {"fn": Argument(True, ("str",))}
-    return {"report": PART} if done == ("study",) else {}
+        return known_keys.dataset_arguments(within == ("data", "train"))
+    if not node or "ref" in node:
+        return NAMES
+    return {"report": known_keys.PART} if done == ("study",) else {}
 
 
 def _allowed_types(node, key, value, argument) -> tuple[str, ...]:
@@ -164,7 +150,7 @@ def _allowed_types(node, key, value, argument) -> tuple[str, ...]:
         there = _type_of(value)
     if argument and not types:  # A number may become a schedule, a schedule anything.
         return () if there in ((), ("dict",)) else (*there, "dict", "None")
-    return tuple(t for t in dict.fromkeys((*types, *there)) if t in TYPE_NAMES)
+    return tuple(t for t in dict.fromkeys((*types, *there)) if t in signatures.TYPE_NAMES)
 
 
 def _type_of(value) -> tuple[str, ...]:
@@ -176,7 +162,7 @@ def parse_value(text: str, types: tuple[str, ...], key: str, old=None):
 
     Args:
       text: a Python literal or text.
-      types: names of types, keys of TYPE_NAMES.
+      types: names of types, keys of signatures.TYPE_NAMES.
       key: the dotted key, for messages.
       old: the present value, for messages.
 
@@ -201,8 +187,7 @@ def parse_value(text: str, types: tuple[str, ...], key: str, old=None):
     if "str" in types:
         return text
     now = "" if old is None or tree.is_mapping(old) else f" (now {old!r})"
-    words = [TYPE_NAMES[t] for t in types if t != "dict"] or [TYPE_NAMES["dict"]]
-    raise ValueError(f"{key}={text}: use {' or '.join(words)}{now}")
+    raise ValueError(f"{key}={text}: use {signatures.describe_types(types)}{now}")
 
 
 def _check_name(name, key):

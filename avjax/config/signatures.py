@@ -12,7 +12,12 @@ import types
 from pathlib import Path
 from typing import NamedTuple
 
-PLAIN_TYPES = ("int", "float", "str", "bool", "tuple", "list", "dict", "None")
+# Plain types -> what to give, for messages.
+TYPE_NAMES = {
+    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text",
+    "tuple": "a list such as (1, 2)", "list": "a list such as [1, 2]", "None": "None",
+    "dict": "a dictionary such as {'fn': 'package.name'}",
+}  # fmt: skip
 # Annotations that stand for plain types.
 ALIASES = {"Mapping": "dict", "Sequence": "tuple"}
 
@@ -21,7 +26,7 @@ class Argument(NamedTuple):
     """One argument of a function.
 
     required: whether it has no default.
-    types: names in PLAIN_TYPES of its allowed types; empty if any type is allowed.
+    types: names in TYPE_NAMES of its allowed types; empty if any type is allowed.
     """
 
     required: bool
@@ -53,20 +58,43 @@ def arguments(name: str) -> dict[str, Argument]:
     return {f.target.id: _argument(f.annotation, f.value) for f in fields}
 
 
-def did_you_mean(name: str, known) -> str:
+def did_you_mean(name: str, known, least: float = 0.6) -> str:
     """Returns "; did you mean 'x'?" with the most similar of `known`, or ""."""
-    found = difflib.get_close_matches(name, list(known), 1, 0.6)
+    found = difflib.get_close_matches(name, list(known), 1, least)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def resolve(name: str):
-    """Returns the object of a dotted name; ValueError with the most similar name if none."""
+def describe_types(types: tuple[str, ...]) -> str:
+    """Returns what to give for one of `types`, e.g. "a whole number or None"."""
+    words = [TYPE_NAMES[t] for t in types if t != "dict"] or [TYPE_NAMES["dict"]]
+    return " or ".join(dict.fromkeys(words))
+
+
+def resolve(name: str, key: str = "fn"):
+    """Returns the object of a dotted name.
+
+    Args:
+      name: the dotted name.
+      key: the key that has it, for messages.
+
+    Raises:
+      ValueError: it cannot be imported; with the most similar name.
+    """
     if not isinstance(name, str):
-        raise ValueError(f"fn={name!r}: give a dotted name, e.g. 'optax.adamw'")
+        raise ValueError(f"{key}={name!r}: give a dotted name, e.g. 'optax.adamw'")
     try:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"fn={name!r} cannot be imported: {error}{_hint(name)}") from error
+        raise ValueError(f"{key}={name!r} cannot be imported: {error}{_hint(name)}") from error
+
+
+def resolve_callable(name: str):
+    """Returns the callable of a dotted name, or `make` of a module; ValueError if there is none."""
+    fn = resolve(name)
+    fn = fn.make if isinstance(fn, types.ModuleType) and hasattr(fn, "make") else fn
+    if not callable(fn):
+        raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
+    return fn
 
 
 def _hint(name):
@@ -153,6 +181,14 @@ def _argument(annotation, default):
     return Argument(default is None, found)
 
 
+def annotated_types(text: str) -> tuple[str, ...]:
+    """Returns the plain types of an annotation as text, e.g. "int | None"; () for others."""
+    try:
+        return _types(ast.parse(text, mode="eval").body)
+    except SyntaxError:
+        return ()
+
+
 def _types(annotation) -> tuple[str, ...]:
     """Returns the plain types of an annotation, e.g. `int | None`; () for other annotations."""
     if annotation is None:
@@ -164,15 +200,12 @@ def _types(annotation) -> tuple[str, ...]:
         return _types(annotation.value)
     name = ast.unparse(annotation).split(".")[-1]
     name = ALIASES.get(name, name)
-    return (name,) if name in PLAIN_TYPES else ()
+    return (name,) if name in TYPE_NAMES else ()
 
 
 def _inspect(name):
     """Like `arguments`, for objects whose source cannot be read: imports them."""
-    fn = resolve(name)
-    fn = fn.make if isinstance(fn, types.ModuleType) and hasattr(fn, "make") else fn
-    if not callable(fn):
-        raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
+    fn = resolve_callable(name)
     try:
         given = inspect.signature(fn).parameters.values()
     except (TypeError, ValueError):  # Some C functions have no signature.

@@ -19,7 +19,10 @@ def prepare_settings(name: str) -> dict[str, int | float]:
       ValueError: the config does not exist, fails, or has no data set.
     """
     config = app.load_config_file("--for_config", name)[1].to_dict()
-    samplers = [build(substitute(spec["clip_sampler"], "")) for _, spec in find_datasets(config)]
+    samplers = [
+        build(substitute(spec["clip_sampler"], ""), f"config.{key}.clip_sampler")
+        for key, spec in find_datasets(config)
+    ]
     if not samplers:
         raise ValueError(f"--for_config {name}: the config has no data set")
     with_frames, with_audio = (

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from avjax.config import app
+from avjax.config import app, errors
 from avjax.data import pipeline
 from avjax.data.source import coverage, unique_notes
 from avjax.losses import pairs
@@ -57,7 +57,7 @@ def validate(
     """
     settings.check_learning_rates(experiment.config["optimizer"], experiment.settings.steps)
     mesh = sharding.mesh()
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), errors.complete_keys(experiment.config):
         batches = {key: global_shapes(first_batch(experiment, key)) for key in experiment.data}
         if jax.process_index() == 0:
             sources = [data["source"] for data in experiment.data.values()]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from avjax.config import ranges
+from avjax.config import known_keys, ranges, signatures
 from avjax.config.build import build
 from avjax.data import clip_sampling, clip_times
 from avjax.data.media import video as media_video
@@ -56,7 +56,11 @@ def from_config(config: dict) -> Settings:
 def validate(config: dict) -> None:
     """Raises ValueError if a key of the config is missing or a number is out of range."""
     if missing := [key for key in (*INTEGER_KEYS, *REQUIRED_PARTS) if key not in config]:
-        raise ValueError(f"config.{missing[0]} is missing: see configs/smoke.py for all keys")
+        others = [key for key in config if key not in (*INTEGER_KEYS, *REQUIRED_PARTS)]
+        near = signatures.did_you_mean(missing[0], others)
+        raise ValueError(
+            f"config.{missing[0]} is missing{near or '.'} See configs/smoke.py for all keys"
+        )
     for key, (minimum, maximum) in INTEGER_KEYS.items():
         ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
     for key in REQUIRED_PARTS[:-1]:
@@ -64,6 +68,7 @@ def validate(config: dict) -> None:
             raise ValueError(
                 f"config.{key}={config[key]!r}: use a dictionary, see configs/smoke.py"
             )
+    known_keys.check(config)
     for key, value in iter_leaves(config, "config"):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{key}={value}: use a finite number")

@@ -4,6 +4,7 @@ import copy
 import functools
 from collections.abc import Callable
 
+from avjax.config import signatures
 from avjax.config.build import substitute
 from avjax.runtime import sharding, workdir as workdirs
 from avjax.training import experiment, train
@@ -32,9 +33,8 @@ def expand(config: dict, workdir: str) -> list[tuple[str, dict]]:
         stage = dict(stages[name])
         after = stage.pop("after", None) or {}
         if unknown := sorted(stage.keys() - config.keys() - {"init_from", "device_transform"}):
-            raise ValueError(
-                f"config.stages.{name} replaces {unknown}, which the config does not have"
-            )
+            near = signatures.did_you_mean(unknown[0], config)
+            raise ValueError(f"config.stages.{name}.{unknown[0]}: config has no such key{near}")
         own = {**config, **copy.deepcopy(stage)}
         if after:
             own["init_from"] = [

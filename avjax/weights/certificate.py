@@ -110,8 +110,8 @@ def nets(model: dict) -> dict[str, tuple]:
     Returns:
       {modality: (encoder, head)}.
     """
-    heads = model["heads"]
-    return {m: (build(e), build(heads[m])) for m, e in model["encoders"].items()}
+    built = build({part: model[part] for part in ("encoders", "heads")}, "config.method.model")
+    return {m: (encoder, built["heads"][m]) for m, encoder in built["encoders"].items()}
 
 
 def _into(path, where):

@@ -211,15 +211,13 @@ def test_avts_learns_and_is_judged(world, tmp_path):
     train_clips, test_clips = c["data"]["train"], c["evals"]["world"]["test"]
     hard = dict(min_max_shift=(0.75, None), overlap_shift=0.25)
     c["data"] = dict(train=parts.with_shifted_audio(train_clips, **hard))
-    normalize = dict(fn="pkgutil.resolve_name", args=("avjax.ops.normalize.l2_normalize",))
+    normalize = dict(ref="avjax.ops.normalize.l2_normalize")
     c["method"] = dict(
         fn="avjax.methods.avts",
         model={**c["method"]["model"], "normalize": normalize},
         margin=0.99,
         curriculum=((0, EASY), (20, ALL)),
-        pairs=dict(
-            fn="pkgutil.resolve_name", args=("avjax.methods.avts.matched_and_mismatched_pairs",)
-        ),
+        pairs=dict(ref="avjax.methods.avts.matched_and_mismatched_pairs"),
     )
     c["evals"] = dict(
         sync=dict(

@@ -137,7 +137,7 @@ def test_a_whole_run_trains_towers_and_classifier(world, tmp_path):
         fn="avjax.methods.l3",
         model=model,
         classifier=dict(fn="avjax.nets.layers.mlp.Mlp", widths=(128, 2)),
-        pairs=dict(fn="pkgutil.resolve_name", args=("avjax.methods.l3.half_matched_pairs",)),
+        pairs=dict(ref="avjax.methods.l3.half_matched_pairs"),
     )
     del c["evals"]["world"]["train"]  # Nothing that learns from labels: retrieval is enough.
     c["evals"]["world"]["scores"] = dict(retrieval=dict(fn="avjax.evals.retrieval"))
