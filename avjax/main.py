@@ -42,15 +42,18 @@ def run(args: argparse.Namespace) -> None:
     app.start_jax()  # First: the imports below may set up logging.
     import jax
 
-    from avjax.config import build
+    from avjax.config import build, errors
     from avjax.report import run_page, stages_page as report
     from avjax.training import dry_run, stages
 
     chain = stages.expand(build.substitute(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     stages.check_workdirs(chain, at_steps)
-    runs, earlier = stages.build(chain), {}
-    checked = [dry_run.validate(experiment, folder, earlier) for folder, experiment in runs]
+    specs = config.to_dict().get("stages") or {}
+    runs, checked, earlier = stages.build(chain, specs), [], {}
+    for folder, experiment in runs:
+        with errors.stage_keys(specs, folder):
+            checked.append(dry_run.validate(experiment, folder, earlier))
     if args.dry_run:
         for (folder, experiment), found in zip(runs, checked):
             print(f"{folder}:\n{dry_run.summarize(experiment, found)}\n")

@@ -70,16 +70,18 @@ def complete_keys(config: Mapping) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stage_keys(stages: Mapping, name: str) -> Iterator[None]:
+def stage_keys(stages: Mapping, folder: str) -> Iterator[None]:
     """Names the stage in the messages of ValueErrors about its config.
 
     The key of a part that the stage replaces becomes "config.stages.NAME.KEY".
 
     Args:
       stages: config.stages of the whole config; {} if it has none.
-      name: of the stage.
+      folder: of the stage; it ends in the name.
     """
-    with _rewritten(lambda text: _of_stage(text, stages[name], name) if stages else text):
+    names = [name for name in stages if f"/{folder}".endswith(f"/{name}")]
+    name = max(names, key=len, default="")
+    with _rewritten(lambda text: _of_stage(text, stages[name], name) if name else text):
         yield
 
 

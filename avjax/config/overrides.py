@@ -122,9 +122,8 @@ def _settable_arguments(config, node, done):
             takes = signatures.arguments(tree.dereference(node["fn"]))
         except ValueError as error:
             raise ValueError(f"{_dotted(done)}.fn: {error}") from error
-        more = NAMES
-        more |= {"every": Argument(False, ("int",))} if done[:1] == ("evals",) == done[:-1] else {}
-        return takes | more
+        every = {"every": Argument(False, ("int",))} if done[:1] == ("evals",) == done[:-1] else {}
+        return takes | NAMES | every
     if done == ():
         return known_keys.OPTIONAL
     if done == ("init_from",):

@@ -46,13 +46,15 @@ def from_config(
     found = dict(find_datasets(config.get("evals", {})))
     if not found:
         raise ValueError("the run's config has no evaluation, which defines the preprocessing")
-    spec = next((s for key, s in found.items() if key.endswith("test")), [*found.values()][0])
-    transforms = tuple(build(list(spec["transforms"])))
+    key = next((key for key in found if key.endswith("test")), [*found][0])
+    spec, path = found[key], f"config.evals.{key}"
+    transforms = tuple(build(list(spec["transforms"]), f"{path}.transforms"))
     changes = {name: value for name, value in (changes or {}).items() if value is not None}
     if wrong := [f"{name}={value}" for name, value in changes.items() if value < 1]:
         raise ValueError(f"{wrong[0]}: use 1 or more")
-    sampler = build({**spec["clip_sampler"], **changes})
-    if "num_frames" in changes and not build(spec["clip_sampler"]).num_frames:
+    sampler = build({**spec["clip_sampler"], **changes}, f"{path}.clip_sampler")
+    unchanged = build(spec["clip_sampler"], f"{path}.clip_sampler")
+    if "num_frames" in changes and not unchanged.num_frames:
         raise ValueError("this model has no video encoder: drop --num_frames")
     if modality is None:
         return Preprocessing(sampler, transforms)

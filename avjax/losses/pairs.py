@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 
-from avjax.config import ranges
+from avjax.config import ranges, signatures
 from avjax.types import Array, Metrics
 
 DIRECTIONS = {  # Name -> (query, key).
@@ -45,11 +45,16 @@ def nonzero_terms(
       ValueError: unknown name, negative weight, or no term left.
     """
     if unknown := sorted(set(terms) - set(known)):
-        raise ValueError(f"terms {unknown}: {method} has {sorted(known)}")
+        name = unknown[0]
+        near = signatures.did_you_mean(name, known)
+        raise ValueError(
+            f"terms.{name}={terms[name]!r}: {method} has no such term{near or '.'} "
+            f"Its terms: {', '.join(sorted(known))}"
+        )
     for name, weight in terms.items():
         ranges.check_number(f"terms.{name}", weight, minimum=0)
     if not any(terms.values()):
-        raise ValueError("terms are all zero: use a weight above 0 for one of them")
+        raise ValueError(f"terms={dict(terms)!r}: use a weight above 0 for one of them")
     return {name: weight for name, weight in terms.items() if weight}
 
 

@@ -44,7 +44,8 @@ def find_datasets(spec: Any, key: str = "") -> Iterator[tuple[str, dict]]:
             yield key, spec
         elif isinstance(spec.get("source"), dict) and "fn" not in spec:
             raise ValueError(
-                f"config.{key} has a source and no clip_sampler: see avjax.data.clip_sampling"
+                f"config.{key}.clip_sampler is missing: data sets need one, see "
+                "avjax.data.clip_sampling"
             )
         else:
             for name, part in spec.items():

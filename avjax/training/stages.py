@@ -2,9 +2,9 @@
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from avjax.config import signatures
+from avjax.config import errors, signatures
 from avjax.config.build import substitute
 from avjax.runtime import sharding, workdir as workdirs
 from avjax.training import experiment, train
@@ -90,15 +90,21 @@ def check_workdirs(chain: list[tuple[str, dict]], at_steps: Callable[[str, int],
         workdirs.check_config(folder, config, functools.partial(at_steps, folder))
 
 
-def build(chain: list[tuple[str, dict]]) -> list[tuple[str, Experiment]]:
+def build(
+    chain: list[tuple[str, dict]], stages: Mapping[str, dict] | None = None
+) -> list[tuple[str, Experiment]]:
     """Builds the parts of each stage; a source that several stages read is opened once.
 
     Args:
       chain: as `expand` returns it.
+      stages: config.stages, whose keys stand in messages.
     """
-    opened = {}
+    opened, runs = {}, []
     with sharding.process_zero_first("data"):  # The others reuse the files it renders.
-        return [(folder, experiment.build(config, opened)) for folder, config in chain]
+        for folder, config in chain:
+            with errors.stage_keys(stages or {}, folder):
+                runs.append((folder, experiment.build(config, opened)))
+    return runs
 
 
 def run(

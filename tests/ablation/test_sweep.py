@@ -80,7 +80,7 @@ def test_an_override_may_set_what_fn_takes():
     config = base()
     study.override(config, "method.chunks", 2)
     assert config.method.chunks == 2
-    with pytest.raises(ValueError, match="method.terns, which.*did you mean terms"):
+    with pytest.raises(ValueError, match="method.terns, which.*did you mean 'terms'"):
         study.override(config, "method.terns", 2)
     with pytest.raises(ValueError, match="the config has no part scala"):
         study.override(config, "method.scala.temperature", 2)

@@ -1,6 +1,10 @@
+import functools
+import operator
+
 import ml_collections
 import pytest
 
+from avjax.config import arguments, errors, signatures
 from avjax.config.build import build, substitute
 
 
@@ -18,8 +22,61 @@ def test_a_module_stands_for_its_make():
     assert build(dict(fn="avjax.evals.retrieval", ks=(1,)))
 
 
+def test_ref_is_the_object_itself():
+    assert build(dict(ref="operator.neg")) is operator.neg
+    assert build(dict(fn="map", args=(dict(ref="operator.neg"), [1]))).__next__() == -1
+    for wrong, says in (
+        (dict(ref="operator.neg", a=1), "config.f has ref and a: ref takes no arguments"),
+        (dict(ref="operator.neg", fn="x"), "config.f has ref and fn: "),
+        (dict(ref="operator.negg"), "config.f.ref='operator.negg' cannot be imported.*'neg'"),
+        (dict(ref=3), "config.f.ref=3: give a dotted name"),
+    ):
+        with pytest.raises(ValueError, match=f"^{says}"):
+            build(wrong, "config.f")
+
+
+def test_an_error_within_a_list_has_its_number_and_a_key_error_no_quotes():
+    spec = {"a": [1, dict(fn="operator.getitem", args=({}, "x"))]}
+    with pytest.raises(ValueError, match="^config.a.1: operator.getitem: KeyError: x$"):
+        build(spec)
+
+
+@pytest.mark.parametrize(
+    "value,annotation,fits",
+    [
+        (1, "float", True), (1.5, "int", False), (True, "int", False), (0, "bool", False),
+        ("a", "int | str", True), (None, "int | None", True), (None, "int", False),
+        ([1], "tuple[int, ...]", True), ("a", "collections.abc.Sequence[str]", False),
+        ({}, "collections.abc.Mapping[str, int]", True), ("a", "jax.Array", True),
+    ],
+)  # fmt: skip
+def test_plain_values_are_checked_against_annotations(value, annotation, fits):
+    check = functools.partial(arguments.check_type, "config.x", value)
+    if fits:
+        check(signatures.annotated_types(annotation))
+    else:
+        with pytest.raises(ValueError, match="^config.x=.*: use "):
+            check(signatures.annotated_types(annotation))
+
+
+@pytest.mark.parametrize(
+    "text,says",
+    [
+        ("k=3: use less", "config.m.a.k=3: use less"),
+        ("k=33: use less", "config.m: k=33: use less"),
+        ("b=2: use less", "config.m: b=2: use less"),
+        ("a.k=3: use less", "config.m.a.k=3: use less"),
+        ("config.seed=1: no", "config.seed=1: no"),
+        ("no records", "config.m: no records"),
+    ],
+)
+def test_a_message_about_an_argument_gets_the_key_of_the_only_one(text, says):
+    spec = dict(a=dict(k=3, b=2), c=[dict(b=2)])
+    assert errors.with_key("config.m", text, spec) == says
+
+
 def test_a_wrong_argument_names_the_part_that_refused_it():
-    says = "^config.method.negatives: avjax.losses.negatives.memory_bank takes no argument num_negativez.*'num_negatives'"
+    says = "^config.method.negatives.num_negativez: avjax.losses.negatives.memory_bank has no argument .*'num_negatives'"
     with pytest.raises(ValueError, match=says):
         build(
             {"negatives": dict(fn="avjax.losses.negatives.memory_bank", num_negativez=3)},
@@ -30,7 +87,8 @@ def test_a_wrong_argument_names_the_part_that_refused_it():
 def test_a_missing_argument_and_a_callable_that_raises_are_named_by_their_key():
     with pytest.raises(
         ValueError,
-        match="avjax.losses.negatives.memory_bank needs num_negatives: set config.negatives.num_negatives",
+        match="^config.negatives.num_negatives is missing: avjax.losses.negatives.memory_bank requires it; "
+        "set --config.negatives.num_negatives=...",
     ):
         build(dict(fn="avjax.losses.negatives.memory_bank"), "config.negatives")
     with pytest.raises(ValueError, match="^config.x: fractions.Fraction: ZeroDivisionError"):

@@ -62,7 +62,7 @@ def test_any_argument_of_a_named_function_can_be_set(setting, value):
     [
         ("batchsize=3", r"config.batchsize: no such key; did you mean 'batch_size'\? Keys of config:"),
         ("data.train.wokers=1", r"config.data.train.wokers: .*'workers'.*max_unreadable"),
-        ("method.negatives.num_negativez=1", r"did you mean 'num_negatives'\? Keys of config.method.negatives: fn, num_negatives"),
+        ("method.negatives.num_negativez=1", r"did you mean 'num_negatives'\? Keys of config.method.negatives: fn, num_negatives, ref"),
         ("method.model.encoders.vidoe.dtype=x", "'video'"),
         ("evals.fodler.every=5", "'folder'"),
         ("seed.x=1", "config.seed is 0"),
@@ -98,6 +98,16 @@ def test_a_function_is_set_before_its_arguments_and_the_old_ones_go():
     config.part = dict(fn=config.get_ref("source"), tile=8)
     config, dropped = applied(config, "source=avjax.losses.negatives.in_batch")
     assert config.part.to_dict() == dict(fn="avjax.losses.negatives.in_batch") and len(dropped) == 1
+
+
+def test_ref_replaces_fn_with_its_arguments_and_back():
+    config = ConfigDict(dict(part=dict(fn="optax.adam", b1=0.5)))
+    config, _ = applied(config, "part.ref=optax.sgd")
+    assert config.part.to_dict() == dict(ref="optax.sgd")
+    config, _ = applied(config, "part.fn=optax.adam", "part.b1=0.8")
+    assert config.part.to_dict() == dict(fn="optax.adam", b1=0.8)
+    with pytest.raises(ValueError, match="config.part.b1"):
+        applied(config, "part.ref=optax.sgd", "part.b1=0.8")
 
 
 def test_what_refers_to_a_key_follows_it():
