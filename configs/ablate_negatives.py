@@ -15,7 +15,7 @@ of momentum encoders, which is MoCo (`moco`), and of keys of the trained encoder
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 # videos: of train, val and test.  batches: B -> values of K < B with negatives from the batch.
 # stored: B -> values of K with a bank and with a queue.

@@ -11,7 +11,7 @@ Result, seed 0, in under seven minutes on two cores: AUROC 0.9996 across classes
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 
 def get_config(train="clean"):

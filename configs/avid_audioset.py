@@ -9,7 +9,7 @@ clips per video on 128 GPUs; after fine-tuning UCF101 91.0 and HMDB51 64.1 (32 f
 here.
 """
 
-from configs import avid_kinetics, parts
+from avjax.configs import avid_kinetics, parts
 
 
 def get_config():

@@ -15,7 +15,7 @@ Small nets and frames for a CPU; `--config configs/avid_folder.py:large` has tho
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 SIZES = {
     "small": dict(

@@ -17,7 +17,7 @@ and HMDB51 59.9 (32 frames).  Not yet run here.
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 
 def get_config():

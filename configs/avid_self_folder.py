@@ -8,7 +8,7 @@ holds two clips of each video.  DIR and `:large` as in configs/avid_folder.py.  
 either.  Not yet run here.
 """
 
-from configs import avid_folder
+from avjax.configs import avid_folder
 
 
 def get_config(size="small"):

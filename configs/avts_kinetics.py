@@ -14,7 +14,7 @@ easy negatives only 69.0); after fine-tuning UCF101 85.8 and HMDB51 56.9 (MC2 83
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 NETS = {
     "mc3": dict(fn="avjax.nets.video.resnet3d.mc3", dtype="bfloat16"),

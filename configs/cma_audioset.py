@@ -9,7 +9,7 @@ after fine-tuning UCF101 91.5 and HMDB51 64.7 (32 frames), linear probe of Kinet
 run here.
 """
 
-from configs import avid_audioset, cma_kinetics, parts
+from avjax.configs import avid_audioset, cma_kinetics, parts
 
 
 def get_config():

@@ -13,7 +13,7 @@ trained on, in the order of its list.
 
 from ml_collections import config_dict
 
-from configs import avid_kinetics, parts
+from avjax.configs import avid_kinetics, parts
 
 INIT_PATHS = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 STEPS = 45_300  # 20 epochs of 10 clips of 232,067 videos.

@@ -9,7 +9,7 @@ same number of draws of videos for each method.  docs/results/real-clips.md has 
 clips of UCF101; four to six minutes per run on two cores.
 """
 
-from configs import compare_methods, parts, world
+from avjax.configs import compare_methods, parts, world
 
 NUM_DRAWS = 46_080
 METHODS = (

@@ -15,7 +15,7 @@ runs without its positive terms.  `configs/compare_methods.py:smoke` is a quick 
 runs of a few methods.
 """
 
-from configs import parts, world
+from avjax.configs import parts, world
 
 SIZES = {"world": dict(), "smoke": dict(draws=8 * world.BATCH, videos=(72, 48))}
 FEW = {"smoke": ("cross-avid", "cma", "avts", "sscl", "xdc", "multisensory")}

@@ -8,7 +8,7 @@ and negatives sampled from all rows of the bank, including the record's own.  Pu
 200 neighbors on ImageNet: ResNet-18 41.0, ResNet-50 46.8.  Not yet run here.
 """
 
-from configs import avid_kinetics, parts
+from avjax.configs import avid_kinetics, parts
 
 
 def get_config():

@@ -9,7 +9,7 @@ with a linear classifier on its audio net ESC-50 79.3 and DCASE2014 93.  Not yet
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 
 def get_config():

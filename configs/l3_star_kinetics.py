@@ -7,7 +7,7 @@ after fine-tuning UCF101 74.4 and HMDB51 47.8 (16 frames); from AudioSet 82.3 an
 Not yet run here.
 """
 
-from configs import avid_kinetics
+from avjax.configs import avid_kinetics
 
 
 def get_config():

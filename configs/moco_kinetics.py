@@ -9,8 +9,9 @@ ImageNet's linear probe of ResNet-50: v1 60.8, v2 67.5; there are no published n
 Not yet run here.
 """
 
-from configs import avid_kinetics, parts
-from configs.instdisc_kinetics import sgd, step_decay
+from avjax.configs.instdisc_kinetics import sgd, step_decay
+
+from avjax.configs import avid_kinetics, parts
 
 
 def get_config(version="v1"):

@@ -14,7 +14,7 @@ The paper, after fine-tuning on UCF101: 82.1, with video only 77.6.  Not yet run
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 FPS = 29.97
 

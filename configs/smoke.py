@@ -5,7 +5,7 @@ python -m avjax.main --config configs/smoke.py
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 
 def get_config():

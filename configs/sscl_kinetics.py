@@ -14,7 +14,7 @@ here are ours, and so is the video net.  Not yet run here.
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 ROUNDS = 1  # Of stages I and II; the paper does not give their number.
 

@@ -12,7 +12,7 @@ import functools
 import ml_collections
 
 from avjax.ablation.study import override
-from configs import parts, sscl_kinetics, xdc_kinetics
+from avjax.configs import parts, sscl_kinetics, xdc_kinetics
 
 BATCH, LEARNING_RATE, NUM_DRAWS = 64, 3e-3, 15_360  # Draws of videos per run, in all its stages.
 # The frame rate is high enough to match motion with the audio of the same time.

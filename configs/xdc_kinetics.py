@@ -13,7 +13,7 @@ with 32 frames: from Kinetics 86.8 and 52.6, from AudioSet 93.0 and 63.7.  Not y
 
 import ml_collections
 
-from configs import parts
+from avjax.configs import parts
 
 VARIANTS = {
     "xdc": dict(video=("audio",), audio=("video",)),

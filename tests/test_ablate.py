@@ -17,11 +17,11 @@ import pytest
 from scipy import stats
 
 from avjax.ablation import study, sweep
+from avjax.configs import ablate_negatives
 from avjax.data import clip_sampling, pipeline
 from avjax.data.datasets import decoded_cache, synthetic
 from avjax.data.transforms import video
 from avjax.training import cost
-from configs import ablate_negatives
 
 ROOT = Path(__file__).parent.parent
 STUDY = dict(
@@ -215,7 +215,7 @@ def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path,
 
 # A study of two arms, small enough to be done twice here.
 CONFIG = """
-from configs import ablate_negatives as whole
+from avjax.configs import ablate_negatives as whole
 import ml_collections
 from tests import tiny
 

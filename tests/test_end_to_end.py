@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
+from avjax.configs import parts
 from avjax.report import run_page
-from configs import parts
 from tests import tiny
 
 

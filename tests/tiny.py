@@ -2,10 +2,10 @@
 
 import flax.linen as nn
 
+from avjax.configs import parts, smoke
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import Conv2D, Conv3D
 from avjax.training import experiment, train
-from configs import parts, smoke
 
 
 class Video(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 
 from avjax import ablate
 from avjax.ablation import runner, study, sweep
-from configs import ablate_negatives, compare_methods, smoke
+from avjax.configs import ablate_negatives, compare_methods, smoke
 from tests import tiny
 
 BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16)

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict, config_dict
 
 from avjax.config import overrides, signatures, tree
-from configs import ablate_negatives, avid_folder, avid_kinetics, cma_kinetics, smoke
+from avjax.configs import ablate_negatives, avid_folder, avid_kinetics, cma_kinetics, smoke
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ import pytest
 from avjax.ablation import study
 from avjax.config import signatures
 from avjax.config.build import build, substitute
+from avjax.configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
 from avjax.training import sources, stages
-from configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
 from tests.data.test_dataset import layout, prepared
 
 RECIPES = {  # Of real data -> what may follow the colon.
@@ -29,7 +29,7 @@ def names(recipes):
 
 def made(name, arg, **changes):
     """[(folder, config)] of the stages, the flags of config.data and others set."""
-    c = importlib.import_module(f"configs.{name}").get_config(*([arg] if arg else ()))
+    c = importlib.import_module(f"avjax.configs.{name}").get_config(*([arg] if arg else ()))
     for key, value in changes.items():
         part, _, last = key.rpartition("__")
         (c[part] if part else c)[last] = value
@@ -95,11 +95,11 @@ def test_curricula_refreshes_and_stages_follow_too():
 
 
 def test_a_stage_of_a_length_of_its_own_refreshes_in_proportion():
-    c = importlib.import_module("configs.cma_kinetics").get_config()
+    c = importlib.import_module("avjax.configs.cma_kinetics").get_config()
     c.stages.cma.steps = 40
     avid, cma = (config for _, config in stages.expand(substitute(c.to_dict(), "run"), "run"))
     assert (avid["steps"], cma["steps"], cma["refresh_every"]) == (68_000, 40, 10)
-    c = importlib.import_module("configs.cma_audioset").get_config()
+    c = importlib.import_module("avjax.configs.cma_audioset").get_config()
     c.stages.cma.steps = 40
     assert [config["steps"] for _, config in stages.expand(substitute(c.to_dict(), "run"), "run")] == [
         139_400, 40,
@@ -127,7 +127,7 @@ def test_moco_has_the_color_changes_of_each_version():
 
 def test_an_arm_of_a_study_may_have_an_order_of_its_own():
     for name in ("ablate_negatives", "world", "compare_folder"):
-        c = importlib.import_module(f"configs.{name}").get_config()
+        c = importlib.import_module(f"avjax.configs.{name}").get_config()
         assert c.data.train.repeats == 1
         study.override(c, "data.train.repeats", 10)
         assert c.data.train.repeats == 10

@@ -6,8 +6,8 @@ import optax
 import pytest
 
 from avjax.config.build import build
+from avjax.configs import parts, world
 from avjax.training import stages
-from configs import parts, world
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
 

@@ -9,9 +9,9 @@ import pytest
 
 from avjax import prepare
 from avjax.config.build import build, substitute
+from avjax.configs import parts
 from avjax.data import dataset, dataset_args
 from avjax.data.source import NoRecords, Source
-from configs import parts
 from tests.data.datasets.test_known import HEAD, LABELS, SEGMENTS, lay, ucf, write
 
 VGG = "a,30,bark,train\nb,1,wind,test\n"

@@ -7,10 +7,10 @@ import pytest
 
 from avjax.config import overrides
 from avjax.config.build import build
+from avjax.configs import avid_audioset, avid_kinetics, cma_kinetics, instdisc_kinetics, world
 from avjax.losses import contrastive, negatives
 from avjax.losses.temperature import fixed_temperature, learned_temperature
 from avjax.methods import avid, moco, sscl
-from configs import avid_audioset, avid_kinetics, cma_kinetics, instdisc_kinetics, world
 
 PAIR = dict(v2a=1.0, a2v=1.0)
 

@@ -8,13 +8,13 @@ import optax
 import pytest
 
 from avjax.config.build import build
+from avjax.configs import avts_kinetics, parts
 from avjax.losses import margin, pairs as pairing
 from avjax.methods import avts
 from avjax.nets.layers.mlp import Linear
 from avjax.nets.towers import Towers, identity
 from avjax.ops.normalize import l2_normalize
 from avjax.runtime import metrics_writer
-from configs import avts_kinetics, parts
 from tests import tiny
 
 EASY, MIXED, ALL = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.5, 0.25, 0.25)

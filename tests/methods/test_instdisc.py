@@ -6,10 +6,10 @@ import ml_collections
 import numpy as np
 import pytest
 
+from avjax.configs import instdisc_kinetics
 from avjax.evals import knn
 from avjax.losses import bank_rows, contrastive, negatives, sampling, score_metrics
 from avjax.runtime import metrics_writer
-from configs import instdisc_kinetics
 from tests import tiny
 from tests.evals.test_suite import features
 

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from avjax.configs import multisensory_audioset, parts
 from avjax.methods import multisensory
 from avjax.nets.frontends.spectrogram import to_float
 from avjax.nets.joint.multisensory import Block, Fused, Unit, adaptive_max_pool
@@ -16,7 +17,6 @@ from avjax.nets.layers.conv import CLIPS
 from avjax.nets.layers.mlp import Linear
 from avjax.runtime import checkpoint, metrics_writer
 from avjax.training import stages
-from configs import multisensory_audioset, parts
 from tests import tiny
 
 B, RATE = 8, 4096

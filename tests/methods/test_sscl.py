@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from avjax.configs import sscl_kinetics
 from avjax.losses import sampling
 from avjax.losses.contrastive import info_nce
 from avjax.methods import sscl
@@ -14,7 +15,6 @@ from avjax.nets.towers import Towers
 from avjax.runtime import checkpoint, metrics_writer
 from avjax.training import experiment, init_from, stages
 from avjax.types import TrainState
-from configs import sscl_kinetics
 from tests import tiny
 
 SIZE, B, K, T = 20, 4, 6, 0.5

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from avjax.configs import xdc_kinetics
 from avjax.methods import xdc
 from avjax.nets.layers.mlp import Linear, Mlp
 from avjax.nets.towers import Towers
 from avjax.runtime import metrics_writer, sharding
-from configs import xdc_kinetics
 from tests import tiny
 
 K, N, H = 4, 64, 6

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from avjax.ablation import runner, study, sweep
+from avjax.configs import compare_methods
 from avjax.report import ablation_tables, comparison_page, stages_page
 from avjax.runtime import checkpoint
 from avjax.training import stages
-from configs import compare_methods
 from tests import tiny
 
 
