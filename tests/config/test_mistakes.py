@@ -7,7 +7,7 @@ import pytest
 
 from avjax.config import app
 from avjax.runtime import checkpoint
-from avjax.training import dry_run, experiment, init_from
+from avjax.training import dry_run, experiment, init_from, stages
 from tests import tiny
 
 DELETED = object()
