@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from avjax import embed, port
+from avjax import embed
 from avjax.config.build import build
 from avjax.data import pipeline
 from avjax.runtime import checkpoint, sharding
 from avjax.training import experiment, state, step
-from avjax.weights import convert, names_towers
+from avjax.weights import convert, names_towers, porting
 from tests import tiny
 from tests.data.media.test_video import numbered, render
 from tests.weights import torchfile
@@ -148,7 +148,7 @@ def test_ported_weights_give_features_of_sounds(tmp_path):
     arrays = {p: rng.random(leaf.shape, np.float32) for p, leaf in convert.flatten(tree).items()}
     state = convert.to_torch(convert.unflatten(arrays), names_towers.of(spec))
     torchfile.save(tmp_path / "x.pth", dict(model=state))
-    port.port("panns", tmp_path / "x.pth", tmp_path / "run")
+    porting.port("panns", tmp_path / "x.pth", tmp_path / "run")
     found = called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds", 32_000))
     assert found["audio_features"].shape == (3, 8) and np.isfinite(found["audio_features"]).all()
 
@@ -157,7 +157,7 @@ def test_sounds_that_were_never_measured_are_named(run, tmp_path):
     """As with AVID's weights, whose file lacks the statistics of its spectrograms."""
     saved = checkpoint.restore_latest(run)
     saved["state"]["stats"].pop("spectrogram_stats")
-    port.save(tmp_path / "run", saved["params"], saved["state"])
+    porting.save(tmp_path / "run", saved["params"], saved["state"])
     shutil.copy(run / "config.json", tmp_path / "run")
     with pytest.raises(SystemExit, match="port it with --audio_stats, or use --modality video"):
         called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds"))

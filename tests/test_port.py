@@ -14,7 +14,15 @@ from avjax.config.build import build
 from avjax.runtime import checkpoint
 from avjax.training import init_from
 from avjax.types import TrainState
-from avjax.weights import convert, names_towers, safetensors, source_avid, sources
+from avjax.weights import (
+    convert,
+    exporting,
+    names_towers,
+    porting,
+    safetensors,
+    source_avid,
+    sources,
+)
 from tests import tiny
 from tests.weights import torchfile
 
@@ -71,7 +79,7 @@ def ported(reference, tmp_path_factory):
     """(folder of the ported run, its certificate)."""
     folder = tmp_path_factory.mktemp("ported")
     torchfile.save(folder / "avid.pth.tar", reference)
-    return folder / "run", port.port("avid-cma", folder / "avid.pth.tar", folder / "run")
+    return folder / "run", porting.port("avid-cma", folder / "avid.pth.tar", folder / "run")
 
 
 def changed(reference, **changes):
@@ -111,26 +119,26 @@ def test_the_certificate_names_source_file_and_outputs(ported):
     folder, paper = ported
     assert paper == json.loads((folder / "certificate.json").read_text())
     assert paper["license"].startswith("CC BY-NC") and re.fullmatch("[0-9a-f]{64}", paper["sha256"])
-    assert paper["keys"] == len(convert.flatten(port.load_run(folder)[1]))
+    assert paper["keys"] == len(convert.flatten(exporting.load_run(folder)[1]))
     assert paper["left_out"] == []
     assert paper["outputs"]["heads_video"]["shape"] == [1, DIM]
-    port.check(folder)
+    exporting.check(folder)
 
 
 def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
     folder, paper = ported
     saved = checkpoint.restore_latest(folder)
     saved["params"]["encoders_video"]["conv1"]["norm"]["bias"] += 1
-    port.save(tmp_path, saved["params"], saved["state"])
+    porting.save(tmp_path, saved["params"], saved["state"])
     for name in ("config.json", "certificate.json"):
         (tmp_path / name).write_text((folder / name).read_text())
     with pytest.raises(ValueError, match="weights differ from those"):
-        port.check(tmp_path)
+        exporting.check(tmp_path)
     other = {**paper["outputs"]["heads_audio"], "mean": 9.0}
     wrong = {**paper, "outputs": {**paper["outputs"], "heads_audio": other}}
     (folder / "certificate.json").write_text(json.dumps(wrong))
     with pytest.raises(ValueError, match="outputs of heads_audio differ"):
-        port.check(folder)
+        exporting.check(folder)
     (folder / "certificate.json").write_text(json.dumps(paper))
 
 
@@ -143,7 +151,7 @@ def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
     for name, value in theirs.items():
         if convert.NORMS not in name:
             assert state[name].dtype == value.dtype and state[name].tobytes() == value.tobytes()
-    again = port.port("avid", out, tmp_path / "again")
+    again = porting.port("avid", out, tmp_path / "again")
     assert again["weights"] == ported[1]["weights"] and "Z" not in again
 
 
@@ -168,7 +176,7 @@ def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
     del bad["model"]["module.video_model.conv2x.tmp_bn1.running_mean"]
     torchfile.save(tmp_path / "bad.pth", bad)
     with pytest.raises(ValueError) as error:
-        port.port("avid", tmp_path / "bad.pth", tmp_path / "run")
+        porting.port("avid", tmp_path / "bad.pth", tmp_path / "run")
     for told in ("1 unknown: video_model.spare.weight", "1 missing: video_model.conv2x.tmp_bn1",
                  "2 wrong: ", "4x4x1x1, not 4x4x3x3", "int64, not a float", "bad.pth"):  # fmt: skip
         assert told in str(error.value)
@@ -187,7 +195,7 @@ def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
 def test_another_programs_file_is_named(tmp_path, contents, told):
     torchfile.save(tmp_path / "x.pth", contents)
     with pytest.raises(ValueError, match=told):
-        port.port("avid", tmp_path / "x.pth", tmp_path / "run")
+        porting.port("avid", tmp_path / "x.pth", tmp_path / "run")
 
 
 @pytest.mark.parametrize("source", sources.SOURCES)
@@ -213,7 +221,7 @@ def test_a_file_is_held_to_its_hash(reference, tmp_path):
     file = tmp_path / "net-0badf00d.pth"
     torchfile.save(file, reference)
     with pytest.raises(ValueError, match="SHA-256 [0-9a-f]{64}, not 0badf00d"):
-        port.port("avid", file, tmp_path / "run")
+        porting.port("avid", file, tmp_path / "run")
     plain = tmp_path / "net.pth"
     torchfile.save(plain, reference)
     with pytest.raises(SystemExit, match="SHA-256 [0-9a-f]{64}, not 12"):
@@ -237,9 +245,9 @@ def test_the_door_names_what_is_missing(tmp_path, ported):
 def test_a_learned_temperature_stays_here(ported, tmp_path):
     saved = checkpoint.restore_latest(ported[0])
     saved["params"]["temperature"] = {"log": np.zeros((), np.float32)}
-    port.save(tmp_path / "run", saved["params"], saved["state"])
+    porting.save(tmp_path / "run", saved["params"], saved["state"])
     (tmp_path / "run" / "config.json").write_text((ported[0] / "config.json").read_text())
-    state = port.export(tmp_path / "run", tmp_path / "x.safetensors")
+    state = exporting.export(tmp_path / "run", tmp_path / "x.safetensors")
     assert not any("temperature" in name for name in state)
 
 
@@ -308,10 +316,10 @@ def test_panns_leaves_audiosets_head_and_front_end_out(tmp_path):
     head = {"fc_audioset.weight": np.ones((5, 8), np.float32), "logmel_extractor.melW": np.ones(3)}
     head["spectrogram_extractor.stft.conv_real.weight"] = np.ones((3, 1, 4), np.float32)
     torchfile.save(tmp_path / "x.pth", dict(iteration=3, model=state | head))
-    paper = port.port("panns", tmp_path / "x.pth", tmp_path / "run")
+    paper = porting.port("panns", tmp_path / "x.pth", tmp_path / "run")
     assert paper["left_out"] == sorted(head)
     assert paper["outputs"]["encoders_audio"]["shape"] == [1, 8]
-    out = port.export(tmp_path / "run", tmp_path / "x.safetensors")
+    out = exporting.export(tmp_path / "run", tmp_path / "x.safetensors")
     assert all(out[k].tobytes() == v.tobytes() for k, v in state.items() if convert.NORMS not in k)
 
 

@@ -3,8 +3,7 @@
 import ml_collections
 import pytest
 
-from avjax import ablate
-from avjax.ablation import runner, study, sweep
+from avjax.ablation import run_study, runner, study, sweep
 from avjax.configs import ablate_negatives, compare_methods, smoke
 from tests import tiny
 
@@ -72,7 +71,7 @@ def test_a_sweep_may_be_of_learning_rates_and_of_steps():
     assert found["learning_rate"] == found["optimizer"]["learning_rate"] == 0.5
     arms, full, _ = read(config, *({"batch_size": b, "steps": 960 // b} for b in (8, 16)))
     assert full["budget_per_run"]["examples"] == 960
-    plans = [ablate.plan_arm(None, None, arm, full, True) for arm in arms]
+    plans = [run_study.plan_arm(None, None, arm, full, True) for arm in arms]
     assert [p["steps"] for p in plans] == [120, 60] and not any(p["refused"] for p in plans)
 
 

@@ -9,7 +9,9 @@ from avjax.config.build import build
 from avjax.runtime import checkpoint
 from avjax.weights import (
     convert,
+    exporting,
     names_towers,
+    porting,
     published,
     safetensors,
     sources,
@@ -86,7 +88,7 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
     np.testing.assert_array_equal(state.pop("audio_spectrogram.mean"), mean)
     np.testing.assert_array_equal(state.pop("audio_spectrogram.std"), deviation)
     assert state.keys() == convert.plain_state_dict(reference["model"]).keys()
-    port.port("avid", tmp_path / "x.safetensors", tmp_path / "again")
+    porting.port("avid", tmp_path / "x.safetensors", tmp_path / "again")
     kept = checkpoint.restore_latest(tmp_path / "again")["state"]["stats"]["spectrogram_stats"][
         "frontends_audio"
     ]
@@ -96,9 +98,9 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
 
 def test_weights_without_statistics_say_so_both_ways(reference, tmp_path, capsys):  # noqa: F811
     torchfile.save(tmp_path / "avid.pth.tar", reference)
-    port.port("avid", tmp_path / "avid.pth.tar", tmp_path / "run")
+    porting.port("avid", tmp_path / "avid.pth.tar", tmp_path / "run")
     assert "only its video net can be used: set --audio_stats" in capsys.readouterr().out
-    state = port.export(tmp_path / "run", tmp_path / "x.safetensors")
+    state = exporting.export(tmp_path / "run", tmp_path / "x.safetensors")
     assert "has no statistics of its spectrogram" in capsys.readouterr().out
     assert not any("spectrogram" in name for name in state)
 
@@ -114,7 +116,9 @@ def test_statistics_for_nets_without_such_a_spectrogram_are_refused(tmp_path):
         dict(model=convert.to_torch(convert.unflatten(arrays), names_towers.of(spec))),
     )
     with pytest.raises(ValueError, match="--audio_stats: panns has no spectrogram"):
-        port.port("panns", tmp_path / "x.pth", tmp_path / "run", audio_stats=tmp_path / "stats.npz")
+        porting.port(
+            "panns", tmp_path / "x.pth", tmp_path / "run", audio_stats=tmp_path / "stats.npz"
+        )
     assert not (tmp_path / "run").exists()
 
 
