@@ -12,6 +12,7 @@ import re
 from ml_collections import ConfigDict, FieldReference
 
 from avjax.config import known_keys, signatures, tree
+from avjax.config.errors import with_key
 from avjax.config.signatures import ANY, Argument
 
 NAMES = {"fn": Argument(True, ("str",)), "ref": Argument(True, ("str",))}
@@ -77,7 +78,7 @@ def _set(config, node, path, done, text, takes):
             text, _allowed_types(items, head, value, wanted), _dotted(here), value
         )
         if head == "fn":
-            _check_name(items[head], _dotted(here))
+            _arguments(items[head], done)
         if head in NAMES and tree.is_mapping(node):  # A part has fn or ref; ref has no arguments.
             for other in [key for key in items.keys() if key == "ref" or head == "ref"]:
                 if other != head:
@@ -118,10 +119,7 @@ def _accepts_new_keys(argument, value, here, rest):
 def _settable_arguments(config, node, done):
     """Returns {key: Argument} of what can be set in a node; "**" if any key can."""
     if "fn" in node:
-        try:
-            takes = signatures.arguments(tree.dereference(node["fn"]))
-        except ValueError as error:
-            raise ValueError(f"{_dotted(done)}.fn: {error}") from error
+        takes = _arguments(tree.dereference(node["fn"]), done)
         every = {"every": Argument(False, ("int",))} if done[:1] == ("evals",) == done[:-1] else {}
         return takes | NAMES | every
     if done == ():
@@ -189,11 +187,12 @@ def parse_value(text: str, types: tuple[str, ...], key: str, old=None):
     raise ValueError(f"{key}={text}: use {signatures.describe_types(types)}{now}")
 
 
-def _check_name(name, key):
+def _arguments(name, done):
+    """Returns the arguments of a function; ValueError with the key of its name if there is none."""
     try:
-        signatures.arguments(name)
+        return signatures.arguments(name)
     except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
+        raise ValueError(with_key(_dotted(done), error, {"fn": name})) from error
 
 
 def _unknown_key(head, known, done) -> str:

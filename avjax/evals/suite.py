@@ -114,7 +114,7 @@ def try_score(
         log.warning("evaluation of %s: %s left out: %s", where, name, error)
         return None
     except ValueError as error:
-        raise ValueError(f"score {name!r} of a suite: {error}") from error
+        raise ValueError(f"scores.{name}: {error}") from error
 
 
 def record_counts(part: str, data: dict, read: int, having: dict[str, int]) -> dict[str, int]:

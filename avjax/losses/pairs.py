@@ -110,7 +110,7 @@ def embeddings(out: dict[str, dict], required: Iterable[str] = ()) -> dict[str, 
     """
     if missing := sorted({*required} - out.keys()):
         raise ValueError(
-            f"no {missing[0]}: the model needs an encoder for it, and the view of "
+            f"no {missing[0]}: the model needs an encoder for it, and the clip_sampler of "
             f"config.data.train {'frames' if missing[0] == 'video' else 'seconds of audio'}"
         )
     z = {m: out[m]["embedding"] for m in out}

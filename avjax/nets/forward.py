@@ -73,7 +73,7 @@ def forward(
     n = max(1, jax.sharding.get_abstract_mesh().size)
     size = batch["index"].shape[0]
     if size % (n * chunks):
-        raise ValueError(f"a batch of {size} does not split into {chunks} chunks on {n} devices")
+        raise ValueError(f"chunks={chunks}: a batch of {size} does not split so on {n} devices")
 
     def split(x):
         x = x.reshape(n, chunks, -1, *x.shape[1:])

@@ -117,7 +117,7 @@ def _shard(fn, axis, in_specs, out_specs):
     if axis is None:
         return fn
     if axis not in jax.sharding.get_abstract_mesh().axis_names:
-        raise ValueError(f"no mesh with an axis {axis!r}: call within jax.set_mesh(mesh)")
+        raise ValueError(f"axis={axis!r}: no mesh with this axis; call within jax.set_mesh(mesh)")
     return jax.shard_map(fn, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 

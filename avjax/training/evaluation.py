@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from avjax.config import app
+from avjax.config.errors import with_key
 from avjax.runtime import metric_info, metric_records, metrics_writer, sharding
 from avjax.training.loop import print_on_process_zero
 
@@ -31,7 +33,12 @@ def make_evaluate(
         due = [name for name, there in zip(due, has) if not (skip_logged and there)]
         for name in due:
             print_on_process_zero(f"{next(compiling, '')}evaluating {name}")
-            values = evals[name][1](embed, ts)
+            try:
+                values = evals[name][1](embed, ts)
+            except ValueError as error:
+                if not app.is_user_error(error):
+                    raise
+                raise ValueError(with_key(f"config.evals.{name}", error)) from error
             scalars = save_evaluation(workdir, name, values, write=first)
             log.write(step, scalars)
             print_on_process_zero(format_scores(name, step, values))

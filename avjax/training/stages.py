@@ -55,12 +55,14 @@ def topological_order(stages: dict) -> list[str]:
     while remaining:
         ready = [n for n in remaining if set(stages[n].get("after") or {}) <= set(done)]
         if not ready:
-            unknown = {a for n in remaining for a in stages[n].get("after") or {}} - set(stages)
-            raise ValueError(
-                f"config.stages: {remaining} depend on one another"
-                if not unknown
-                else f"config.stages: no stage {sorted(unknown)}; there are {sorted(stages)}"
-            )
+            for name in remaining:
+                for earlier in sorted(set(stages[name].get("after") or {}) - set(stages)):
+                    near = signatures.did_you_mean(earlier, stages)
+                    raise ValueError(
+                        f"config.stages.{name}.after.{earlier}: no such stage{near or '.'} "
+                        f"Stages: {', '.join(sorted(stages))}"
+                    )
+            raise ValueError(f"config.stages: {remaining} depend on one another")
         done.append(ready[0])
         remaining.remove(ready[0])
     return done

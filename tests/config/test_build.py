@@ -24,7 +24,7 @@ def test_a_module_stands_for_its_make():
 
 def test_ref_is_the_object_itself():
     assert build(dict(ref="operator.neg")) is operator.neg
-    assert build(dict(fn="map", args=(dict(ref="operator.neg"), [1]))).__next__() == -1
+    assert build(dict(fn="functools.partial", args=(dict(ref="operator.neg"), 1)))() == -1
     for wrong, says in (
         (dict(ref="operator.neg", a=1), "config.f has ref and a: ref takes no arguments"),
         (dict(ref="operator.neg", fn="x"), "config.f has ref and fn: "),

@@ -72,7 +72,7 @@ def test_any_argument_of_a_named_function_can_be_set(setting, value):
         ("data.train.clip_sampler.num_frames=4.5", "use a whole number"),
         ("data.train.clip_sampler.fps=fast", "use a number"),
         ("optimizer.learning_rate.peak_value=x", "peak_value=x: use a number"),
-        ("method.fn=avjax.methods.avidd", "config.method.fn: .*did you mean 'avid'"),
+        ("method.fn=avjax.methods.avidd", "^config.method.fn='avjax.methods.avidd' cannot .*did you mean 'avid'"),
         ("method.fn=3", "config.method.fn"),
         ("data.train.transforms.7.flip_prob=0", "use 0 to 2"),
     ],

@@ -347,7 +347,7 @@ def test_silence_is_a_black_picture():
 
 def test_suite_fails_before_reading_where_the_config_cannot_be():
     for score in (linear_probe.make(), knn.make(k=2)):
-        with pytest.raises(ValueError, match="score 'probe'.*train="):
+        with pytest.raises(ValueError, match="scores.probe: .*train="):
             suite.make(data(6), {"probe": score})
     with pytest.raises(NoRecords, match="test source 'made up' of a suite has no records"):
         suite.make(data(0), {})

@@ -15,7 +15,7 @@ from tests import tiny
 def test_stages_come_after_what_they_start_from():
     chain = {"a": {"after": {"c": None}}, "b": {}, "c": {"after": {"b": None}}}
     assert stages.topological_order(chain) == ["b", "c", "a"]
-    with pytest.raises(ValueError, match=r"no stage \['x'\]"):
+    with pytest.raises(ValueError, match="config.stages.*after.x: no such stage"):
         stages.topological_order({"a": {"after": {"x": None}}})
     with pytest.raises(ValueError, match="depend on one another"):
         stages.topological_order({"a": {"after": {"b": None}}, "b": {"after": {"a": None}}})

@@ -97,16 +97,15 @@ def make(
 
 def _check_arguments(split, num_videos, seed, seconds, size, fps, sample_rate):
     if split not in SPLITS:
-        raise ValueError(f"the synthetic world has no split {split!r}: use one of {SPLITS}")
+        raise ValueError(f"split={split!r}: use one of {', '.join(SPLITS)}")
     if size % 2 or size < 32:
         raise ValueError(f"size={size}: H.264 needs an even size, and the scenes 32 or more")
     if seed < 0:
         raise ValueError(f"seed={seed}: use 0 or more")
     if num_videos < 1 or seconds <= 0 or fps <= 0 or sample_rate < 8_000:
         raise ValueError(
-            f"num_videos={num_videos}, seconds={seconds}, fps={fps}, sample_rate={sample_rate}: at "
-            f"least one video of"
-            " more than no seconds, more than no frames a second, and 8000 Hz"
+            f"num_videos={num_videos}, seconds={seconds}, fps={fps}, sample_rate={sample_rate}: "
+            "use at least one video, seconds and fps above 0, and at least 8000 Hz"
         )
 
 

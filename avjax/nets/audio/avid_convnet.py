@@ -54,7 +54,7 @@ class AudioConvNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         if self.depth != 10:
-            raise ValueError(f"AudioConvNet of depth {self.depth}: there is only 10")
+            raise ValueError(f"depth={self.depth} of AudioConvNet: use 10")
         ranges.check_integer("width", self.width, 1)
         x = x[..., None] if x.ndim == 3 else x
         x = conv.Conv2D(self.width, (7, 7), (2, 2), dtype=self.dtype, name="conv1")(x)

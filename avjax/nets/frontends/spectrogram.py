@@ -126,7 +126,9 @@ def reflect_pad(x: Array, half: int) -> Array:
       ValueError: N is not above `half`.
     """
     if x.shape[1] <= half:
-        raise ValueError(f"{x.shape[1]} samples are too few to reflect half a window of {2 * half}")
+        raise ValueError(
+            f"window={2 * half} of {x.shape[1]} samples: they are too few to reflect half a window"
+        )
     return jnp.pad(x, ((0, 0), (half, half)), mode="reflect")
 
 

@@ -20,7 +20,7 @@ def block_specs(net: Any, counts: Mapping[int, tuple[int, ...]]) -> list[tuple[s
       ValueError: `counts` lacks the depth.
     """
     if net.depth not in counts:
-        raise ValueError(f"{type(net).__name__} of depth {net.depth}: there are {sorted(counts)}")
+        raise ValueError(f"depth={net.depth} of {type(net).__name__}: use one of {sorted(counts)}")
     return [
         (f"conv{stage + 2}x_{i}", stage, 2 if stage and not i else 1)
         for stage, count in enumerate(counts[net.depth])
