@@ -27,7 +27,7 @@ def test_a_stage_is_the_config_with_some_keys_replaced():
         ("run/one", {"steps": 7, "method": {"fn": "x", "k": 1}})
     ]
     assert stages.expand({"steps": 5}, "run") == [("run", {"steps": 5})]
-    with pytest.raises(ValueError, match=r"stages.one replaces \['stepz'\]"):
+    with pytest.raises(ValueError, match=r"config.stages.one.stepz: .*did you mean 'steps'"):
         stages.expand({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
 
 
