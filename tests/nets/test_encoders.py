@@ -330,7 +330,7 @@ def test_norms_are_the_sources():
     ids=lambda n: type(n).__name__,
 )
 def test_an_unknown_depth_is_named(net):
-    with pytest.raises(ValueError, match=f"depth {net.depth}"):
+    with pytest.raises(ValueError, match=f"depth={net.depth}"):
         shapes(net, (1, 8, 32, 32, 3))
 
 

@@ -232,7 +232,7 @@ def test_parameters_are_as_many_as_the_papers(net, shape, count):
 
 @pytest.mark.parametrize("net", [R2Plus1D(depth=50), AudioConvNet(depth=18)])
 def test_an_unknown_depth_is_named(net):
-    with pytest.raises(ValueError, match=f"depth {net.depth}"):
+    with pytest.raises(ValueError, match=f"depth={net.depth}"):
         jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)), False))
 
 
