@@ -99,15 +99,15 @@ class ContrastiveLoss(NamedTuple):
       finalize: (positive [B], total [B]) -> loss [B].
       score_grad: (score, total) -> d total / d score, element-wise: the gradient of `accumulate`,
         for sources that recompute the scores instead of storing them.
-      bias: added to every score by the source of negatives; a number or a learned scalar.  If it
-        depends on other settings of the method, a function for `contrastive.resolve_bias`.
+      bias: added to every score by the source of negatives; a number or a learned scalar.  In a
+        loss of `contrastive.nce` a function is in its place until `resolve_bias` calls it.
     """
 
     accumulate: Callable[[Array, Array, Array], Array]
     merge: Callable[[Array, Array], Array]
     finalize: Callable[[Array, Array], Array]
     score_grad: Callable[[Array, Array], Array]
-    bias: Array | float | Callable[[dict], float]
+    bias: Array | float
 
 
 class Negatives(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.types import ContrastiveLoss
+from avjax.types import Array, ContrastiveLoss
 
 
 def info_nce() -> ContrastiveLoss:
@@ -57,7 +57,7 @@ def _softmax_loss(finalize) -> ContrastiveLoss:
     )
 
 
-def logistic(bias: float) -> ContrastiveLoss:
+def logistic(bias: Array | float) -> ContrastiveLoss:
     """Logistic regression of each positive and each negative on its own.
 
     With a learned temperature and bias (`learned_temperature`) this is SigLIP's loss, Zhai et al.,

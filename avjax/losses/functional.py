@@ -101,4 +101,4 @@ def _symmetric(loss: ContrastiveLoss, video, audio, temperature, negatives) -> A
     index = jnp.arange(len(video))
     query, key = l2_normalize(video) / temperature, l2_normalize(audio)
     sides = negatives.symmetric_loss(query, key, index, jax.random.key(0), loss)
-    return sum(side.mean() for side in sides) / 2
+    return jnp.asarray(sum(side.mean() for side in sides)) / 2

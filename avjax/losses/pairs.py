@@ -70,7 +70,7 @@ def combine_terms(losses: dict[str, Array], terms: dict[str, float]) -> tuple[Ar
     """
     metrics = {f"loss/{name}": loss.mean() for name, loss in losses.items()}
     total = sum(weight * metrics[f"loss/{name}"] for name, weight in terms.items())
-    return total / sum(terms.values()), metrics
+    return jnp.asarray(total) / sum(terms.values()), metrics
 
 
 def modalities_of(terms: Iterable[str]) -> set[str]:

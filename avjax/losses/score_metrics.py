@@ -41,4 +41,4 @@ def mean_scores(statistics: Iterable[Array]) -> Metrics:
       {name: scalar} for each of SCORES.
     """
     means = [each.mean(0) for each in statistics]
-    return dict(zip(SCORES, sum(means) / len(means)))
+    return dict(zip(SCORES, jnp.asarray(sum(means)) / len(means)))

@@ -7,6 +7,7 @@ to its own audio among those of other clips, and each audio to its clip.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.losses import pairs
@@ -99,7 +100,7 @@ def make(
         scores = losses(still, state["memory"], index, rng, score_statistics(), 1.0, cross or terms)
         metrics |= mean_scores(scores.values())
         if "temperature" in params:
-            metrics["temperature"] = tau
+            metrics["temperature"] = jnp.asarray(tau)
         memory = {m: negatives.update(s, z[m], index) for m, s in state["memory"].items()}
         return total, ({"stats": stats, "memory": memory}, metrics)
 

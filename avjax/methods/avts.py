@@ -77,7 +77,7 @@ def make(
     ranges.check_integer("chunks", chunks)
     if power not in (1, 2):
         raise ValueError(f"power={power}: use 2 or 1")
-    negatives = [kind for kind, used in zip((*KINDS,)[1:], shares.any(0)) if used]
+    negatives = [kind for kind, share in zip((*KINDS,)[1:], shares.T) if share.any()]
 
     def init(rng, batch, size):
         require_keys(batch, negatives)

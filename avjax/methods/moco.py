@@ -103,9 +103,10 @@ def make(
                 yield queue.loss(memory[k], query[q], own, index, rng, loss_fn)
 
         source = "num_negatives" if num_negatives else "queue_size"
+        num_used = num_negatives or queue_size
         own = resolve_bias(
             loss_fn,
-            num_negatives=(f"config.method.{source}={queue.num_negatives}", queue.num_negatives),
+            num_negatives=(f"config.method.{source}={num_used}", num_used),
             dim=("config.method.model", next(iter(query.values())).shape[1]),
             temperature=("config.method", temperature),
         )

@@ -61,7 +61,7 @@ def make(
     ranges.check_integer("clusters", clusters, 2)
     ranges.check_number("balance", balance, minimum=0)
     ranges.check_integer("chunks", chunks)
-    classifier = Linear(clusters)
+    classifier: Any = Linear(clusters)  # Its `apply` gives an array or a pair.
 
     def init(rng, batch, size):
         rng_model, rng_heads = jax.random.split(rng)
@@ -118,7 +118,7 @@ def make(
             metrics[f"loss/{m}/{s}"] = _mean(each, weight)
             metrics[f"accuracy/{m}/{s}"] = _mean(logits.argmax(1) == label, counts)
             total += metrics[f"loss/{m}/{s}"]
-        return total, (state | {"stats": stats}, metrics | state["quality"])
+        return jnp.asarray(total), (state | {"stats": stats}, metrics | state["quality"])
 
     return Method(init, loss, make_embed(model), refresh, extract, needs_audio="audio" in needed)
 
