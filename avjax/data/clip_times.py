@@ -3,43 +3,65 @@
 import math
 from typing import NamedTuple
 
-from avjax.data.media.media_file import MediaError
+import numpy as np
+
+from avjax.data.media.media_file import Info, MediaError
 
 MIN_STREAM_SECONDS = 0.5  # Seconds of a stream that a record's part of a file must hold.
 
 
 class Bounds(NamedTuple):
+    """Where clips of a record may lie, in seconds on the file's clock.
+
+    Attributes:
+      low: when both streams have begun.
+      video_start, video_end: of the video.
+      audio_end: of the audio.
+    """
+
     low: float
     video_start: float
     video_end: float
     audio_end: float
 
 
-def shared_span(info, num_frames, audio_seconds):
-    """Bounds of the windows; a stream that is missing or not requested does not bind."""
+def shared_span(info: Info, num_frames: int, audio_seconds: float) -> Bounds:
+    """Bounds of the windows; a stream that is missing or not requested does not bind.
+
+    Args:
+      info: times of the streams, both or neither of a stream's start and end.
+      num_frames, audio_seconds: of a clip; 0 for a stream that is not requested.
+    """
     video = (info.video_start, info.video_end) if num_frames else (None, None)
     audio = (info.audio_start, info.audio_end) if audio_seconds else (None, None)
-    if video[0] is None:
-        video = audio
-    if audio[0] is None:
-        audio = video
-    if video[0] is None:  # Neither is requested, or present.
-        video = audio = (0.0, 0.0)
-    return Bounds(max(video[0], audio[0]), *video, audio[1])
+    video_start, video_end = audio if video[0] is None else video
+    audio_start, audio_end = video if audio[0] is None else audio
+    if video_start is None or audio_start is None:  # Neither is requested, or present.
+        return Bounds(0.0, 0.0, 0.0, 0.0)
+    assert video_end is not None and audio_end is not None
+    return Bounds(max(video_start, audio_start), video_start, video_end, audio_end)
 
 
-def center_offsets(video_seconds, audio_seconds):
+def center_offsets(video_seconds: float, audio_seconds: float) -> tuple[float, float, float]:
     """(length of a clip, offset of its frames, offset of its audio), all in seconds."""
     clip_seconds = max(video_seconds, audio_seconds)
     return clip_seconds, (clip_seconds - video_seconds) / 2, (clip_seconds - audio_seconds) / 2
 
 
-def sample_starts(rng, room, low, high, shift):
+def sample_starts(
+    rng: np.random.Generator, room: float, low: float, high: float, shift: float | None
+) -> tuple[float, ...]:
     """Starts in [0, room] of a clip, of its shifted audio and, with a shift, of the overlapping
     one.
 
     With a shift there are two pairs of starts, `shift` apart within and `low` to `high`
     across: the clip is any of the four, so each kind of audio is equally likely at each.
+
+    Args:
+      rng: the generator.
+      room: seconds from the first to the last possible start.
+      low, high: least and largest distance of the shifted audio, in seconds.
+      shift: distance of the overlapping audio, in seconds; None for no such audio.
     """
     if shift is None:
         return sample_pair(rng, room, low, high)
@@ -48,29 +70,31 @@ def sample_starts(rng, room, low, high, shift):
     return own + shift * own_late, other + shift * other_late, own + shift * (not own_late)
 
 
-def sample_pair(rng, room, low, high):
+def sample_pair(
+    rng: np.random.Generator, room: float, low: float, high: float
+) -> tuple[float, float]:
     """Two starts in [0, room], `low` to `high` apart, uniform over all such pairs."""
     # Starts d apart leave room - d for the earlier one, so that d is as likely as that is long.
     near, far = room - min(high, room), room - low
     left = math.sqrt(near**2 + rng.random() * (far**2 - near**2))
     first = rng.random() * left
     pair = first, first + room - left
-    return pair if rng.random() < 0.5 else pair[::-1]
+    return pair if rng.random() < 0.5 else (pair[1], pair[0])
 
 
-def draw_uniform(rng, low, high):
+def draw_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """U(low, high), or `low` where there is no room; always one random number."""
     return float(low + rng.random() * max(0.0, high - low))
 
 
-def restrict_to_record(info, record):
+def restrict_to_record(info: Info, record: dict) -> Info:
     """Returns `info` with both streams restricted to the record's part of the file.
 
     A stream is None if less than half a second (or half of what there could be) of it lies
     in that part.
 
     Args:
-      info: a media_video.Info.
+      info: times of the streams of the file.
       record: a record of a Source; its `start` and `end`, in seconds, are optional.
 
     Raises:

@@ -102,6 +102,7 @@ def _first_available(role, splits, build):
         if first_error:
             logging.getLogger(__name__).info("%s is used instead: %s", source.name, first_error)
         return source
+    assert first_error is not None  # There is a split, and no source of it.
     raise first_error if role == "train" else NoRecords(str(first_error)) from first_error
 
 

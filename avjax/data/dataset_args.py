@@ -87,6 +87,11 @@ def parse_arguments(dataset: str, make: Callable, pairs: Sequence[str]) -> dict:
     Values are Python literals, else text; their type is checked against the annotation of
     the argument, or else against its default.
 
+    Args:
+      dataset: name of the data set, for messages.
+      make: its function.
+      pairs: "NAME=VALUE" for each.
+
     Raises:
       ValueError: `make` has no such argument, or the value has another type.
     """
@@ -107,11 +112,15 @@ def parse_arguments(dataset: str, make: Callable, pairs: Sequence[str]) -> dict:
     return values
 
 
-def require_arguments(label: str, make: Callable, options: dict, flag=SET_FLAG) -> None:
+def require_arguments(
+    label: str, make: Callable, options: dict, flag: Callable[[str], str] = SET_FLAG
+) -> None:
     """Raises ValueError unless `options` has all required arguments of `make`.
 
     Args:
       label: name of the data set, for the message.
+      make: its function.
+      options: {name: value} of the arguments that are set.
       flag: name of an argument -> how to set it, for the message.
     """
     parameters = _parameters(make)
@@ -130,7 +139,22 @@ def require_arguments(label: str, make: Callable, options: dict, flag=SET_FLAG) 
 def make_sources(
     make: Callable, splits: Sequence[str], root: str, requested: Sequence[str] | None, options: dict
 ) -> dict[str, Source]:
-    """Returns {split: Source} of the `requested` splits, or of all that have records."""
+    """Opens the `requested` splits of a data set, or all that have records.
+
+    Args:
+      make: function of the data set.
+      splits: its splits.
+      root: folder of the data.
+      requested: names of the splits to open; None or () for all.
+      options: further arguments of `make`.
+
+    Returns:
+      {split: Source}.
+
+    Raises:
+      ValueError: there is nothing to name the splits by, or they differ in their classes.
+      NoRecords: a requested split has no records, or none has.
+    """
     if not (requested or splits):
         raise ValueError(f"{make.__module__} has no SPLITS: name those to prepare with --split")
     found = {}
@@ -196,7 +220,8 @@ def _base_type(hint):
     hint = typing.get_origin(hint) or hint
     if hint in (list, Sequence):
         return tuple
-    if isinstance(hint, type) and issubclass(hint, os.PathLike):
+    paths: type = os.PathLike
+    if isinstance(hint, type) and issubclass(hint, paths):
         return str
     return hint if hint in TYPE_NAMES else object
 

@@ -1,16 +1,29 @@
 """The clips of one record: decoded, transformed and stacked."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
 from avjax.data.clip_reading import read_clip, read_clips, silent_audio
+from avjax.data.clip_sampling import ClipSampler
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
+from avjax.data.source import Source
 from avjax.data.workers import forkserver
 
 NO_AUDIO = "has no audio"
 
 
-def load_example(source, row, sampler, transforms, rngs, require_audio, blocked, heartbeat):
+def load_example(
+    source: Source,
+    row: int,
+    sampler: ClipSampler,
+    transforms: Sequence[Callable],
+    rngs: Sequence[np.random.Generator],
+    require_audio: bool,
+    blocked: Mapping[int, str],
+    heartbeat: Callable[[int], None],
+) -> tuple[dict[str, np.ndarray] | None, tuple[int, str, str] | None]:
     """Returns (clips, None), or (None, (row, path, reason)) if the record cannot be used.
 
     Args:
@@ -56,7 +69,12 @@ def _load_clips(source, row, sampler, transforms, rngs, require_audio):
     return _stack_clips(clips, row, record.get("label", -1), has_audio, True)
 
 
-def decode_clips(record, sampler, rngs, require_audio):
+def decode_clips(
+    record: dict,
+    sampler: ClipSampler,
+    rngs: Sequence[np.random.Generator],
+    require_audio: bool,
+) -> tuple[list[dict[str, np.ndarray]], bool]:
     """Decodes the clips of a record from its file.
 
     Args: as of `load_example`.
@@ -105,8 +123,13 @@ def _stack_clips(clips, row, label, has_audio, mask):
     }
 
 
-def padding_example(sampler, transforms):
-    """Returns zeros in place of a record, of the shapes that the transforms make."""
+def padding_example(sampler: ClipSampler, transforms: Sequence[Callable]) -> dict[str, np.ndarray]:
+    """Returns zeros in place of a record, of the shapes that the transforms make.
+
+    Args:
+      sampler: decides the shapes of the clips.
+      transforms: functions (clip, rng) -> clip, applied in order.
+    """
     one_hour = media_video.Info(0.0, 3600.0, 0.0, 3600.0, None, None, None, None)
     starts = sampler.sample(one_hour, np.random.default_rng(0))[0]
     black = np.zeros((sampler.num_frames, 240, 320, 3), np.uint8)

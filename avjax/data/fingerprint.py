@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from avjax.data.source import Source
 from avjax.runtime.atomic import write_atomic
 
 FILENAME = "data.json.gz"  # In a run's folder, beside config.json.
@@ -13,15 +14,18 @@ NUM_THREADS = 32  # Sizes are asked side by side: on network storage each takes 
 CHUNK_SIZE = 500  # Files that a thread asks for at a time.
 
 
-def compute(source) -> dict:
+def compute(source: Source) -> dict:
     """Returns {"settings": of the preparation, or None,
     "records": [[path, start, end, label, size]]}.
 
     `size` is that of the media file in bytes; None if it does not exist, or if the data are
     prepared: then the settings of the preparation count.
+
+    Args:
+      source: the data.
     """
     paths = [record["path"] for record in source.records]
-    sizes = [None] * len(paths)
+    sizes: list[int | None] = [None] * len(paths)
     if source.settings is None:
         with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
             chunks = pool.map(
@@ -45,8 +49,11 @@ def _file_sizes(paths):
     return sizes
 
 
-def read(workdir) -> dict:
+def read(workdir: str | os.PathLike) -> dict:
     """Returns {source as in the config, as JSON: fingerprint} of a run; {} if it has none yet.
+
+    Args:
+      workdir: folder of the run.
 
     Raises:
       ValueError: the file cannot be read.
@@ -62,8 +69,15 @@ def read(workdir) -> dict:
         ) from error
 
 
-def write(workdir, sources: dict, changes: list[str], step: int) -> None:
-    """Saves the fingerprints; appends `changes`, accepted before `step`, to data_changes.txt."""
+def write(workdir: str | os.PathLike, sources: dict, changes: list[str], step: int) -> None:
+    """Saves the fingerprints; appends `changes`, accepted before `step`, to data_changes.txt.
+
+    Args:
+      workdir: folder of the run.
+      sources: as `read` returns them.
+      changes: lines of `describe_changes`.
+      step: first step with the changed data.
+    """
     text = json.dumps(dict(sources=sources))
     write_atomic(Path(workdir) / FILENAME, gzip.compress(text.encode(), 6, mtime=0))
     if changes:

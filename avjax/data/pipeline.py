@@ -9,11 +9,14 @@ between two runs without changing a batch.
 import contextlib
 import functools
 import logging
+from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 
 from avjax.config import ranges
 from avjax.data import epoch_order, example as examples, unreadable_files
+from avjax.data.clip_sampling import ClipSampler
+from avjax.data.source import Source
 from avjax.data.workers import pickling, prefetch
 
 MAX_NO_AUDIO_REPLACEMENTS = 1000  # The same if records without audio are skipped: cheap.
@@ -21,14 +24,14 @@ MIN_MEMORY_LIMIT = 2**26  # Bytes: with fewer a worker cannot decode anything.
 
 
 def train_batches(
-    source,
-    clip_sampler,
-    transforms,
-    batch_size,
-    seed,
-    start=0,
-    stop=None,
-    shard=(0, 1),
+    source: Source,
+    clip_sampler: ClipSampler,
+    transforms: Iterable[Callable],
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    stop: int | None = None,
+    shard: tuple[int, int] = (0, 1),
     workers: int | None = None,
     timeout: float = prefetch.TIMEOUT,
     memory_limit: int = prefetch.MEMORY_LIMIT,
@@ -36,9 +39,9 @@ def train_batches(
     skip_no_audio: bool = False,
     needs_audio: bool = True,
     repeats: int = 1,
-    on_error=unreadable_files.log_unreadable,
-    on_skipped=None,
-):
+    on_error: Callable[[str, str], None] = unreadable_files.log_unreadable,
+    on_skipped: Callable[[str, int, int], None] | None = None,
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Iterates over this host's part of the global batches of steps start, ..., stop - 1.
 
     Args:
@@ -125,16 +128,16 @@ def train_batches(
 
 
 def eval_batches(
-    source,
-    clip_sampler,
-    transforms,
-    batch_size,
-    shard=(0, 1),
+    source: Source,
+    clip_sampler: ClipSampler,
+    transforms: Iterable[Callable],
+    batch_size: int,
+    shard: tuple[int, int] = (0, 1),
     workers: int | None = None,
     timeout: float = prefetch.TIMEOUT,
     memory_limit: int = prefetch.MEMORY_LIMIT,
-    on_error=unreadable_files.log_unreadable,
-):
+    on_error: Callable[[str, str], None] = unreadable_files.log_unreadable,
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Iterates once over the clips of all records, in batches of a fixed shape.
 
     The num_clips clips of a record are consecutive rows of one batch, with the same index.
@@ -248,9 +251,10 @@ def _eval_example(
     return {**padding, "index": index, "label": label}, [error]
 
 
-def _report_errors(batches, on_error):
+def _report_errors(batches, on_error) -> Generator[dict[str, np.ndarray], None, None]:
     with contextlib.closing(batches()) as running:
         for batch, errors in running:
             for _, path, reason in errors:
                 on_error(path, reason)
+            assert batch is not None  # Records that cannot be read are padding.
             yield batch

@@ -1,7 +1,7 @@
 """A data set: a fixed list of records, each one file and what is known of it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 class NoRecords(ValueError):
@@ -39,14 +39,14 @@ class Source:
     notes: tuple[str, ...] = ()
     settings: dict | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> dict:
         return self.records[i]
 
 
-def coverage(source):
+def coverage(source: Source) -> str:
     """Returns how much of its official list a source holds: "9,530 of 9,537 found"."""
     if source.num_listed is None:
         return f"{len(source):,} found"
@@ -56,6 +56,6 @@ def coverage(source):
     )
 
 
-def unique_notes(sources) -> list[str]:
+def unique_notes(sources: Iterable[Source]) -> list[str]:
     """Returns the notes of several sources, without repetitions, in order."""
     return list(dict.fromkeys(note for source in sources for note in source.notes))

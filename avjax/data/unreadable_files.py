@@ -3,32 +3,51 @@
 import collections
 import contextlib
 import logging
+from collections.abc import Callable, Collection, Container, Generator, Mapping
 
 import numpy as np
 
 from avjax.data import example
+from avjax.data.source import Source
+
+Batch = dict[str, np.ndarray]
+# A batch, rows read so far [N] bool, rows that were skipped.
+CheckedBatch = tuple[Batch, np.ndarray, set[int]]
 
 NUM_TOLERATED = (
     3  # Unreadable files tolerated before their fraction counts: the first few say little.
 )
 
 
-def log_unreadable(path, reason):
+def log_unreadable(path: str, reason: str) -> None:
     """Logs an unreadable file: the default of `on_error`."""
     logging.getLogger(__name__).warning("%s: %s", path, reason)
 
 
-def log_skipped(name, count, num_read):
+def log_skipped(name: str, count: int, num_read: int) -> None:
     """Logs how many records of the source `name` were skipped: an `on_skipped`."""
     logging.getLogger(__name__).warning(
         "%s: %d of the %d records read so far have no audio and were skipped", name, count, num_read
     )
 
 
-def stop_if_too_many(batches, source, max_unreadable, ignored, on_error):
+def stop_if_too_many(
+    batches: Callable[[], Generator[tuple[Batch | None, list], None, None]],
+    source: Source,
+    max_unreadable: float,
+    ignored: Container[str],
+    on_error: Callable[[str, str], None],
+) -> Generator[CheckedBatch, None, None]:
     """Yields (batch, rows read so far [N] bool, rows whose reason is in `ignored`) per step.
 
     Calls `on_error` once for each other unreadable file.
+
+    Args:
+      batches: () -> iterator over (batch, [(row, path, reason)]).
+      source: the data.
+      max_unreadable: allowed fraction of unreadable files.
+      ignored: reasons that do not count.
+      on_error: called with (path, reason).
 
     Raises:
       RuntimeError: more than the fraction `max_unreadable` of the files cannot be read.
@@ -53,25 +72,37 @@ def stop_if_too_many(batches, source, max_unreadable, ignored, on_error):
                 raise RuntimeError(no_audio_message(source, was_read.sum(), bool(ignored)))
             for path, reason in new.items():
                 on_error(path, reason)
-            if stop:
+            if batch is None or stop:
                 raise RuntimeError(
                     too_many_message(source, was_read.sum(), unreadable, max_unreadable)
                 )
             yield batch, was_read, skipped
 
 
-def report_skipped_records(batches, source, epoch, on_skipped):
-    """Yields the batches; calls `on_skipped` after `epoch` of them, or at the end."""
-    was_read, skipped, reported = (), (), on_skipped is None
+def report_skipped_records(
+    batches: Generator[CheckedBatch, None, None],
+    source: Source,
+    epoch: int,
+    on_skipped: Callable[[str, int, int], None] | None,
+) -> Generator[Batch, None, None]:
+    """Yields the batches; calls `on_skipped` after `epoch` of them, or at the end.
+
+    Args:
+      batches: of `stop_if_too_many`.
+      source: the data.
+      epoch: number of batches.
+      on_skipped: called with (name of the source, records skipped, records read), if any was.
+    """
+    was_read, skipped, reported = (), (), False
     try:
         with contextlib.closing(batches):
             for number, (batch, was_read, skipped) in enumerate(batches):
-                if number == epoch and skipped and not reported:
+                if on_skipped and number == epoch and skipped and not reported:
                     reported = True
                     on_skipped(source.name, len(skipped), int(np.sum(was_read)))
                 yield batch
     finally:
-        if skipped and not reported:
+        if on_skipped and skipped and not reported:
             on_skipped(source.name, len(skipped), int(np.sum(was_read)))
 
 
@@ -82,13 +113,24 @@ CHECK_HINT = (
 SKIP_HINT = "leave out those that have none with --config.data.train.skip_no_audio=True, or "
 
 
-def num_without_audio(skipped, unreadable) -> int:
-    """Returns the number of files without audio, skipped or not."""
+def num_without_audio(skipped: Collection[int], unreadable: Mapping[str, str]) -> int:
+    """Returns the number of files without audio, skipped or not.
+
+    Args:
+      skipped: their rows.
+      unreadable: {path: reason}.
+    """
     return len(skipped) + sum(reason == example.NO_AUDIO for reason in unreadable.values())
 
 
-def no_audio_message(source, count, skipping) -> str:
-    """Returns the error text if none of the files read so far has audio."""
+def no_audio_message(source: Source, count: int, skipping: bool) -> str:
+    """Returns the error text if none of the files read so far has audio.
+
+    Args:
+      source: the data.
+      count: number of files read so far.
+      skipping: whether records without audio are skipped.
+    """
     all_files = count == len(source)
     scope = "none" if all_files else f"not one of the {count} read first"
     return (
@@ -97,8 +139,17 @@ def no_audio_message(source, count, skipping) -> str:
     )
 
 
-def too_many_message(source, was_read, unreadable, max_unreadable) -> str:
-    """Returns the error text if too many files cannot be read, in one line."""
+def too_many_message(
+    source: Source, was_read: int, unreadable: Mapping[str, str], max_unreadable: float
+) -> str:
+    """Returns the error text if too many files cannot be read, in one line.
+
+    Args:
+      source: the data.
+      was_read: number of files read so far.
+      unreadable: {path: reason}.
+      max_unreadable: allowed fraction of them.
+    """
     reasons = collections.Counter(unreadable.values()).most_common(3)
     summary = "; ".join(f"{count} {reason}" for reason, count in reasons)
     return (

@@ -5,7 +5,10 @@ http://activity-net.org.  10,024 videos are for training, 4,926 for validation a
 testing; the last have no segments and no labels.
 """
 
+from collections.abc import Iterator
+
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "ActivityNet's list, activity_net.v1-3.min.json: http://activity-net.org/download.html; root "
@@ -16,7 +19,7 @@ SPLIT_ALIASES = {"training": "train", "validation": "val", "testing": "test"}
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, annotations: str, quarantine: str | None = None):
+def make(root: str, split: str, annotations: str, quarantine: str | None = None) -> Source:
     """Returns the Source of the segments of `split`; a group is a video.
 
     Args:
@@ -44,7 +47,7 @@ def make(root: str, split: str, annotations: str, quarantine: str | None = None)
     return listing.make_source(f"activitynet/{split}", tree, files, selected, classes, quarantine)
 
 
-def _segments(file, video, entry):
+def _segments(file, video, entry) -> Iterator[tuple[str | None, str, dict]]:
     """(split, label, record) of each segment of a video; of the whole video where it has none."""
     part = SPLIT_ALIASES.get(entry["subset"])
     if part == "test":

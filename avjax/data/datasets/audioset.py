@@ -10,6 +10,7 @@ import os
 import re
 
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "AudioSet's lists (class_labels_indices.csv, unbalanced_train_segments.csv, ...): "
@@ -22,7 +23,9 @@ LINE_PATTERN = re.compile(r'([^,"]++), *+([^,"]++), *+([^,"]++), *+"([^"]++)"')
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, lists: str, trimmed: bool = True, quarantine: str | None = None):
+def make(
+    root: str, split: str, lists: str, trimmed: bool = True, quarantine: str | None = None
+) -> Source:
     """Returns the Source of the segments of `split`: `labels` of each, and `label` the first.
 
     Args:

@@ -10,6 +10,7 @@ import os
 import re
 
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "scenes_stereo.zip and scenes_stereo_testset.zip: "
@@ -25,7 +26,7 @@ CLASSES = (
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, quarantine: str | None = None):
+def make(root: str, split: str, quarantine: str | None = None) -> Source:
     """Returns the Source of `split`: the development set is "train", the evaluation set "test".
 
     Args:

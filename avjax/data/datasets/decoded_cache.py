@@ -24,13 +24,21 @@ from avjax.data.clip_reading import (
 )
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
+from avjax.data.source import Source
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
 VERSION = 2  # In the names: raise it with any change to what is kept.
 
 
-def make(source, fps, sample_rate, root, short_side=None, workers=None):
+def make(
+    source: Source,
+    fps: float,
+    sample_rate: int,
+    root: str,
+    short_side: int | None = None,
+    workers: int | None = None,
+) -> Source:
     """Returns `source`, reading from a cache below `root` that is filled here.
 
     Clips are the same as those of the files themselves if `fps` is the files' own; else their
@@ -95,14 +103,14 @@ def _decode_to_cache(name, path, fps, sample_rate, short_side):
     try:
         with media_video.open_media(path) as media:
             info, metadata = media.info, {}
-            if media.video is not None:
+            if info.video_start is not None and info.video_end is not None:
                 count = max(
                     1, math.ceil((info.video_end - info.video_start - TIME_TOLERANCE) * fps)
                 )
                 frames = media_video.read_frames(media, info.video_start, count, fps, short_side)
                 write_atomic(f"{name}.video", frames.tobytes())
                 metadata["video"] = frames.shape
-            if media.audio is not None:
+            if info.audio_start is not None and info.audio_end is not None:
                 first = round(info.audio_start * sample_rate)
                 samples = round(info.audio_end * sample_rate) - first
                 audio = media_video.read_audio(media, first / sample_rate, samples, sample_rate)
@@ -145,7 +153,7 @@ def _read_clips(names, records, fps, sample_rate, row, sampler, rngs):
         )
 
     def read_frames(start):
-        if segment.video_start is None:
+        if segment.video_start is None or info.video_start is None or info.video_end is None:
             raise media_video.MediaError(record["path"], "has no video in its segment")
         stored = np.memmap(f"{name}.video", np.uint8, "r", shape=tuple(metadata["video"]))
         span = info.video_start, info.video_end

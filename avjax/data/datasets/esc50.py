@@ -8,6 +8,7 @@ import os
 import re
 
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "ESC-50: https://github.com/karolpiczak/ESC-50; root is the unpacked folder, with audio/*.wav "
@@ -24,7 +25,7 @@ def make(
     fold: int = 1,
     annotations: str | None = None,
     quarantine: str | None = None,
-):
+) -> Source:
     """Returns the Source of the recordings of `split`; a group is what was cut from one recording.
 
     Args:
@@ -44,8 +45,11 @@ def esc10(
     fold: int = 1,
     annotations: str | None = None,
     quarantine: str | None = None,
-):
-    """Returns the Source of the ten classes of ESC-10, numbered again; as `make`."""
+) -> Source:
+    """Returns the Source of the ten classes of ESC-10, numbered again.
+
+    Args: as of `make`.
+    """
     rows = [row for row in _rows(root, annotations) if row.get("esc10") == "True"]
     return _source("esc10", rows, root, split, fold, quarantine)
 

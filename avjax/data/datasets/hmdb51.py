@@ -9,6 +9,7 @@ import os
 import re
 
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "HMDB51's clips, hmdb51_org.rar, and lists, test_train_splits.rar: "
@@ -20,7 +21,7 @@ SPLIT_MARKS = {"1": "train", "2": "test", "0": None}
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None):
+def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None) -> Source:
     """Returns the Source of the clips of `split`; a group is what was cut from one film.
 
     Args:

@@ -8,6 +8,7 @@ copies have the same clips: report how many were found with your results.
 import os
 
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "Kinetics' lists and copies of its clips: https://github.com/cvdfoundation/kinetics-dataset; "
@@ -25,7 +26,9 @@ SPLIT_ALIASES = {
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, annotations: str | None = None, quarantine: str | None = None):
+def make(
+    root: str, split: str, annotations: str | None = None, quarantine: str | None = None
+) -> Source:
     """Returns the Source of the clips of `split`; label -1 where the list withholds it.
 
     Args:

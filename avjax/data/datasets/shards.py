@@ -19,6 +19,7 @@ import json
 import logging
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,7 +36,14 @@ MAX_OPEN_SHARDS = 256  # Shards that a process keeps open.
 TIME_TOLERANCE = 1e-6  # Seconds by which times may be off, which are sums of floats.
 
 
-def make(root, split, splits=None, fold=1, quarantine=None, require=()):
+def make(
+    root: str,
+    split: str,
+    splits: str | None = None,
+    fold: int = 1,
+    quarantine: str | None = None,
+    require: Sequence[str] = (),
+) -> Source:
     """Returns the Source of `split` in the folder `root` that avjax.prepare wrote.
 
     Args:
@@ -183,7 +191,7 @@ def _read_frames(record, info, read_segment, start, sampler, fps):
     frame_indices = np.searchsorted(timestamps, times + tolerance, side="right") - 1
     frame_lists = [segment["video"] for segment in segments]
     first_frames = np.cumsum([0, *map(len, frame_lists)])
-    out, decoded_at = None, {}
+    out, decoded_at = np.empty((0, 0, 0, 3), np.uint8), {}
     for k, i in enumerate(frame_indices.tolist()):
         if i in decoded_at:
             out[k] = out[decoded_at[i]]
@@ -194,7 +202,7 @@ def _read_frames(record, info, read_segment, start, sampler, fps):
             frame_lists[segment_index][i - first_frames[segment_index]],
             sampler.short_side,
         )
-        out = np.empty((len(frame_indices), *image.shape), np.uint8) if out is None else out
+        out = np.empty((len(frame_indices), *image.shape), np.uint8) if not decoded_at else out
         out[k], decoded_at[i] = image, k
     return out
 

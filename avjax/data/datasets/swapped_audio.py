@@ -11,9 +11,10 @@ import functools
 import numpy as np
 
 from avjax.data import example
+from avjax.data.source import Source
 
 
-def across_classes(source, fraction=0.3, seed=0):
+def across_classes(source: Source, fraction: float = 0.3, seed: int = 0) -> Source:
     """Returns `source` with a `fraction` of its audio swapped, each for that of another class.
 
     A record without a label counts as a class of its own.  Every record gets `swapped`, True or
@@ -52,7 +53,7 @@ def across_classes(source, fraction=0.3, seed=0):
     return _with_swapped_audio(source, swapped_rows, other)
 
 
-def within_class(source, fraction=0.3, seed=0):
+def within_class(source: Source, fraction: float = 0.3, seed: int = 0) -> Source:
     """Returns `source` with a `fraction` of the audio of each class swapped within the class.
 
     A class with fewer than two records to swap is unchanged.

@@ -12,6 +12,7 @@ import concurrent.futures
 import fractions
 import json
 import os
+from collections.abc import Iterable
 
 import av
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from avjax.config.program import program_name
 from avjax.data.source import Source
 from avjax.data.synthesis import canvas, contact_sheet as sheet, continuous_scenes, impact_scenes
-from avjax.data.synthesis.scene import look_of
+from avjax.data.synthesis.scene import Look, Scene, look_of
 from avjax.runtime.atomic import atomic_replace, write_atomic
 from avjax.runtime.progress import progress
 
@@ -109,8 +110,17 @@ def _check_arguments(split, num_videos, seed, seconds, size, fps, sample_rate):
         )
 
 
-def make_scene(seed, split, i, seconds):
-    """(look, scene, rng of the video, rng of the audio) of video i."""
+def make_scene(
+    seed: int, split: str, i: int, seconds: float
+) -> tuple[Look, Scene, np.random.Generator, np.random.Generator]:
+    """(look, scene, rng of the video, rng of the audio) of video i.
+
+    Args:
+      seed: of the world.
+      split: one of SPLITS.
+      i: number of the video in the split.
+      seconds: length of the video.
+    """
     sequence = np.random.SeedSequence([seed, SPLITS.index(split), i])
     scene_rng, frame_rng, audio_rng = (
         np.random.Generator(np.random.PCG64(s)) for s in sequence.spawn(3)
@@ -119,8 +129,11 @@ def make_scene(seed, split, i, seconds):
     return look, SCENES[i % len(CLASSES)](scene_rng, look, seconds), frame_rng, audio_rng
 
 
-def ground_truth(seed, split, i, seconds):
-    """Returns what is known of video i, a line of ground_truth.jsonl."""
+def ground_truth(seed: int, split: str, i: int, seconds: float) -> dict:
+    """Returns what is known of video i, a line of ground_truth.jsonl.
+
+    Args: as of `make_scene`.
+    """
     look, scene, _, _ = make_scene(seed, split, i, seconds)
     seen = {"hue": look.hue, "size": look.size, "speed": look.speed, "pitch": look.pitch}
     name = CLASSES[i % len(CLASSES)]
@@ -128,8 +141,16 @@ def ground_truth(seed, split, i, seconds):
     return {"video": i, "class": name, **seen, **scene.facts, "events": events}
 
 
-def write_ground_truth(path, truths):
-    """Writes the truth, one line per video; keeps a longer file with the same beginning."""
+def write_ground_truth(path: str, truths: Iterable[dict]) -> None:
+    """Writes the truth, one line per video; keeps a longer file with the same beginning.
+
+    Args:
+      path: of the file.
+      truths: `ground_truth` of each video.
+
+    Raises:
+      ValueError: the file that is there begins otherwise.
+    """
     lines = [json.dumps(row) + "\n" for row in truths]
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -142,8 +163,15 @@ def write_ground_truth(path, truths):
     write_atomic(path, "".join(lines))
 
 
-def draw_video(seed, split, i, seconds, size, fps, sample_rate):
-    """Returns video i before its encoding: (uint8 [T, size, size, 3], int16 [N])."""
+def draw_video(
+    seed: int, split: str, i: int, seconds: float, size: int, fps: float, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns video i before its encoding: (uint8 [T, size, size, 3], int16 [N]).
+
+    Args:
+      seed, split, i, seconds: as of `make_scene`.
+      size, fps, sample_rate: as of `make`.
+    """
     _, scene, frame_rng, audio_rng = make_scene(seed, split, i, seconds)
     side = canvas.side(size)
     ground = canvas.backdrop(frame_rng, side)
@@ -161,8 +189,16 @@ def draw_video(seed, split, i, seconds, size, fps, sample_rate):
     return frames, (np.clip(audio, -1, 1) * 32767).astype(np.int16)
 
 
-def render(path, seed, split, i, seconds, size, fps, sample_rate):
-    """Renders video i to an mp4 file, which appears under its name only when complete."""
+def render(
+    path: str, seed: int, split: str, i: int, seconds: float, size: int, fps: float,
+    sample_rate: int,
+) -> None:  # fmt: skip
+    """Renders video i to an mp4 file, which appears under its name only when complete.
+
+    Args:
+      path: of the file.
+      seed, split, i, seconds, size, fps, sample_rate: as of `draw_video`.
+    """
     frames, audio = draw_video(seed, split, i, seconds, size, fps, sample_rate)
     with atomic_replace(path) as part, av.open(part, "w", format="mp4") as file:
         video_stream = file.add_stream(
@@ -181,8 +217,14 @@ def render(path, seed, split, i, seconds, size, fps, sample_rate):
         file.mux(audio_stream.encode(None))
 
 
-def render_all(jobs, workers, title):
-    """Renders all jobs in threads; OpenCV, NumPy and FFmpeg release the GIL."""
+def render_all(jobs: Iterable[tuple], workers: int | None, title: str) -> None:
+    """Renders all jobs in threads; OpenCV, NumPy and FFmpeg release the GIL.
+
+    Args:
+      jobs: arguments of `render` for each.
+      workers: number of threads.
+      title: of the progress bar.
+    """
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
         futures = [pool.submit(render, *job) for job in jobs]
@@ -193,25 +235,34 @@ def render_all(jobs, workers, title):
         pool.shutdown(cancel_futures=True)
 
 
-def contact_sheet(path, source, columns=16):
-    """Saves a PNG of one video per class: every second frame, the waveform, red lines at events."""
+def contact_sheet(path: str, source: Source, columns: int = 16) -> None:
+    """Saves a PNG of one video per class: every second frame, the waveform, red lines at events.
+
+    Args:
+      path: of the PNG file.
+      source: of `make`.
+      columns: frames per video.
+    """
     rows = []
     for record in source.records[: len(CLASSES)]:
-        with av.open(record["path"]) as file:
+        file_path: str = record["path"]
+        with av.open(file_path, "r") as file:
             images = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
-            fps = float(file.streams.video[0].average_rate)
-        with av.open(record["path"]) as file:
+            fps = file.streams.video[0].average_rate
+            assert fps is not None  # `render` sets it.
+        with av.open(file_path, "r") as file:
             audio = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])
             rate = file.streams.audio[0].rate
         images = np.stack(images[: 2 * columns : 2])
-        shown = 2 * len(images) / fps
+        shown = 2 * len(images) / float(fps)
         marks = [t / shown for t, _ in record["events"] if t < shown]
         name = CLASSES[record["label"]]
         rows.append((name, images, audio[: int(shown * rate)], marks))
     sheet.save(path, rows)
 
 
-def main():
+def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog=program_name("avjax.data.datasets.synthetic"),
         description="Renders the synthetic world to a folder, to look at and to listen to.",

@@ -26,7 +26,7 @@ DOWNLOAD_HINT = (
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root, split, fps, video="video", label="label"):
+def make(root: str, split: str, fps: float, video: str = "video", label: str = "label") -> Source:
     """Returns the Source of `split`; to know the labels, all of its files are read once.
 
     Args:
@@ -83,10 +83,11 @@ def _read_clips(files, paths, fps, video, row, sampler, rngs):
     images = _get_feature(_open_reader(files)[row], video).bytes_list.value
     if sampler.num_frames and not images:
         raise media_video.MediaError(paths[row], "has no video")
-    info = media_video.Info(0.0, len(images) / fps, None, None, fps, None, None, None)
+    duration = len(images) / fps
+    info = media_video.Info(0.0, duration, None, None, fps, None, None, None)
 
     def read_frames(start):
-        indices = stored_frame_indices(sampler, start, (0.0, info.video_end), fps, len(images))
+        indices = stored_frame_indices(sampler, start, (0.0, duration), fps, len(images))
         decoded = {
             i: decode_image(paths[row], images[i], sampler.short_side) for i in np.unique(indices)
         }
@@ -99,7 +100,8 @@ def _read_clips(files, paths, fps, video, row, sampler, rngs):
 def _get_feature(example, name):
     from tensorflow_datasets.proto import tf_example_pb2
 
-    features = tf_example_pb2.Example.FromString(example).features.feature
+    parse = tf_example_pb2.Example.FromString  # pyright: ignore[reportAttributeAccessIssue]
+    features = parse(example).features.feature
     if name not in features:
         raise ValueError(f"no feature {name!r}, only {sorted(features)}: name another")
     return features[name]

@@ -13,6 +13,7 @@ import re
 
 from avjax.data.files import listing, origin
 from avjax.data.media import video as media_video
+from avjax.data.source import Source
 from avjax.runtime.progress import progress
 
 DOWNLOAD_HINT = (
@@ -25,7 +26,7 @@ LINE_PATTERN = re.compile(r"([^/]+)/((v_[^/]+_g\d+)_c\d+)\.\w+(?: +\d+)?")
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None):
+def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None) -> Source:
     """Returns the Source of the clips of `split`; a group is what was cut from one video.
 
     Args:
@@ -55,7 +56,9 @@ def make(root: str, split: str, lists: str, fold: int = 1, quarantine: str | Non
     return listing.make_source(name, tree, files, rows, classes, quarantine)
 
 
-def ucf51(root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None):
+def ucf51(
+    root: str, split: str, lists: str, fold: int = 1, quarantine: str | None = None
+) -> Source:
     """Returns the Source of the clips of `split` with audio; classes are numbered again.
 
     A class is kept if one of its clips, of train or of test, has an audio track.  To know that,
@@ -83,6 +86,7 @@ def ucf51(root: str, split: str, lists: str, fold: int = 1, quarantine: str | No
     records = [
         {**r, "label": class_index[r["label"]]} for r in chosen_source if has_audio[r["path"]]
     ]
+    assert chosen_source.num_listed is not None  # Sources of a published list count it.
     num_without_audio = sum(has_audio[record["path"]] is False for record in chosen_source)
     return dataclasses.replace(
         chosen_source,

@@ -5,6 +5,7 @@ a clip.  No two copies have the same clips: results should say how many were fou
 """
 
 from avjax.data.files import listing, origin
+from avjax.data.source import Source
 
 DOWNLOAD_HINT = (
     "VGGSound's list, vggsound.csv: https://www.robots.ox.ac.uk/~vgg/data/vggsound/; root holds "
@@ -15,7 +16,7 @@ SECONDS = 10
 
 
 @origin.with_download_hint(DOWNLOAD_HINT)
-def make(root: str, split: str, annotations: str, quarantine: str | None = None):
+def make(root: str, split: str, annotations: str, quarantine: str | None = None) -> Source:
     """Returns the Source of the clips of `split`.
 
     Args:

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import posixpath
+from collections.abc import Iterable, Mapping, Sequence
 
 from avjax.data.files import file_index
 from avjax.data.files.file_index import (
@@ -31,7 +32,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-def make_source(name, tree, files, rows, classes, quarantine=None, notes=()):
+def make_source(
+    name: str,
+    tree: file_index.FileTree,
+    files: Mapping[str, str],
+    rows: Iterable[tuple[Iterable[str], dict]],
+    classes: Iterable[str],
+    quarantine: str | None = None,
+    notes: Sequence[str] = (),
+) -> Source:
     """Returns the Source of those rows whose files exist and are not in quarantine.
 
     Args:
@@ -86,8 +95,12 @@ def make_source(name, tree, files, rows, classes, quarantine=None, notes=()):
     return source
 
 
-def read_quarantine(quarantine):
-    """Returns the paths that a quarantine lists."""
+def read_quarantine(quarantine: str | None) -> frozenset[str]:
+    """Returns the paths that a quarantine lists.
+
+    Args:
+      quarantine: CSV file with a column `path`; None for no quarantine.
+    """
     if quarantine is None:
         return frozenset()
     return frozenset(posixpath.normpath(row["path"]) for row in read_csv(quarantine, ("path",)))
@@ -121,15 +134,20 @@ def _folder_summary(tree):
     return f"{file_index.suffix_counts(tree.files)}, e.g. {truncated_repr(tree.files[0])}"
 
 
-def class_indices(names):
+def class_indices(names: Iterable[str]) -> dict[str, int]:
     """Returns {name: index} of the classes, in their order."""
     return {name: i for i, name in enumerate(names)}
 
 
-def parse_seconds(file, cell):
-    """Returns a cell as seconds, 0 or more; raises ValueError for anything else."""
+def parse_seconds(file: str, cell: object) -> float:
+    """Returns a cell as seconds, 0 or more; raises ValueError for anything else.
+
+    Args:
+      file: name of the list, for the message.
+      cell: a number or its text.
+    """
     try:
-        value = float(cell)
+        value = float(cell)  # pyright: ignore[reportArgumentType] (that is what is tried)
     except (TypeError, ValueError):
         value = math.nan
     if not 0 <= value < math.inf:
@@ -137,7 +155,7 @@ def parse_seconds(file, cell):
     return value
 
 
-def check_choice(name, value, choices):
+def check_choice(name: str, value: object, choices: Sequence) -> None:
     """Raises ValueError unless an argument is one of its choices."""
     if value not in choices:
         raise ValueError(f"unknown {name} {value!r}: use one of {tuple(choices)}")

@@ -8,7 +8,7 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ def iter_batches(
     workers: int,
     timeout: float = TIMEOUT,
     memory_limit: int = MEMORY_LIMIT,
-) -> Iterator[tuple[dict[str, np.ndarray] | None, list]]:
+) -> Generator[tuple[dict[str, np.ndarray] | None, list], None, None]:
     """Iterates over (batch, notes): `count` examples each, joined to `num_rows` rows.
 
     The output is the same for any number of workers.  Closing the iterator ends its threads and
