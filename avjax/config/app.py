@@ -6,8 +6,11 @@ import logging as python_logging
 import os
 import sys
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from avjax.config import overrides, signatures, tree
 from avjax.config.config_files import find_config
@@ -33,7 +36,7 @@ CACHE_HELP = """compiled programs:
   JAX_ENABLE_COMPILATION_CACHE=false disables the cache."""
 
 
-def make_parser(command: str, doc: str, *more: str) -> argparse.ArgumentParser:
+def make_parser(command: str, doc: str | None, *more: str) -> argparse.ArgumentParser:
     """Returns an ArgumentParser of the module `avjax.<command>` with the help `doc` and `more`."""
     return argparse.ArgumentParser(
         prog=program_name(f"avjax.{command}"),
@@ -116,6 +119,7 @@ def is_user_error(error: BaseException) -> bool:
 def raised_in(error: BaseException, where: str) -> bool:
     """Whether an error comes from a `raise` in a file whose path begins with `where`."""
     at = error.__traceback__
+    assert at is not None  # The error was raised.
     while at.tb_next:
         at = at.tb_next
     code = at.tb_frame.f_code
@@ -134,7 +138,7 @@ def format_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def load_config(args: argparse.Namespace):
+def load_config(args: argparse.Namespace) -> tuple[types.ModuleType, ConfigDict]:
     """Returns (module of --config, its ConfigDict with all --config.KEY=VALUE set).
 
     Raises:
@@ -149,7 +153,7 @@ def load_config(args: argparse.Namespace):
     return module, config
 
 
-def load_config_file(flag: str, text: str):
+def load_config_file(flag: str, text: str) -> tuple[types.ModuleType, ConfigDict]:
     """Returns (module, ConfigDict) of a config file.
 
     Args:
@@ -170,12 +174,12 @@ def load_config_file(flag: str, text: str):
         raise ValueError(f"{flag} {text}: {config_file_error(file, error)}") from error
 
 
-def import_config_file(flag: str, file: str):
+def import_config_file(flag: str, file: str) -> types.ModuleType:
     """Imports a config file; ValueError with its name and line if it fails."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("config_file", file)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise ValueError(f"{flag} {file}: a config is a Python file with the suffix .py")
     module = importlib.util.module_from_spec(spec)
     try:

@@ -64,7 +64,9 @@ def _check_type(key, value, parameter):
     annotation = parameter.annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     if hasattr(annotation, "_fields") and isinstance(value, str | bool | int | float):
-        raise ValueError(f"{_shown(key, value)}: give a dict(fn=...) of a {annotation.__name__}")
+        raise ValueError(
+            f"{_shown(key, value)}: give a dict(fn=...) of a {parameter.annotation.__name__}"
+        )
     if CALLABLE.fullmatch(text) and isinstance(value, str):
         raise ValueError(f"{_shown(key, value)}: give a function, dict(ref={value!r})")
     if parameter.annotation is parameter.empty or (value is None and parameter.default is None):

@@ -8,6 +8,7 @@ arguments that the new function does not take are dropped.
 
 import ast
 import re
+from typing import Any, cast
 
 from ml_collections import ConfigDict, FieldReference
 
@@ -61,7 +62,7 @@ def _set(config, node, path, done, text, takes):
     if isinstance(node, list | tuple):
         if not head.isdigit() or int(head) >= len(node):
             raise ValueError(f"{_dotted(done)} has {len(node)} items: use 0 to {len(node) - 1}")
-        items, keys = list(node), range(len(node))
+        items, keys = cast(Any, list(node)), range(len(node))
         head, takes = int(head), {}
     elif tree.is_mapping(node):
         items, keys = node, [*node.keys()]
@@ -172,11 +173,11 @@ def parse_value(text: str, types: tuple[str, ...], key: str, old=None):
         value = text
     if not types:
         return value
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if "int" in types and number and value == value // 1 and abs(value) < 2**63:
-        return int(value)
-    if "float" in types and number:
-        return float(value)
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if "int" in types and number is not None and number == number // 1 and abs(number) < 2**63:
+        return int(number)
+    if "float" in types and number is not None:
+        return float(number)
     if isinstance(value, list | tuple) and {"tuple", "list"} & {*types}:
         return tuple(value) if "tuple" in types else list(value)
     if type(value).__name__.replace("NoneType", "None") in types:

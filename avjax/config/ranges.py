@@ -9,7 +9,7 @@ import numpy as np
 def check_integer(name: str, value, minimum: int = 1, maximum: int | None = None) -> None:
     """Raises ValueError unless `value` is a whole number from `least` to `most`."""
     fits = isinstance(value, Integral) and not isinstance(value, bool)
-    if not fits or value < minimum or (maximum is not None and value > maximum):
+    if not fits or int(value) < minimum or (maximum is not None and int(value) > maximum):
         bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
         raise ValueError(f"{name}={value!r}: use a whole number {bounds}")
 

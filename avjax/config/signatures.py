@@ -55,7 +55,11 @@ def arguments(name: str) -> dict[str, Argument]:
     ):
         return _inspect(name)  # Inherited fields may be arguments too.
     fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
-    return {f.target.id: _argument(f.annotation, f.value) for f in fields}
+    return {
+        f.target.id: _argument(f.annotation, f.value)
+        for f in fields
+        if isinstance(f.target, ast.Name)
+    }
 
 
 def did_you_mean(name: str, known, least: float = 0.6) -> str:
@@ -102,7 +106,7 @@ def _hint(name):
     path, rest = _file(name)
     if path is None or not rest:
         return ""
-    known = [node.name for node in _tree(path).body if hasattr(node, "name")]
+    known = [n for node in _tree(path).body if (n := getattr(node, "name", None))]
     if path.name == "__init__.py":
         known += [other.stem for other in path.parent.glob("*.py") if other != path]
         imports = (node for node in _tree(path).body if isinstance(node, ast.ImportFrom))
@@ -117,7 +121,7 @@ def _file(name):
         spec = importlib.util.find_spec(top)  # A top-level name is found without importing it.
     except ValueError:
         spec = None
-    if spec is None or not (spec.origin or "").endswith(".py"):
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None, rest
     path = Path(spec.origin)
     while rest and path.name == "__init__.py":

@@ -1,11 +1,14 @@
 """Functions on a config (a ConfigDict) that preserve its references."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from ml_collections import ConfigDict, FieldReference
 
 from avjax.config import signatures
 
 
-def copy_with_references(node):
+def copy_with_references(node: Any) -> Any:
     """Copies a config so that no mapping occurs twice: setting a key changes one place only.
 
     References are shared with `node`, so that they still follow their key.
@@ -36,13 +39,13 @@ def first_unset_key(config: ConfigDict) -> str | None:
     return "init_from.folder" if is_mapping(start) and start.get("folder") is None else None
 
 
-def function_names(config) -> dict[tuple, str]:
+def function_names(config: Any) -> dict[tuple, str]:
     """Returns {path: name} of every `fn` in a config."""
     parts = ((path, node) for path, node in walk(config) if is_mapping(node))
     return {path: dereference(node["fn"]) for path, node in parts if "fn" in node}
 
 
-def walk(node, path=()):
+def walk(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields (path, value) of all nodes of a config, without resolving references."""
     yield path, node
     if is_mapping(node):
@@ -53,18 +56,18 @@ def walk(node, path=()):
             yield from walk(value, (*path, str(i)))
 
 
-def items(node: ConfigDict | dict):
+def items(node: ConfigDict | dict) -> Iterable[tuple[Any, Any]]:
     """Returns (key, value) of a mapping, without resolving references."""
     if isinstance(node, ConfigDict):
         return node.items(preserve_field_references=True)
     return node.items()
 
 
-def dereference(value):
+def dereference(value: Any) -> Any:
     """Returns `value`, or the value of a reference."""
     return value.get() if isinstance(value, FieldReference) else value
 
 
-def is_mapping(node) -> bool:
+def is_mapping(node: Any) -> bool:
     """Whether a node of a config is a mapping."""
     return isinstance(node, ConfigDict | dict)

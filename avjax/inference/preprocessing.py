@@ -1,6 +1,6 @@
 """The preprocessing of a run's evaluation: its clip sampler and transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from avjax.config.build import build
@@ -28,7 +28,7 @@ class Preprocessing(NamedTuple):
 def from_config(
     config: dict[str, Any],
     modality: str | None = None,
-    changes: dict[str, int | None] | None = None,
+    changes: Mapping[str, int | None] | None = None,
 ) -> Preprocessing:
     """Returns the preprocessing of a run's evaluation.
 

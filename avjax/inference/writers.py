@@ -35,7 +35,7 @@ def make_writer(out: str) -> Callable:
 def _write_npz(out, columns, unreadable):
     with atomic_replace(out) as part, open(part, "wb") as file:
         listed = np.array(unreadable, str).reshape(-1, 2)
-        np.savez(file, **{k: np.asarray(v) for k, v in columns.items()}, unreadable=listed)
+        np.savez(file, **{k: np.asarray(v) for k, v in columns.items()}, unreadable=listed)  # pyright: ignore[reportArgumentType]
 
 
 def _write_parquet(out, columns, unreadable):

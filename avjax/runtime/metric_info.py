@@ -1,7 +1,7 @@
 """Metrics for reports: title, unit, chance level and explanation of each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -166,7 +166,7 @@ def match(name: str) -> tuple[str, Metric]:
 
 def chance_level(
     name: str,
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    curves: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
     label: dict[str, np.ndarray] | None = None,
 ) -> float | None:
     """Returns the chance level of an evaluation's metric; None if unknown.

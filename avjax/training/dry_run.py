@@ -207,10 +207,11 @@ def encoder_gmacs(
 ) -> Iterator[tuple[str, float]]:
     """Yields (modality, GMACs per example) of the encoders of a method with towers."""
     model, change = experiment.method_args.get("model"), experiment.device_transform
+    frontends = getattr(model, "frontends", {})
     batch = jax.eval_shape(change, batch) if change else batch
     for name, net in getattr(model, "encoders", {}).items():
         x = jax.ShapeDtypeStruct((1, *batch[name].shape[1:]), batch[name].dtype)
-        front = functools.partial(model.frontends[name].init_with_output, train=False)
+        front = functools.partial(frontends[name].init_with_output, train=False)
         x, _ = jax.eval_shape(front, jax.random.key(0), x)
         yield name, gmacs(net, x.shape, x.dtype)
 

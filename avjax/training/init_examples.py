@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +26,7 @@ def first_clips(data: dict, min_clips: int) -> dict[str, np.ndarray]:
     epoch = len(data["source"]) * data["clip_sampler"].num_clips // data["batch_size"]
     count = max(1, min(epoch, -(-min_clips // data["batch_size"])))
     shard = jax.process_index(), jax.process_count()
-    once = data | {"repeats": 1}
+    once: dict[str, Any] = {**data, "repeats": 1}
     batches = pipeline.train_batches(**once, shard=shard, start=0, stop=count)
     parts = list(itertools.islice(batches, count))
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

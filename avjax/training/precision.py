@@ -8,7 +8,7 @@ shapes (https://github.com/pytorch/pytorch/issues/163539).
 import concurrent.futures
 import functools
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -120,7 +120,7 @@ def conv_error(form: ConvSpec) -> str:
     """
     rng, low = np.random.default_rng(0), jnp.dtype(form.layer.dtype)
 
-    def rounded(scale, shape, dtype=np.float32):
+    def rounded(scale, shape, dtype: Any = np.float32):
         values = scale * rng.standard_normal(shape, np.float32)
         return values.astype(low).astype(dtype)
 

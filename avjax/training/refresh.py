@@ -95,6 +95,7 @@ def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
         np.add.at(count, index[mask], 1)
         for total, answer in zip(sums, answers):
             np.add.at(total, index[mask], answer[mask])
+    assert sums is not None and spread is not None  # A source has records.
     means = [total / _expand_like(np.maximum(count, 1), total) for total in sums]
     found = {"mask": count > 0, **jax.tree.unflatten(spread, means)}
     place = NamedSharding(mesh, P("data"))

@@ -153,7 +153,7 @@ def record_seconds(record: dict) -> float:
     except media_video.MediaError:  # Reported when the record is read.
         return 0.0
     streams = (info.video_start, info.video_end), (info.audio_start, info.audio_end)
-    return max(end - start for start, end in streams if end is not None)
+    return max(end - start for start, end in streams if start is not None and end is not None)
 
 
 def iter_leaves(tree, key):

@@ -1,6 +1,7 @@
 """The TrainState of a run: its initialization, its shapes and shardings, and its restoration."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -27,7 +28,9 @@ def make_init(experiment: Experiment) -> Callable[[Array, Batch], TrainState]:
 
 
 def abstract_state(
-    experiment: Experiment, batch: Batch, mesh: jax.sharding.Mesh
+    experiment: Experiment,
+    batch: Mapping[str, jax.Array | jax.ShapeDtypeStruct],
+    mesh: jax.sharding.Mesh,
 ) -> tuple[TrainState, Tree]:
     """Returns (shapes, shardings) of the run's TrainState; nothing is compiled.
 
@@ -84,12 +87,14 @@ def init_or_restore(
         )
         experiment = experiment._replace(method=method)
     if not new:
-        return experiment, checkpoint.restore(checkpoints, shapes, shardings), shardings
+        ts = checkpoint.restore(checkpoints, shapes, shardings)
+        assert ts is not None  # There is a checkpoint.
+        return experiment, ts, shardings
     init = jax.jit(make_init(experiment), out_shardings=shardings)
     ts = init(run_key(experiment), batch)
     if start := experiment.config.get("init_from"):
         ts, line = init_from.apply(ts, start, experiment.method.inherits, data["source"])
         print_on_process_zero(line)
         restart = jax.jit(experiment.optimizer.init, out_shardings=shardings.opt)
-        ts = ts.replace(opt=restart(ts.params))
+        ts = dataclasses.replace(ts, opt=restart(ts.params))
     return experiment, ts, shardings
