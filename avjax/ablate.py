@@ -56,10 +56,11 @@ def run(args: argparse.Namespace) -> int:
     required = ("batch_size", "steps", "seed", "method", "optimizer")
     if missing := [key for key in required if key not in config]:
         raise ValueError(f"{file} is not the config of a run: keys {missing} are missing")
-    given = config.study.to_dict() if "study" in config else {}
+    values = config.to_dict()
+    given = values.get("study", {})
     given |= {"budget": args.budget} if args.budget else {}
-    arms = sweep.parse_arms(sweep.load(file)(*([size] if size else [])), config.batch_size)
-    study = sweep.complete_study(given, config, arms)
+    arms = sweep.parse_arms(sweep.load(file)(*([size] if size else [])), values["batch_size"])
+    study = sweep.complete_study(given, values, arms)
     runs = arithmetic.expand_runs(arms, study)
     return run_study.execute(args, folder, config, study, arms, runs)
 

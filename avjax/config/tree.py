@@ -35,7 +35,7 @@ def first_unset_key(config: ConfigDict) -> str | None:
         for name in empty:
             if name in takes and takes[name].required:
                 return ".".join(first[id(dict(items(node))[name])])
-    start = config.get("init_from")
+    start = dereference(config.get("init_from"))
     return "init_from.folder" if is_mapping(start) and start.get("folder") is None else None
 
 

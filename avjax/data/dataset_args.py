@@ -88,8 +88,7 @@ def parse_arguments(dataset: str, make: Callable, pairs: Sequence[str]) -> dict:
     the argument, or else against its default.
 
     Args:
-      dataset: name of the data set, for messages.
-      make: its function.
+      dataset, make: name of the data set, for messages, and its function.
       pairs: "NAME=VALUE" for each.
 
     Raises:
@@ -118,8 +117,7 @@ def require_arguments(
     """Raises ValueError unless `options` has all required arguments of `make`.
 
     Args:
-      label: name of the data set, for the message.
-      make: its function.
+      label, make: name of the data set, for the message, and its function.
       options: {name: value} of the arguments that are set.
       flag: name of an argument -> how to set it, for the message.
     """
@@ -142,18 +140,13 @@ def make_sources(
     """Opens the `requested` splits of a data set, or all that have records.
 
     Args:
-      make: function of the data set.
-      splits: its splits.
+      make, splits: of the data set, see `resolve_dataset`.
       root: folder of the data.
       requested: names of the splits to open; None or () for all.
       options: further arguments of `make`.
 
-    Returns:
-      {split: Source}.
-
     Raises:
-      ValueError: there is nothing to name the splits by, or they differ in their classes.
-      NoRecords: a requested split has no records, or none has.
+      ValueError, NoRecords: the splits have no names, no records, or differ in their classes.
     """
     if not (requested or splits):
         raise ValueError(f"{make.__module__} has no SPLITS: name those to prepare with --split")
@@ -220,8 +213,7 @@ def _base_type(hint):
     hint = typing.get_origin(hint) or hint
     if hint in (list, Sequence):
         return tuple
-    paths: type = os.PathLike
-    if isinstance(hint, type) and issubclass(hint, paths):
+    if isinstance(hint, type) and issubclass(hint, typing.cast(type, os.PathLike)):
         return str
     return hint if hint in TYPE_NAMES else object
 

@@ -1,7 +1,7 @@
 """The parts of a run, each built once from its config."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import optax
 
@@ -106,7 +106,7 @@ def build_evaluator(name: str, spec: dict) -> tuple[int, Evaluator]:
     evaluator = build_part(spec, key)
     if not callable(evaluator):
         raise ValueError(f"{key}: {spec.get('fn')} does not return an evaluator")
-    return every, evaluator
+    return every, cast(Evaluator, evaluator)
 
 
 def with_device_transform(method: Method, transform: Callable | None) -> Method:

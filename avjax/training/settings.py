@@ -1,7 +1,7 @@
 """Validates the values that the loop reads: numbers, learning rates, clip lengths."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -119,7 +119,7 @@ def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> Non
             learning_rate = build(part, f"{key}.learning_rate")
             at = np.unique(np.linspace(0, steps - 1, min(steps, 65)).astype(int))
             values = (
-                [float(learning_rate(step)) for step in at]
+                [float(cast(Any, learning_rate)(step)) for step in at]
                 if callable(learning_rate)
                 else [learning_rate]
             )

@@ -9,51 +9,40 @@ existing videos, and a stopped rendering resumes.
 
 import argparse
 import concurrent.futures
-import fractions
 import json
 import os
 from collections.abc import Iterable
 
-import av
 import numpy as np
 
 from avjax.config.program import program_name
 from avjax.data.source import Source
-from avjax.data.synthesis import canvas, contact_sheet as sheet, continuous_scenes, impact_scenes
+from avjax.data.synthesis import (
+    canvas,
+    contact_sheet as sheet,
+    continuous_scenes,
+    impact_scenes,
+    mp4,
+)
 from avjax.data.synthesis.scene import Look, Scene, look_of
-from avjax.runtime.atomic import atomic_replace, write_atomic
+from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
 VERSION = 1  # In the folder's name: raise it with any change to what is drawn, heard or told.
 SPLITS = ("train", "test", "val")  # The number of a split is in its seeds: add at the end.
 SCENES = (
-    impact_scenes.ball,
-    impact_scenes.drum,
-    impact_scenes.string,
-    impact_scenes.pendulum,
-    impact_scenes.walker,
-    impact_scenes.firework,
-    continuous_scenes.lamp,
-    continuous_scenes.wheel,
-    continuous_scenes.rain,
-    continuous_scenes.shutter,
-    continuous_scenes.balloon,
-    continuous_scenes.car,
-)
+    impact_scenes.ball, impact_scenes.drum, impact_scenes.string,
+    impact_scenes.pendulum, impact_scenes.walker, impact_scenes.firework,
+    continuous_scenes.lamp, continuous_scenes.wheel, continuous_scenes.rain,
+    continuous_scenes.shutter, continuous_scenes.balloon, continuous_scenes.car,
+)  # fmt: skip
 CLASSES = tuple(scene.__name__ for scene in SCENES)
 
 
 def make(
-    root: str,
-    split: str,
-    num_videos: int = 600,
-    seed: int = 0,
-    seconds: float = 4.0,
-    size: int = 96,
-    fps: float = 16,
-    sample_rate: int = 24_000,
-    workers: int | None = None,
-) -> Source:
+    root: str, split: str, num_videos: int = 600, seed: int = 0, seconds: float = 4.0,
+    size: int = 96, fps: float = 16, sample_rate: int = 24_000, workers: int | None = None,
+) -> Source:  # fmt: skip
     """Returns the Source of `num_videos` videos below the folder `root`, rendered if missing.
 
     Record `i` is of class `i % 12` and has `path`, `label` and `events`, a tuple of (seconds from
@@ -130,10 +119,7 @@ def make_scene(
 
 
 def ground_truth(seed: int, split: str, i: int, seconds: float) -> dict:
-    """Returns what is known of video i, a line of ground_truth.jsonl.
-
-    Args: as of `make_scene`.
-    """
+    """Returns what is known of video i, a line of ground_truth.jsonl; Args: as of `make_scene`."""
     look, scene, _, _ = make_scene(seed, split, i, seconds)
     seen = {"hue": look.hue, "size": look.size, "speed": look.speed, "pitch": look.pitch}
     name = CLASSES[i % len(CLASSES)]
@@ -145,11 +131,8 @@ def write_ground_truth(path: str, truths: Iterable[dict]) -> None:
     """Writes the truth, one line per video; keeps a longer file with the same beginning.
 
     Args:
-      path: of the file.
+      path: of the file; a ValueError is raised if its present beginning differs.
       truths: `ground_truth` of each video.
-
-    Raises:
-      ValueError: the file that is there begins otherwise.
     """
     lines = [json.dumps(row) + "\n" for row in truths]
     if os.path.exists(path):
@@ -200,21 +183,7 @@ def render(
       seed, split, i, seconds, size, fps, sample_rate: as of `draw_video`.
     """
     frames, audio = draw_video(seed, split, i, seconds, size, fps, sample_rate)
-    with atomic_replace(path) as part, av.open(part, "w", format="mp4") as file:
-        video_stream = file.add_stream(
-            "libx264", rate=fractions.Fraction(fps).limit_denominator(1000)
-        )
-        video_stream.width, video_stream.height, video_stream.pix_fmt = size, size, "yuv420p"
-        video_stream.codec_context.thread_count = 1  # Videos run side by side already.
-        video_stream.options = {"preset": "ultrafast", "crf": "22", "g": "16"}
-        audio_stream = file.add_stream("aac", rate=sample_rate, layout="mono", bit_rate=64_000)
-        for image in frames:
-            file.mux(video_stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        file.mux(video_stream.encode(None))
-        chunk = av.AudioFrame.from_ndarray(audio[None], format="s16", layout="mono")
-        chunk.sample_rate, chunk.pts = sample_rate, 0
-        file.mux(audio_stream.encode(chunk))
-        file.mux(audio_stream.encode(None))
+    mp4.write(path, frames, audio, fps, sample_rate)
 
 
 def render_all(jobs: Iterable[tuple], workers: int | None, title: str) -> None:
@@ -245,16 +214,9 @@ def contact_sheet(path: str, source: Source, columns: int = 16) -> None:
     """
     rows = []
     for record in source.records[: len(CLASSES)]:
-        file_path: str = record["path"]
-        with av.open(file_path, "r") as file:
-            images = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
-            fps = file.streams.video[0].average_rate
-            assert fps is not None  # `render` sets it.
-        with av.open(file_path, "r") as file:
-            audio = np.concatenate([f.to_ndarray()[0] for f in file.decode(audio=0)])
-            rate = file.streams.audio[0].rate
-        images = np.stack(images[: 2 * columns : 2])
-        shown = 2 * len(images) / float(fps)
+        images, fps, audio, rate = mp4.read(record["path"])
+        images = images[: 2 * columns : 2]
+        shown = 2 * len(images) / fps
         marks = [t / shown for t, _ in record["events"] if t < shown]
         name = CLASSES[record["label"]]
         rows.append((name, images, audio[: int(shown * rate)], marks))
