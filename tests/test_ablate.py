@@ -37,14 +37,14 @@ def arm(name="a", batch=64, negatives=7, **more):
     ) | more  # fmt: skip
 
 
-def test_arms_get_the_same_of_what_the_budget_names():
+def test_arms_get_equal_budget():
     examples, steps, flops = (STUDY | dict(budget=b) for b in study.BUDGETS)
     assert [study.num_steps(examples, b) for b in (16, 64)] == [400, 100]
     assert [study.num_steps(steps, b) for b in (16, 64)] == [100, 100]
     assert [study.num_steps(flops, 64, cost) for cost in (1e6, 4e6)] == [1000, 250]
 
 
-def test_an_arm_more_than_two_percent_off_is_refused():
+def test_arm_off_budget_by_two_percent_is_refused():
     assert study.num_steps(STUDY, 100) == 64 and not study.budget_violation(STUDY, 64, 100)
     off = study.budget_error(STUDY, study.num_steps(STUDY, 1500), 1500)
     np.testing.assert_allclose(off, 4 * 1500 / 6400 - 1)
@@ -57,7 +57,7 @@ def test_an_arm_more_than_two_percent_off_is_refused():
         study.num_steps(STUDY | dict(budget="time", budget_per_run=dict(time=1)), 8)
 
 
-def test_intervals_are_students():
+def test_confidence_intervals_use_student_t():
     x = [3.0, 4.5, 4.0]
     mean, low, high = study.confidence_interval(x)
     want = stats.t.interval(0.95, 2, loc=np.mean(x), scale=stats.sem(x))
@@ -70,7 +70,7 @@ def test_intervals_are_students():
     )
 
 
-def test_arms_that_cannot_be_are_refused():
+def test_impossible_arms_are_refused():
     for bad, says in (
         ([arm(), arm()], "two arms"),
         ([arm(batch=8, negatives=8)], "which has 7 others"),
@@ -80,7 +80,7 @@ def test_arms_that_cannot_be_are_refused():
             sweep.parse_arms(bad)
 
 
-def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged():
+def test_learning_rate_per_batch_size_is_best_and_not_diverged():
     arms = sweep.parse_arms([arm(), arm("b"), arm("c", tune=False)])
     runs = study.expand_runs(arms, STUDY)
     assert len(runs) == 4 + 9 and [r.learning_rate for r in runs[:4]] == [1e-3, 1e-2] * 2
@@ -95,7 +95,7 @@ def test_the_rate_of_a_batch_is_the_best_over_its_arms_and_not_one_that_diverged
     assert study.select_learning_rates({}, runs, STUDY | dict(learning_rates=(0.5,))) == {64: 0.5}
 
 
-def test_an_override_replaces_the_part_and_the_schedule_follows():
+def test_override_replaces_part_and_schedule_follows():
     base = ablate_negatives.get_config()
     (one, *_) = sweep.parse_arms(
         [arm(overrides={"method.negatives": dict(fn="x", num_negatives=3)}, batch=32)]
@@ -115,12 +115,12 @@ def test_an_override_replaces_the_part_and_the_schedule_follows():
         study.override(base, "method.positives", 3)
 
 
-def test_false_negatives_are_the_sum_of_squared_shares():
+def test_false_negative_rate_is_sum_of_squared_class_fractions():
     assert study.false_negative_rate([0, 0, 1, 2]) == 0.25 + 2 / 16
     assert study.false_negative_rate([0, -1]) is None
 
 
-def test_products_in_a_loop_count_as_often_as_it_turns():
+def test_matmuls_in_a_loop_are_multiplied_by_iterations():
     x = jnp.ones((32, 32))
 
     def plain(x):
@@ -137,7 +137,7 @@ def test_products_in_a_loop_count_as_often_as_it_turns():
         np.testing.assert_allclose(told + cost.loop_flops(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
 
 
-def test_a_convolution_counts_as_the_compiler_counts_it():
+def test_convolution_flops_match_compiler():
     x, w = jnp.ones((2, 12, 12, 4)), jnp.ones((3, 3, 4, 8))
 
     def conv(x, w):
@@ -158,7 +158,7 @@ def world(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fps", [16, 8, 5])
-def test_clips_from_memory_are_those_of_the_files(world, fps):
+def test_clips_from_decoded_cache_match_files(world, fps):
     source, root = world
     kept = decoded_cache.make(source, fps=16, sample_rate=8000, root=str(root / "kept"))
     sampler = clip_sampling.random(4, fps, 0.5, 8000)
@@ -177,7 +177,7 @@ def test_clips_from_memory_are_those_of_the_files(world, fps):
                 np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_frames_that_would_repeat_are_refused(world):
+def test_repeated_frames_are_refused(world):
     source, root = world
     kept = decoded_cache.make(source, fps=12, sample_rate=8000, root=str(root / "kept"))
     read = lambda frames, fps: kept.read(
@@ -190,7 +190,7 @@ def test_frames_that_would_repeat_are_refused(world):
         read(4, 16)
 
 
-def test_a_file_is_decoded_once_and_a_broken_one_told_each_time(world, tmp_path, monkeypatch):
+def test_file_is_decoded_once_and_unreadable_file_reported_each_time(world, tmp_path, monkeypatch):
     source, _ = world
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
@@ -267,7 +267,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_a_study_finishes_and_names_the_arm_it_refuses(done):
+def test_study_finishes_and_reports_refused_arm(done):
     folder, _, whole = done
     assert whole.returncode == 1  # An arm of 36 is 50 % off 48 examples.
     assert "1 of 10 runs were already finished" in whole.stdout
@@ -283,7 +283,7 @@ def test_a_study_finishes_and_names_the_arm_it_refuses(done):
         assert float(one[f"{name} low"]) <= float(one[name]) <= float(one[f"{name} high"]), name
 
 
-def test_the_same_command_again_gives_the_same_table(done):
+def test_rerun_gives_same_table(done):
     folder, _, _ = done
     names = ("out/study.csv", "out/runs.csv", "out/report.html")
     before = [(folder / name).read_bytes() for name in names]
@@ -293,7 +293,7 @@ def test_the_same_command_again_gives_the_same_table(done):
     assert [(folder / name).read_bytes() for name in names] == before
 
 
-def test_the_report_opens_offline_and_says_what_is_known(done):
+def test_report_is_offline_and_shows_available_results(done):
     page = (done[0] / "out/report.html").read_text()
     assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", page)
     assert "default-src 'none'" in page and page.count("<svg") > 20
@@ -303,7 +303,7 @@ def test_the_report_opens_offline_and_says_what_is_known(done):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_named_and_stops_no_other(done):
+def test_failed_run_is_reported_and_others_continue(done):
     folder, _, _ = done
     (folder / "broken").mkdir()
     text = CONFIG.replace(
@@ -329,7 +329,7 @@ def test_a_run_that_fails_is_named_and_stops_no_other(done):
     )
 
 
-def test_commands_are_one_a_run_and_keep_the_flags(done):
+def test_printed_commands_are_one_per_run_with_flags(done):
     told = ablate(done[0], "--config.study.seeds=(0,)", "--print_commands")
     lines = told.stdout.splitlines()
     assert len(lines) == 4 + 3 and "runs 1-4 select the learning rates" in told.stderr
@@ -337,7 +337,7 @@ def test_commands_are_one_a_run_and_keep_the_flags(done):
     assert all("'--config.study.seeds=(0,)'" in line for line in lines)
 
 
-def test_the_list_has_the_budget_of_each_run(done):
+def test_list_shows_budget_of_each_run(done):
     told = ablate(done[0], "--list").stdout
     assert "budget: 48 examples per run, within 2%" in told
     assert re.search(r"5 +8 +7 +6 +48 +\+0.00% +in_batch-infonce-b8-k7-seed0", told)
@@ -353,18 +353,18 @@ def test_the_list_has_the_budget_of_each_run(done):
         ("--config.study.budget_per_run.examples=96", "budget_per_run.examples was 48, is 96"),
     ],
 )
-def test_a_slip_is_refused_in_one_line(done, flag, told):
+def test_mistake_is_refused_in_one_line(done, flag, told):
     got = ablate(done[0], flag)
     assert got.returncode and told in got.stderr and "Traceback" not in got.stderr
 
 
-def test_help_lists_all_that_can_be_asked(done):
+def test_help_lists_all_flags(done):
     told = ablate(done[0], "--help").stdout
     for flag in ("--config", "--workdir", "--budget", "list", "commands", "--run", "report"):
         assert flag in told
 
 
-def test_the_shipped_study_has_twelve_arms_and_three_seeds():
+def test_shipped_study_has_twelve_arms_and_three_seeds():
     for size in ablate_negatives.SIZES:
         base = ablate_negatives.get_config(size).to_dict()["study"]
         arms = sweep.parse_arms(ablate_negatives.sweep(size))

@@ -19,7 +19,7 @@ def run(monkeypatch, *arguments):
     cli.main()
 
 
-def test_every_module_that_is_a_program_is_a_sub_command():
+def test_every_executable_module_is_a_subcommand():
     programs = set()
     for path in ROOT.rglob("*.py"):
         if re.search(r"^if __name__ == .__main__.", path.read_text(), re.MULTILINE):
@@ -27,7 +27,7 @@ def test_every_module_that_is_a_program_is_a_sub_command():
     assert programs - {"avjax.__main__"} == {module for module, _ in cli.COMMANDS.values()}
 
 
-def test_help_has_a_line_for_every_sub_command_and_imports_nothing_heavy():
+def test_help_lists_every_subcommand_and_imports_no_jax():
     code = (
         "import sys; from avjax import cli; cli.main(); "
         "print({'jax', 'numpy', 'av'} & sys.modules.keys())"
@@ -43,21 +43,21 @@ def test_help_has_a_line_for_every_sub_command_and_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_the_help_of_a_sub_command_has_its_name(name, monkeypatch, capsys):
+def test_help_of_subcommand_has_its_name(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as done:
         run(monkeypatch, name, "--help")
     assert done.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: avjax {name} ")
 
 
-def test_a_module_has_its_own_name(monkeypatch, capsys):
+def test_module_help_has_its_own_name(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["main.py", "--help"])
     with pytest.raises(SystemExit):
         importlib.import_module("avjax.main").main()
     assert capsys.readouterr().out.startswith("usage: python -m avjax.main ")
 
 
-def test_errors_name_what_was_meant(monkeypatch):
+def test_errors_suggest_nearest_name(monkeypatch):
     with pytest.raises(SystemExit, match="no such command: trian; did you mean 'train'"):
         run(monkeypatch, "trian")
     with pytest.raises(SystemExit, match=r"no such argument: --wordkir.*\(see avjax train --help"):

@@ -171,7 +171,7 @@ def test_every_name_and_file_exists(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_links_and_pictures_exist(page):
+def test_links_and_images_exist(page):
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text()))
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
     for target in targets:
@@ -192,7 +192,7 @@ def anchors(text):
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title).strip()) for title in plain}
 
 
-def test_the_readme_is_short_and_begins_with_the_smoke_run():
+def test_readme_is_short_and_starts_with_smoke_run():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150
     first, second = itertools.islice(re.findall(r"^ {4}(\S.*)", text, re.MULTILINE), 2)
@@ -204,14 +204,14 @@ def test_the_readme_is_short_and_begins_with_the_smoke_run():
     }
 
 
-def test_the_hero_is_an_animation_that_loads_quickly():
+def test_hero_animation_is_small():
     path = ROOT / "docs" / "assets" / "hero.gif"
     assert path.stat().st_size < 3e6
     with Image.open(path) as image:
         assert image.n_frames > 30 and image.width >= 800
 
 
-def test_the_picture_of_the_layers_is_that_of_the_imports():
+def test_layer_diagram_matches_imports():
     drawn = runpy.run_path(str(ROOT / "docs" / "make_floors.py"))["draw"]()
     assert (ROOT / "docs" / "assets" / "floors.svg").read_text() == drawn, (
         "run python docs/make_floors.py"

@@ -55,7 +55,7 @@ def called(out, run, folder, *more):
             return {k: arrays[k] for k in arrays}
 
 
-def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world):
+def test_features_match_run_evaluation(run, videos, tmp_path, world):
     found = called(tmp_path / "x.npz", run, videos, "--batch_size", "3")
     assert found["path"].tolist() == ["0/0.mp4", "0/2.mp4", "1/1.mp4", "1/3.mp4"]
     config = tiny.config(world)
@@ -75,7 +75,7 @@ def test_features_are_those_of_the_runs_evaluation(run, videos, tmp_path, world)
     assert found["clips"].tolist() == [2] * FILES and found["has_audio"].all()
 
 
-def test_a_file_that_cannot_be_read_is_counted_and_listed(run, videos, tmp_path, capsys):
+def test_unreadable_file_is_counted_and_listed(run, videos, tmp_path, capsys):
     found = called(tmp_path / "x.npz", run, videos)
     assert found["unreadable"][:, 0].tolist() == ["broken.mp4"] and found["unreadable"][0, 1]
     with open(tmp_path / "x.npz.unreadable.csv") as file:
@@ -83,9 +83,7 @@ def test_a_file_that_cannot_be_read_is_counted_and_listed(run, videos, tmp_path,
     assert "4 rows of 4 files; 1 unreadable" in capsys.readouterr().out
 
 
-def test_files_without_sound_are_counted_and_keep_the_features_of_their_picture(
-    run, videos, tmp_path, capsys
-):
+def test_files_without_audio_are_counted_and_keep_video_features(run, videos, tmp_path, capsys):
     render(tmp_path / "mute.mp4", [numbered(99)] * 30)
     found = called(tmp_path / "x.npz", run, [videos / "0" / "0.mp4", tmp_path / "mute.mp4"])
     assert found["has_audio"].tolist() == [True, False] and found["video_features"][1].any()
@@ -93,7 +91,7 @@ def test_files_without_sound_are_counted_and_keep_the_features_of_their_picture(
     assert "2 rows of 2 files; 0 unreadable; 1 without audio (has_audio is False)" in said
 
 
-def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
+def test_clips_have_their_own_rows_on_request(run, videos, tmp_path):
     mean = called(tmp_path / "mean.npz", run, videos)
     found = called(tmp_path / "x.npz", run, videos, "--per_clip", "--modality", "video")
     assert found["clip"].tolist() == [0, 1] * FILES and len(set(found["path"])) == FILES
@@ -102,7 +100,7 @@ def test_clips_have_rows_of_their_own_on_request(run, videos, tmp_path):
     np.testing.assert_allclose(halves, mean["video_features"], rtol=1e-4, atol=1e-6)
 
 
-def test_files_and_folders_may_be_named_together(run, videos, tmp_path):
+def test_files_and_folders_may_be_mixed(run, videos, tmp_path):
     """A file has the same features however it is named, and twice named one row."""
     all_of = called(tmp_path / "all.npz", run, videos)
     single = called(tmp_path / "x.npz", run, videos / "0" / "2.mp4")
@@ -122,7 +120,7 @@ def test_fewer_clips_and_frames_on_request(run, videos, tmp_path):
     assert found["clips"].tolist() == [1, 1] and found["video_features"].shape == (2, 8)
 
 
-def test_a_folder_of_sounds_needs_no_picture(run, tmp_path):
+def test_audio_folder_needs_no_video(run, tmp_path):
     sounds(tmp_path / "sounds")
     found = called(tmp_path / "x.npz", run, tmp_path / "sounds")
     assert found["audio_features"].shape == (3, 8) and "video_features" not in found
@@ -140,7 +138,7 @@ def sounds(folder, rate=8000, count=12_000):
     return folder
 
 
-def test_ported_weights_give_features_of_sounds(tmp_path):
+def test_ported_weights_give_audio_features(tmp_path):
     spec = dict(fn="avjax.nets.audio.cnn14.Cnn14", embedding=8, width=2)
     net = build(spec)
     tree = jax.eval_shape(lambda: net.init(jax.random.key(0), np.zeros((1, 64, 64)), train=False))
@@ -153,7 +151,7 @@ def test_ported_weights_give_features_of_sounds(tmp_path):
     assert found["audio_features"].shape == (3, 8) and np.isfinite(found["audio_features"]).all()
 
 
-def test_sounds_that_were_never_measured_are_named(run, tmp_path):
+def test_missing_spectrogram_statistics_are_reported(run, tmp_path):
     """As with AVID's weights, whose file lacks the statistics of its spectrograms."""
     saved = checkpoint.restore_latest(run)
     saved["state"]["stats"].pop("spectrogram_stats")
@@ -163,7 +161,7 @@ def test_sounds_that_were_never_measured_are_named(run, tmp_path):
         called(tmp_path / "x.npz", tmp_path / "run", sounds(tmp_path / "sounds"))
 
 
-def test_parquet_holds_the_same(run, videos, tmp_path):
+def test_parquet_has_equal_contents(run, videos, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     arrays = called(tmp_path / "x.npz", run, videos)
     called(tmp_path / "x.parquet", run, videos)
@@ -174,7 +172,7 @@ def test_parquet_holds_the_same(run, videos, tmp_path):
     )
 
 
-def test_what_cannot_be_is_named_at_once(run, videos, tmp_path, monkeypatch):
+def test_invalid_arguments_are_refused_before_reading(run, videos, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     for out, folder, more, told in (
         ("x.csv", videos, (), "ends in .npz or .parquet"),
@@ -200,7 +198,7 @@ def test_what_cannot_be_is_named_at_once(run, videos, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
-def test_when_no_file_can_be_read_it_says_why(run, tmp_path):
+def test_no_readable_file_reports_reason(run, tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(b"nothing")
     with pytest.raises(SystemExit, match="none of 1 files could be read: .*a.mp4"):

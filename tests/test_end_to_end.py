@@ -10,7 +10,7 @@ from tests import tiny
 
 
 @pytest.mark.slow  # Two minutes; configs/smoke.py is the same, larger.
-def test_sound_finds_its_picture_among_files_it_never_saw(tmp_path_factory, tmp_path):
+def test_audio_retrieves_its_video_among_unseen_files(tmp_path_factory, tmp_path):
     world = tmp_path_factory.mktemp("larger_world")
     config = tiny.config(world, steps=100, batch_size=48, log_every=25, save_every=100)
     config["init_examples"] = 96

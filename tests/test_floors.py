@@ -30,7 +30,7 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_imports_go_down():
+def test_imports_go_down_the_layers():
     height = {name: i for i, floor in enumerate(FLOORS) for name in floor}
     for path in ROOT.rglob("*.py"):
         here = path.relative_to(ROOT).parts[0].removesuffix(".py")
@@ -48,7 +48,7 @@ def test_imports_go_down():
                     assert height[there] < height[here], f"{path} imports {name}, not a floor below"
 
 
-def test_data_does_without_jax():
+def test_data_does_not_import_jax():
     seen, left = set(), [*(ROOT / "data").rglob("*.py")]
     while left:
         path = left.pop()
@@ -73,7 +73,7 @@ def test_only_configs_name_methods_nets_and_datasets():
                 assert here == parts[1], f"{path} names {name}"
 
 
-def test_linen_is_imported_by_nets_and_one_other_file():
+def test_linen_is_imported_only_by_nets_and_one_other_file():
     """As docs/develop/linen.md says."""
     found = set()
     for path in ROOT.rglob("*.py"):
@@ -84,7 +84,7 @@ def test_linen_is_imported_by_nets_and_one_other_file():
     assert others == {"precision.py"}
 
 
-def test_files_fit_in_the_head():
+def test_file_and_function_lengths_are_bounded():
     home = ROOT.parent
     for folder, most in ((ROOT, 260), (home / "benchmarks", 260), (home / "tests", 400)):
         for path in folder.rglob("*.py"):

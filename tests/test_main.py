@@ -33,7 +33,7 @@ def avjax(*args):
         ("--wordkir=x", "wordkir"),
     ],
 )
-def test_a_misspelt_flag_is_refused_with_the_nearest_name(flag, told):
+def test_misspelled_flag_is_refused_with_suggestion(flag, told):
     done = avjax("--config", "configs/smoke.py", flag)
     assert done.returncode and told in done.stderr
     assert "Traceback" not in done.stderr
@@ -45,7 +45,7 @@ def test_help_lists_the_flags():
         assert flag in told
 
 
-def test_a_missing_folder_is_said_in_one_line(tmp_path):
+def test_missing_folder_is_reported_in_one_line(tmp_path):
     done = avjax(
         "--config", "configs/avid_folder.py", "--config.data.root=/nowhere", "--workdir", str(tmp_path)
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_missing_folder_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["avid_folder.py", "avid_folder.py:large", "avid_kinetics.py"])
-def test_configs_for_ones_own_videos_plan_a_run(name, clips_folder, tmp_path):
+def test_configs_for_user_videos_pass_dry_run(name, clips_folder, tmp_path):
     """On a folder of a few rendered files, with the batch cut to fit."""
     done = avjax(
         "--config", f"configs/{name}", f"--config.data.root={clips_folder}", "--dry_run",
@@ -81,7 +81,7 @@ def clips_folder(tmp_path_factory):
     return root / "videos"
 
 
-def test_a_message_that_comes_again_is_shown_once():
+def test_repeated_message_is_shown_once():
     first = app.drop_duplicates()
     record = lambda text, level=30: logging.LogRecord("a", level, "", 0, "%s", (text,), None)
     shown = [first(record(text)) for text in ("one", "two", "one", "one")]

@@ -45,7 +45,7 @@ def avjax(tmp_path_factory):
     return command
 
 
-def test_a_shipped_config_runs_by_name(avjax, tmp_path):
+def test_shipped_config_runs_by_name(avjax, tmp_path):
     few = [
         f"--config.{data}.source.source.num_videos=24"
         for data in ("data.train", "evals.world.train", "evals.world.test")
@@ -56,7 +56,7 @@ def test_a_shipped_config_runs_by_name(avjax, tmp_path):
     assert (tmp_path / "runs" / "smoke").is_dir()
 
 
-def test_the_parts_of_a_users_own_package_train(avjax, tmp_path):
+def test_parts_of_a_user_package_train(avjax, tmp_path):
     """A net, a data set, a method and a score, as CONTRIBUTING.md shows them."""
     for name, code in re.findall(r"```python\n# (\S+)\n(.*?)```", CONTRIBUTING, re.DOTALL):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -77,7 +77,7 @@ def test_the_parts_of_a_users_own_package_train(avjax, tmp_path):
         assert row in metrics
 
 
-def test_the_version_is_that_of_the_package(avjax, tmp_path):
+def test_version_is_that_of_the_package(avjax, tmp_path):
     from avjax import __version__
 
     assert avjax(tmp_path, "--version").stdout == f"avjax {__version__}\n"
@@ -85,7 +85,7 @@ def test_the_version_is_that_of_the_package(avjax, tmp_path):
         assert __version__ in (ROOT / file).read_text(), file
 
 
-def test_every_file_that_contributing_names_exists():
+def test_every_file_named_in_contributing_exists():
     named = set(re.findall(r"\b(?:avjax|tests|docs)/[\w/.]*\w", CONTRIBUTING))
     assert len(named) > 24
     for path in named:

@@ -86,7 +86,7 @@ def changed(reference, **changes):
     return {**reference, "model": {**reference["model"], **changes}}
 
 
-def test_a_checkpoint_of_avid_becomes_a_run(ported, reference):
+def test_avid_checkpoint_becomes_a_run(ported, reference):
     folder, paper = ported
     saved = checkpoint.restore_latest(folder)
     theirs, params = reference["model"], saved["params"]
@@ -100,7 +100,7 @@ def test_a_checkpoint_of_avid_becomes_a_run(ported, reference):
     assert int(saved["step"]) == 0 and paper["epoch"] == 30
 
 
-def test_memories_and_z_come_along(ported, reference):
+def test_memories_and_z_are_ported(ported, reference):
     """View 1 is video; rows beyond those of the set are there for devices to share."""
     folder, paper = ported
     state = checkpoint.restore_latest(folder)["state"]
@@ -115,7 +115,7 @@ def test_memories_and_z_come_along(ported, reference):
     )
 
 
-def test_the_certificate_names_source_file_and_outputs(ported):
+def test_certificate_lists_source_file_and_outputs(ported):
     folder, paper = ported
     assert paper == json.loads((folder / "certificate.json").read_text())
     assert paper["license"].startswith("CC BY-NC") and re.fullmatch("[0-9a-f]{64}", paper["sha256"])
@@ -125,7 +125,7 @@ def test_the_certificate_names_source_file_and_outputs(ported):
     exporting.check(folder)
 
 
-def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
+def test_modified_ported_run_fails_its_check(ported, tmp_path):
     folder, paper = ported
     saved = checkpoint.restore_latest(folder)
     saved["params"]["encoders_video"]["conv1"]["norm"]["bias"] += 1
@@ -142,7 +142,7 @@ def test_a_ported_run_that_was_changed_fails_its_check(ported, tmp_path):
     (folder / "certificate.json").write_text(json.dumps(paper))
 
 
-def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
+def test_weights_round_trip_exactly(ported, reference, tmp_path):
     """Bit for bit, by the names of PyTorch; and in again."""
     out = tmp_path / "out.safetensors"
     port.main(["--export", str(ported[0]), "--out", str(out)])
@@ -155,7 +155,7 @@ def test_weights_go_out_as_they_came_in(ported, reference, tmp_path):
     assert again["weights"] == ported[1]["weights"] and "Z" not in again
 
 
-def test_half_precision_is_taken_as_single(reference, tmp_path):
+def test_half_precision_is_read_as_float32(reference, tmp_path):
     name = "module.video_proj.projection.2.weight"
     half = reference["model"][name].astype(np.float16)
     weights = source_avid.read(changed(reference, **{name: half}))
@@ -167,7 +167,7 @@ def test_half_precision_is_taken_as_single(reference, tmp_path):
     np.testing.assert_array_equal(tree["params"]["linear"]["kernel"], bf16.T.astype(np.float32))
 
 
-def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
+def test_all_mismatches_are_listed_and_fatal(reference, tmp_path):
     bad = changed(reference, **{
         "module.video_model.spare.weight": np.ones(3, np.float32),
         "module.audio_model.block1.conv1.weight": np.ones((4, 4, 1, 1), np.float32),
@@ -192,7 +192,7 @@ def test_all_that_does_not_fit_is_listed_and_fatal(reference, tmp_path):
         ({"model": {"a": 3}}, "not tensors"),
     ],
 )
-def test_another_programs_file_is_named(tmp_path, contents, told):
+def test_file_of_another_source_is_recognized(tmp_path, contents, told):
     torchfile.save(tmp_path / "x.pth", contents)
     with pytest.raises(ValueError, match=told):
         porting.port("avid", tmp_path / "x.pth", tmp_path / "run")
@@ -200,12 +200,12 @@ def test_another_programs_file_is_named(tmp_path, contents, told):
 
 @pytest.mark.parametrize("source", sources.SOURCES)
 @pytest.mark.parametrize("contents", [3, None, [1], "x", {}, {"model": 3}, {"model": {}}, {"a": 1}])
-def test_every_source_names_what_is_not_its(source, contents):
+def test_every_source_reports_foreign_files(source, contents):
     with pytest.raises(ValueError):
         sources.SOURCES[source].read(contents)
 
 
-def test_odd_criteria_are_refused(reference):
+def test_invalid_criteria_are_refused(reference):
     criterion = reference["train_criterion"]
     for change, told in (
         ({"nce_average.view2_mem": np.ones((4, DIM), np.float32)}, "different numbers of rows"),
@@ -216,7 +216,7 @@ def test_odd_criteria_are_refused(reference):
             source_avid.read({**reference, "train_criterion": {**criterion, **change}})
 
 
-def test_a_file_is_held_to_its_hash(reference, tmp_path):
+def test_file_must_match_its_hash(reference, tmp_path):
     """That is given, or that torch.hub has put into its name."""
     file = tmp_path / "net-0badf00d.pth"
     torchfile.save(file, reference)
@@ -229,7 +229,7 @@ def test_a_file_is_held_to_its_hash(reference, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_door_names_what_is_missing(tmp_path, ported):
+def test_command_reports_missing_arguments(tmp_path, ported):
     for args, told in (
         (["avid", "x.pth"], "--out is required"),
         (["--out", "x"], "SOURCE and FILE are required"),
@@ -242,7 +242,7 @@ def test_the_door_names_what_is_missing(tmp_path, ported):
             port.main(args)
 
 
-def test_a_learned_temperature_stays_here(ported, tmp_path):
+def test_learned_temperature_is_not_exported(ported, tmp_path):
     saved = checkpoint.restore_latest(ported[0])
     saved["params"]["temperature"] = {"log": np.zeros((), np.float32)}
     porting.save(tmp_path / "run", saved["params"], saved["state"])
@@ -270,7 +270,7 @@ SINGLE = {
 
 
 @pytest.mark.parametrize("name", SINGLE)
-def test_a_net_is_known_by_its_arrays(name):
+def test_net_is_identified_by_its_arrays(name):
     """Its kind, depth and width; every array has its place, and another's head is left."""
     spec, shape, spare = SINGLE[name]
     spec = spec | dict(width=8)
@@ -284,7 +284,7 @@ def test_a_net_is_known_by_its_arrays(name):
     assert len(convert.flatten(tree)) == len(shapes)
 
 
-def test_gdt_brings_both_nets_and_turns_the_audio_nets_kernels():
+def test_gdt_has_both_nets_and_transposes_audio_kernels():
     video = dict(fn="avjax.nets.video.resnet3d.torchvision_r2plus1d", depth=18, width=8)
     audio = dict(fn="avjax.nets.image.resnet.ResNet2D", depth=10, width=8)
     shapes = [shapes_of(build(video), 1, 2, 32, 32, 3), shapes_of(build(audio), 1, 99, 40)]
@@ -309,7 +309,7 @@ def test_gdt_brings_both_nets_and_turns_the_audio_nets_kernels():
     assert all((out[n] == v).all() for n, v in weights.state.items() if n in out and "num" not in n)
 
 
-def test_panns_leaves_audiosets_head_and_front_end_out(tmp_path):
+def test_panns_excludes_head_and_front_end(tmp_path):
     """At a small width: the names, not the numbers, are the claim."""
     spec = dict(fn="avjax.nets.audio.cnn14.Cnn14", embedding=8, width=2)
     state = drawn(names_towers.of(spec), shapes_of(build(spec), 1, 64, 64), "", 1)
@@ -323,7 +323,7 @@ def test_panns_leaves_audiosets_head_and_front_end_out(tmp_path):
     assert all(out[k].tobytes() == v.tobytes() for k, v in state.items() if convert.NORMS not in k)
 
 
-def test_a_refused_file_leaves_no_run(tmp_path, monkeypatch):
+def test_refused_file_leaves_no_run(tmp_path, monkeypatch):
     """From the door: a reason, no traceback, nothing run, nothing written."""
     monkeypatch.chdir(tmp_path)
     call = torchfile.dumped({"model": torchfile.Call("os system", "touch CANARY")})
@@ -338,7 +338,7 @@ def same(one, other):
     return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other))
 
 
-def test_a_config_starts_from_the_weights_of_a_run(world, tmp_path, capsys):
+def test_config_starts_from_weights_of_a_run(world, tmp_path, capsys):
     config = tiny.config(world, steps=1, evals={})
     config["data"]["train"]["workers"] = 0
     first = tiny.run(config, tmp_path / "first")
@@ -364,7 +364,7 @@ def started(ts, spec):
     return init_from.apply(ts, spec, None, None)[0]
 
 
-def test_a_folder_alone_gives_all_that_the_nets_keep(ported, blank):
+def test_folder_alone_loads_all_net_arrays(ported, blank):
     """The memories, which are of another list of videos, are only given on request."""
     ts, saved = started(blank, str(ported[0])), checkpoint.restore_latest(ported[0])
     assert same(ts.params, saved["params"]) and same(ts.state["stats"], saved["state"]["stats"])
@@ -374,7 +374,7 @@ def test_a_folder_alone_gives_all_that_the_nets_keep(ported, blank):
     assert same(ts.params, blank.params)
 
 
-def test_parts_go_where_they_are_sent(ported, blank):
+def test_parts_are_loaded_to_given_paths(ported, blank):
     paths = {"params/heads_audio": "params/heads_video"}
     ts = started(blank, dict(folder=str(ported[0]), paths=paths))
     assert same(
@@ -383,7 +383,7 @@ def test_parts_go_where_they_are_sent(ported, blank):
     assert same(ts.params["encoders_video"], blank.params["encoders_video"])
 
 
-def test_weights_of_another_net_are_named(ported):
+def test_weights_of_another_net_are_refused(ported):
     ts = TrainState(0, 0, {"encoders_video": {"conv1": {"kernel": jnp.zeros(3)}}}, (), {})
     for paths, told in (
         (("params/encoders_video",), "'conv2x_0' is only there"),

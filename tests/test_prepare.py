@@ -69,7 +69,7 @@ def test_everything_is_written_and_counted(whole, videos, capsys):
     assert kept == 20
 
 
-def test_a_killed_run_goes_on_and_writes_the_same_bytes(whole, videos, tmp_path):
+def test_killed_run_resumes_and_writes_same_bytes(whole, videos, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "avjax.prepare", str(videos), str(out), *OPTIONS]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_and_writes_the_same_bytes(whole, videos, tmp_path)
     assert all(contents(whole)[name] == data for name, data in done.items())
 
 
-def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
+def test_lossless_shards_give_same_batches_as_files(videos, tmp_path):
     with pytest.raises(SystemExit):
         prepare.main([str(videos), str(tmp_path), *OPTIONS, "--jpeg_quality=0"])
     sampler = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
@@ -100,7 +100,7 @@ def test_lossless_shards_give_the_very_batches_of_the_files(videos, tmp_path):
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
-def test_training_sees_the_same_clips_from_shards(whole, videos):
+def test_training_gets_same_clips_from_shards(whole, videos):
     sampler = clip_sampling.random(4, 16, 0.5, 16000, short_side=48)
     left_out = whole / "quarantine.csv"
     direct = folder.make(videos, "train", quarantine=left_out)
@@ -115,7 +115,7 @@ def test_training_sees_the_same_clips_from_shards(whole, videos):
         assert np.abs(one["video"].astype(int) - two["video"]).mean() < 3
 
 
-def test_check_writes_the_report_and_no_shards(videos, tmp_path, capsys):
+def test_check_writes_report_and_no_shards(videos, tmp_path, capsys):
     with pytest.raises(SystemExit) as done:
         prepare.main([str(videos), str(tmp_path / "out"), "--check", "--workers=1"])
     assert done.value.code == 0
@@ -127,12 +127,12 @@ def test_check_writes_the_report_and_no_shards(videos, tmp_path, capsys):
     assert "no audio" in said and said.count("groups: no two names") == 1
 
 
-def test_shards_know_what_was_said_of_the_folder(whole, videos):
+def test_shards_store_messages_about_the_folder(whole, videos):
     notes = folder.make(videos, "test").notes
     assert notes and shards.make(whole, "train").notes == notes
 
 
-def test_a_csv_says_what_is_in_which_split(videos, tmp_path):
+def test_csv_lists_files_of_each_split(videos, tmp_path):
     table = videos / "list.csv"
     rows = ["path,split,label", "a/00.mp4,train,x", "b/01.mp4,test,y", "a/02.mp4,train,x"]
     table.write_text("\n".join(rows))
@@ -165,7 +165,7 @@ def test_a_csv_says_what_is_in_which_split(videos, tmp_path):
         (["--beam_runner=DirectRunner"], "pip install apache-beam"),
     ],
 )
-def test_what_is_wrong_is_said_at_once(videos, tmp_path, wrong, said):
+def test_errors_are_reported_before_writing(videos, tmp_path, wrong, said):
     if "--beam" in wrong[0]:
         if importlib.util.find_spec("apache_beam"):
             pytest.skip("Beam is installed")

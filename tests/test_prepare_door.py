@@ -88,11 +88,11 @@ def test_names_may_be_any_bytes(tmp_path, capfd):
     [("My Videos", "my_videos"), ("2024-05", "avjax_2024_05"), ("день", "avjax"), ("a.b", "a_b"),
      ("-", "avjax"), ("{x}%d", "x_d"), ("caf\udce9", "caf")],
 )  # fmt: skip
-def test_any_folder_gives_a_name_that_tfds_takes(text, name):
+def test_any_folder_gives_a_valid_tfds_name(text, name):
     assert shard_layout.tfds_name(text) == name
 
 
-def test_sounds_need_no_pictures(tmp_path, capfd):
+def test_audio_files_need_no_video(tmp_path, capfd):
     for i in range(3):
         place = tmp_path / "in" / "ab"[i % 2]
         place.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def test_sounds_need_no_pictures(tmp_path, capfd):
     }  # fmt: skip
 
 
-def test_settings_of_the_data_set_are_typed(videos, tmp_path):
+def test_dataset_options_are_typed(videos, tmp_path):
     assert run(videos, tmp_path / "all", "--set", "holdout=1.0", "--check", "--workers=1") == 0
     assert {row["split"] for row in lines(tmp_path / "all").values()} == {"test"}
     said = run(videos, tmp_path / "none", "--set", "suffixes=.mpg")
@@ -122,7 +122,7 @@ def copied(videos, tmp_path):
     return tmp_path / "in", tmp_path / "out"
 
 
-def test_a_changed_file_is_examined_again_and_only_its_shard_is_written(copied, tmp_path):
+def test_changed_file_is_rechecked_and_only_its_shard_rewritten(copied, tmp_path):
     root, out = copied
     parts = sorted(out.glob("*-of-00002"))
     before, times = contents(out), [path.stat().st_mtime_ns for path in parts]
@@ -147,7 +147,7 @@ def interrupted(shards):
     raise KeyboardInterrupt
 
 
-def test_shards_that_are_half_rewritten_are_no_data_set(copied, monkeypatch):
+def test_partially_rewritten_shards_are_refused(copied, monkeypatch):
     root, out = copied
     opened = shards.make(str(out), "train")
     (root / "a" / "0.mp4").write_bytes(b"")
@@ -165,7 +165,7 @@ def test_shards_that_are_half_rewritten_are_no_data_set(copied, monkeypatch):
     assert len(shards.make(str(out), "train")) == 4
 
 
-def test_copies_lie_in_one_split_only(videos, tmp_path, capfd):
+def test_duplicates_are_in_one_split_only(videos, tmp_path, capfd):
     root = tmp_path / "in"
     for name in ("1", "2", "3", "4", "5"):
         film(root / f"{name}.mp4", 30 * "15234".index(name))
@@ -190,7 +190,7 @@ def test_copies_lie_in_one_split_only(videos, tmp_path, capfd):
     assert "2  duplicate across splits" in capfd.readouterr().out
 
 
-def test_what_cannot_be_written_is_refused_before_the_first_file(videos, tmp_path):
+def test_unwritable_output_is_refused_before_first_file(videos, tmp_path):
     film(str(tmp_path / "in" / "x.mp4"), 0)
     (tmp_path / "file").write_text("")
     for source, out, said in (
@@ -206,7 +206,7 @@ def test_what_cannot_be_written_is_refused_before_the_first_file(videos, tmp_pat
     assert sorted(os.listdir(tmp_path)) == ["file", "in"]
 
 
-def test_a_second_prepare_is_refused_and_leaves_the_first_one_its_files(videos, tmp_path):
+def test_second_prepare_is_refused_and_keeps_files_of_first(videos, tmp_path):
     (tmp_path / "x.0123abcd.part").write_text("half written")
     (tmp_path / "mine.part").write_text("not of avjax")
     with folder_lock.hold_lock(str(tmp_path)):
@@ -217,7 +217,7 @@ def test_a_second_prepare_is_refused_and_leaves_the_first_one_its_files(videos, 
     assert not (tmp_path / "x.0123abcd.part").exists() and (tmp_path / "mine.part").exists()
 
 
-def test_ctrl_c_ends_in_one_line_and_the_same_command_resumes(videos, tmp_path):
+def test_ctrl_c_ends_in_one_line_and_rerun_resumes(videos, tmp_path):
     command = [sys.executable, "-m", "avjax.prepare", str(videos), str(tmp_path / "out"), *OPTIONS]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline().startswith("preparing: 0/")

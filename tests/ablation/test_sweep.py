@@ -26,7 +26,7 @@ def read(config, *arms):
     return found, full, study.expand_runs(found, full)
 
 
-def test_plain_overrides_are_arms_with_names_of_what_they_change():
+def test_plain_overrides_become_named_arms():
     arms = sweep.parse_arms(
         [
             {},
@@ -49,7 +49,7 @@ def test_plain_overrides_are_arms_with_names_of_what_they_change():
     assert all(a.tune and a.strategy == a.name and a.negatives is None for a in arms)
 
 
-def test_without_a_study_a_run_gets_what_the_config_says():
+def test_run_without_study_uses_config_values():
     config = base()
     _, full, runs = read(config, {}, {"method.temperature.temperature": 0.1})
     assert full["budget_per_run"] == dict(examples=48, steps=6) and full["learning_rates"] == (0.1,)
@@ -64,7 +64,7 @@ def test_without_a_study_a_run_gets_what_the_config_says():
     assert made["optimizer"]["learning_rate"] == 0.1 and made["steps"] == 6
 
 
-def test_a_sweep_may_be_of_learning_rates_and_of_steps():
+def test_sweep_over_learning_rates_and_steps():
     config = base()
     arms, full, runs = read(config, {"learning_rate": 0.5}, {"batch_size": 16, "steps": 3})
     found = study.run_config(config, runs[0], 6, 0.1, full)
@@ -75,7 +75,7 @@ def test_a_sweep_may_be_of_learning_rates_and_of_steps():
     assert [p["steps"] for p in plans] == [120, 60] and not any(p["refused"] for p in plans)
 
 
-def test_an_override_may_set_what_fn_takes():
+def test_override_sets_argument_of_fn():
     config = base()
     study.override(config, "method.chunks", 2)
     assert config.method.chunks == 2
@@ -97,17 +97,17 @@ def test_an_override_may_set_what_fn_takes():
         ([dict(batch_size=0)], "batch 0 is not a whole number"),
     ],
 )
-def test_a_wrong_arm_is_named(arms, says):
+def test_wrong_arm_is_refused_by_name(arms, says):
     with pytest.raises(ValueError, match=says):
         sweep.parse_arms(arms, 8)
 
 
-def test_an_in_batch_arm_of_a_study_that_is_not_about_negatives_is_accepted():
+def test_in_batch_arm_is_accepted_in_study_without_negatives():
     arms, *_ = read(base(), dict(strategy="in_batch", overrides={"learning_rate": 0.1}))
     assert (arms[0].strategy, arms[0].negatives) == ("in_batch", None)
 
 
-def test_an_error_in_sweep_is_said_with_its_line():
+def test_error_in_sweep_reports_its_line():
     def broken():
         yield {}
         yield {}["no such key"]
@@ -138,12 +138,12 @@ def test_an_error_in_sweep_is_said_with_its_line():
         (dict(learning_rates=(0.1, 0.2), tuning_seed=0), "tuning_seed=0: is one of study.seeds"),
     ],
 )
-def test_a_wrong_study_is_named_by_its_key(keys, says):
+def test_wrong_study_value_reports_its_key(keys, says):
     with pytest.raises(ValueError, match=says):
         read(base(**keys), {})
 
 
-def test_rates_without_a_learning_rate_are_refused():
+def test_learning_rates_without_learning_rate_are_refused():
     config = base(learning_rates=(0.1,))
     del config.learning_rate
     with pytest.raises(ValueError, match="has no effect: the config has no learning_rate"):
@@ -152,7 +152,7 @@ def test_rates_without_a_learning_rate_are_refused():
         read(base(learning_rates=(0.1, 0.2)), {"learning_rate": 0.3})
 
 
-def test_an_arm_that_cannot_be_built_is_refused_before_any_run():
+def test_unbuildable_arm_is_refused_before_any_run():
     config = base()
     wrong = {"method.negatives": dict(fn="avjax.losses.negatives.bnak", num_negatives=16)}
     (arm,), full, runs = read(config, wrong)
@@ -161,7 +161,7 @@ def test_an_arm_that_cannot_be_built_is_refused_before_any_run():
 
 
 @pytest.mark.parametrize("file", [ablate_negatives, compare_methods])
-def test_every_arm_of_the_shipped_studies_can_be_built(file):
+def test_every_arm_of_shipped_studies_builds(file):
     config = file.get_config("smoke")
     arms, full, runs = read(config, *file.sweep("smoke"))
     for run in (run for run in runs if run.learning_rate is None and run.seed == 0):
@@ -179,7 +179,7 @@ def test_the_smoke_run_can_be_swept():
     runner.check_arm(runs[1].arm, made)
 
 
-def test_what_a_finished_run_says_is_of_the_trained_net():
+def test_finished_run_reports_scores_of_trained_net():
     values = {
         "loss": 1.25, "untrained/eval/world/retrieval/v2a/recall@1": 0.5,
         "eval/world/retrieval/v2a/recall@1": 3.3, "eval/world/retrieval/v2a/recall@10": 20.8,
@@ -195,7 +195,7 @@ def test_what_a_finished_run_says_is_of_the_trained_net():
     )
 
 
-def test_intervals_stay_within_what_a_quantity_can_be():
+def test_confidence_intervals_stay_within_valid_range():
     mean, low, high = study.confidence_interval([1.0, 9.0], 0, 100)
     assert mean == 5 and low == 0 and 5 < high <= 100
     assert study.confidence_interval([1.0, 9.0])[1] < 0

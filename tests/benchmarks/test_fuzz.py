@@ -4,7 +4,7 @@ from benchmarks import fuzz, mutations
 from tests.data import matrix
 
 
-def test_files_broken_at_random_give_a_clip_or_a_reason(tmp_path):
+def test_randomly_damaged_files_give_clip_or_reason(tmp_path):
     fuzz.whole_files(tmp_path)
     results = list(fuzz.fuzz(tmp_path.iterdir(), 150, seed=0))
     assert len(results) == 150 and {r.outcome for r in results} <= {"clip", "skip"}, fuzz.table(
@@ -14,7 +14,7 @@ def test_files_broken_at_random_give_a_clip_or_a_reason(tmp_path):
     assert all(r.reason for r in results if r.outcome == "skip")
 
 
-def test_broken_files_are_the_same_for_the_same_seed(tmp_path):
+def test_damaged_files_are_deterministic_in_seed(tmp_path):
     one, two = tmp_path / "one.wav", tmp_path / "two.wav"
     matrix.SOUNDS["11k.wav"].write(one), matrix.SOUNDS["8k.wav"].write(two)
     first = [mutations.mutated([one, two], 3, k) for k in range(20)]
@@ -22,7 +22,9 @@ def test_broken_files_are_the_same_for_the_same_seed(tmp_path):
     assert first != [mutations.mutated([one, two], 4, k) for k in range(20)]
 
 
-def test_a_file_that_kills_or_holds_its_child_is_named_and_the_rest_go_on(tmp_path, monkeypatch):
+def test_file_that_kills_or_hangs_its_process_is_reported_and_others_continue(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(fuzz, "TIMEOUT", 1.0)
     code = (
         "import sys, os, time, json\n"

@@ -22,7 +22,7 @@ def run(action, *argv):
     app.run(argparse.ArgumentParser(), action, list(argv))
 
 
-def test_an_error_of_a_user_is_one_line_and_debug_shows_where(capsys):
+def test_user_error_is_one_line_and_debug_shows_traceback(capsys):
     def action(args):
         app.load_config_file("--config", "/no/such/config.py")
 
@@ -35,7 +35,7 @@ def test_an_error_of_a_user_is_one_line_and_debug_shows_where(capsys):
         run(failing(OSError("No space left on device")))
 
 
-def test_an_error_that_nobody_meant_keeps_its_traceback(capsys):
+def test_unexpected_error_keeps_traceback(capsys):
     with pytest.raises(SystemExit, match="^avjax: KeyError: x$"):
         run(failing(KeyError("x")))
     assert "Traceback" in capsys.readouterr().err
@@ -44,14 +44,14 @@ def test_an_error_that_nobody_meant_keeps_its_traceback(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_out_of_memory_says_what_to_change(capsys):
+def test_out_of_memory_suggests_remedy(capsys):
     error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
     with pytest.raises(SystemExit, match="smaller config.batch_size"):
         run(failing(error))
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_ctrl_c_and_a_status_are_exit_codes(capsys):
+def test_ctrl_c_and_status_become_exit_codes(capsys):
     for action, code in ((failing(KeyboardInterrupt()), 130), (lambda args: 3, 3)):
         with pytest.raises(SystemExit) as done:
             run(action)
@@ -61,7 +61,7 @@ def test_ctrl_c_and_a_status_are_exit_codes(capsys):
 
 
 @pytest.mark.parametrize("door", [main, ablate, prepare, port, embed])
-def test_every_command_has_help_and_refuses_what_it_does_not_know(door, capsys, monkeypatch):
+def test_every_command_has_help_and_refuses_unknown_flags(door, capsys, monkeypatch):
     with pytest.raises(SystemExit) as done:
         door.main(["--help"])
     assert done.value.code == 0
@@ -75,7 +75,7 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know(door, capsys, 
         door.main([*given, "--debgu"])
 
 
-def test_help_of_what_takes_a_config_says_how_keys_are_set_and_where_programs_are_kept():
+def test_help_of_config_commands_explains_overrides_and_compile_cache():
     for door in (main, ablate):
         told = door.parser().format_help()
         assert "--config.KEY=VALUE" in told and "JAX_COMPILATION_CACHE_DIR" in told
@@ -92,14 +92,14 @@ def test_help_of_what_takes_a_config_says_how_keys_are_set_and_where_programs_ar
         ("def get_config():\n    raise ValueError('use small')\n", "use small$"),
     ],
 )
-def test_what_is_wrong_in_a_config_file_is_said_with_its_line(content, says, tmp_path):
+def test_error_in_config_file_reports_its_line(content, says, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(content)
     with pytest.raises(SystemExit, match=f"mine.py.*{says}"):
         main.main(["--config", str(file)])
 
 
-def test_settings_of_a_config_are_read_in_both_forms():
+def test_config_flags_are_read_in_both_forms():
     args = app.parse_arguments(
         main.parser(), ["--config=c.py", "--config.a.b=1=2", "--dry_run", "--config.c", "3"]
     )
@@ -113,12 +113,12 @@ def test_settings_of_a_config_are_read_in_both_forms():
             app.parse_arguments(main.parser(), wrong)
 
 
-def test_a_forgotten_root_is_named(capsys):
+def test_missing_root_is_reported(capsys):
     with pytest.raises(SystemExit, match="config.data.root is not set: add --config.data.root=DIR"):
         main.main(["--config", "configs/avid_folder.py"])
 
 
-def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypatch, capsys):
+def test_compile_cache_is_in_user_cache_folder(tmp_path, monkeypatch, capsys):
     set_to = {}
     monkeypatch.setattr(jax.config, "update", set_to.__setitem__)
     app.start_jax()  # The tests' own folder stays.
@@ -134,7 +134,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypa
     assert set_to == {} and "are not cached" in capsys.readouterr().err
 
 
-def test_devices_that_are_no_number_are_refused(monkeypatch):
+def test_non_numeric_device_count_is_refused(monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "x")
     with pytest.raises(ValueError, match="JAX_NUM_CPU_DEVICES=x: use a whole number"):
         app.start_jax()

@@ -8,17 +8,17 @@ from avjax.config import arguments, errors, signatures
 from avjax.config.build import build, substitute
 
 
-def test_a_name_and_its_arguments_become_what_they_name():
+def test_spec_with_fn_and_arguments_is_built():
     parts = build({"a": [dict(fn="fractions.Fraction", numerator=1, denominator=2)], "b": 3})
     assert parts["a"][0] * 2 == 1 and parts["b"] == 3
 
 
-def test_inner_specs_are_built_first_and_args_are_passed_by_position():
+def test_inner_specs_are_built_first_and_args_are_positional():
     spec = dict(fn="fractions.Fraction", args=(dict(fn="fractions.Fraction", args=("1/3",)),))
     assert build(spec) * 3 == 1
 
 
-def test_a_module_stands_for_its_make():
+def test_module_resolves_to_its_make():
     assert build(dict(fn="avjax.evals.retrieval", ks=(1,)))
 
 
@@ -75,7 +75,7 @@ def test_a_message_about_an_argument_gets_the_key_of_the_only_one(text, says):
     assert errors.with_key("config.m", text, spec) == says
 
 
-def test_a_wrong_argument_names_the_part_that_refused_it():
+def test_wrong_argument_reports_the_refusing_part():
     says = "^config.method.negatives.num_negativez: avjax.losses.negatives.memory_bank has no argument .*'num_negatives'"
     with pytest.raises(ValueError, match=says):
         build(
@@ -84,7 +84,7 @@ def test_a_wrong_argument_names_the_part_that_refused_it():
         )
 
 
-def test_a_missing_argument_and_a_callable_that_raises_are_named_by_their_key():
+def test_missing_argument_and_raising_callable_report_their_key():
     with pytest.raises(
         ValueError,
         match="^config.negatives.num_negatives is missing: avjax.losses.negatives.memory_bank requires it; "
@@ -98,17 +98,17 @@ def test_a_missing_argument_and_a_callable_that_raises_are_named_by_their_key():
 
 
 @pytest.mark.parametrize("name", ["avjax.nothing.here", "avjax.losses.negatives.nothing"])
-def test_a_name_of_nothing_is_said(name):
+def test_unresolvable_name_is_reported(name):
     with pytest.raises(ValueError, match=name):
         build(dict(fn=name))
 
 
-def test_a_config_dict_is_refused():
+def test_config_dict_is_refused():
     with pytest.raises(TypeError, match="to_dict"):
         build(ml_collections.ConfigDict(dict(fn="avjax.losses.negatives.in_batch")))
 
 
-def test_references_within_lists_follow_the_command_line():
+def test_references_in_lists_follow_overrides():
     c = ml_collections.ConfigDict({"steps": 5})
     c.optimizer = dict(
         args=(dict(rate=dict(decay_steps=c.get_ref("steps") * 2)), [c.get_ref("steps")])

@@ -13,7 +13,7 @@ def find(text):
     return Path(path), argument
 
 
-def test_the_shipped_configs_are_those_of_the_folder_configs():
+def test_shipped_configs_match_configs_folder():
     shipped = shipped_configs()
     assert {"smoke", "world", "avid_kinetics", "ablate_negatives"} <= shipped.keys()
     assert not {"parts", "__init__"} & shipped.keys()
@@ -21,13 +21,13 @@ def test_the_shipped_configs_are_those_of_the_folder_configs():
 
 
 @pytest.mark.parametrize("text", ["smoke", "smoke.py", "configs/smoke.py", "configs\\smoke.py"])
-def test_a_shipped_config_is_found_in_any_folder(text, tmp_path, monkeypatch):
+def test_shipped_config_is_found_from_any_folder(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find(text) == (ROOT / "configs" / "smoke.py", "")
     assert find(f"{text}:large") == (ROOT / "configs" / "smoke.py", "large")
 
 
-def test_a_file_of_the_user_wins(tmp_path, monkeypatch):
+def test_user_file_takes_precedence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smoke").mkdir()
     assert find("smoke")[0] == ROOT / "configs" / "smoke.py"  # A folder is no config.
@@ -38,7 +38,7 @@ def test_a_file_of_the_user_wins(tmp_path, monkeypatch):
     assert find(f"{tmp_path}/smoke.py:x") == (tmp_path / "smoke.py", "x")
 
 
-def test_a_wrong_name_lists_both_kinds_and_the_nearest(tmp_path, monkeypatch):
+def test_wrong_config_name_lists_shipped_and_local_and_suggestion(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(CONFIG)
     (tmp_path / "other.py").write_text("")
@@ -67,5 +67,5 @@ def test_a_wrong_name_lists_both_kinds_and_the_nearest(tmp_path, monkeypatch):
         ("/home/me/mine.py:a.b", "mine-a.b"),
     ],
 )
-def test_the_folder_of_a_run_is_named_after_its_config(text, name):
+def test_default_workdir_is_named_after_config(text, name):
     assert run_name(text) == name

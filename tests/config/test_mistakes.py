@@ -129,7 +129,7 @@ RULES = ((".*", ()),)
         ("data.train.transforms.2.size", 0, "size=0"),
     ],
 )  # fmt: skip
-def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, says):
+def test_invalid_value_is_refused_with_its_key(world, key, value, says):
     refused(mistaken(world, (key, value)), says)
 
 
@@ -164,11 +164,11 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(world, key, value, 
         ("init_from", "/nowhere", "config.init_from: /nowhere is not a run directory"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_together_is_refused_before_the_first_step(world, key, value, says):
+def test_inconsistent_config_is_refused_before_first_step(world, key, value, says):
     refused(mistaken(world, (key, value)), says)
 
 
-def test_a_run_to_begin_with_is_compared_by_shapes(world, tmp_path):
+def test_init_from_is_checked_by_shapes(world, tmp_path):
     """A run of the same nets fits; a part that it lacks, or of another shape, is named."""
     config = mistaken(world, ("evals", {}))
     ts = dry_run.validate(experiment.build(config)).state
@@ -214,6 +214,6 @@ def test_a_mistake_in_a_stage_has_the_key_of_the_stage(world):
         ("method.model.heads.audio.widths", ()),
     ],
 )
-def test_odd_but_sensible_values_are_accepted(world, key, value):
+def test_unusual_valid_values_are_accepted(world, key, value):
     found = dry_run.validate(experiment.build(mistaken(world, (key, value))))
     assert "data.train" in found.batches

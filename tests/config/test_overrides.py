@@ -48,7 +48,7 @@ def applied(config, *settings):
         ("data.source=kinetics", "kinetics"),
     ],
 )
-def test_any_argument_of_a_named_function_can_be_set(setting, value):
+def test_any_argument_of_fn_can_be_set(setting, value):
     config, _ = applied(avid_folder.get_config(), setting)
     found = config
     for key in setting.split("=")[0].replace("[0]", ".0").split("."):
@@ -77,12 +77,12 @@ def test_any_argument_of_a_named_function_can_be_set(setting, value):
         ("data.train.transforms.7.flip_prob=0", "use 0 to 2"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_set_is_named_with_what_can(setting, says):
+def test_unknown_key_is_refused_with_allowed_keys(setting, says):
     with pytest.raises(ValueError, match=says):
         applied(avid_folder.get_config(), setting)
 
 
-def test_a_function_is_set_before_its_arguments_and_the_old_ones_go():
+def test_setting_fn_first_drops_old_arguments():
     config, dropped = applied(
         avid_kinetics.get_config(), "method.negatives.tile=64", "method.negatives.fn=avjax.losses.negatives.ring"
     )  # fmt: skip
@@ -110,20 +110,20 @@ def test_ref_replaces_fn_with_its_arguments_and_back():
         applied(config, "part.ref=optax.sgd", "part.b1=0.8")
 
 
-def test_what_refers_to_a_key_follows_it():
+def test_references_follow_their_key():
     config, _ = applied(avid_folder.get_config(), "data.root=/videos", "steps=7")
     assert config.data.train.source.root == config.evals.folder.test.source.root == "/videos"
     assert config.optimizer.learning_rate.to_dict()["decay_steps"] == 7
 
 
-def test_equal_parts_of_a_config_are_set_apart():
+def test_equal_config_parts_are_independent():
     model = smoke.get_config().method.model
     assert model.heads.video == model.heads.audio
     config, _ = applied(smoke.get_config(), "method.model.heads.video.widths=(3,)")
     assert config.method.model.heads.video.widths != config.method.model.heads.audio.widths
 
 
-def test_a_stage_takes_keys_of_the_config():
+def test_stage_accepts_config_keys():
     config, _ = applied(
         cma_kinetics.get_config(), "stages.avid.steps=5", "stages.avid.method.chunks=2",
         "stages.cma.method.num_positives=4",
@@ -137,14 +137,14 @@ def test_a_stage_takes_keys_of_the_config():
             applied(cma_kinetics.get_config(), wrong)
 
 
-def test_a_study_takes_its_keys():
+def test_study_accepts_its_keys():
     config, _ = applied(ablate_negatives.get_config(), "study.seeds=0,1")
     assert config.study.seeds == (0, 1)
     with pytest.raises(ValueError, match="did you mean 'seeds'"):
         applied(ablate_negatives.get_config(), "study.seedz=0,1")
 
 
-def test_a_placeholder_that_a_function_needs_is_named_by_its_shortest_key():
+def test_required_placeholder_is_reported_by_shortest_key():
     assert tree.first_unset_key(avid_folder.get_config()) == "data.root"
     assert tree.first_unset_key(applied(avid_folder.get_config(), "data.root=/x")[0]) is None
     assert tree.first_unset_key(smoke.get_config()) is None
@@ -152,7 +152,7 @@ def test_a_placeholder_that_a_function_needs_is_named_by_its_shortest_key():
     assert tree.first_unset_key(ConfigDict(start)) == "init_from.folder"
 
 
-def test_arguments_are_read_without_importing_what_takes_them():
+def test_signatures_are_read_without_import():
     code = (
         "import sys; from avjax.config import signatures as s;"
         "a = s.arguments('avjax.methods.avid'); b = s.arguments('optax.adamw');"
@@ -163,7 +163,7 @@ def test_arguments_are_read_without_importing_what_takes_them():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
-def test_arguments_that_cannot_be_read_are_inspected():
+def test_unreadable_signatures_are_inspected():
     assert "depth" in signatures.arguments("avjax.nets.video.resnet3d.mc3")
     assert "**" in signatures.arguments("functools.partial")
     known = signatures.arguments("avjax.data.dataset")

@@ -38,7 +38,7 @@ def made(name, arg, **changes):
 
 @pytest.mark.parametrize("name,arg", names(RECIPES | WORLDS))
 @pytest.mark.parametrize("steps", [4, 50])
-def test_every_schedule_follows_the_steps(name, arg, steps):
+def test_every_schedule_follows_steps(name, arg, steps):
     chain = made(name, arg, steps=steps)
     assert chain[-1][1]["steps"] <= steps
     usual = [config for _, config in made(name, arg)]
@@ -70,13 +70,13 @@ def numbers(spec):
         ("world", "cross-avid", ["20", "240"], ["5", "70"]),
     ],
 )
-def test_what_a_schedule_is_made_of(name, arg, usual, least):
+def test_schedule_values_follow_steps(name, arg, usual, least):
     for changes, says in (({}, usual), (dict(steps=70), least)):
         optimizer = made(name, arg, **changes)[0][1]["optimizer"]
         assert set(says) <= set(numbers(optimizer)), numbers(optimizer)
 
 
-def test_curricula_refreshes_and_stages_follow_too():
+def test_curricula_refreshes_and_stages_follow_steps():
     assert [k for k, _ in made("avts_kinetics", None)[0][1]["method"]["curriculum"]] == [0, 181_300]
     short = made("avts_kinetics", None, steps=180)[0][1]
     assert [k for k, _ in short["method"]["curriculum"]] == [0, 100]
@@ -94,7 +94,7 @@ def test_curricula_refreshes_and_stages_follow_too():
     assert [c["batch_size"] for _, c in made("multisensory_audioset", None)] == [120, 40]
 
 
-def test_a_stage_of_a_length_of_its_own_refreshes_in_proportion():
+def test_stage_with_own_steps_scales_refresh_period():
     c = importlib.import_module("avjax.configs.cma_kinetics").get_config()
     c.stages.cma.steps = 40
     avid, cma = (config for _, config in stages.expand(substitute(c.to_dict(), "run"), "run"))
@@ -106,7 +106,7 @@ def test_a_stage_of_a_length_of_its_own_refreshes_in_proportion():
     ]  # fmt: skip
 
 
-def test_the_order_of_records_is_that_of_the_paper():
+def test_record_order_matches_paper():
     """How many copies of the list are shuffled together, in all stages of a recipe."""
     copies = dict(avid_kinetics=10, cma_kinetics=10, l3_star_kinetics=10, sscl_kinetics=10)
     copies |= dict(avid_audioset=5, cma_audioset=5, instdisc_kinetics=1)
@@ -117,7 +117,7 @@ def test_the_order_of_records_is_that_of_the_paper():
         assert config["data"]["train"]["repeats"] == 10
 
 
-def test_moco_has_the_color_changes_of_each_version():
+def test_moco_versions_have_their_color_augmentation():
     for version, want in (("v1", (0.4, 0.4, 1.0)), ("v2", (0.4, 0.1, 0.8))):
         crop = made("moco_kinetics", version)[0][1]["data"]["train"]["transforms"][0]
         assert crop["brightness"] == crop["contrast"] == crop["saturation"]
@@ -125,7 +125,7 @@ def test_moco_has_the_color_changes_of_each_version():
         assert crop["area_range"] == (0.2, 1.0)
 
 
-def test_an_arm_of_a_study_may_have_an_order_of_its_own():
+def test_study_arm_may_change_record_order():
     for name in ("ablate_negatives", "world", "compare_folder"):
         c = importlib.import_module(f"avjax.configs.{name}").get_config()
         assert c.data.train.repeats == 1
@@ -147,7 +147,7 @@ def named_sources(config):
 
 @pytest.mark.parametrize("name,arg", names(RECIPES))
 @pytest.mark.parametrize("kind", ["folder", "kinetics", "audioset", "vggsound", "ucf101"])
-def test_every_recipe_takes_every_set_prepared_or_not(tmp_path, name, arg, kind):
+def test_every_config_accepts_every_dataset_prepared_or_not(tmp_path, name, arg, kind):
     root, options = layout(kind, tmp_path)
     out = prepared(tmp_path / "out", kind, root, options)
     for place, given in ((root, options), (out, {})):
@@ -161,14 +161,14 @@ def test_every_recipe_takes_every_set_prepared_or_not(tmp_path, name, arg, kind)
 
 
 @pytest.mark.parametrize("name,arg", names(RECIPES))
-def test_a_forgotten_root_is_said_by_every_recipe(name, arg):
+def test_every_config_reports_missing_root(name, arg):
     for _, config in made(name, arg):
         for spec in named_sources(config):
             with pytest.raises(ValueError, match="config.data.root is not set: add --config.data"):
                 build(spec)
 
 
-def test_the_share_and_the_group_of_the_split_are_keys_of_the_config(tmp_path):
+def test_holdout_fraction_and_group_are_config_keys(tmp_path):
     root, _ = layout("folder", tmp_path)
     flags = dict(data__root=str(root), data__holdout=0.0, data__group=r"^.")
     config = made("avid_folder", None, **flags)[0][1]
@@ -197,7 +197,7 @@ def allowed_keys(key, spec):
 
 
 @pytest.mark.parametrize("name,arg", names(RECIPES | WORLDS))
-def test_every_key_of_a_config_is_an_argument(name, arg):
+def test_every_config_key_is_an_argument(name, arg):
     for _, config in made(name, arg):
         found = list(spec_dicts(config))
         assert found

@@ -13,7 +13,7 @@ PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
 
 
 @pytest.mark.parametrize("make", [parts.adamw_cosine, parts.lars_cosine, parts.lamb_cosine])
-def test_optimizers_warm_up_and_come_to_rest(make):
+def test_optimizers_warm_up_and_decay_to_zero(make):
     tx = build(make(0.1, 2, 10, weight_decay=0.0))
     state, moved = tx.init(PARAMS), []
     for _ in range(160):  # LARS's momentum rolls on for a while.
@@ -31,7 +31,7 @@ def test_biases_do_not_decay(make):
     assert (updates["kernel"] < 0).all() and not updates["bias"].any()
 
 
-def test_rates_follow_the_batch():
+def test_learning_rates_scale_with_batch_size():
     c = ml_collections.ConfigDict({"batch_size": 256})
     c.linear = parts.linear_rate(0.3, c.get_ref("batch_size"))
     c.root = parts.square_root_rate(0.3, c.get_ref("batch_size"))
@@ -42,12 +42,12 @@ def test_rates_follow_the_batch():
 
 
 @pytest.mark.parametrize("name", world.METHODS)
-def test_every_method_of_the_world_is_a_config(name):
+def test_every_world_method_has_a_config(name):
     c = world.get_config(name).to_dict()
     for _, stage in stages.expand(c, "run"):
         assert build(stage["method"]).loss
 
 
-def test_a_method_that_the_world_lacks_is_named_with_those_it_has():
+def test_unknown_world_method_is_refused_with_known_ones():
     with pytest.raises(ValueError, match="'byol': use one of cross-avid, .*, multisensory"):
         world.get_config("byol")

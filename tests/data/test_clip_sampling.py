@@ -20,7 +20,7 @@ def draws(sampler, info, count=2000):
     return np.array([sampler.sample(info, rng)[0] for _ in range(count)]).T
 
 
-def test_random_windows_lie_within_the_streams():
+def test_random_clips_are_within_the_streams():
     sampler = clip_sampling.random(8, 16, 2.0, 24000)
     assert (sampler.num_samples, sampler.num_clips) == (48000, 1)
     video, audio = draws(sampler, info((0.3, 9.0), (0.5, 8.0)))
@@ -29,18 +29,18 @@ def test_random_windows_lie_within_the_streams():
     assert audio.max() - audio.min() > 5.4  # They use the whole of it.
 
 
-def test_frames_are_at_most_the_slack_away_from_the_sound():
+def test_frames_are_within_max_offset_of_audio():
     video, audio = draws(clip_sampling.random(8, 16, 2.0, 24000, max_offset_seconds=0.5), info())
     away = video - audio
     assert -0.5 <= away.min() < -0.4 and 1.9 < away.max() <= 2.0  # 2 s + 0.5 s - 8 frames.
 
 
-def test_without_slack_the_frames_are_inside_the_sound():
+def test_without_offset_frames_are_inside_audio():
     video, audio = draws(clip_sampling.random(8, 16, 2.0, 24000, max_offset_seconds=0.0), info())
     assert np.all(video >= audio) and np.all(video + 0.5 <= audio + 2.0 + 1e-9)
 
 
-def test_a_file_shorter_than_the_window_starts_at_its_start():
+def test_file_shorter_than_clip_starts_at_its_start():
     assert clip_sampling.random(8, 16, 2.0, 24000, max_offset_seconds=0.0).sample(
         info((0.2, 0.5), (0.1, 1.0)), np.random.default_rng(0)
     ) == [(0.2, 0.2)]
@@ -50,7 +50,7 @@ def test_a_file_shorter_than_the_window_starts_at_its_start():
     assert even == [(0.75, 0.0)] * 3
 
 
-def test_even_windows_span_what_both_streams_share():
+def test_uniform_clips_span_the_common_range():
     sampler = clip_sampling.uniform(8, 16, 2.0, 24000, num_clips=5)
     video, audio = np.array(sampler.sample(info((1.0, 10.0), (0.0, 9.0)), None)).T
     np.testing.assert_allclose(audio, [1.0, 2.5, 4.0, 5.5, 7.0])
@@ -58,13 +58,13 @@ def test_even_windows_span_what_both_streams_share():
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
-def test_the_middle_window_is_that_of_a_single_clip(count):
+def test_middle_of_uniform_clips_is_the_single_clip(count):
     windows = clip_sampling.uniform(8, 16, 2.0, 24000, count).sample(info((1, 10), (0, 9)), None)
     # What is shared, 1 ... 9 s, has its middle at 5 s.
     assert len(windows) == count and windows[count // 2] == (4.75, 4.0)
 
 
-def test_a_single_clip_of_one_stream_is_its_middle():
+def test_single_clip_of_one_stream_is_centered():
     assert (
         clip_sampling.uniform(8, 16, 0.0, 24000, 1).sample(info((1, 9), None), None)[0][0] == 4.75
     )
@@ -73,7 +73,7 @@ def test_a_single_clip_of_one_stream_is_its_middle():
     assert clip_sampling.uniform(8, 16, 2.0, 24000, 1).sample(short, None) == [(0.75, 0.0)]
 
 
-def test_even_windows_put_short_sound_amid_long_pictures():
+def test_uniform_clips_center_short_audio_in_long_video():
     video, audio = np.array(
         clip_sampling.uniform(32, 16, 1.0, 24000, num_clips=2).sample(info(), None)
     ).T
@@ -82,7 +82,7 @@ def test_even_windows_put_short_sound_amid_long_pictures():
 
 
 @pytest.mark.parametrize("missing", ["video", "audio"])
-def test_a_missing_stream_binds_nothing(missing):
+def test_missing_stream_is_no_constraint(missing):
     streams = info(**{missing: None})
     for sampler in (
         clip_sampling.random(8, 16, 2.0, 24000),
@@ -92,20 +92,20 @@ def test_a_missing_stream_binds_nothing(missing):
         assert all(-0.5 <= start <= 9.5 for start in window)
 
 
-def test_a_stream_not_asked_for_binds_nothing():
+def test_unrequested_stream_is_no_constraint():
     short = info(video=(0.0, 10.0), audio=(0.0, 0.5))
     assert draws(clip_sampling.random(8, 16, 0.0, 24000), short)[0].max() > 9.0
     short = info(video=(0.0, 0.1), audio=(0.0, 10.0))
     assert draws(clip_sampling.random(0, 16, 2.0, 24000), short)[1].max() > 7.0
 
 
-def test_the_same_numbers_give_the_same_window():
+def test_sampling_is_deterministic_in_random_numbers():
     sampler = clip_sampling.random(8, 16, 2.0, 24000)
     one, two = (sampler.sample(info(), np.random.default_rng(7)) for _ in range(2))
     assert one == two
 
 
-def test_frames_without_slack_that_last_as_long_as_the_sound_are_in_step():
+def test_equal_length_frames_and_audio_are_aligned():
     video, audio = draws(
         clip_sampling.random(25, 25, 1.0, 16000, max_offset_seconds=0.0),
         info((0.4, 9.0), (0.9, 9.5)),
@@ -113,7 +113,7 @@ def test_frames_without_slack_that_last_as_long_as_the_sound_are_in_step():
     np.testing.assert_allclose(video, audio)
 
 
-def test_clips_of_one_file_are_independent_draws():
+def test_clips_of_one_file_are_sampled_independently():
     one, three = (clip_sampling.random(8, 16, 2.0, 24000, num_clips=count) for count in (1, 3))
     assert (one.num_clips, three.num_clips) == (1, 3)
     rng = np.random.default_rng(3)
@@ -133,7 +133,7 @@ def pairs(min_max_shift, info, frames=25, fps=25, count=4000):
 
 
 @pytest.mark.parametrize("min_max_shift", [HARD, SUPER, (0.2, 0.8), (1.5, 3.0)])
-def test_shifted_sound_is_as_far_away_as_was_asked(min_max_shift):
+def test_shifted_audio_is_within_min_max_shift(min_max_shift):
     video, audio, shifted = pairs(min_max_shift, info())
     np.testing.assert_array_equal(video, audio)
     apart = np.abs(shifted - audio)
@@ -154,7 +154,7 @@ def test_hard_negatives_do_not_overlap_and_super_hard_ones_do():
 
 @pytest.mark.parametrize("min_max_shift", [HARD, SUPER, (0.2, 0.8)])
 @pytest.mark.parametrize("end", [2.6, 4.0, 10.0])
-def test_where_a_sound_lies_tells_nothing_of_whether_it_belongs(min_max_shift, end):
+def test_audio_position_does_not_reveal_matching(min_max_shift, end):
     """The two sounds of a pair have the same distribution, at the ends of the file too."""
     _, audio, shifted = pairs(min_max_shift, info((0.0, end), (0.0, end)), count=20000)
     bins = np.linspace(0.0, end - 1.0, 9)
@@ -162,7 +162,7 @@ def test_where_a_sound_lies_tells_nothing_of_whether_it_belongs(min_max_shift, e
     assert np.abs(one - two).max() < 5 * np.sqrt(2 * one.max())
 
 
-def test_all_shifts_that_a_start_allows_are_equally_likely():
+def test_allowed_shifts_are_uniform():
     """Against pairs drawn at random and kept if they are far enough apart."""
     rng = np.random.default_rng(1)
     kept = rng.random((2, 60000)) * 4.0
@@ -174,7 +174,7 @@ def test_all_shifts_that_a_start_allows_are_equally_likely():
     assert np.abs(one - two).max() < 5 * np.sqrt(2 * one.max())
 
 
-def test_shifted_windows_lie_where_both_streams_are():
+def test_shifted_clips_are_within_both_streams():
     for frames, fps in ((25, 25), (8, 16), (64, 16)):  # As long as the sound, shorter, longer.
         video, audio, shifted = pairs((0.5, None), info((0.4, 9.0), (0.9, 9.5)), frames, fps)
         length = frames / fps
@@ -184,7 +184,7 @@ def test_shifted_windows_lie_where_both_streams_are():
         assert video.min() < 1.3 or audio.min() < 1.0  # And use all of it.
 
 
-def test_a_file_too_short_for_the_shift_is_refused_by_a_media_error():
+def test_file_too_short_for_shift_raises_media_error():
     sampler = clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, HARD)
     assert len(sampler.sample(info((0.0, 2.5), (0.0, 2.5)), np.random.default_rng(0))[0]) == 3
     with pytest.raises(MediaError, match=r"share 2.400 s, and clips 1.5 s apart take 2.5 s"):
@@ -200,7 +200,7 @@ def triples(end, count=4000, **offsets):
     return draws(sampler, info((0.0, end), (0.0, end)), count)
 
 
-def test_both_kinds_of_shifted_sound_are_as_far_away_as_was_asked():
+def test_both_kinds_of_shifted_audio_are_within_their_ranges():
     for min_max_shift, high in ((HARD, 9.0), ((1.5, 3.0), 3.0)):
         video, audio, shifted, overlapping = triples(10.0, min_max_shift=min_max_shift)
         np.testing.assert_array_equal(video, audio)
@@ -212,7 +212,7 @@ def test_both_kinds_of_shifted_sound_are_as_far_away_as_was_asked():
 
 
 @pytest.mark.parametrize("end", [3.6, 4.0, 10.0])
-def test_where_a_sound_lies_does_not_tell_its_kind(end):
+def test_audio_position_does_not_reveal_its_kind(end):
     _, *sounds = triples(end, count=20000)
     bins = np.linspace(0.0, end - 1.0, 9)
     for sound in sounds:
@@ -222,7 +222,7 @@ def test_where_a_sound_lies_does_not_tell_its_kind(end):
         assert np.abs(one - other).max() < 5 * np.sqrt(2 * one.max())
 
 
-def test_overlapping_sound_changes_nothing_where_it_is_not_asked_for():
+def test_overlapping_audio_changes_nothing_unless_requested():
     old = clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, HARD).sample(
         info(), np.random.default_rng(5)
     )
@@ -231,7 +231,7 @@ def test_overlapping_sound_changes_nothing_where_it_is_not_asked_for():
     assert old == [(first, first, second)]
 
 
-def test_overlapping_sound_needs_room_and_must_overlap():
+def test_overlapping_audio_must_fit_and_overlap():
     with pytest.raises(MediaError, match=r"clips 2.5 s apart take 3.5 s"):
         triples(3.4, count=1)
     for offsets in (
@@ -243,7 +243,7 @@ def test_overlapping_sound_needs_room_and_must_overlap():
             triples(10.0, **offsets)
 
 
-def test_offsets_that_make_no_sense_are_named():
+def test_invalid_shifts_are_refused():
     for min_max_shift in ((0.0, 1.0), (2.0, 1.0), (-1.0, None)):
         with pytest.raises(ValueError, match="min_max_shift="):
             clip_sampling.with_shifted_audio(25, 25, 1.0, 16000, min_max_shift)
@@ -251,7 +251,7 @@ def test_offsets_that_make_no_sense_are_named():
         clip_sampling.with_shifted_audio(25, 25, 0.0, 16000, HARD)
 
 
-def test_every_maker_passes_on_its_channels():
+def test_every_sampler_passes_its_channels():
     for channels in (1, 2):
         for sampler in (
             clip_sampling.random(8, 16, 1.0, 16000, channels=channels),
@@ -262,7 +262,7 @@ def test_every_maker_passes_on_its_channels():
             assert clip_reading.silent_audio(sampler).shape == ((16000,), (16000, 2))[channels - 1]
 
 
-def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
+def test_shifted_clip_has_audio_of_another_time(tmp_path):
     kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
     truth = flashes.render(tmp_path / "a.mkv", kind)
     sampler, rng, heard = (
@@ -289,7 +289,7 @@ def test_a_shifted_clip_has_the_sound_of_the_other_time(tmp_path):
     assert heard > 12
 
 
-def test_files_too_short_for_the_shift_are_counted_and_replaced(tmp_path):
+def test_files_too_short_for_shift_are_counted_and_replaced(tmp_path):
     records, faults = [], []
     for name, cut in (("long.mp4", 0.0), ("short.mp4", 2.0)):
         flashes.render(tmp_path / name, flashes.Kind("mp4", cut=cut))
@@ -304,7 +304,7 @@ def test_files_too_short_for_the_shift_are_counted_and_replaced(tmp_path):
     assert len(faults) == 1 and "is too short" in faults[0]
 
 
-def test_all_three_sounds_are_the_same_from_files_from_shards_and_from_memory(tmp_path):
+def test_audio_is_equal_from_files_shards_and_decoded_cache(tmp_path):
     root = tmp_path / "files"
     root.mkdir()
     kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)

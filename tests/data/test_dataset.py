@@ -107,7 +107,7 @@ def asked(name, root, **options):
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("ready", [False, True], ids=["files", "prepared"])
-def test_every_known_set_serves_training_and_test(tmp_path, name, ready):
+def test_every_known_dataset_has_training_and_test(tmp_path, name, ready):
     root, options = layout(name, tmp_path)
     if ready:
         root, options = prepared(tmp_path / "out", name, root, options), {}
@@ -118,7 +118,7 @@ def test_every_known_set_serves_training_and_test(tmp_path, name, ready):
             assert len(made) and f"/{serves[role]}" in made.name, made.name
 
 
-def test_a_prepared_set_needs_no_name(tmp_path):
+def test_prepared_dataset_needs_no_name(tmp_path):
     root, options = layout("audioset", tmp_path)
     out = prepared(tmp_path / "out", "audioset", root, options)
     for source in ("folder", "kinetics", "shards", "avjax.data.datasets.shards"):
@@ -140,7 +140,7 @@ def test_splits_can_be_chosen(tmp_path):
         build(asked("audioset", root, **options, train_split="dev")["train"])
 
 
-def test_a_test_split_of_which_no_file_is_there_gives_way_to_val(tmp_path):
+def test_missing_test_split_falls_back_to_val(tmp_path):
     root = lay(tmp_path / "clips", "a_000000_000010.mp4", "b_000000_000010.mp4")
     lists = write(
         tmp_path / "lists",
@@ -156,14 +156,14 @@ def test_a_test_split_of_which_no_file_is_there_gives_way_to_val(tmp_path):
         build(sources["test"])
 
 
-def test_training_data_do_not_give_way_to_others(tmp_path):
+def test_missing_training_split_has_no_fallback(tmp_path):
     root, options = layout("audioset", tmp_path)
     os.remove(tmp_path / "lists" / "unbalanced_train_segments.csv")
     with pytest.raises(FileNotFoundError, match="no file .*unbalanced_train_segments.csv"):
         build(asked("audioset", root, **options)["train"])
 
 
-def test_training_without_a_test_split_is_a_matter_of_the_evaluation_only(tmp_path):
+def test_missing_test_split_only_affects_evaluation(tmp_path):
     root = lay(tmp_path / "files", "train/x/a.mp4")
     sources = asked("kinetics", root)
     assert len(build(sources["train"])) == 1
@@ -175,14 +175,14 @@ def test_training_without_a_test_split_is_a_matter_of_the_evaluation_only(tmp_pa
 
 
 @pytest.mark.parametrize("name", (*SETS, "ucf101.ucf51", "shards"))
-def test_a_forgotten_root_is_said(name):
+def test_missing_root_of_dataset_is_reported(name):
     with pytest.raises(
         ValueError, match=r"config.data.root is not set: add --config.data.root=DIR"
     ):
         dataset.make(name, None, "train")
 
 
-def test_what_a_set_does_not_take_is_refused(tmp_path):
+def test_unknown_dataset_option_is_refused(tmp_path):
     root, options = layout("kinetics", tmp_path)
     with pytest.raises(
         ValueError, match="data.group is set, but .*kinetics takes only annotations, "
@@ -194,7 +194,7 @@ def test_what_a_set_does_not_take_is_refused(tmp_path):
             build(asked("kinetics", out, **{key: value})["train"])
 
 
-def test_a_prepared_set_takes_splits_of_ones_own(tmp_path):
+def test_prepared_dataset_accepts_user_splits(tmp_path):
     root, options = layout("folder", tmp_path)
     out = prepared(tmp_path / "out", "folder", root, options)
     table = tmp_path / "other.csv"
@@ -214,7 +214,7 @@ def test_a_prepared_set_takes_splits_of_ones_own(tmp_path):
         ("activitynet", "needs .*annotations=... .the official activity_net.v1-3.min.json"),
     ],
 )
-def test_a_set_without_its_lists_says_what_to_give_and_where_it_is(tmp_path, name, says):
+def test_missing_lists_report_option_and_origin(tmp_path, name, says):
     with pytest.raises(ValueError, match=says) as error:
         build(asked(name, tmp_path)["train"])
     assert "http" in str(error.value) and "needs --config.data." in str(error.value)
@@ -223,7 +223,7 @@ def test_a_set_without_its_lists_says_what_to_give_and_where_it_is(tmp_path, nam
 
 
 @pytest.mark.parametrize("name", SETS[1:])
-def test_missing_files_say_where_they_come_from_and_how_they_lie(tmp_path, name):
+def test_missing_files_report_origin_and_layout(tmp_path, name):
     root, options = layout(name, tmp_path)
     (tmp_path / "bare" / "meta").mkdir(parents=True)
     if name == "esc50":
@@ -246,12 +246,12 @@ def test_missing_files_say_where_they_come_from_and_how_they_lie(tmp_path, name)
         ("json.dumps", "source=json.dumps is not a data set"),
     ],
 )
-def test_a_wrong_name_is_refused_with_those_that_there_are(tmp_path, name, says):
+def test_unknown_dataset_is_refused_with_known_names(tmp_path, name, says):
     with pytest.raises(ValueError, match=says):
         build(asked(name, tmp_path)["train"])
 
 
-def test_the_names_in_messages_are_data_sets():
+def test_names_in_messages_are_datasets():
     assert set(SETS) < set(dataset_args.dataset_names())
     for name in SETS:
         maker, splits = dataset_args.resolve_dataset(name, name)
@@ -265,7 +265,7 @@ def own(root, split, years=()):
     return Source(f"own/{split}", (dict(path=os.path.join(root, str(years)), label=0),))
 
 
-def test_a_set_of_ones_own_is_taken_by_its_dotted_name(tmp_path):
+def test_user_dataset_is_found_by_dotted_name(tmp_path):
     made = dataset.make(
         "tests.data.test_dataset.own", str(tmp_path), "test", years=(2010,), fold=None
     )
@@ -274,7 +274,7 @@ def test_a_set_of_ones_own_is_taken_by_its_dotted_name(tmp_path):
         dataset.make("tests.data.test_dataset.own", str(tmp_path), "train", fold=3)
 
 
-def test_every_option_of_a_config_is_an_argument_of_some_set():
+def test_every_config_option_is_an_argument_of_a_dataset():
     makers = [dataset_args.resolve_dataset(name, name)[0] for name in SETS]
     taken = set().union(*(inspect.signature(maker).parameters for maker in makers))
     assert set(parts.OPTIONS) - {"train_split", "test_split"} <= taken

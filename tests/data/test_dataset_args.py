@@ -36,7 +36,7 @@ def ours(root, split, size: int, name: str | None = None, share: float = 0.5, na
         (ours, "other=[1, 2]", [1, 2]),
     ],
 )
-def test_values_are_literals_of_the_type_that_is_taken(make, pair, value):
+def test_values_are_literals_of_the_annotated_type(make, pair, value):
     (found,) = dataset_args.parse_arguments("x", make, [pair]).values()
     assert found == value and type(found) is type(value)
 
@@ -56,18 +56,18 @@ def test_values_are_literals_of_the_type_that_is_taken(make, pair, value):
         (ours, "size=True", "size is a whole number$"),
     ],
 )
-def test_what_is_not_taken_is_refused_by_name(make, pair, said):
+def test_unknown_argument_is_refused_by_name(make, pair, said):
     with pytest.raises(ValueError, match=f"--set {pair.split('(')[0]}: .*{said}"):
         dataset_args.parse_arguments("x", make, [pair])
 
 
-def test_what_is_needed_is_described():
+def test_required_arguments_are_described():
     with pytest.raises(ValueError, match="x needs --set size=... .how many there are, in all."):
         dataset_args.require_arguments("x", ours, {"share": 0.5})
     dataset_args.require_arguments("x", ours, {"size": 3})
 
 
-def test_all_data_sets_with_splits_are_listed():
+def test_all_datasets_with_splits_are_listed():
     folders = os.path.join(os.path.dirname(dataset_args.__file__), "datasets")
     assert {"folder", "kinetics", "audioset", "ucf101"} <= set(dataset_args.dataset_names())
     assert all(
@@ -76,12 +76,12 @@ def test_all_data_sets_with_splits_are_listed():
 
 
 @pytest.mark.parametrize("name", ["nothing", "ucf101.nothing", "", "..", "a b", "os"])
-def test_a_name_of_no_data_set_lists_those_there_are(name):
+def test_unknown_dataset_name_lists_datasets(name):
     with pytest.raises(ValueError, match="use one of activitynet, audioset"):
         dataset_args.resolve_dataset(name, f"--dataset {name}")
 
 
-def test_a_module_that_lacks_a_requirement_is_not_called_unknown(tmp_path, monkeypatch):
+def test_module_with_missing_dependency_is_not_called_unknown(tmp_path, monkeypatch):
     (tmp_path / "lacking.py").write_text("import not_installed_anywhere\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):

@@ -39,7 +39,7 @@ def refusal(config, workdir):
     return str(error.value)
 
 
-def test_a_source_is_built_once_for_all_data_sets(config):
+def test_source_is_built_once_for_all_datasets(config):
     data, evals, found = sources.build_datasets(config)
     ((key, source),) = found.values()
     assert key == "config.data.train.source"
@@ -47,7 +47,7 @@ def test_a_source_is_built_once_for_all_data_sets(config):
     assert isinstance(config["data"]["train"]["source"], dict)
 
 
-def test_files_that_come_and_go_are_counted_with_an_example(config, tmp_path):
+def test_added_and_removed_files_are_counted_with_an_example(config, tmp_path):
     begun(config, tmp_path)
     clips = tmp_path / "clips"
     shutil.copy(clips / "a/1.mp4", clips / "a/5.mp4")
@@ -58,7 +58,7 @@ def test_files_that_come_and_go_are_counted_with_an_example(config, tmp_path):
     assert f"removed (e.g. {clips}/b/3.mp4)" in said and "--allow_changed_data" in said
 
 
-def test_an_exchanged_file_and_a_moved_label_are_noticed(config, tmp_path):
+def test_replaced_file_and_changed_label_are_detected(config, tmp_path):
     begun(config, tmp_path)
     (tmp_path / "clips/a/1.mp4").write_bytes(b"y" * 200)
     assert "1 record of another size (e.g." in refusal(config, tmp_path)
@@ -67,7 +67,7 @@ def test_an_exchanged_file_and_a_moved_label_are_noticed(config, tmp_path):
     assert "4 records of another label" in refusal(config, tmp_path)
 
 
-def test_an_allowed_change_is_recorded_and_not_asked_again(config, tmp_path):
+def test_allowed_change_is_recorded_once(config, tmp_path):
     begun(config, tmp_path)
     (tmp_path / "clips/b/3.mp4").unlink()
     found = sources.build_datasets(config).sources
@@ -77,14 +77,14 @@ def test_an_allowed_change_is_recorded_and_not_asked_again(config, tmp_path):
     assert sources.check_unchanged(tmp_path, found, allow_changed=False) == (prints, [])
 
 
-def test_other_evaluations_are_not_a_change(config, tmp_path):
+def test_changed_evaluations_are_not_a_data_change(config, tmp_path):
     begun(config, tmp_path)
     config["evals"] = dict(other=dict(config["data"]["train"]))
     config["evals"]["other"]["source"] = dict(config["data"]["train"]["source"], split="test")
     assert not sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)[1]
 
 
-def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(config, tmp_path):
+def test_prepared_data_are_identified_by_settings(config, tmp_path):
     found = sources.build_datasets(config).sources
     ((spec, (key, source)),) = found.items()
     prepared = {spec: (key, dataclasses.replace(source, settings=dict(fps=16.0)))}
@@ -96,7 +96,7 @@ def test_prepared_data_are_known_by_their_settings_not_by_the_original_files(con
         sources.check_unchanged(tmp_path, prepared, False)
 
 
-def test_a_damaged_fingerprint_is_named(config, tmp_path):
+def test_damaged_fingerprint_is_reported(config, tmp_path):
     (tmp_path / fingerprint.FILENAME).write_bytes(b"half")
     with pytest.raises(ValueError, match=r"data.json.gz cannot be read .*delete it"):
         sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)

@@ -107,14 +107,14 @@ def starts(world, name):
         return EVEN.sample(media.info, None)[0]
 
 
-def test_the_matrix_is_large_and_each_file_ends_in_a_clip_or_in_a_named_refusal(world, seen, heard):
+def test_every_file_of_the_matrix_gives_clip_or_reason(world, seen, heard):
     assert len(world.files) >= 60
     for given, refused in (seen, heard):
         assert given.keys() | refused.keys() == world.files.keys()
         assert not given.keys() & refused.keys() and all(refused.values())
 
 
-def test_good_files_give_their_clip(world, seen):
+def test_valid_files_give_their_clip(world, seen):
     given, refused = seen
     films = {n: f for n, f in world.files.items() if f.size and not f.refused and not f.either}
     assert len(films) >= 40
@@ -129,7 +129,7 @@ def test_good_files_give_their_clip(world, seen):
             assert abs(sound + peak(clip["audio"]) - file.click) < 0.003, name
 
 
-def test_sound_alone_is_heard_and_has_no_picture(world, seen, heard):
+def test_audio_only_file_gives_audio_and_no_video(world, seen, heard):
     names = [n for n, f in world.files.items() if f.size is None and not f.refused and not f.either]
     assert len(names) >= 15
     for name in names:
@@ -144,7 +144,7 @@ def test_sound_alone_is_heard_and_has_no_picture(world, seen, heard):
     assert not heard[0]["not_a_number.wav"]["audio"].any()
 
 
-def test_bad_files_are_refused_for_their_reason(world, seen, heard):
+def test_invalid_files_are_refused_with_reason(world, seen, heard):
     bad = {name: file.refused for name, file in world.files.items() if file.refused}
     assert len(bad) >= 30
     for name, text in bad.items():
@@ -152,7 +152,7 @@ def test_bad_files_are_refused_for_their_reason(world, seen, heard):
         assert re.search(text, reasons.get(name, "gave a clip")), (name, reasons.get(name))
 
 
-def test_training_goes_on_past_all_of_them(world):
+def test_training_continues_past_invalid_files(world):
     data, named = source(world), {}
     sampler, stop = clip_sampling.random(8, 16, 2.0, 24000), len(data) // 16
     given = set()
@@ -170,13 +170,13 @@ def test_training_goes_on_past_all_of_them(world):
     assert broken & good == {"no_audio.mp4", "million.mov"}  # Both silent.
 
 
-def test_a_picture_far_from_any_key_frame_is_refused(world):
+def test_frame_far_from_key_frame_is_refused(world):
     path = world.root / "million_one_key.mov"
     with media_video.open_media(path) as media, fails("more than 20000 packets"):
         media_video.read_frames(media, 39_000.0, 8, 16)
 
 
-def test_no_address_is_asked_for_anything(world, seen):
+def test_no_network_request_is_made(world, seen):
     asked = len(world.asked)
     for address in (world.url, f"http:{world.url[5:]}", f"cache:{world.url}", f"async:{world.url}"):
         with fails("No such file"), media_video.open_media(address):
@@ -186,7 +186,7 @@ def test_no_address_is_asked_for_anything(world, seen):
     assert world.asked.pop() == "/secret.mp4"
 
 
-def test_lists_of_other_files_would_work_on_a_plain_player_and_do_not_here(world, seen):
+def test_playlists_work_in_plain_ffmpeg_and_are_refused_here(world, seen):
     with av.open(str(world.root / "concat_beside.mp4")) as file:  # They are no mere nonsense.
         assert next(file.decode(video=0)).width == SIZE[1]
     with av.open(str(world.root / "concat_absolute.mp4"), options={"safe": "0"}) as file:
@@ -199,7 +199,7 @@ def test_lists_of_other_files_would_work_on_a_plain_player_and_do_not_here(world
         assert "Invalid" in seen[1][name], name
 
 
-def test_nothing_outside_the_root_is_ever_seen(seen):
+def test_no_file_outside_root_is_read(seen):
     for name, clip in seen[0].items():
         assert SECRET not in [number(image) for image in clip["video"]], name
 
@@ -232,7 +232,7 @@ def child(paths, *before):
     return said, int(memory)
 
 
-def test_bombs_are_refused_in_bounded_memory(world, tmp_path):
+def test_decompression_bombs_are_refused_in_bounded_memory(world, tmp_path):
     bombs.pictures(tmp_path / "allowed.mov", "png", bombs.png(4096), 64, count=10)
     bombs.movie(tmp_path / "extra.mov", 9, extra=bombs.atom(b"glbl", bytes(2**28)))
     names = [name for name in bombs.files(world.secret, matrix.File) if name in world.files]
@@ -246,7 +246,7 @@ def test_bombs_are_refused_in_bounded_memory(world, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-def test_the_system_is_asked_for_no_other_file(world, tmp_path):
+def test_no_other_file_is_opened(world, tmp_path):
     paths, log = [str(world.root / name) for name in world.files], tmp_path / "log"
     calls = "trace=open,openat,openat2,connect,write"
     child(paths, "strace", "-f", "-s", "300", "-e", calls, "-o", str(log))

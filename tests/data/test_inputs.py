@@ -31,14 +31,14 @@ def names(*places, only=None):
     return sorted(named.values()), modality
 
 
-def test_names_are_relative_to_a_single_folder_and_as_given_otherwise(place):
+def test_names_are_relative_to_single_folder_else_as_given(place):
     assert names("v") == (["a.mp4", "sub/b.MP4"], None)
     assert names("v/") == names("v")
     assert names("v/sub", "v/a.mp4") == (["v/a.mp4", "v/sub/b.MP4"], None)
     assert names("./v/a.mp4") == (["./v/a.mp4"], None)
 
 
-def test_sounds_are_taken_alone_or_where_asked_for(place, capsys):
+def test_audio_files_are_included_alone_or_on_request(place, capsys):
     assert names("s") == (["d.ogg"], "audio")
     assert names("s/d.ogg", "v/c.wav") == (["s/d.ogg", "v/c.wav"], "audio")
     assert names("v", "s") == (["v/a.mp4", "v/sub/b.MP4"], None)
@@ -48,13 +48,13 @@ def test_sounds_are_taken_alone_or_where_asked_for(place, capsys):
     )  # fmt: skip
 
 
-def test_a_file_that_is_named_itself_is_taken_whatever_its_suffix_and_once(place):
+def test_named_file_is_included_once_with_any_suffix(place):
     assert names("odd.bin") == (["odd.bin"], None)
     os.symlink(place / "v" / "a.mp4", place / "link.mp4")
     assert names("v", "link.mp4", "v/a.mp4") == (["v/a.mp4", "v/sub/b.MP4"], None)
 
 
-def test_what_is_not_there_is_named(place):
+def test_missing_input_is_reported(place):
     with pytest.raises(FileNotFoundError, match="no such file or folder: x.mp4, y$"):
         inputs.from_paths(["v", "x.mp4", "y"])
     with pytest.raises(FileNotFoundError, match="no video"):

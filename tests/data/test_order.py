@@ -31,14 +31,14 @@ def rows(size, batch_size, stop, broken=(), seed=3, clip_sampler=SAMPLER, **opti
     return np.array([batch["index"] for batch in batches])
 
 
-def test_without_repeats_the_order_stays_what_it_was():
+def test_without_repeats_order_is_unchanged():
     first = [[4, 1, 7, 3], [6, 10, 8, 2], [0, 11, 5, 9]]
     second = [[9, 7, 3, 6], [11, 8, 2, 0], [1, 5, 4, 10]]
     np.testing.assert_array_equal(rows(12, 4, stop=6), [*first, *second])
     np.testing.assert_array_equal(rows(12, 4, stop=6, repeats=1), [*first, *second])
 
 
-def test_the_order_of_repeats_is_a_permutation_of_all_places_modulo_the_records():
+def test_repeated_order_is_a_permutation_modulo_records():
     for epoch, steps in enumerate((slice(0, 15), slice(15, 30))):
         places = np.random.default_rng([3, epoch, 0, 0, 1]).permutation(120)
         found = rows(12, 8, stop=30, repeats=10)[steps]
@@ -46,7 +46,7 @@ def test_the_order_of_repeats_is_a_permutation_of_all_places_modulo_the_records(
 
 
 @pytest.mark.parametrize("size, repeats", [(12, 4), (24, 3), (8, 10)])
-def test_each_record_comes_so_many_times_in_so_many_passes(size, repeats):
+def test_each_record_occurs_repeats_times_per_epoch(size, repeats):
     steps = repeats * size // 8
     found = rows(size, 8, stop=2 * steps, repeats=repeats)
     for epoch in (found[:steps], found[steps:]):
@@ -55,7 +55,7 @@ def test_each_record_comes_so_many_times_in_so_many_passes(size, repeats):
     assert any(len(set(batch)) < len(batch) for batch in found)  # A record twice in a batch.
 
 
-def test_places_that_fill_no_batch_are_left_out_once_an_epoch():
+def test_incomplete_batch_is_dropped_once_per_epoch():
     found = rows(10, 8, stop=6, repeats=3)  # 24 of 30 places, twice.
     for epoch in (found[:3], found[3:]):
         assert np.bincount(epoch.ravel(), minlength=10).max() <= 3
@@ -65,20 +65,20 @@ def test_places_that_fill_no_batch_are_left_out_once_an_epoch():
 
 @pytest.mark.parametrize("hosts", [2, 4])
 @pytest.mark.parametrize("broken", [(), (0, 5)])
-def test_hosts_share_the_batches_of_one(hosts, broken):
+def test_hosts_split_the_batches_of_one_host(hosts, broken):
     options = dict(stop=12, broken=broken, repeats=4)
     parts = [rows(16, 8, shard=(host, hosts), **options) for host in range(hosts)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), rows(16, 8, **options))
 
 
 @pytest.mark.parametrize("start", [1, 7, 8, 13])
-def test_a_run_resumes_at_any_step_of_any_epoch(start):
+def test_order_resumes_at_any_step(start):
     options = dict(stop=20, broken=(2,), repeats=4)  # An epoch is 8 steps.
     whole = rows(16, 8, **options)
     np.testing.assert_array_equal(rows(16, 8, start=start, **options), whole[start:])
 
 
-def test_clips_of_a_record_stay_together_where_it_comes_twice():
+def test_clips_of_a_record_stay_adjacent():
     found = rows(6, 8, stop=12, repeats=4, clip_sampler=SAMPLER._replace(num_clips=2)).reshape(
         -1, 2
     )
@@ -87,7 +87,7 @@ def test_clips_of_a_record_stay_together_where_it_comes_twice():
         assert (np.bincount(epoch[:, 0]) == 4).all()
 
 
-def test_broken_records_are_replaced_from_other_places_of_the_order():
+def test_unreadable_records_are_replaced_from_the_order():
     good = rows(16, 8, stop=80, repeats=10)
     found = rows(16, 8, stop=80, repeats=10, broken=(1, 9))
     hit = np.isin(good, (1, 9))
@@ -110,7 +110,7 @@ def test_skipped_records_are_counted_after_one_pass_and_not_after_all_repeats():
     assert name == "rows" and 0 < skipped <= 16 and skipped < read <= 32
 
 
-def test_the_first_clips_hold_no_record_twice_whatever_the_repeats():
+def test_init_examples_have_no_duplicate_records():
     data = dict(source=source(20), clip_sampler=SAMPLER, transforms=(), batch_size=8, seed=0)
     once, many = (init_examples.first_clips(data | more, 256) for more in ({}, dict(repeats=10)))
     assert len(set(many["index"])) == len(many["index"]) == 16
@@ -136,7 +136,7 @@ def ages(size, batch_size, passes, warm, **options):
     return np.mean(found, axis=0)
 
 
-def test_a_row_of_a_bank_is_the_oldest_without_repeats_and_like_the_others_with_ten():
+def test_memory_row_age_depends_on_repeats():
     own, others, younger = ages(256, 8, passes=20, warm=10)
     assert own == pytest.approx(1.0, abs=0.02)
     assert others == pytest.approx(7 / 12, abs=0.02)  # In expectation, as below.
@@ -148,7 +148,7 @@ def test_a_row_of_a_bank_is_the_oldest_without_repeats_and_like_the_others_with_
 
 
 @pytest.mark.parametrize("repeats", [1, 4])
-def test_a_bank_is_read_and_then_written_at_the_rows_of_the_order(repeats):
+def test_memory_bank_is_read_then_written_in_order(repeats):
     """Its keys are angles that grow with the steps, so that every row says when it was written."""
     size, angle, bank = 32, 0.1, negatives.memory_bank(4, momentum=0.0)
     east = jnp.array([[1.0, 0.0]] * 8)

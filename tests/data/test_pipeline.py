@@ -54,7 +54,7 @@ def assert_same(left, right):
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
-def test_a_batch_is_what_the_types_promise(folder):
+def test_batch_matches_documented_types(folder):
     (batch,) = train(folder, stop=1)
     shapes = {name: (value.shape, value.dtype.name) for name, value in batch.items()}
     assert shapes == {
@@ -69,7 +69,7 @@ def test_a_batch_is_what_the_types_promise(folder):
     np.testing.assert_array_equal(batch["label"], batch["index"] % 5)
 
 
-def test_an_epoch_visits_every_record_once_in_an_order_of_its_own(folder):
+def test_epoch_visits_every_record_once_in_its_own_order(folder):
     rows = np.array([batch["index"] for batch in train(folder)])
     assert all(sorted(epoch.ravel()) == list(range(24)) for epoch in (rows[:3], rows[3:]))
     assert not np.array_equal(rows[:3], rows[3:])
@@ -77,13 +77,13 @@ def test_an_epoch_visits_every_record_once_in_an_order_of_its_own(folder):
     assert not np.array_equal(rows[:3], other)
 
 
-def test_the_same_seed_gives_the_same_batches_and_another_does_not(folder):
+def test_batches_depend_on_seed(folder):
     assert_same(train(folder, stop=2), train(folder, stop=2))
     assert not np.array_equal(train(folder, stop=1, seed=3)[0]["video"], train(folder, stop=1)[0]["video"])  # fmt: skip
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_processes_and_threads_make_the_same_batches(folder, repeats):
+def test_processes_and_threads_give_equal_batches(folder, repeats):
     extra = "empty.mp4", "mute.mp4"
     faults = [], []
     options = [dict(on_error=lambda *fault, told=told: told.append(fault)) for told in faults]
@@ -95,14 +95,14 @@ def test_processes_and_threads_make_the_same_batches(folder, repeats):
     assert faults[0] == faults[1] and len(faults[0]) == 2
 
 
-def test_a_run_goes_on_where_it_stopped(folder):
+def test_pipeline_resumes_at_its_step(folder):
     whole = train(folder, "empty.mp4")
     assert_same(whole[2:], train(folder, "empty.mp4", start=2))
     assert_same(whole[5:], train(folder, "empty.mp4", start=5))
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
-def test_the_slices_of_the_hosts_are_the_global_batch(folder, hosts):
+def test_host_slices_form_the_global_batch(folder, hosts):
     parts = [train(folder, "empty.mp4", stop=3, shard=(host, hosts)) for host in range(hosts)]
     joined = [
         {name: np.concatenate([part[name] for part in step]) for name in step[0]}
@@ -111,7 +111,7 @@ def test_the_slices_of_the_hosts_are_the_global_batch(folder, hosts):
     assert_same(joined, train(folder, "empty.mp4", stop=3))
 
 
-def test_broken_files_are_replaced_counted_and_named(folder):
+def test_unreadable_files_are_replaced_counted_and_reported(folder):
     extra, told = ("empty.mp4", "mute.mp4", "blind.mp4"), []
     batches = train(
         folder, *extra, batch_size=9, stop=9, on_error=lambda *fault: told.append(fault)
@@ -126,7 +126,7 @@ def test_broken_files_are_replaced_counted_and_named(folder):
         assert numbers.all()
 
 
-def test_too_many_broken_files_stop_the_run(folder):
+def test_too_many_unreadable_files_stop_the_run(folder):
     extra = ["empty.mp4"] + [f"gone_{i}.mp4" for i in range(4)]
     told = []
     with pytest.raises(RuntimeError, match=r"4 of the first \d+ files.*max_unreadable") as stopped:
@@ -141,7 +141,7 @@ def test_too_many_broken_files_stop_the_run(folder):
         train(folder, "empty.mp4", stop=9, max_unreadable=0.0)
 
 
-def test_a_source_without_one_good_file_stops(tmp_path):
+def test_source_without_readable_file_stops(tmp_path):
     nothing = Source("none", tuple(dict(path=str(tmp_path / f"{i}.mp4")) for i in range(8)))
     with pytest.raises(RuntimeError, match="max_unreadable"):
         next(pipeline.train_batches(nothing, SAMPLER, TRAIN, 2, 0, on_error=lambda *fault: None))
@@ -164,7 +164,7 @@ def no_error(*fault):
     raise AssertionError(fault)
 
 
-def test_records_without_sound_are_skipped_on_request_and_counted_once():
+def test_records_without_audio_are_skipped_on_request_and_counted_once():
     told, silent = [], set(range(0, 32, 2))
     options = dict(skip_no_audio=True, on_error=no_error, on_skipped=lambda *x: told.append(x))
     batches = pipeline.train_batches(fake(32, silent), SAMPLER, (), 8, 0, stop=40, **options)
@@ -181,14 +181,14 @@ def test_records_without_sound_are_skipped_on_request_and_counted_once():
     np.testing.assert_array_equal([batch["index"] for batch in again], rows[7:9])
 
 
-def test_the_few_records_that_have_sound_are_found():
+def test_few_records_with_audio_are_found():
     silent = set(range(200)) - {3, 77}
     options = dict(skip_no_audio=True, on_error=no_error)
     batches = pipeline.train_batches(fake(200, silent), SAMPLER, (), 2, 0, stop=5, **options)
     assert set(np.array([batch["index"] for batch in batches]).ravel()) == {3, 77}
 
 
-def test_broken_files_count_though_silent_ones_are_skipped(folder):
+def test_unreadable_files_count_when_silent_ones_are_skipped(folder):
     extra = ["mute.mp4"] + [f"gone_{i}.mp4" for i in range(5)]
     options = dict(skip_no_audio=True, stop=40, on_error=lambda *fault: None)
     with pytest.raises(RuntimeError, match=r"4 of the first \d+ files") as stopped:
@@ -196,7 +196,7 @@ def test_broken_files_count_though_silent_ones_are_skipped(folder):
     assert "no sound" not in str(stopped.value)
 
 
-def test_records_without_sound_stop_the_run_with_both_remedies():
+def test_records_without_audio_stop_the_run_with_both_remedies():
     options = dict(on_error=lambda *fault: None)
     with pytest.raises(RuntimeError, match="cannot be used.*[0-9] has no audio") as stopped:
         list(pipeline.train_batches(fake(32, set(range(8))), SAMPLER, (), 8, 0, stop=9, **options))
@@ -205,7 +205,7 @@ def test_records_without_sound_stop_the_run_with_both_remedies():
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_source_without_any_sound_is_refused_in_one_line(skip):
+def test_source_without_audio_is_refused_in_one_line(skip):
     with pytest.raises(RuntimeError, match="half has 12 files, and none has audio.*--check"):
         next(
             pipeline.train_batches(
@@ -214,14 +214,14 @@ def test_a_source_without_any_sound_is_refused_in_one_line(skip):
         )
 
 
-def test_a_long_row_of_files_without_sound_stops_with_the_flag_as_remedy():
+def test_many_files_without_audio_suggest_the_flag():
     silent = set(range(999))
     with pytest.raises(RuntimeError, match="not one of the [0-9]+ read first") as stopped:
         next(pipeline.train_batches(fake(1000, silent), SAMPLER, (), 2, 0, on_error=no_error))
     assert "--config.data.train.skip_no_audio=True" in str(stopped.value)
 
 
-def test_what_cannot_work_is_refused_before_the_first_step(folder):
+def test_invalid_pipeline_is_refused_before_first_step(folder):
     for options, says in (
         (
             dict(batch_size=25),
@@ -248,14 +248,14 @@ def test_what_cannot_work_is_refused_before_the_first_step(folder):
         pipeline.eval_batches(source(folder), EVEN, TEST, 4, shard=(0, 2))
 
 
-def test_clips_of_different_sizes_are_refused_by_name(folder):
+def test_clips_of_different_sizes_are_refused(folder):
     render(folder / "large.mp4", [np.zeros((64, 64, 3), np.uint8)] * 30, wave=click(1.2, 48000, ()))
     with pytest.raises(ValueError, match="different sizes.*apply_on_host"):
         for _ in pipeline.eval_batches(source(folder, "large.mp4"), EVEN, (), 75):
             pass
 
 
-def test_a_transform_that_fails_names_the_file(folder):
+def test_failing_transform_reports_the_file(folder):
     def fail(example, rng):
         raise ZeroDivisionError
 
@@ -276,7 +276,7 @@ def test_closing_ends_the_threads(folder):
     assert threading.active_count() <= before + 1
 
 
-def test_a_program_that_stops_amid_the_data_ends(folder):
+def test_program_stopped_during_iteration_exits(folder):
     """Nothing outlives a program that takes one batch and leaves, by threads or by processes."""
     program = f"""
         from avjax.data import clip_sampling, pipeline
@@ -302,7 +302,7 @@ def evaluate(folder, *extra, batch_size=8, **options):
     return list(pipeline.eval_batches(source(folder, *extra), EVEN, TEST, batch_size, **options))
 
 
-def test_evaluation_sees_every_record_and_pads_with_the_mask(folder):
+def test_evaluation_covers_every_record_and_masks_padding(folder):
     batches = evaluate(folder)
     assert all(batch["video"].shape == (8, 4, 24, 24, 3) for batch in batches)
     assert len(batches) == 12  # Two records of three clips, and two rows of padding.
@@ -313,7 +313,7 @@ def test_evaluation_sees_every_record_and_pads_with_the_mask(folder):
     assert_same(batches, evaluate(folder))
 
 
-def test_evaluation_masks_the_unreadable_and_keeps_the_silent(folder):
+def test_evaluation_masks_unreadable_and_keeps_silent_records(folder):
     told = []
     batches = evaluate(folder, "empty.mp4", "mute.mp4", on_error=lambda *fault: told.append(fault))
     rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -325,7 +325,7 @@ def test_evaluation_masks_the_unreadable_and_keeps_the_silent(folder):
 
 
 @pytest.mark.parametrize("hosts", [2, 3])
-def test_hosts_evaluate_all_records_once_in_as_many_batches(folder, hosts):
+def test_hosts_evaluate_all_records_once_in_equal_batches(folder, hosts):
     parts = [
         evaluate(folder, "mute.mp4", batch_size=6 * hosts, shard=(h, hosts)) for h in range(hosts)
     ]
@@ -341,7 +341,7 @@ def test_hosts_evaluate_all_records_once_in_as_many_batches(folder, hosts):
             np.testing.assert_array_equal(batch["video"][i], whole[batch["index"][i]])
 
 
-def test_a_view_may_leave_out_picture_or_sound(folder):
+def test_sampler_may_omit_video_or_audio(folder):
     (seen,) = list(
         pipeline.train_batches(
             source(folder, "mute.mp4"), clip_sampling.random(4, 16, 0, 1), (), 25, 0, stop=1
@@ -356,7 +356,7 @@ def test_a_view_may_leave_out_picture_or_sound(folder):
     assert "video" not in heard and heard["audio"].shape == (25, 8000) and heard["mask"].all()
 
 
-def test_a_record_may_be_a_part_of_a_file(folder, tmp_path):
+def test_record_may_be_a_segment_of_a_file(folder, tmp_path):
     frames = [numbered(i) for i in range(100)]
     path = render(tmp_path / "long.mp4", frames, wave=click(4.0, 16000, (1.0,)), rate=16000)
     part = Source("part", tuple(dict(path=path, start=2.0, end=3.0) for _ in range(20)))

@@ -23,7 +23,7 @@ def train(source, sampler, **options):
     )
 
 
-def test_clips_of_a_record_are_neighbors_in_a_batch(source):
+def test_clips_of_a_record_are_adjacent_in_a_batch(source):
     batches = train(source, clip_sampling.random(4, 16, 0.5, 16000, num_clips=2))
     rows = np.stack([batch["index"] for batch in batches]).reshape(3, 2, 2)
     np.testing.assert_array_equal(rows[..., 0], rows[..., 1])
@@ -31,7 +31,7 @@ def test_clips_of_a_record_are_neighbors_in_a_batch(source):
     assert batches[0]["video"].shape[0] == batches[0]["audio"].shape[0] == 4
 
 
-def test_hosts_and_workers_change_no_batch_of_several_clips(source):
+def test_batches_of_several_clips_do_not_depend_on_hosts_and_workers(source):
     sampler = clip_sampling.random(4, 16, 0.5, 16000, num_clips=2)
     whole = train(source, sampler)
     halves = [train(source, sampler, shard=(host, 2), workers=2 * host) for host in (0, 1)]
@@ -41,12 +41,12 @@ def test_hosts_and_workers_change_no_batch_of_several_clips(source):
             np.testing.assert_array_equal(batch[name], joined)
 
 
-def test_a_batch_that_several_clips_do_not_fit_is_refused(source):
+def test_batch_size_not_divisible_by_clips_is_refused(source):
     with pytest.raises(ValueError, match="multiple of 6"):
         train(source, clip_sampling.random(4, 16, 0.5, 16000, num_clips=3), shard=(0, 2))
 
 
-def test_a_file_too_short_for_the_shift_is_named_and_masked(source):
+def test_file_too_short_for_shift_is_reported_and_masked(source):
     sampler, faults = (
         clip_sampling.with_shifted_audio(4, 16, 1.0, 16000, (1.5, None), num_clips=2),
         [],

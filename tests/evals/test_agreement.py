@@ -38,7 +38,7 @@ def features(video, audio, bad=None):
     return suite.Features(both, label, np.arange(n, dtype=np.int32), None, (), (), bad)
 
 
-def test_agreement_is_that_of_the_formula():
+def test_agreement_matches_formula():
     video, audio, _ = modalities(41)
     cosine = video @ audio.T
     for i, found in enumerate(metrics.margin_scores(video, audio, top_fraction=0.1)):
@@ -46,7 +46,7 @@ def test_agreement_is_that_of_the_formula():
         assert found == pytest.approx(cosine[i, i] - np.mean(rivals), abs=1e-5)
 
 
-def test_few_partners_stand_for_all():
+def test_few_candidates_approximate_all():
     video, audio, _ = modalities(500)
     whole, some = (
         metrics.margin_scores(video, audio),
@@ -55,7 +55,7 @@ def test_few_partners_stand_for_all():
     assert np.corrcoef(whole, some)[0, 1] > 0.99
 
 
-def test_swapped_sounds_are_found_where_a_bare_cosine_misses_them():
+def test_swapped_audio_is_found_where_cosine_misses_it():
     video, audio, bad = modalities()
     # Some pictures are near to every sound, others to none.
     hub = np.eye(16)[0]
@@ -68,7 +68,7 @@ def test_swapped_sounds_are_found_where_a_bare_cosine_misses_them():
     assert found["mean"] == pytest.approx(metrics.margin_scores(video, audio).mean())
 
 
-def test_a_collapsed_net_and_a_random_one_find_nothing():
+def test_collapsed_and_random_nets_score_chance():
     bad = np.arange(300) % 3 == 0
     same = np.full((300, 48), 48**-0.5, np.float32)
     np.testing.assert_allclose(metrics.margin_scores(same, same), 0, atol=1e-5)
@@ -84,7 +84,7 @@ def test_auroc_counts_pairs_and_halves_ties():
     assert metrics.auroc(value[~bad], value[bad]) == pytest.approx(np.mean(pairs))
 
 
-def test_score_asks_for_what_it_needs(caplog):
+def test_score_reports_missing_inputs(caplog):
     video, audio, bad = modalities(20)
     assert set(score.make()(None, features(video, audio))) == {"mean"}
     silent = features(video, audio)._replace(modalities={"video": {"embedding": video}})
@@ -97,7 +97,7 @@ def test_score_asks_for_what_it_needs(caplog):
         metrics.margin_scores(video, audio[:, :8])
 
 
-def test_suite_knows_who_is_swapped_and_where_it_is():
+def test_suite_stores_swapped_records():
     records = tuple({"path": f"/a/{i}.mp4", "label": i % 2} for i in range(10))
     of = swapped_audio.across_classes(Source("s", records, ("x", "y")), fraction=0.6)
     known = suite.metadata(of)
@@ -126,7 +126,7 @@ def arrays(n=60, pictures=30):
     }
 
 
-def test_plane_holds_every_pair_once_or_a_drawn_many(monkeypatch):
+def test_similarity_plane_holds_all_pairs_or_a_sample(monkeypatch):
     video, audio, _ = modalities(40)
     of = similarity_plane.pair_similarities(video, audio, *similarity_plane.sample_pairs(40))
     assert len(set(zip(of.first.tolist(), of.second.tolist()))) == 780
@@ -137,7 +137,7 @@ def test_plane_holds_every_pair_once_or_a_drawn_many(monkeypatch):
     assert len(first) == 500 and (first != second).all() and max(first.max(), second.max()) < 40
 
 
-def test_quadrants_part_the_plane_and_typical_pairs_lie_in_them():
+def test_quadrants_partition_the_plane():
     video, audio, _ = modalities(40)
     of = similarity_plane.pair_similarities(video, audio, *similarity_plane.sample_pairs(40))
     cuts = [np.quantile(side, similarity_plane.HIGH_QUANTILE) for side in (of.video, of.audio)]
@@ -157,7 +157,7 @@ def test_quadrants_part_the_plane_and_typical_pairs_lie_in_them():
     assert of.video[best] == of.video.max()
 
 
-def test_report_shows_the_plane_the_quadrants_and_the_least_agreeing(tmp_path):
+def test_report_shows_plane_quadrants_and_lowest_agreement(tmp_path):
     (tmp_path / "evals").mkdir()
     data = arrays()
     np.savez(tmp_path / "evals" / "toys.npz", **data)
@@ -172,7 +172,7 @@ def test_report_shows_the_plane_the_quadrants_and_the_least_agreeing(tmp_path):
     assert all((kind == "right") == data["test/swapped"][int(row)] for kind, row in tiles)
 
 
-def test_agreement_csv_has_every_clip_the_least_agreeing_first(tmp_path):
+def test_agreement_csv_lists_all_clips_lowest_first(tmp_path):
     data = arrays()
     np.savez(tmp_path / "toys.npz", **data)
     page.section(tmp_path)
@@ -185,7 +185,7 @@ def test_agreement_csv_has_every_clip_the_least_agreeing_first(tmp_path):
     np.testing.assert_allclose([float(r["agreement"]) for r in rows], np.sort(own), atol=1e-3)
 
 
-def test_report_says_why_there_is_no_agreement(tmp_path):
+def test_report_explains_missing_agreement(tmp_path):
     data = arrays()
     del data["test/audio/embedding"]
     np.savez(tmp_path / "mute.npz", **data)
@@ -199,7 +199,7 @@ def test_report_says_why_there_is_no_agreement(tmp_path):
     assert "no evaluation arrays" in page.section(tmp_path / "elsewhere")
 
 
-def test_report_of_a_suite_without_pictures_or_paths_still_has_plane_and_names(tmp_path):
+def test_report_without_thumbnails_or_paths_has_plane_and_names(tmp_path):
     data = {k: v for k, v in arrays().items() if not k.startswith("gallery/")}
     np.savez(tmp_path / "toys.npz", **{k: v for k, v in data.items() if k != "test/path"})
     text = page.section(tmp_path)
@@ -207,7 +207,7 @@ def test_report_of_a_suite_without_pictures_or_paths_still_has_plane_and_names(t
     assert len((tmp_path / "agreement.csv").read_text().splitlines()) == 61
 
 
-def test_a_suite_of_swapped_sounds_gives_auroc_and_saves_who(world, tmp_path):
+def test_suite_of_swapped_audio_gives_auroc_and_saves_records(world, tmp_path):
     data = tiny.config(world)["evals"]["world"]["test"]
     source = dict(
         fn="avjax.data.datasets.swapped_audio.across_classes", source=data["source"], fraction=0.5

@@ -16,7 +16,7 @@ def features(x, y):
     return Features(modalities, np.zeros(len(x), np.int32), np.arange(len(x)), None, ())
 
 
-def test_both_are_those_of_the_paper():
+def test_alignment_and_uniformity_match_paper():
     rng = np.random.default_rng(0)
     x, y = unit(rng, 50, 8), unit(rng, 50, 8)
     got = alignment.make()(None, features(x, y))
@@ -34,7 +34,7 @@ def test_blocks_change_nothing():
         np.testing.assert_allclose(alignment.uniformity(x, cells=cells), whole, rtol=1e-6)
 
 
-def test_a_collapsed_net_is_aligned_and_not_uniform():
+def test_collapsed_net_is_aligned_and_not_uniform():
     x = np.tile(unit(np.random.default_rng(2), 1, 8), (20, 1))
     got = alignment.make()(None, features(x, x))
     assert got["v2a/alignment"] == 0 and abs(got["video/uniformity"]) < 1e-5

@@ -27,7 +27,7 @@ from tests.evals.test_suite import Sampler, data, embed, features, pipeline
         (alignment.make, dict(spread=-1.0)),
     ],
 )
-def test_what_no_records_can_fit_is_refused_when_it_is_built(make, options):
+def test_impossible_score_settings_are_refused_at_construction(make, options):
     name = [*options][-1]
     with pytest.raises(ValueError, match=f"{name}=.*{re.escape(repr(options[name]))}"):
         make(**options)
@@ -64,7 +64,7 @@ FEW = {  # Labels of train and test, the scores that are left out, and why.
 
 
 @pytest.mark.parametrize("case", FEW)
-def test_scores_that_few_records_do_not_allow_are_left_out_and_named(monkeypatch, caplog, case):
+def test_undefined_scores_of_few_records_are_omitted_and_reported(monkeypatch, caplog, case):
     monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline())
     train, test, left, why = FEW[case]
     evaluator = suite.make(labeled(*test), SCORES, train=labeled(*train))
@@ -77,7 +77,7 @@ def test_scores_that_few_records_do_not_allow_are_left_out_and_named(monkeypatch
     assert (out["train/records"], out["test/records"]) == (len(train), len(test))
 
 
-def test_knn_of_few_records_lets_all_vote_and_says_so(caplog):
+def test_knn_of_few_records_uses_all_and_reports_it(caplog):
     rng = np.random.default_rng(10)
     train, test = features(rng.normal(size=(9, 4)), label=[0, 1, 2] * 3), rng.normal(size=(7, 4))
     test = features(test, label=[0, 1, 2, 0, 1, 2, 0])
@@ -87,7 +87,7 @@ def test_knn_of_few_records_lets_all_vote_and_says_so(caplog):
     assert found == knn.make(k=9)(train, test) and not caplog.messages
 
 
-def test_recall_that_any_net_has_is_left_out(caplog):
+def test_trivial_recall_is_omitted(caplog):
     x = np.random.default_rng(11).normal(size=(5, 8))
     found = retrieval.make()(None, features(x, x))
     assert {name for name in found if "/recall@" in name} == {"v2a/recall@1", "a2v/recall@1"}
@@ -96,14 +96,14 @@ def test_recall_that_any_net_has_is_left_out(caplog):
     assert found["v2a/chance"] == 20
 
 
-def test_precision_of_a_single_class_is_left_out(caplog):
+def test_precision_of_single_class_is_omitted(caplog):
     x = np.random.default_rng(12).normal(size=(20, 8))
     found = retrieval.make()(None, features(x, x, label=np.zeros(20, int)))
     assert "v2a/recall@10" in found and not any("class" in name for name in found)
     assert "20 test records of 1 classes: class_precision@1 left out" in caplog.text
 
 
-def test_records_that_turn_out_unreadable_may_leave_too_few(monkeypatch, caplog):
+def test_unreadable_records_may_leave_too_few(monkeypatch, caplog):
     monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(1, 3)))
     evaluator = suite.make(data(4), {"knn": knn.make(k=1), "r": retrieval.make()}, train=data(4))
     assert not [line for line in caplog.messages if "knn left out" in line]

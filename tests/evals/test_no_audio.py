@@ -90,14 +90,14 @@ def scores(values, *words):
     }
 
 
-def test_scores_of_the_picture_are_those_of_all_records(half):
+def test_video_scores_use_all_records(half):
     whole = evaluated(source)
     pictures = scores(half, "video")
     assert len(pictures) == 4 and pictures == scores(whole, "video")
     assert half.keys() == whole.keys()
 
 
-def test_scores_of_sound_and_of_both_are_those_of_the_records_with_sound(half):
+def test_audio_and_joint_scores_use_records_with_audio(half):
     sounding = {part: {*range(len(LABEL[part]))} - SILENT[part] for part in LABEL}
     alone = evaluated(lambda part: source(part, kept=sounding[part]))
     words = ("audio", "both", "v2a", "a2v", "agreement")
@@ -105,7 +105,7 @@ def test_scores_of_sound_and_of_both_are_those_of_the_records_with_sound(half):
     assert half["retrieval/v2a/chance"] == pytest.approx(100 / 3)
 
 
-def test_records_are_counted_for_each_modality_and_nothing_is_nan(half):
+def test_records_are_counted_per_modality_and_nothing_is_nan(half):
     counts = {name: value for name, value in half.items() if "/records" in name}
     assert counts == {
         "train/records": 8, "train/video/records": 8, "train/audio/records": 4,
@@ -118,7 +118,7 @@ def test_records_are_counted_for_each_modality_and_nothing_is_nan(half):
     assert half["test/video/mask"].all() and not half["test/audio/embedding"][0].any()
 
 
-def test_one_line_and_a_column_say_on_how_many_records_a_number_rests(half, tmp_path):
+def test_log_and_csv_report_number_of_records(half, tmp_path):
     line = "audio in 4 of 8 train and 3 of 6 test records; its scores are computed on these"
     *_, read, last = format_scores("toys", 0, half).splitlines()
     assert read == "  records: 8 train, 6 test" and last == f"  {line}"
@@ -139,7 +139,7 @@ def test_one_line_and_a_column_say_on_how_many_records_a_number_rests(half, tmp_
     )
 
 
-def test_the_pages_of_pairs_leave_out_records_without_sound(half, tmp_path):
+def test_report_pages_omit_records_without_audio(half, tmp_path):
     save_evaluation(tmp_path, "toys", half)
     np.testing.assert_array_equal(half["gallery/row"], [1, 2, 5])
     text = run_page.write(tmp_path).read_text()
@@ -148,7 +148,7 @@ def test_the_pages_of_pairs_leave_out_records_without_sound(half, tmp_path):
     assert sorted(int(line.split(",")[1]) for line in lines[1:]) == [1, 2, 5]
 
 
-def test_without_any_sound_the_picture_is_evaluated_all_the_same(half, caplog):
+def test_video_is_evaluated_without_any_audio(half, caplog):
     found = evaluated(lambda part: source(part, range(8)))
     assert scores(found, "video") == scores(half, "video")
     assert not scores(found, "audio", "both", "v2a", "agreement")
@@ -171,11 +171,11 @@ def test_without_any_sound_the_picture_is_evaluated_all_the_same(half, caplog):
         (lambda: Method(None, None, None), True),
     ],
 )
-def test_a_method_says_whether_it_needs_the_sound_of_every_clip(method, needs):
+def test_method_declares_whether_it_requires_audio(method, needs):
     assert method().needs_audio is needs
 
 
-def test_a_method_of_pictures_gets_clips_without_sound_and_counts_no_fault():
+def test_video_method_accepts_clips_without_audio():
     sampler = ClipSampler(1, 1.0, WIDTH, 8000, 1, lambda info, rng: [(0.0, 0.0)])
     half = source("train", SILENT["train"])
 

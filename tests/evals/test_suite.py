@@ -34,7 +34,7 @@ def blobs(rng, per_class, centers, noise):
     return centers[label] + noise * rng.normal(size=(len(label), centers.shape[1])), label
 
 
-def test_retrieval_is_perfect_where_modalities_agree():
+def test_retrieval_is_perfect_for_equal_embeddings():
     x = np.random.default_rng(0).normal(size=(60, 16))
     found = retrieval.make()(None, features(x, x, label=np.arange(60) % 3))
     for way in ("v2a", "a2v"):
@@ -67,7 +67,7 @@ def test_retrieval_of_a_collapsed_net_is_exactly_chance():
     assert found["a2v/class_precision@1"] == pytest.approx(20)
 
 
-def test_ranks_by_hand_with_a_tie():
+def test_ranks_with_tie_match_hand_computation():
     query = np.eye(3, dtype=np.float32)
     # Query 0 finds its own key level with key 1; query 1 finds key 2 above its own.
     key = np.array([[1, 0, 0], [1, 0.0, 0], [0, 1, 0]], np.float32)
@@ -80,7 +80,7 @@ def test_ranks_by_hand_with_a_tie():
     assert found["recall@2"] == pytest.approx(100 * (1 + 1 / 2 + 2 / 3) / 3)
 
 
-def test_retrieval_in_blocks_is_retrieval_by_sorting():
+def test_blockwise_retrieval_equals_sorting():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(101, 8))
     data = features(x, x + rng.normal(size=x.shape), label=rng.integers(0, 4, 101))
@@ -96,7 +96,7 @@ def test_retrieval_in_blocks_is_retrieval_by_sorting():
     assert found["v2a/median_rank"] == np.median(rank)
 
 
-def test_knn_votes_as_by_hand():
+def test_knn_votes_match_hand_computation():
     angle = np.deg2rad([0, 10, 60])
     train = features(np.stack([np.cos(angle), np.sin(angle)], 1), label=[0, 1, 1])
     test = features(np.array([[2.0, 0.0]]), label=[1])
@@ -110,7 +110,7 @@ def test_knn_votes_as_by_hand():
     assert knn.make(k=1)(train, test) == {"video/top1": 0}
 
 
-def test_knn_is_wu_by_brute_force():
+def test_knn_matches_brute_force():
     rng = np.random.default_rng(3)
     label, there = rng.integers(0, 8, 90), rng.integers(0, 8, 40)
     a, b = rng.normal(size=(2, 90, 6)), rng.normal(size=(2, 40, 6))
@@ -125,14 +125,14 @@ def test_knn_is_wu_by_brute_force():
     assert set(found) == {f"{m}/{t}" for m in ("video", "audio", "both") for t in ("top1", "top5")}
 
 
-def test_knn_in_blocks_is_knn_at_once():
+def test_blockwise_knn_equals_dense_knn():
     rng = np.random.default_rng(4)
     x, y, label = rng.normal(size=(50, 5)), rng.normal(size=(30, 5)), rng.integers(0, 3, 50)
     whole = knn.vote(unit(y), unit(x), label, 3, 7, 0.07)
     np.testing.assert_allclose(knn.vote(unit(y), unit(x), label, 3, 7, 0.07, cells=120), whole)
 
 
-def test_a_class_without_a_vote_is_not_among_the_five():
+def test_class_without_vote_is_not_in_top_five():
     label = np.array([0, 0, 1, 2, 3, 4, 5, 6])
     # Three neighbors: two votes for class 0 and one for class 1; six classes have none.
     votes = np.full((8, 8), -np.inf)
@@ -146,7 +146,7 @@ def test_a_class_without_a_vote_is_not_among_the_five():
     }
 
 
-def test_a_vote_from_afar_is_a_vote_at_any_temperature():
+def test_distant_vote_counts_at_any_temperature():
     x = unit(np.array([[1.0, 0], [1, 0], [-1, 0], [-1, 0.1]])).astype(np.float32)
     votes = knn.vote(x[:1], x, np.array([0, 1, 2, 3]), classes=7, k=4, temperature=1e-4)
     assert (votes[0, :4] > 0).all() and np.isneginf(votes[0, 4:]).all()
@@ -156,7 +156,7 @@ def test_a_vote_from_afar_is_a_vote_at_any_temperature():
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 @pytest.mark.parametrize("side", ["query", "key"])
-def test_rows_that_are_not_finite_are_no_hits_but_refused(side, broken):
+def test_non_finite_rows_are_refused(side, broken):
     rows = {name: unit(np.random.default_rng(5).normal(size=(9, 4))) for name in ("query", "key")}
     rows[side][[3, 7], 1] = broken
     with pytest.raises(ValueError, match=f"{side} .*not finite in 2 of 9 rows, first in row 3"):
@@ -172,7 +172,7 @@ def test_collapsed_features_score_chance_in_knn_and_probe():
     assert linear_probe.make(l2_regs=(0.1,))(data, data)["video/top1"] == pytest.approx(100 / 6)
 
 
-def test_linear_probe_separates_what_is_separable():
+def test_linear_probe_separates_separable_classes():
     rng = np.random.default_rng(5)
     centers = 3 * rng.normal(size=(7, 10))
     # Far from zero and of odd scale: standardization must undo both.
@@ -189,7 +189,7 @@ def test_linear_probe_separates_what_is_separable():
     assert found["video/l2_reg"] in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
-def test_linear_probe_of_two_classes_and_of_a_class_without_train():
+def test_linear_probe_with_two_classes_and_untrained_class():
     rng = np.random.default_rng(6)
     x, label = blobs(rng, 15, np.array([[-4.0, 0], [4, 0]]), 0.5)
     test = features(np.array([[-4.0, 0], [4, 0], [4, 0]]), label=[0, 1, 2])
@@ -197,7 +197,7 @@ def test_linear_probe_of_two_classes_and_of_a_class_without_train():
     assert found["video/top1"] == pytest.approx(100 * 2 / 3)
 
 
-def test_validation_never_parts_a_group():
+def test_validation_keeps_groups_together():
     rng = np.random.default_rng(7)
     label = np.repeat(np.arange(5), 40)
     group = [f"{c}/{g}" for c, g in zip(label, rng.integers(0, 9, 200))]
@@ -208,14 +208,14 @@ def test_validation_never_parts_a_group():
     assert (share > 0).all() and 0.1 < share.mean() < 0.3
 
 
-def test_validation_without_groups_takes_its_share_of_every_class():
+def test_validation_without_groups_is_stratified():
     label = np.repeat([0, 1, 2], [50, 10, 1])
     held = linear_probe.holdout_mask(label, None, 0.2, seed=0)
     np.testing.assert_array_equal(np.bincount(label[held], minlength=3), [10, 2, 0])
     assert (held != linear_probe.holdout_mask(label, None, 0.2, seed=1)).any()
 
 
-def test_probe_that_did_not_converge_says_so():
+def test_unconverged_probe_is_reported():
     rng = np.random.default_rng(8)
     data = features(rng.normal(size=(80, 30)), label=rng.integers(0, 4, 80))
     with pytest.warns(
@@ -227,7 +227,7 @@ def test_probe_that_did_not_converge_says_so():
         linear_probe.make(l2_regs=(1.0,))(data, data)
 
 
-def test_unlabeled_records_neither_teach_nor_count():
+def test_unlabeled_records_are_ignored():
     rng = np.random.default_rng(9)
     x, label = blobs(rng, 20, np.array([[-4.0, 0], [4, 0]]), 0.5)
     strange = np.concatenate([x, -x]), np.concatenate([label, np.full(40, -1)])
@@ -296,7 +296,7 @@ def data(size, **more):
     return {"source": source(size, **more), "clip_sampler": Sampler(), "transforms": ()}
 
 
-def test_suite_averages_clips_and_leaves_masked_rows_out(monkeypatch, caplog):
+def test_suite_averages_clips_and_ignores_masked_rows(monkeypatch, caplog):
     monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(2,)))
     seen = {}
 
@@ -326,7 +326,7 @@ def test_suite_averages_clips_and_leaves_masked_rows_out(monkeypatch, caplog):
     assert all(np.ndim(v) == 0 for k, v in out.items() if k.startswith(("mine", "train")))
 
 
-def test_suite_gives_pictures_of_readable_records(monkeypatch):
+def test_suite_gives_thumbnails_of_readable_records(monkeypatch):
     monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(0,)))
     out = suite.make(data(9), {"r": retrieval.make()}, batch_size=4, thumbnails=5)(embed, None)
     np.testing.assert_array_equal(out["gallery/row"], [2, 4, 6, 8])
@@ -341,11 +341,11 @@ def test_suite_gives_pictures_of_readable_records(monkeypatch):
     assert not any(name.startswith("gallery") for name in none)
 
 
-def test_silence_is_a_black_picture():
+def test_silence_gives_black_spectrogram_image():
     assert not thumbnails.spectrogram(np.zeros(16000, np.int16), 16000).any()
 
 
-def test_suite_fails_before_reading_where_the_config_cannot_be():
+def test_invalid_suite_config_fails_before_reading():
     for score in (linear_probe.make(), knn.make(k=2)):
         with pytest.raises(ValueError, match="scores.probe: .*train="):
             suite.make(data(6), {"probe": score})
@@ -356,7 +356,7 @@ def test_suite_fails_before_reading_where_the_config_cannot_be():
             suite.make(data(6), {}, **options)
 
 
-def test_suite_without_sound_has_no_pictures(monkeypatch):
+def test_suite_without_audio_has_no_spectrogram_images(monkeypatch):
     whole = pipeline()
 
     def deaf(**data):
@@ -368,7 +368,7 @@ def test_suite_without_sound_has_no_pictures(monkeypatch):
     assert "r/v2a/recall@1" in out and "gallery/row" not in out
 
 
-def test_suite_refuses_embeddings_that_are_not_finite(monkeypatch):
+def test_suite_refuses_non_finite_embeddings(monkeypatch):
     monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline())
 
     def broken(ts, batch):
@@ -380,7 +380,7 @@ def test_suite_refuses_embeddings_that_are_not_finite(monkeypatch):
         suite.make(data(6), {"r": retrieval.make()})(broken, None)
 
 
-def test_suite_stops_where_too_many_records_are_broken(monkeypatch, caplog):
+def test_suite_stops_on_too_many_unreadable_records(monkeypatch, caplog):
     monkeypatch.setattr(suite.pipeline, "eval_batches", pipeline(unreadable=(2, 4)))
     scores = {"r": retrieval.make()}
     assert suite.make(data(6) | {"max_unreadable": 0.4}, scores)(embed, None)["test/dropped"] == 2

@@ -58,24 +58,24 @@ def accuracies(embed, **more):
     return [round(out[f"{kind}/accuracy"], 6) for kind in ("easy", "hard", "super_hard")], out
 
 
-def test_a_net_that_hears_all_is_always_right():
+def test_perfect_net_is_always_right():
     found, out = accuracies(net(lambda s: float(s)))
     assert found == [100, 100, 100] and out["super_hard/auroc"] == 100
     assert (out["test/records"], out["test/dropped"], out["test/audio/records"]) == (39, 1, 38)
 
 
-def test_a_net_that_tells_records_but_not_times_is_right_on_easy_negatives_alone():
+def test_record_level_net_is_right_on_easy_negatives_only():
     found, out = accuracies(net(lambda s: 10.0 * (s // 10)))
     assert found == [100, 50, 50]
     assert out["easy/auroc"] == 100 and out["hard/auroc"] == 50
 
 
-def test_a_net_that_hears_nothing_is_at_chance():
+def test_audio_blind_net_is_at_chance():
     found, out = accuracies(net(lambda s: 0.1, see=lambda r: 0.3))
     assert found == [50, 50, 50] and out["easy/auroc"] == 50
 
 
-def test_a_net_that_judges_pairs_itself_is_taken_at_its_word():
+def test_pair_scores_of_a_method_are_used():
     told = net(lambda s: 0.0)
 
     def embed(ts, batch):
@@ -85,7 +85,7 @@ def test_a_net_that_judges_pairs_itself_is_taken_at_its_word():
     assert accuracies(embed)[0] == [100, 100, 100]
 
 
-def test_neighbors_of_a_sorted_source_are_not_each_others_negatives():
+def test_negatives_of_sorted_source_are_unbiased():
     """Sound of a record of the same class must be no likelier than by chance."""
     same = []
 
@@ -99,7 +99,7 @@ def test_neighbors_of_a_sorted_source_are_not_each_others_negatives():
     assert 0 < np.mean(same) < 0.5
 
 
-def test_the_threshold_is_of_the_other_half():
+def test_threshold_comes_from_the_other_half():
     index = np.array([0, 0, 2, 1, 1, 3])
     own, other = np.array([5.0, 6, 7, 1, 2, 3]), np.array([4.0, 4, 4, 0, 0, 0])
     # Even records are parted at 4.5, odd ones at 0.5: each all wrong on one side of the other.
@@ -108,7 +108,7 @@ def test_the_threshold_is_of_the_other_half():
     assert found["auroc"] == pytest.approx(100 * (3 * 6 + 3 * 3) / 36)
 
 
-def test_auroc_counts_ties_half_and_is_that_of_all_pairs():
+def test_auroc_counts_ties_half_over_all_pairs():
     rng = np.random.default_rng(0)
     own, other = rng.integers(2, 8, 60) * 1.0, rng.integers(0, 6, 60) * 1.0
     above, level = own[:, None] > other[None], own[:, None] == other[None]
@@ -116,7 +116,7 @@ def test_auroc_counts_ties_half_and_is_that_of_all_pairs():
     assert found["auroc"] == pytest.approx(100 * (above + level / 2).mean())
 
 
-def test_a_threshold_is_the_best_of_all():
+def test_threshold_is_optimal():
     rng = np.random.default_rng(1)
     own, other = rng.normal(1, 1, 50), rng.normal(0, 1, 50)
     score = lambda t: (own >= t).sum() + (other < t).sum()
@@ -124,7 +124,7 @@ def test_a_threshold_is_the_best_of_all():
     assert score(sync.threshold(own, other)) == best
 
 
-def test_what_cannot_be_judged_is_named():
+def test_unsupported_sync_inputs_are_refused():
     with pytest.raises(ValueError, match="two records per batch: use 4 or more"):
         sync.make(data(), batch_size=3)
     with pytest.raises(ValueError, match="seed=-1"):
@@ -138,7 +138,7 @@ def test_what_cannot_be_judged_is_named():
 
 
 @pytest.mark.parametrize("size, kinds", [(1, set()), (3, {"easy", "hard", "super_hard"})])
-def test_kinds_without_two_records_are_left_out_and_named(caplog, size, kinds):
+def test_kinds_with_too_few_records_are_omitted_and_reported(caplog, size, kinds):
     out = sync.make(data(size), batch_size=8)(net(float), None)
     assert {name.split("/")[0] for name in out} - {"test"} == kinds
     assert out["test/records"] == size
@@ -148,7 +148,7 @@ def test_kinds_without_two_records_are_left_out_and_named(caplog, size, kinds):
     )
 
 
-def test_a_net_of_one_sense_is_left_out(caplog):
+def test_single_modality_net_is_skipped(caplog):
     told = net(float)
 
     def embed(ts, batch):
@@ -158,7 +158,7 @@ def test_a_net_of_one_sense_is_left_out(caplog):
     assert "does not have both modalities" in caplog.text
 
 
-def test_records_are_read_in_the_order_given():
+def test_records_are_read_in_given_order():
     source = sync.permuted(data(6)["source"], [5, 0, 2, 1, 4, 3])
     clips, _ = source.read(0, None, [None])
     assert source[0]["path"] == "/5.mp4" and clips[0]["video"][0, 0, 0, 0] == 5

@@ -67,11 +67,11 @@ def bias_of(spec, dim, batch=4, **changes):
         (lambda: world.get_config("cma").stages.avid.method, 32, -6.349934242894221),
     ],
 )
-def test_the_recipes_compute_with_the_same_bias_as_when_it_was_written_twice(spec, dim, want):
+def test_configs_keep_their_bias(spec, dim, want):
     assert bias_of(spec().to_dict(), dim) == want
 
 
-def test_an_override_of_draws_or_of_the_temperature_moves_the_bias():
+def test_overrides_of_num_negatives_and_temperature_change_the_bias():
     c = avid_kinetics.get_config()
     overrides.apply(
         c, [("method.negatives.num_negatives", "256"), ("method.temperature.temperature", "0.1")]
@@ -92,7 +92,7 @@ def test_an_override_of_draws_or_of_the_temperature_moves_the_bias():
         (negatives.memory_bank(16), 4, 1, 16),
     ],
 )
-def test_the_number_of_negatives_is_that_of_their_source(source, batch, num_clips, count):
+def test_number_of_negatives_comes_from_their_source(source, batch, num_clips, count):
     spec = dict(negatives=None, loss_fn=None, temperature=None, terms=PAIR)
     more = dict(
         negatives=source,
@@ -130,7 +130,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_values_that_contradict_each_other_are_refused_with_both(name):
+def test_contradicting_values_are_refused_together(name):
     traced(made(name, contrastive.nce()), 4)
     traced(made(name, contrastive.nce(32, 16, 0.2)), 4)
     num_negatives, temperature = METHODS[name]
@@ -146,7 +146,7 @@ def test_values_that_contradict_each_other_are_refused_with_both(name):
         assert f"--config.method.loss_fn.{next(iter(given))}=None" in str(error.value)
 
 
-def test_draws_that_the_batch_does_not_give_are_refused():
+def test_more_negatives_than_the_batch_are_refused():
     method = avid.make(
         Table((8, 16)),
         negatives.ring(),
@@ -160,7 +160,7 @@ def test_draws_that_the_batch_does_not_give_are_refused():
         traced(method, 8)
 
 
-def test_a_learned_bias_that_begins_as_another_than_that_of_the_loss_is_refused():
+def test_learned_bias_with_other_initial_value_is_refused():
     scale = learned_temperature(0.1, bias=-10.0)
     with pytest.raises(
         ValueError, match="bias=-3.0 contradicts config.method.temperature: bias=-10.0"
@@ -169,12 +169,12 @@ def test_a_learned_bias_that_begins_as_another_than_that_of_the_loss_is_refused(
 
 
 @pytest.mark.parametrize("given", [dict(num_negatives=0), dict(dim=1.5), dict(temperature=0.0)])
-def test_arguments_that_make_no_sense_are_refused_before_the_method_is_known(given):
+def test_invalid_loss_arguments_are_refused_at_construction(given):
     with pytest.raises(ValueError, match="=".join(map(str, *given.items()))):
         contrastive.nce(**given)
 
 
-def test_a_batch_of_clips_of_one_record_is_refused():
+def test_batch_of_clips_of_one_record_is_refused():
     method = avid.make(
         Table((2, 16)),
         negatives.in_batch(),

@@ -23,7 +23,7 @@ def test_info_nce_is_cross_entropy():
     np.testing.assert_allclose(loss(contrastive.info_nce(), POSITIVE, SCORES), want, rtol=1e-5)
 
 
-def test_logistic_is_the_nce_of_avid():
+def test_logistic_equals_avid_nce():
     k, z = 20, 2.2
     positive, negative = np.exp(POSITIVE.astype(float)), np.exp(SCORES.astype(float))
     want = -np.log(positive / (positive + k * z)) - np.log(k * z / (negative + k * z)).sum(1)
@@ -49,7 +49,7 @@ def test_nce_matches_the_reference_program(golden, call):
         np.testing.assert_allclose(grads[1], g["nce/dneg"], rtol=1e-5, atol=1e-8)
 
 
-def test_the_partition_is_known_in_advance():
+def test_partition_function_has_closed_form():
     dim, temperature, num_negatives = 128, 0.07, 1024
     x = jax.random.normal(jax.random.key(0), (50_064, dim))
     x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
@@ -67,7 +67,7 @@ FOLDS = [
 
 
 @pytest.mark.parametrize("c", FOLDS)
-def test_negatives_may_come_in_parts(c):
+def test_negatives_may_be_accumulated_in_parts(c):
     parts = [c.accumulate(SCORES[:, s], ALL[:, s], POSITIVE) for s in (slice(7), slice(7, None))]
     whole = c.accumulate(jnp.asarray(SCORES), ALL, POSITIVE)
     np.testing.assert_allclose(c.merge(*parts), whole, rtol=1e-5)
@@ -81,7 +81,7 @@ def test_masked_negatives_do_not_count(c):
 
 
 @pytest.mark.parametrize("c", FOLDS[:3])
-def test_slope_is_what_autodiff_finds(c):
+def test_score_grad_equals_autodiff(c):
     def total(scores):
         return c.accumulate(scores, ALL, POSITIVE)
 
@@ -90,12 +90,12 @@ def test_slope_is_what_autodiff_finds(c):
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_dcl_leaves_the_positive_out_of_the_sum():
+def test_dcl_excludes_positive_from_sum():
     want = np.log(np.exp(SCORES.astype(float)).sum(1)) - POSITIVE
     np.testing.assert_allclose(loss(contrastive.dcl(), POSITIVE, SCORES), want, rtol=1e-5)
 
 
-def test_several_positives_weigh_alike():
+def test_several_positives_have_equal_weight():
     c, positive = contrastive.info_nce(), np.stack([POSITIVE, POSITIVE + 1, POSITIVE - 2], 1)
     want = np.mean([loss(c, p, SCORES) for p in positive.T], 0)
     np.testing.assert_allclose(
@@ -103,13 +103,13 @@ def test_several_positives_weigh_alike():
     )
 
 
-def test_tally_counts():
+def test_score_statistics_count():
     got = loss(score_metrics.score_statistics(), POSITIVE, SCORES)
     above = (SCORES > POSITIVE[:, None]).mean(1)
     np.testing.assert_allclose(got, np.stack([POSITIVE, SCORES.mean(1), above], 1), rtol=1e-5)
 
 
-def test_a_tiny_loss_and_its_gradient_come_back_right():
+def test_tiny_loss_and_gradient_are_exact():
     c = contrastive.info_nce()
     f = lambda p: loss(c, p, jnp.zeros((1, 1)), jnp.ones((1, 1), bool))[0]
     value, grad = jax.value_and_grad(f)(jnp.array([35.0]))
@@ -118,7 +118,7 @@ def test_a_tiny_loss_and_its_gradient_come_back_right():
 
 
 @pytest.mark.parametrize("c", FOLDS[:3])
-def test_scores_of_a_hundred_do_not_overflow(c):
+def test_large_scores_do_not_overflow(c):
     for sign in (-100.0, 100.0):
         scores = jnp.full((1, 3), sign)
         f = lambda p, s=scores: loss(c, p, s, jnp.ones((1, 3), bool))[0]
@@ -126,7 +126,7 @@ def test_scores_of_a_hundred_do_not_overflow(c):
         assert np.isfinite(value) and np.isfinite(grad).all()
 
 
-def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
+def test_learned_temperature_is_clipped_at_min_value_and_recovers():
     scale = learned_temperature(0.07, min_value=0.01)
 
     def temperature(logit_scale):
@@ -140,7 +140,7 @@ def test_a_learned_temperature_is_never_below_its_least_and_comes_back():
     assert jax.grad(temperature)(jnp.float32(2.0)) < 0
 
 
-def test_a_learned_bias_takes_the_place_of_the_fixed_one():
+def test_learned_bias_replaces_fixed_bias():
     scale = learned_temperature(0.1, bias=-10.0)
     params = scale.init()
     temperature, c = scale.apply(params | {"bias": jnp.float32(-2.0)}, contrastive.logistic(-10.0))
@@ -150,6 +150,6 @@ def test_a_learned_bias_takes_the_place_of_the_fixed_one():
 
 
 @pytest.mark.parametrize("make", [fixed_temperature, learned_temperature])
-def test_a_temperature_of_nothing_is_refused(make):
+def test_zero_temperature_is_refused(make):
     with pytest.raises(ValueError, match="temperature=0"):
         make(0.0)

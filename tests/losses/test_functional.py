@@ -22,27 +22,27 @@ def logsumexp(x):
     return np.log(np.exp(x).sum(1))
 
 
-def test_info_nce_is_the_papers_formula_in_both_directions():
+def test_info_nce_matches_formula_in_both_directions():
     s = cosines() / 0.2
     want = np.mean([logsumexp(s) - np.diag(s), logsumexp(s.T) - np.diag(s)])
     np.testing.assert_allclose(losses.info_nce(VIDEO, AUDIO, 0.2), want, rtol=1e-5)
 
 
-def test_dcl_leaves_the_positive_out_of_the_denominator():
+def test_dcl_excludes_positive_from_denominator():
     s = cosines() / 0.2
     others = np.where(np.eye(6, dtype=bool), -np.inf, s)
     want = np.mean([logsumexp(others) - np.diag(s), logsumexp(others.T) - np.diag(s)])
     np.testing.assert_allclose(losses.dcl(VIDEO, AUDIO, 0.2), want, rtol=1e-5)
 
 
-def test_siglip_is_the_sum_over_all_pairs_divided_by_the_batch():
+def test_siglip_is_sum_over_pairs_divided_by_batch_size():
     s = cosines() / 0.1 - 10
     sign = 2 * np.eye(6) - 1
     want = np.log1p(np.exp(-sign * s)).sum() / 6
     np.testing.assert_allclose(losses.siglip(VIDEO, AUDIO), want, rtol=1e-5)
 
 
-def test_tiles_give_the_same_and_the_temperature_has_a_gradient():
+def test_tiled_loss_is_equal_and_temperature_has_gradient():
     tiled = losses.info_nce(VIDEO, AUDIO, 0.2, negatives.tiled(tile=4))
     np.testing.assert_allclose(tiled, losses.info_nce(VIDEO, AUDIO, 0.2), rtol=1e-6)
     slope = jax.grad(lambda t: losses.info_nce(jnp.array(VIDEO), jnp.array(AUDIO), t))(0.2)
@@ -59,12 +59,12 @@ def test_tiles_give_the_same_and_the_temperature_has_a_gradient():
         (VIDEO, dict(negatives=negatives.in_batch(2)), "num_negatives=2"),
     ],
 )
-def test_what_does_not_fit_is_named(video, options, message):
+def test_shape_mismatch_is_refused(video, options, message):
     with pytest.raises(ValueError, match=message):
         losses.info_nce(video, AUDIO, **options)
 
 
-def test_a_batch_of_one_is_refused():
+def test_batch_of_one_is_refused():
     with pytest.raises(ValueError, match="is one record"):
         losses.info_nce(VIDEO[:1], AUDIO[:1])
 

@@ -47,7 +47,7 @@ def test_in_batch_with_info_nce_is_cross_entropy_over_the_batch():
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
-def test_draws_are_even_and_never_hit_the_excluded_set():
+def test_sampling_is_uniform_and_excludes_the_given_rows():
     sets = jnp.sort(jax.random.permutation(jax.random.key(1), 20)[:6])[None]
     rows = np.asarray(sampling.sample_excluding(jax.random.key(0), sets, 20, 14_000))[0]
     counts = np.bincount(rows, minlength=20)
@@ -56,7 +56,7 @@ def test_draws_are_even_and_never_hit_the_excluded_set():
     assert (abs(counts[np.setdiff1d(np.arange(20), inside)] - 1000) < 150).all()
 
 
-def test_a_row_that_comes_twice_takes_its_last_example():
+def test_duplicate_row_keeps_last_example():
     bank = negatives.memory_bank(num_negatives=4)
     memory = bank.init(jax.random.key(0), 10, D)
     index = jnp.array([3, 5, 3, 7] * 4)
@@ -91,7 +91,7 @@ TERMS = {
     "variant,terms",
     [("cross", ("v2a", "a2v")), ("self", ("v2v", "a2a")), ("joint", ("v2a", "a2v", "v2v", "a2a"))],
 )
-def test_bank_matches_the_reference_program(golden, variant, terms):
+def test_memory_bank_matches_the_reference_program(golden, variant, terms):
     g = golden("avid")
     memory = {m: {"rows": jnp.asarray(g[f"avid/mem_{m}0"])} for m in ("video", "audio")}
     bank = negatives.memory_bank(num_negatives=16)
@@ -124,7 +124,7 @@ def avid(raw, memory, rows, y, c, terms):
     return sum(each) / len(each)
 
 
-def test_a_bank_never_draws_the_rows_that_only_fill_it_up():
+def test_memory_bank_never_samples_padding_rows():
     bank = negatives.memory_bank(num_negatives=400)
     memory = bank.init(jax.random.key(0), 10, D)
     assert len(memory["rows"]) % 1024 == 0
@@ -134,7 +134,7 @@ def test_a_bank_never_draws_the_rows_that_only_fill_it_up():
     assert np.isfinite(loss).all()
 
 
-def test_shared_rows_are_apart_and_each_as_likely():
+def test_stratified_rows_are_distinct_and_uniform():
     draw = jax.jit(jax.vmap(lambda r: sampling.sample_stratified(r, 23, 7)))
     rows = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
     assert all(len(set(r)) == 7 for r in rows[:500].tolist())
@@ -142,7 +142,7 @@ def test_shared_rows_are_apart_and_each_as_likely():
     np.testing.assert_allclose(share, 7 / 23, rtol=0.05)
 
 
-def test_shared_gives_each_query_exactly_so_many_rows_and_never_its_own():
+def test_shared_bank_gives_exact_number_of_other_rows():
     size, num_negatives = 12, 11  # All others: what is left out is known.
     shared = negatives.memory_bank_shared(num_negatives)
     memory = shared.init(jax.random.key(0), size, D)
@@ -180,14 +180,14 @@ def count():
         (negatives.queue(20, num_negatives=6), 6),
     ],
 )
-def test_every_source_gives_as_many_as_it_says(source, want):
+def test_every_source_gives_its_declared_number_of_negatives(source, want):
     memory = source.init(jax.random.key(0), 40, D)
     index = jnp.arange(B)
     got = source.loss(memory, unit(0), unit(1), index, jax.random.key(1), count())
     np.testing.assert_array_equal(got, want)
 
 
-def test_a_queue_forgets_the_oldest_and_wraps():
+def test_queue_drops_oldest_and_wraps():
     queue = negatives.queue(2 * B + 5)
     memory = queue.init(jax.random.key(0), 0, D)
     batches = [unit(i) for i in range(4)]
@@ -201,7 +201,7 @@ def test_a_queue_forgets_the_oldest_and_wraps():
         negatives.queue(3).update(negatives.queue(3).init(jax.random.key(0), 0, D), unit(0), None)
 
 
-def test_a_drawn_part_of_a_queue_is_even():
+def test_sampling_from_queue_is_uniform():
     queue = negatives.queue(10, num_negatives=4)
     memory = queue.init(jax.random.key(0), 0, D) | {"keys": jnp.eye(10, D)}
     mean = score_metrics.score_statistics()
@@ -235,7 +235,7 @@ def encode(w, x):
     return unit_rows(hidden @ w["fc.weight"].T + w["fc.bias"][None])
 
 
-def test_gradients_of_a_queue_skip_the_keys():
+def test_queue_passes_no_gradient_to_keys():
     source = negatives.queue(20)
     memory = source.init(jax.random.key(0), 0, D)
 
@@ -248,7 +248,7 @@ def test_gradients_of_a_queue_skip_the_keys():
 @pytest.mark.parametrize(
     "source", [negatives.in_batch(), negatives.tiled(), negatives.ring(), negatives.in_batch(1)]
 )
-def test_a_batch_of_one_has_no_negatives_and_is_refused(source):
+def test_batch_of_one_without_negatives_is_refused(source):
     one = jax.ShapeDtypeStruct((1, D), jnp.float32)
 
     def loss(query, key):
@@ -258,7 +258,7 @@ def test_a_batch_of_one_has_no_negatives_and_is_refused(source):
         jax.eval_shape(loss, one, one)
 
 
-def test_negatives_with_a_memory_allow_a_batch_of_one():
+def test_memory_negatives_allow_batch_of_one():
     index, query = jnp.arange(1), unit(0, (1, D))
     for source in (negatives.memory_bank(4), negatives.memory_bank_shared(4), negatives.queue(8)):
         memory = source.init(jax.random.key(0), 10, D)
@@ -266,13 +266,13 @@ def test_negatives_with_a_memory_allow_a_batch_of_one():
         assert loss.shape == (1,) and loss[0] > 0
 
 
-def test_partners_of_a_batch_of_one_are_refused():
+def test_pairs_within_batch_of_one_are_refused():
     with pytest.raises(ValueError, match="batch_size=1"):
         pairing.random_other_record(jax.random.key(0), jnp.arange(1))
 
 
 @pytest.mark.parametrize("fn, refused", [("in_batch", True), ("memory_bank", False)])
-def test_a_batch_of_clips_of_one_record_is_refused_by_the_plan(fn, refused):
+def test_batch_of_clips_of_one_record_is_refused_by_dry_run(fn, refused):
     args = dict(negatives=getattr(negatives, fn)(**({} if refused else dict(num_negatives=4))))
     dry_run.check_negatives(args, 3, num_clips=1)
     if not refused:

@@ -33,7 +33,7 @@ def dense(world, tmp_path_factory):
 
 
 @pytest.mark.parametrize("fn", ["tiled", "ring"])
-def test_tiles_train_as_the_dense_batch_on_four_devices(world, dense, tmp_path, fn):
+def test_tiled_training_equals_dense_on_four_devices(world, dense, tmp_path, fn):
     assert jax.device_count() == 4
     tiny.run(config(world, 5, dict(fn=f"avjax.losses.negatives.{fn}", tile=3)), tmp_path)
     for name in (
@@ -66,7 +66,7 @@ def test_avid_learns_against_other_negatives(world, tmp_path, negatives):
     assert all(0 <= share <= 1 for share in losses(tmp_path, "score/negatives_above_positive"))
 
 
-def test_a_learned_temperature_and_bias_move(world, tmp_path):
+def test_learned_temperature_and_bias_change(world, tmp_path):
     c = config(
         world,
         5,
@@ -84,7 +84,7 @@ def test_a_learned_temperature_and_bias_move(world, tmp_path):
 
 
 @pytest.mark.parametrize("chunks", [1, 2])
-def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
+def test_joint_avid_trains_against_memory_bank(world, tmp_path, chunks):
     config = tiny.config(world, steps=30, save_every=30, evals={})
     config["method"] |= dict(
         negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16),
@@ -106,7 +106,7 @@ def test_joint_avid_trains_against_a_bank(world, tmp_path, chunks):
         dict(fn="avjax.losses.negatives.queue", queue_size=24),
     ],
 )
-def test_within_modal_terms_want_a_memory_or_two_clips(world, negatives):
+def test_within_modal_terms_require_memory_or_two_clips(world, negatives):
     config = tiny.config(world)
     config["method"] |= dict(negatives=negatives, terms=dict(v2v=1.0))
     with pytest.raises(ValueError, match="compare a clip with itself"):
@@ -176,7 +176,7 @@ def each_of_pairs(index, video, audio):
 
 
 @pytest.mark.parametrize("source", ["in_batch", "tiled", "ring"])
-def test_joint_avid_of_two_clips_is_the_formula(source):
+def test_joint_avid_of_two_clips_matches_formula(source):
     """Its losses, and its gradient along a direction."""
     index = np.repeat([4, 1, 9, 2, 7, 3, 0, 5], 2)
     keys = getattr(negatives, source)(**({} if source == "in_batch" else {"tile": 3}))
@@ -211,7 +211,7 @@ def joint(index, params):
     return np.mean(list(each_of_pairs(index, **params).values()))
 
 
-def test_rows_that_are_no_pairs_are_not_taken_for_pairs():
+def test_rows_that_are_not_pairs_are_not_treated_as_pairs():
     z = jnp.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(
         pairs.next_clip_of_record(z, jnp.array([3, 3, 8, 8]), 2), z[jnp.array([1, 0, 3, 2])]
@@ -219,7 +219,7 @@ def test_rows_that_are_no_pairs_are_not_taken_for_pairs():
     assert np.isnan(pairs.next_clip_of_record(z, jnp.array([3, 1, 8, 2]), 2)).all()
 
 
-def test_self_avid_of_two_clips_learns_without_a_memory(world, tmp_path):
+def test_self_avid_of_two_clips_trains_without_memory(world, tmp_path):
     c = config(world, 30, dict(fn="avjax.losses.negatives.in_batch"), terms=dict(v2v=1.0, a2a=1.0))
     c["method"]["num_clips"] = c["data"]["train"]["clip_sampler"]["num_clips"] = 2
     c["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)

@@ -21,7 +21,7 @@ EASY, MIXED, ALL = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.5, 0.25, 0.25)
 
 
 @pytest.mark.parametrize("power", [1, 2])
-def test_loss_is_the_papers_formula(power):
+def test_loss_matches_formula(power):
     rng = np.random.default_rng(0)
     x, y, matched = *rng.normal(size=(2, 40, 3)) * 0.4, rng.random(40) < 0.5
     d = np.linalg.norm(x - y, axis=1)
@@ -46,7 +46,7 @@ def test_equal_embeddings_have_a_finite_gradient(matched):
     [(64, EASY, (32, 32, 0, 0)), (64, MIXED, (32, 24, 8, 0)), (64, ALL, (32, 16, 8, 8)),
      (10, MIXED, (5, 4, 1, 0)), (9, (0.0, 1.0, 0.0), (5, 0, 4, 0)), (8, (0, 0, 1), (4, 0, 0, 4))],
 )  # fmt: skip
-def test_a_batch_has_exact_numbers_of_each_kind_at_random_places(size, shares, want):
+def test_batch_has_exact_number_of_each_kind_in_random_order(size, shares, want):
     starts = avts.kind_offsets(np.array([shares], float), size, size // 2)[0]
     places = [jax.random.permutation(jax.random.key(n), size) for n in range(20)]
     kinds = [avts.assign_kinds(place, jnp.array(starts)) for place in places]
@@ -56,7 +56,7 @@ def test_a_batch_has_exact_numbers_of_each_kind_at_random_places(size, shares, w
     assert (seen == 0).any(0).all() and (seen != 0).any(0).all()
 
 
-def test_easy_sound_is_of_another_record():
+def test_easy_audio_is_of_another_record():
     index = jnp.array([4, 4, 7, 7, 9, 9])
     another = jax.jit(jax.vmap(pairing.random_other_record, (0, None)))
     drawn = np.array(another(jax.random.split(jax.random.key(0), 60), index))
@@ -84,7 +84,7 @@ def method(*curriculum, **more):
     return avts.make(Tell(), margin=0.99, curriculum=curriculum, **more)
 
 
-def test_curriculum_follows_the_steps_and_pairs_have_the_sound_of_their_kind():
+def test_curriculum_follows_steps_and_pairs_have_audio_of_their_kind():
     stages = EASY, EASY, MIXED, (0, 1, 0), (0, 0, 1), (0, 0.5, 0.5), (0, 0.5, 0.5)
     made = method(*((n, stages[n]) for n in (0, 2, 3, 4, 5)))
     params, state = made.init(jax.random.key(0), told(), 16)
@@ -105,7 +105,7 @@ def test_curriculum_follows_the_steps_and_pairs_have_the_sound_of_their_kind():
     np.testing.assert_allclose(far[3:], [100, 1000, 550, 550], rtol=1e-5)
 
 
-def test_loss_of_a_batch_is_that_of_its_pairs():
+def test_batch_loss_equals_loss_of_its_pairs():
     """Matched pairs are at distance 0 and hard ones beyond the margin: scaled down, they count."""
     made = method((0, (0, 1, 0)))
     params, state = made.init(jax.random.key(0), told(), 16)
@@ -118,7 +118,7 @@ def test_loss_of_a_batch_is_that_of_its_pairs():
 @pytest.mark.parametrize(
     "stage, want", [(0, (16, 16, 0, 0)), (1, (16, 12, 4, 0)), (2, (16, 8, 4, 4))]
 )
-def test_twice_has_each_clip_with_its_own_sound_and_with_one_that_is_not(stage, want):
+def test_twice_pairs_each_clip_with_matched_and_mismatched_audio(stage, want):
     batch, shares = told(), np.array([EASY, MIXED, ALL])
     pairs = jax.jit(lambda rng: avts.matched_and_mismatched_pairs(rng, batch, shares, stage))
     for seed in range(5):
@@ -135,7 +135,7 @@ def test_twice_has_each_clip_with_its_own_sound_and_with_one_that_is_not(stage, 
         assert (sound[easy] != found.video_rows[easy]).all() and (sound[easy] < 16).all()
 
 
-def test_loss_of_pairs_twice_is_the_mean_over_matched_and_hard_ones():
+def test_loss_of_pairs_twice_is_mean_over_matched_and_hard_pairs():
     made = method((0, (0, 1, 0)), pairs=avts.matched_and_mismatched_pairs)
     params, state = made.init(jax.random.key(0), told(), 16)
     small = {"scale": params["scale"] * 0.004}
@@ -145,14 +145,14 @@ def test_loss_of_pairs_twice_is_the_mean_over_matched_and_hard_ones():
     np.testing.assert_allclose(metrics["distance/positive"], 0, atol=1e-5)
 
 
-def test_pairs_twice_that_do_not_split_into_chunks_are_refused():
+def test_pairs_twice_not_divisible_into_chunks_are_refused():
     made = method((0, MIXED), pairs=avts.matched_and_mismatched_pairs, chunks=2)
     params, state = made.init(jax.random.key(0), told(), 16)
     with pytest.raises(ValueError, match="chunks=2 with 20 audio rows for 16 clips"):
         jax.eval_shape(made.loss, params, state, told(), jax.random.key(0))
 
 
-def test_only_sounds_that_the_curriculum_wants_are_needed():
+def test_only_audio_used_by_curriculum_is_required():
     batch = {k: v for k, v in told().items() if k not in ("shifted", "overlapping")}
     made = method((0, EASY))
     params, state = made.init(jax.random.key(0), batch, 16)
@@ -162,7 +162,7 @@ def test_only_sounds_that_the_curriculum_wants_are_needed():
             method((0, EASY), (10, shares)).init(jax.random.key(0), batch, 16)
 
 
-def test_curricula_that_make_no_sense_are_named():
+def test_invalid_curricula_are_refused():
     for curriculum in ((), ((1, EASY),), ((0, EASY), (0, MIXED))):
         with pytest.raises(ValueError, match="curriculum with steps"):
             method(*curriculum)
@@ -173,7 +173,7 @@ def test_curricula_that_make_no_sense_are_named():
         method((0, EASY), power=3)
 
 
-def test_raw_towers_are_those_of_unit_length_before_they_are_made_so():
+def test_raw_towers_equal_towers_before_normalization():
     batch = {"video": jax.random.normal(jax.random.key(1), (4, 3))}
 
     class Same(nn.Module):
@@ -191,7 +191,7 @@ def test_raw_towers_are_those_of_unit_length_before_they_are_made_so():
     assert not np.allclose(jnp.linalg.norm(z, axis=1), 1)
 
 
-def test_the_rate_falls_on_a_plateau_and_begins_anew_with_harder_negatives():
+def test_learning_rate_drops_on_plateau_and_restarts_with_harder_negatives():
     tx = optax.with_extra_args_support(build(avts_kinetics.sgd(1.0, epoch=2, second=20)))
     params = {"w": jnp.zeros(())}
 
@@ -206,7 +206,7 @@ def test_the_rate_falls_on_a_plateau_and_begins_anew_with_harder_negatives():
     np.testing.assert_allclose(found / plain, want, rtol=1e-4)
 
 
-def test_avts_learns_and_is_judged(world, tmp_path):
+def test_avts_trains_and_is_evaluated(world, tmp_path):
     c = tiny.config(world, steps=30, save_every=30)
     train_clips, test_clips = c["data"]["train"], c["evals"]["world"]["test"]
     hard = dict(min_max_shift=(0.75, None), overlap_shift=0.25)

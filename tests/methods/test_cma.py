@@ -83,7 +83,7 @@ def test_two_steps_match_the_reference_program(golden, begun, variant, monkeypat
             np.testing.assert_allclose(state["memory"][m]["rows"][:60], want, atol=1e-6)
 
 
-def test_records_are_told_apart_within_a_modality_by_its_own_memory(golden, begun, monkeypatch):
+def test_within_modal_terms_use_their_own_memory(golden, begun, monkeypatch):
     """inst-v2v and inst-a2a by the formula: there the reference scores the other modality."""
     g, c = golden("avid"), golden("cma")
     drawn, y = c["cma/step0/neg_idx"], g["avid/step0/y"]
@@ -103,7 +103,7 @@ def test_records_are_told_apart_within_a_modality_by_its_own_memory(golden, begu
     np.testing.assert_allclose(loss, want, rtol=1e-5)
 
 
-def test_a_refresh_is_the_same_on_one_device_and_four(begun):
+def test_refresh_is_equal_on_one_and_four_devices(begun):
     method, state = begun(CROSS)
     mesh = sharding.mesh()
     assert mesh.size == 4
@@ -117,7 +117,7 @@ def test_a_refresh_is_the_same_on_one_device_and_four(begun):
     np.testing.assert_array_equal(again["positive_rows"][:60], state["positive_rows"][:60])
 
 
-def test_memories_and_z_of_the_reference_fit(golden, begun):
+def test_memories_and_z_of_reference_load(golden, begun):
     """What avjax.port makes of a checkpoint's criterion, in the place of a new state's."""
     g, z = golden("avid"), golden("cma")["cma/Z"].reshape(1)
     rows = {
@@ -142,17 +142,17 @@ def test_memories_and_z_of_the_reference_fit(golden, begun):
         (dict(within_modal_negatives=17), "within_modal_negatives=17: use 1 to 16"),
     ],
 )
-def test_what_cma_is_not_told_right_it_refuses(changes, told):
+def test_invalid_cma_arguments_are_refused(changes, told):
     with pytest.raises(ValueError, match=told):
         cma.make(Table(), **SMALL | changes)
 
 
-def test_sets_as_large_as_the_world_are_refused():
+def test_positive_sets_as_large_as_the_dataset_are_refused():
     with pytest.raises(ValueError, match="num_positives=59 of 60 records"):
         cma.make(Table(), **SMALL | {"num_positives": 59}).init(jax.random.key(0), {}, 60)
 
 
-def test_a_chain_begins_with_the_nets_and_the_memories_of_avid(world, tmp_path):
+def test_chain_starts_from_nets_and_memories_of_avid(world, tmp_path):
     """CMA learns nothing here (rate 0), so it ends as it began but for what its batches moved."""
     c = tiny.config(world, steps=3, save_every=3, evals={})
     c["sharding_rules"] = ((r"rows$|positive_rows$", ("data",)), (".*", ()))

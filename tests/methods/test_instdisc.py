@@ -26,7 +26,7 @@ def reference(z, num_negatives, size, epsilon=1e-7):
     )
 
 
-def test_the_loss_is_that_of_wus_authors(golden):
+def test_loss_matches_code_of_wu(golden):
     g = golden("wu")
     num_negatives, temperature, z, momentum = g["lem/Z"].tolist()
     c, constant = reference(z, num_negatives, 50)
@@ -46,7 +46,7 @@ def test_the_loss_is_that_of_wus_authors(golden):
     np.testing.assert_allclose(moved, g["lem/mem1"], atol=1e-6)
 
 
-def test_without_their_epsilons_the_loss_is_within_a_millionth(golden):
+def test_loss_without_epsilons_is_within_1e_6(golden):
     g = golden("wu")
     num_negatives, temperature, z, _ = g["lem/Z"].tolist()
     c = contrastive.logistic(-float(np.log(z * num_negatives / 50)))
@@ -57,7 +57,7 @@ def test_without_their_epsilons_the_loss_is_within_a_millionth(golden):
 
 
 @pytest.mark.parametrize("kind", ["nce", "softmax"])
-def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
+def test_two_view_loss_matches_code_of_cmc(golden, kind):
     g = golden("wu")
     num_negatives, temperature, z_l, z_ab, momentum = g[f"cmc/{kind}/params"].tolist()
     index, rows = jnp.asarray(g["cmc/y"]), jnp.asarray(g["cmc/idx"][:, 1:])
@@ -86,7 +86,7 @@ def test_across_two_views_it_is_that_of_cmcs_authors(golden, kind):
     np.testing.assert_allclose(moved["rows"], g[f"cmc/{kind}/mem_l"], atol=1e-6)
 
 
-def test_wu_draws_all_rows_and_the_records_own_among_them():
+def test_wu_samples_all_rows_including_its_own():
     rows = sampling.sample_uniform(jax.random.key(0), jnp.arange(4)[:, None], 20, 14_000)
     counts = np.stack([np.bincount(r, minlength=20) for r in np.asarray(rows)])
     assert counts.shape == (4, 20) and (abs(counts - 700) < 120).all()
@@ -100,7 +100,7 @@ def test_wu_draws_all_rows_and_the_records_own_among_them():
     np.testing.assert_allclose(own, 0.5, atol=0.06)
 
 
-def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
+def test_knn_votes_in_embedding_space():
     """Features say one class and embeddings the other."""
     c = instdisc_kinetics.get_config()
     assert c.evals.kinetics.scores.knn.representation == "embedding"
@@ -113,7 +113,7 @@ def test_neighbors_vote_in_the_space_of_the_embedding_as_in_the_paper():
         knn.make(k=1, representation="head")
 
 
-def test_one_tower_is_trained_and_judged_without_sound(world, tmp_path):
+def test_single_tower_trains_and_evaluates_without_audio(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     for clips in (c["data"]["train"], c["evals"]["world"]["train"], c["evals"]["world"]["test"]):
         clips["clip_sampler"]["audio_seconds"] = 0.0

@@ -19,7 +19,7 @@ class Given(nn.Module):
         return {m: {"features": batch[m], "embedding": batch[m]} for m in ("video", "audio")}
 
 
-def test_l3_star_is_that_of_avids_authors(golden):
+def test_l3_star_matches_code_of_avid(golden):
     g = golden("l3")
     found = pairing.nth_other_record(jnp.asarray(g["l3/raw"]), jnp.arange(6))
     np.testing.assert_array_equal(found, g["l3/neg_audio_idx"])
@@ -50,7 +50,7 @@ def weights():
     return {"classifier": layers}
 
 
-def test_the_logistic_loss_of_log_odds_is_the_cross_entropy_of_two_classes():
+def test_logistic_loss_of_log_odds_is_binary_cross_entropy():
     logits = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
     e = np.exp(logits.astype(float))
     found = l3.log_odds(jnp.asarray(logits))
@@ -60,7 +60,7 @@ def test_the_logistic_loss_of_log_odds_is_the_cross_entropy_of_two_classes():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_mismatch_is_any_row_of_another_record(count):
+def test_mismatch_is_any_row_of_another_record(count):
     index = jnp.repeat(jnp.array([40, 3, 17, 8]), count)
     drawn = jax.vmap(pairing.random_other_record, (0, None))(
         jax.random.split(jax.random.key(0), 6000), index
@@ -95,7 +95,7 @@ class Small(nn.Module):
 @pytest.mark.parametrize(
     "pairs,outputs", [(l3.half_matched_pairs, 2), (l3.matched_and_mismatched_pairs, 1)]
 )
-def test_l3_tells_pairs_apart(pairs, outputs):
+def test_l3_separates_pairs(pairs, outputs):
     method = l3.make(Small(), Mlp((64, outputs)), pairs)
     kinds = jnp.eye(8, 16)  # A picture and its sound are of one of eight kinds.
     tx = optax.adam(1e-2)
@@ -126,7 +126,7 @@ def test_l3_tells_pairs_apart(pairs, outputs):
     assert (method.embed(params, {"stats": {}}, turned)["match"] < 0).mean() > 0.8
 
 
-def test_a_whole_run_trains_towers_and_classifier(world, tmp_path):
+def test_run_trains_towers_and_classifier(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     model = c["method"]["model"]
     model["frontends"]["audio"] = dict(

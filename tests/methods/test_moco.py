@@ -45,7 +45,7 @@ def batch(seed, shape=(8, 20), each=1):
     return x | {"index": jnp.arange(shape[0]) // each}
 
 
-def test_two_steps_are_those_of_the_authors(golden):
+def test_two_steps_match_code_of_authors(golden):
     g = golden("moco")
     one = method(Net(), terms=dict(v2a=1.0))
     params, slow = weights(g, "q"), weights(g, "k")
@@ -75,7 +75,7 @@ def weights(g, side):
     return {"net": {"linear1": layer("fc1"), "linear2": layer("fc")}}
 
 
-def test_the_slow_net_moves_before_it_encodes_and_takes_no_gradient():
+def test_momentum_encoder_updates_before_encoding_and_gets_no_gradient():
     one = method(Net(), momentum=0.5)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     fast = jax.tree.map(lambda x: x + 0.3, params)
@@ -101,7 +101,7 @@ def test_the_slow_net_moves_before_it_encodes_and_takes_no_gradient():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, wanted)
 
 
-def test_batch_statistics_are_each_nets_own_and_not_averaged():
+def test_batch_statistics_are_per_net_and_not_averaged():
     one = method(Normalized(), momentum=0.9)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     mark = jax.tree.map(lambda x: x + 7.0, state["momentum_encoder"]["stats"])
@@ -116,7 +116,7 @@ def test_batch_statistics_are_each_nets_own_and_not_averaged():
     np.testing.assert_allclose(got, 0.9 * 7 + 0.1 * mean, atol=1e-5)
 
 
-def test_within_a_modality_the_key_is_the_records_other_clip():
+def test_within_modal_key_is_other_clip_of_record():
     one = method(Net(), terms=dict(v2v=1.0), num_clips=2)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     assert list(state["memory"]) == ["video"]
@@ -127,7 +127,7 @@ def test_within_a_modality_the_key_is_the_records_other_clip():
     np.testing.assert_allclose(metrics["score/positive"], want, rtol=1e-5)
 
 
-def test_a_clip_is_never_its_own_key():
+def test_clip_is_never_its_own_key():
     with pytest.raises(ValueError, match="'v2v'.* would compare a clip with itself"):
         method(Net(), terms=dict(v2v=1.0))
     one = method(Net(), terms=dict(v2v=1.0, v2a=1.0), num_clips=2)
@@ -136,7 +136,7 @@ def test_a_clip_is_never_its_own_key():
     assert np.isnan(metrics["loss/v2v"]) and np.isfinite(metrics["loss/v2a"])
 
 
-def test_a_queue_that_is_no_multiple_of_the_batch_is_named():
+def test_queue_size_not_a_multiple_of_batch_size_is_refused():
     one = method(Net(), queue_size=30)
     params, state = one.init(jax.random.key(0), batch(0), 100)
     with pytest.raises(
@@ -145,7 +145,7 @@ def test_a_queue_that_is_no_multiple_of_the_batch_is_named():
         one.loss(params, state, batch(1), jax.random.key(2))
 
 
-def test_moco_learns_in_a_whole_run_with_two_clips_a_record(world, tmp_path):
+def test_moco_trains_with_two_clips_per_record(world, tmp_path):
     c = tiny.config(world, steps=20, save_every=20, evals={})
     c["data"]["train"]["clip_sampler"] |= dict(num_clips=2)
     c["method"] = dict(

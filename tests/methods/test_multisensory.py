@@ -73,7 +73,7 @@ def small(batch):
     return net, found["params"], {"stats": {"batch_stats": found["batch_stats"]}}
 
 
-def test_the_net_is_that_of_the_paper():
+def test_net_matches_paper():
     batch = {
         "video": jax.ShapeDtypeStruct((2, 125, 224, 224, 3), jnp.uint8),
         "sounds": jax.ShapeDtypeStruct((2, 2, 87_588, 2), jnp.int16),
@@ -110,7 +110,7 @@ class Unchanged(nn.Module):
         ((3, 3, 3), (1, 2, 2), (5, 8, 8)),
     ],
 )
-def test_padding_is_that_of_the_program_the_weights_are_of(kernel, strides, shape):
+def test_padding_matches_reference_program(kernel, strides, shape):
     """Its convolutions have TensorFlow's "SAME", as XLA has it too."""
     x = np.random.default_rng(0).standard_normal((1, *shape, 3), np.float32)
 
@@ -132,7 +132,7 @@ def test_padding_is_that_of_the_program_the_weights_are_of(kernel, strides, shap
 
 
 @pytest.mark.parametrize("samples, length", [(86, 32), (86, 8), (31, 8), (3, 8), (7, 7)])
-def test_sound_becomes_as_long_as_the_picture(samples, length):
+def test_audio_features_match_video_length(samples, length):
     x = np.random.default_rng(0).standard_normal((2, samples, 1, 1, 3))
     got = adaptive_max_pool(jnp.asarray(x), length)
     low = [i * samples // length for i in range(length)]
@@ -141,7 +141,7 @@ def test_sound_becomes_as_long_as_the_picture(samples, length):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-def test_each_sound_of_a_clip_is_judged_for_itself(batch, small):
+def test_each_audio_of_a_clip_is_classified_independently(batch, small):
     net, params, state = small
     seen = {"params": params, **state["stats"]}
 
@@ -172,7 +172,7 @@ def test_evaluators_get_features_and_whether_they_match(batch):
     np.testing.assert_allclose(out["match"], own, rtol=1e-5)
 
 
-def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
+def test_constant_prediction_has_accuracy_one_half():
     got = multisensory.loss_and_scores(jnp.array([2.0, 0.5]), jnp.array([1.0, 1.0]))
     want = {
         "loss/aligned": np.log1p(np.exp([-2.0, -0.5])).mean(),
@@ -188,7 +188,7 @@ def test_both_answers_count_and_half_are_right_where_all_seem_aligned():
 
 
 @pytest.mark.slow  # Half a minute of compiling.
-def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
+def test_multisensory_learns_alignment_from_both_modalities(batch, small):
     """Neither tells alone: each flash, and each click, is as often with as without the other."""
     net, params, state = small
     method = multisensory.make(net)
@@ -212,7 +212,7 @@ def test_it_learns_what_is_in_step_from_picture_and_sound(batch, small):
     assert np.mean(seen[-5:], 0)[0] > 0.95 and np.mean(seen[-5:], 0)[1] < 0.05, seen
 
 
-def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
+def test_group_normalization_makes_clips_independent(batch):
     net = Fused(width=2, norm=batch_independent_norm.group_norm(1))
     pairs = {"video": batch["video"][:2], "sounds": np.stack([batch["audio"][:2]], 1)}
     found = drawn(net, pairs)
@@ -224,7 +224,7 @@ def test_with_group_normalization_each_clip_is_judged_by_itself(batch):
     assert abs(before[1] - after[1]) > 1e-3
 
 
-def test_without_another_sound_there_is_nothing_to_learn(batch):
+def test_missing_shifted_audio_is_refused(batch):
     method = multisensory.make(Tiny())
     alone = {k: v for k, v in batch.items() if k != "shifted"}
     with pytest.raises(
@@ -233,7 +233,7 @@ def test_without_another_sound_there_is_nothing_to_learn(batch):
         method.init(jax.random.key(0), alone, B)
 
 
-def test_frame_rates_follow_each_other(world, tmp_path):
+def test_chain_of_frame_rates_shares_the_net(world, tmp_path):
     """A chain from few frames to many: the net is the same, and begins where it was."""
     config = tiny.config(world, steps=2, save_every=2, evals={})
     config["method"] = dict(

@@ -40,7 +40,7 @@ def discriminating(source, name):
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("source", OF_THE_BATCH)
-def test_one_record_is_refused_where_negatives_are_those_of_the_batch(source, name):
+def test_one_record_is_refused_with_in_batch_negatives(source, name):
     method = discriminating(OF_THE_BATCH[source], name)
     with pytest.raises(ValueError, match="batch_size=1 .*--config.batch_size=2 or more"):
         jax.eval_shape(lambda: loss(method))
@@ -56,14 +56,14 @@ def test_one_record_is_refused_where_negatives_are_those_of_the_batch(source, na
     ],
     ids=["l3 once", "l3 twice", "avts once", "avts twice"],
 )
-def test_one_record_is_refused_where_pairs_are_of_two_records(method):
+def test_one_record_is_refused_with_pairs_of_two_records(method):
     with pytest.raises(ValueError, match="batch_size=1 .*--config.batch_size=2 or more"):
         jax.eval_shape(lambda: loss(method))
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("source", REMEMBERED)
-def test_one_record_has_the_negatives_of_a_memory(source, name):
+def test_one_record_has_negatives_of_memory(source, name):
     value = loss(discriminating(REMEMBERED[source], name))
     assert np.isfinite(value) and value != 0
 
@@ -88,7 +88,7 @@ def test_one_record_has_negatives_in_every_method_with_a_memory(method):
 
 @pytest.mark.parametrize("source", [negatives.in_batch(), negatives.tiled(tile=2)])
 @pytest.mark.parametrize("name", ["info_nce", "dcl"])
-def test_a_record_that_fills_a_batch_has_loss_and_gradient_zero(source, name):
+def test_batch_of_one_record_has_zero_loss_and_gradient(source, name):
     """An order of several copies of the records may have such a batch."""
     query, key = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 5)), jnp.float32)
 
@@ -102,7 +102,7 @@ def test_a_record_that_fills_a_batch_has_loss_and_gradient_zero(source, name):
 
 
 @pytest.mark.parametrize("args", [dict(pairs=dict()), dict(curriculum=())])
-def test_a_batch_of_clips_of_one_record_has_no_pairs_of_two(args):
+def test_batch_of_clips_of_one_record_has_no_pairs(args):
     dry_run.check_negatives(args, 4, num_clips=2)
     with pytest.raises(ValueError, match="batch_size=2 with 2 clips .*batch_size=4 or more"):
         dry_run.check_negatives(args, 2, num_clips=2)

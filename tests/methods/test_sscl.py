@@ -54,7 +54,7 @@ def cross_entropy(query, memory, index, rng):
 
 
 @pytest.mark.parametrize("student", ["video", "audio"])
-def test_a_student_learns_from_the_memory_of_its_teacher(batch, student):
+def test_student_learns_from_teacher_memory(batch, student):
     teacher = sscl.OTHER[student]
     method = sscl.stage_one(linear(), student, **HOW)
     params, state, rng = made(method, batch)
@@ -89,7 +89,7 @@ def test_two_nets_learn_from_each_other(batch):
     assert after["step"] == 1
 
 
-def test_divergence_is_that_of_the_places_of_pictures_and_sounds():
+def test_divergence_compares_video_and_audio_similarities():
     rng = np.random.default_rng(1)
     z = {m: rng.standard_normal((B, 3), np.float32) for m in sscl.OTHER}
     memory = {m: {"rows": rng.standard_normal((SIZE, 3), np.float32)} for m in sscl.OTHER}
@@ -104,7 +104,7 @@ def test_divergence_is_that_of_the_places_of_pictures_and_sounds():
     np.testing.assert_allclose(twin, 0, atol=1e-6)
 
 
-def test_ease_is_agreement_in_the_worse_modality():
+def test_easiness_is_agreement_in_the_worse_modality():
     z = {"video": jnp.eye(2), "audio": jnp.eye(2)}
     memory = {"video": {"rows": jnp.array([[0.9, 0], [0.5, 0.2]])}}
     memory["audio"] = {"rows": jnp.array([[0.4, 0], [0.3, 0.6]])}
@@ -113,13 +113,13 @@ def test_ease_is_agreement_in_the_worse_modality():
 
 
 @pytest.mark.parametrize("share, want", [(0.5, [0.5, 0, 0, 0.5]), (0.0, [1, 0, 0, 0])])
-def test_the_easiest_part_of_a_batch_counts(share, want):
+def test_only_easiest_fraction_of_batch_counts(share, want):
     ease = jnp.array([0.9, 0.1, -0.2, 0.3])
     np.testing.assert_array_equal(sscl.easiest_weights(share, ease), want)
 
 
 @pytest.mark.parametrize("stage", ["stage_one", "stage_two"])
-def test_a_curriculum_follows_the_steps(batch, stage):
+def test_curriculum_follows_steps(batch, stage):
     """The share is 1/4, then 1: what all clips lose is lost only at the second step."""
     more = dict(student="audio") if stage == "stage_one" else dict(structure_weight=0.0)
     method, plain = (
@@ -136,7 +136,7 @@ def test_a_curriculum_follows_the_steps(batch, stage):
     np.testing.assert_allclose(second, whole, rtol=1e-6)
 
 
-def test_a_student_is_of_one_of_the_two_modalities():
+def test_student_must_be_a_known_modality():
     with pytest.raises(ValueError, match="student='both': use one of"):
         sscl.stage_one(linear(), "both", **HOW)
 
@@ -151,7 +151,7 @@ def drawn(config, seed):
     return TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
 
 
-def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
+def test_chain_passes_nets_statistics_and_memories(world, tmp_path):
     config = tiny.config(world, evals={})
     model = config["method"]["model"]
     methods = sscl_kinetics.stage_methods(
@@ -205,7 +205,7 @@ def test_the_chain_hands_on_nets_statistics_and_memories(world, tmp_path):
     )
 
 
-def test_a_stage_trains_on_the_tiny_world(world, tmp_path):
+def test_stage_trains_on_tiny_world(world, tmp_path):
     config = tiny.config(world, steps=30, save_every=30, evals={})
     model = config["method"]["model"]
     half = dict(fn="optax.linear_schedule", init_value=0.5, end_value=1.0, transition_steps=15)

@@ -91,7 +91,7 @@ def same(a, b):
     return len(pairs) == len({*np.asarray(a).tolist()}) == len({*np.asarray(b).tolist()})
 
 
-def test_clips_are_clustered_by_each_modality_whatever_their_loudness():
+def test_clusters_do_not_depend_on_feature_norm():
     _, state = refreshed()
     true = answers()[1]
     for m in ("video", "audio"):
@@ -102,7 +102,7 @@ def test_clips_are_clustered_by_each_modality_whatever_their_loudness():
     assert float(state["quality"]["nmi/audio/video"]) < 0.3
 
 
-def test_clusters_of_both_tell_apart_what_either_does():
+def test_joint_clusters_separate_what_either_modality_separates():
     _, state = refreshed("cdc", clusters=K * K)
     true = answers()[1]
     both = true["video"] * K + true["audio"]
@@ -112,7 +112,7 @@ def test_clusters_of_both_tell_apart_what_either_does():
 
 
 @pytest.mark.parametrize("variant", ["xdc", "sdc", "mdc"])
-def test_a_modality_learns_the_clusters_it_is_told(variant):
+def test_modality_learns_its_target_clusters(variant):
     method, params, state = labeled(variant)
     batch = examples(1)
     got, (_, metrics) = jax.jit(method.loss)(params, state, batch, jax.random.key(0))
@@ -136,7 +136,7 @@ def test_a_modality_learns_the_clusters_it_is_told(variant):
     np.testing.assert_allclose(got, total, rtol=1e-5)
 
 
-def test_a_target_sends_no_gradient_to_the_net_it_came_from():
+def test_targets_pass_no_gradient():
     method, params, state = labeled()
 
     @jax.jit
@@ -149,7 +149,7 @@ def test_a_target_sends_no_gradient_to_the_net_it_came_from():
     assert norm["encoders_video"] > 0 == norm["encoders_audio"]
 
 
-def test_with_balance_clusters_count_alike():
+def test_balanced_clusters_have_equal_weight():
     sizes = 1, 3, 10, 50
     method, params, state = labeled(sizes=sizes, balance=1.0)
     batch = examples(size=N) | {"index": jnp.arange(N)}
@@ -163,7 +163,7 @@ def test_with_balance_clusters_count_alike():
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
-def test_silence_by_absence_is_no_cluster():
+def test_missing_audio_forms_no_cluster():
     found, _ = answers()
     silent = np.arange(N + 4) % 8 == 0
     found |= {"has_audio": jnp.where(silent, 0.0, 1.0)}
@@ -179,7 +179,7 @@ def test_silence_by_absence_is_no_cluster():
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_clusters_of_pictures_alone_need_no_net_of_sound():
+def test_video_only_clusters_need_no_audio_net():
     model = Towers({"video": Same()}, {"video": Linear(H)}, {"video": Mlp(())})
     method = xdc.make(model, {"video": ("video",)}, K, 0.0)
     batch = examples(size=N) | {"index": jnp.arange(N), "has_audio": jnp.zeros(N, bool)}
@@ -191,7 +191,7 @@ def test_clusters_of_pictures_alone_need_no_net_of_sound():
     assert float(loss) == float(metrics["loss/video/video"]) > 0.5
 
 
-def test_a_refresh_renews_the_classifiers_alone():
+def test_refresh_resets_classifiers_only():
     params, state = refreshed()
     again, after = begun()[3](params, state, jax.random.key(2), answers()[0])
     for m, s in (("video", "audio"), ("audio", "video")):
@@ -204,7 +204,7 @@ def test_a_refresh_renews_the_classifiers_alone():
     assert float(state["quality"]["nmi/audio/previous"]) == 0
 
 
-def test_one_device_and_four_refresh_alike():
+def test_refresh_is_equal_on_one_device_and_four():
     method, params, state, refresh = begun()
     found = answers()[0]
     mesh = sharding.mesh()
@@ -217,21 +217,21 @@ def test_one_device_and_four_refresh_alike():
     jax.tree.map(close, jax.device_get(got), jax.device_get(want))
 
 
-def test_embeddings_are_features_at_unit_length():
+def test_embeddings_are_normalized_features():
     method, params, state, _ = begun()
     for out in jax.jit(method.embed)(params, state, examples()).values():
         length = np.linalg.norm(out["features"], axis=1, keepdims=True)
         np.testing.assert_allclose(out["embedding"], out["features"] / length, rtol=1e-5)
 
 
-def test_targets_that_xdc_does_not_know_are_refused():
+def test_unknown_xdc_targets_are_refused():
     with pytest.raises(ValueError, match=r"\['smell'\]"):
         xdc.make(None, {"video": ("audio+smell",)}, K, 0.0)
     with pytest.raises(ValueError, match="empty"):
         xdc.make(None, {}, K, 0.0)
 
 
-def test_the_config_takes_a_variant():
+def test_config_accepts_a_variant():
     for name, targets in xdc_kinetics.VARIANTS.items():
         assert xdc_kinetics.get_config(name).method.targets.to_dict() == targets
     with pytest.raises(ValueError, match="'abc': use one of xdc"):
@@ -257,7 +257,7 @@ def ended(config, tmp_path_factory):
     return tiny.run(config, workdir), workdir
 
 
-def test_a_run_learns_the_clusters_in_each_iteration(ended):
+def test_run_learns_clusters_in_each_iteration(ended):
     ts, workdir = ended
     rows = metrics_writer.read_rows(workdir)
     got = {name: [v for _, n, v in rows if n == name] for _, name, _ in rows}
@@ -269,7 +269,7 @@ def test_a_run_learns_the_clusters_in_each_iteration(ended):
     assert int(ts.state["sizes"]["audio"].sum()) == 60
 
 
-def test_a_resumed_run_is_an_unbroken_one(ended, config, tmp_path):
+def test_resumed_run_equals_uninterrupted_run(ended, config, tmp_path):
     ts, workdir = ended
     broken = shutil.copytree(workdir, tmp_path / "broken")
     shutil.rmtree(broken / "checkpoints" / "40")

@@ -90,14 +90,14 @@ def evaluate(net, variables, x):
 
 
 @pytest.mark.parametrize("name", ["avid_convnet", "acoustic", "cnn14", "listen"])
-def test_every_array_has_a_name_of_its_own(name):
+def test_every_array_has_a_unique_name(name):
     make, x = NETS[name]
     names = getattr(names_audio, name)()
     assert set(names) == set(shapes(make(), x))
     assert len({theirs for theirs, _ in names.values()}) == len(names)
 
 
-def test_cnn14_of_512_is_panns(arrays):
+def test_cnn14_of_512_matches_panns(arrays):
     net, x = Cnn14(embedding=512), normal(302, 2, 1, 75, 64)[:, 0]
     variables = holding(net, x.shape, names_audio.cnn14(), lambda s: drawn(301, s))
     out = evaluate(net, variables, x)
@@ -106,13 +106,13 @@ def test_cnn14_of_512_is_panns(arrays):
     close(low.astype(np.float32), out, 0.05)
 
 
-def test_the_acoustic_net_is_vmzs(arrays):
+def test_acoustic_net_matches_vmz(arrays):
     net, x = AcousticResNet(), normal(312, 2, 1, 100, 40)[:, 0]
     variables = holding(net, x.shape, names_audio.acoustic(), lambda s: drawn(311, s))
     close(evaluate(net, variables, x), arrays["acoustic/features"])
 
 
-def test_listen_to_looks_net_is_its_own(arrays):
+def test_listen_to_look_net_matches_reference(arrays):
     net, x = ListenNet(), arrays["listen/spectrogram"][:, 0]
     variables = holding(net, x.shape, names_audio.listen(), lambda s: drawn_by_name(s.items()))
     close(evaluate(net, variables, x), arrays["listen/features"])
@@ -136,7 +136,7 @@ class SyncNet(nn.Module):
         return Linear(1024, name="fc8")(x, train)
 
 
-def test_the_layers_of_vggm9_are_syncnets(arrays):
+def test_vggm9_layers_match_syncnet(arrays):
     """Its weights go into the first five convolutions of VGG-M 9 as they are."""
     names = names_audio.vggm9()
     conv, norm = names_audio.conv, names_audio.norm
@@ -171,7 +171,7 @@ def test_the_layers_of_vggm9_are_syncnets(arrays):
         (ListenNet(), (1, 101, 40), 11_689_512 - 513 * 1000 - 2 * 64 * 49 + 4),
     ],
 )
-def test_parameters_are_as_many_as_the_papers(net, x, count):
+def test_parameter_counts_match_papers(net, x, count):
     tree = {path: s for path, s in shapes(net, x).items() if path.startswith("params/")}
     assert sum(int(np.prod(s)) for s in tree.values()) == count
     assert f"{count:,}" in type(net).__doc__
@@ -179,7 +179,7 @@ def test_parameters_are_as_many_as_the_papers(net, x, count):
 
 @pytest.mark.parametrize("name, x", [("vggm9", (1, 100, 40)), ("acoustic", (1, 100, 40)),
                                      ("cnn14", (1, 1001, 64)), ("listen", (1, 101, 40))])  # fmt: skip
-def test_docstrings_tell_what_a_net_computes(name, x):
+def test_docstrings_state_gmacs(name, x):
     """20.04 GMACs of CNN14 and 1.05 of its Fourier transform are the 42.2 GFLOPs of PANNs."""
     net = NETS[name][0]
     said = float(re.search(r"([\d.]+) GMACs", net.__doc__).group(1))
@@ -187,7 +187,7 @@ def test_docstrings_tell_what_a_net_computes(name, x):
 
 
 @pytest.mark.parametrize("name", ["vggm9", "acoustic", "cnn14", "listen"])
-def test_bfloat16_is_of_activations_only_and_near(name):
+def test_bfloat16_affects_activations_only(name):
     """And a spectrogram may have a channel of its own."""
     make, shape = NETS[name]
     x = normal(3, 4, *shape[1:])
@@ -220,7 +220,7 @@ def test_bfloat16_is_of_activations_only_and_near(name):
         (logmel.ListenToLook(), ListenNet(), (1, 16_000)),
     ],
 )
-def test_a_front_end_makes_what_its_net_takes(front, net, sound):
+def test_front_end_output_fits_its_net(front, net, sound):
     spectrogram = jax.ShapeDtypeStruct(sound, jnp.int16)
     spectrogram, _ = jax.eval_shape(lambda x: front.init_with_output({}, x, False), spectrogram)
     features, _ = jax.eval_shape(
@@ -233,6 +233,6 @@ def test_a_front_end_makes_what_its_net_takes(front, net, sound):
     "net, x, words",
     [(ListenNet(), (1, 101, 64), "64 frequencies"), (Cnn14(), (1, 31, 64), "31 frames")],
 )
-def test_a_spectrogram_of_a_wrong_size_is_named(net, x, words):
+def test_wrong_spectrogram_size_is_refused(net, x, words):
     with pytest.raises(ValueError, match=words):
         shapes(net, x)

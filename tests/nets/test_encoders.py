@@ -108,7 +108,7 @@ def run(net, variables, x, modules=()):
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_each_net_is_its_reference(arrays, name):
+def test_each_net_matches_its_reference(arrays, name):
     net, seed, given, shape, modules = GOLDENS[name]
     state = drawn(reference(arrays, name), seed)
     state = checked(state, arrays[f"{name}/keys"], arrays[f"{name}/sums"])
@@ -121,7 +121,7 @@ def test_each_net_is_its_reference(arrays, name):
         close(pooled, arrays[theirs])
 
 
-def test_ccls_student_is_its_reference(arrays):
+def test_ccl_student_matches_its_reference(arrays):
     variables = whole(
         torch_names(ccl_student.Student()), drawn_by_name(reference(arrays, "ccl_r21d"))
     )
@@ -129,7 +129,7 @@ def test_ccls_student_is_its_reference(arrays):
     close(run(ccl_student.Student(), variables, x)[0], arrays["ccl_r21d/feat_eval"])
 
 
-def test_resnet_18_is_torchvisions(arrays):
+def test_resnet_18_matches_torchvision(arrays):
     """Listen to Look's picture net is one without its classifier, in a Sequential."""
     parts = {"conv1": "0", "bn1": "1", **{f"layer{n}": str(n + 3) for n in (1, 2, 3, 4)}}
     names = {}
@@ -165,7 +165,7 @@ CLIPS, PICTURES = (1, 8, 112, 112, 3), (1, 224, 224, 3)
          + 3 * 2 * (64 + 128 + 256 + 512), None),
     ],
 )  # fmt: skip
-def test_parameters_are_as_many_as_the_references(net, shape, count, classes):
+def test_parameter_counts_match_references(net, shape, count, classes):
     out = jax.eval_shape(lambda: net.init_with_output(jax.random.key(0), jnp.zeros(shape), False))
     head = 0 if classes is None else (out[0].shape[-1] + 1) * classes
     assert parameters(net, shape) + head == count
@@ -185,11 +185,11 @@ def test_parameters_are_as_many_as_the_references(net, shape, count, classes):
         (mlp.Mlp((512, 512, 128)), (1, 512), (2 * 512 * 512 + 512 * 128) / 1e9),
     ],
 )
-def test_gmacs_are_the_published(net, shape, expected):
+def test_gmacs_match_published_values(net, shape, expected):
     assert abs(gmacs(net, shape) / expected - 1) < 2e-3
 
 
-def test_a_loop_counts_as_often_as_it_turns():
+def test_loop_flops_are_multiplied_by_iterations():
     class Looped:
         init = staticmethod(lambda key, x, train: {})
 
@@ -212,13 +212,13 @@ def test_a_loop_counts_as_often_as_it_turns():
         (avid_r2plus1d.R2Plus1D(34), CLIPS),
     ],
 )
-def test_every_array_has_a_name_of_its_own(net, shape):
+def test_every_array_has_a_unique_name(net, shape):
     names = torch_names(net)
     assert names.keys() == shapes(net, shape).keys()
     assert len({theirs for theirs, _ in names.values()}) == len(names)
 
 
-def test_a_net_without_names_is_told():
+def test_net_without_names_is_reported():
     with pytest.raises(ValueError, match="no PyTorch names are known for Vision"):
         torch_names(l3.VisionNet())
 
@@ -236,7 +236,7 @@ def test_a_net_without_names_is_told():
         (lambda **how: resnet.ResNet2D(50, **how), (2, 33, 33, 3), 256),
     ],
 )
-def test_bfloat16_comes_near_to_float32(net, shape, width):
+def test_bfloat16_approximates_float32(net, shape, width):
     """Of narrow nets, for odd sizes."""
     x = jnp.asarray(normal(3, *shape))
     nets = [net(width=8, dtype=dtype) for dtype in ("float32", "bfloat16")]
@@ -259,7 +259,7 @@ def normalized(x):
     return x / np.sqrt(1 + 1e-5)
 
 
-def test_a_bottleneck_is_its_formula():
+def test_bottleneck_matches_formula():
     """The stride is the 3x3 convolution's, and the shortcut's; sizes are odd."""
     x = normal(5, 1, 7, 5, 6)
     block = resnet.Bottleneck(4, 2, "float32", BatchNorm)
@@ -273,7 +273,7 @@ def test_a_bottleneck_is_its_formula():
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_l3s_second_vision_layer_rectifies_first(early):
+def test_l3_second_vision_layer_applies_relu_first(early):
     """A negative scale tells the two orders apart: one of them ends in zeros."""
     net = (l3.VisionNet if early else l3.AudioNet)(width=4)
     x = normal(6, 2, 16, 16, 3)
@@ -295,11 +295,11 @@ def test_l3s_second_vision_layer_rectifies_first(early):
         ((8,), (2,), (2,), ((0, 0),)),
     ],
 )
-def test_same_pads_as_tensorflow(sizes, window, strides, pads):
+def test_same_padding_matches_tensorflow(sizes, window, strides, pads):
     assert conv.same_padding(sizes, window, strides) == pads
 
 
-def test_i3ds_ends_count_half():
+def test_i3d_first_and_last_times_have_half_weight():
     """Averages of pairs of times, averaged: of three times the middle one counts as two."""
     net = i3d.I3D(width=8)
     x = normal(7, 1, 24, 32, 32, 3)
@@ -316,7 +316,7 @@ def test_i3ds_ends_count_half():
     close(out, np.average(last, 1, (1, 2, 1)))
 
 
-def test_norms_are_the_sources():
+def test_norms_match_the_sources():
     """Epsilon and momentum as here, where a running mean keeps `momentum` of itself."""
     assert (resnet3d.r2plus1d().norm().epsilon, resnet3d.mc3().norm().epsilon) == (1e-3, 1e-5)
     for net in (i3d.I3D(), l3.VisionNet(), l3.AudioNet()):
@@ -334,6 +334,6 @@ def test_an_unknown_depth_is_named(net):
         shapes(net, (1, 8, 32, 32, 3))
 
 
-def test_a_long_clip_is_no_picture():
+def test_clip_of_several_frames_is_refused_by_image_net():
     with pytest.raises(ValueError, match="clips of 8 frames"):
         shapes(resnet.ResNet2D(), (1, 8, 32, 32, 3))

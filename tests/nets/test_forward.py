@@ -62,7 +62,7 @@ def close(a, b, **tolerance):
 
 @pytest.mark.parametrize("devices", [1, 4])
 @pytest.mark.parametrize("chunks", [2, 4])
-def test_chunks_are_the_whole(devices, chunks):
+def test_chunks_equal_the_full_batch(devices, chunks):
     model, mesh = towers(norm=False), sharding.mesh(jax.devices()[:devices])
     with jax.set_mesh(mesh):
         data = sharding.shard_batch(batch(), mesh)
@@ -74,7 +74,7 @@ def test_chunks_are_the_whole(devices, chunks):
     close(grads, grads2, rtol=1e-4, atol=1e-5)
 
 
-def test_batch_statistics_are_carried_through_the_chunks():
+def test_batch_statistics_are_carried_through_chunks():
     model, data = towers(norm=True), jax.tree.map(jnp.asarray, batch())
     variables = model.init(jax.random.key(0), data, train=False)
     (_, (_, stats)), _ = value_and_grad(model, dict(variables), data, 2)
@@ -85,14 +85,14 @@ def test_batch_statistics_are_carried_through_the_chunks():
     close(stats, want, rtol=1e-5, atol=1e-6)
 
 
-def test_a_batch_that_does_not_split_is_refused():
+def test_batch_not_divisible_by_chunks_is_refused():
     model, data = towers(norm=False), jax.tree.map(jnp.asarray, batch(15))
     variables = model.init(jax.random.key(0), data, train=False)
     with pytest.raises(ValueError, match="batch of 15"):
         value_and_grad(model, dict(variables), data, 2)
 
 
-def test_embeddings_have_unit_length_and_a_missing_modality_is_left_out():
+def test_embeddings_are_normalized_and_missing_modality_is_omitted():
     model, data = towers(norm=False), jax.tree.map(jnp.asarray, batch())
     out, _ = model.init_with_output(jax.random.key(0), data, train=False)
     for o in out.values():

@@ -118,7 +118,7 @@ def made_batch(size=16):
 
 
 @pytest.mark.parametrize("chunks", [1, 2])
-def test_plain_functions_are_the_same_model_as_in_linen(chunks):
+def test_plain_functions_equal_linen(chunks):
     data = jax.tree.map(jnp.asarray, made_batch())
     _, stats = PlainTowers().init_with_output(jax.random.key(0), data, train=False)
     params = stats.pop("params")
@@ -135,7 +135,7 @@ def test_plain_functions_are_the_same_model_as_in_linen(chunks):
 
 
 @pytest.mark.parametrize("name", ["PlainTowers", "NnxModel"])
-def test_a_whole_run_needs_no_linen(name, world, tmp_path):
+def test_run_needs_no_linen(name, world, tmp_path):
     """Two steps of AVID with evaluation and a checkpoint in between, from which it resumes."""
     config = tiny.config(world, steps=2)
     config["method"] |= dict(model=dict(fn=f"{__name__}.{name}"), chunks=2)

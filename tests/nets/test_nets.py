@@ -129,12 +129,12 @@ def find(tree, path):
 
 
 @pytest.mark.parametrize("name", ["video_pool", "audio_pool", "video_emb_f64", "audio_emb_f64"])
-def test_evaluation_is_the_references(golden, evaluated, name):
+def test_evaluation_matches_reference(golden, evaluated, name):
     close(evaluated[0][name], golden[f"eval/{name}"], 1e-4)
 
 
 @pytest.mark.parametrize("stage", [2, 3, 4, 5])
-def test_each_stage_is_the_references(golden, evaluated, stage):
+def test_each_stage_matches_reference(golden, evaluated, stage):
     every = 16 if stage == 2 else 8
     video = evaluated[1]["video"][f"conv{stage}x_1"]["__call__"][0]
     close(np.moveaxis(video, -1, 1)[:, ::every], golden[f"eval/video_conv{stage}x"], 1e-4)
@@ -143,7 +143,7 @@ def test_each_stage_is_the_references(golden, evaluated, stage):
 
 
 @pytest.mark.parametrize("name", ["video_emb_f64", "audio_emb_f64"])
-def test_training_mode_is_the_references(golden, trained, name):
+def test_training_mode_matches_reference(golden, trained, name):
     close(trained[0][name], golden[f"train/{name}"], 1e-9)
 
 
@@ -158,7 +158,7 @@ def gradients(golden, kind, grads):
     return found
 
 
-def test_gradients_of_float64_are_the_references(golden, trained):
+def test_float64_gradients_match_reference(golden, trained):
     """They have passed through all of a net."""
     found = gradients(golden, "grad_f64", trained[2])
     assert list(found) == ["video_model.conv1.0.weight", "audio_model.conv1.0.weight"]
@@ -166,7 +166,7 @@ def test_gradients_of_float64_are_the_references(golden, trained):
         close(ours, theirs, 1e-10)
 
 
-def test_gradients_are_the_references_of_float32_where_no_rectifier_is_rounded(golden, trained):
+def test_float32_gradients_match_reference_away_from_relu_zeros(golden, trained):
     found = gradients(golden, "grad", trained[2])
     assert len(found) == 5
     for theirs, ours, _ in (found[name] for name in found.keys() - set(ROUNDED)):
@@ -176,7 +176,7 @@ def test_gradients_are_the_references_of_float32_where_no_rectifier_is_rounded(g
 @pytest.mark.parametrize(
     "name", ["video_model.conv3x.0.res_conv.weight", "video_model.conv5x.1.out_bn.weight"]
 )
-def test_where_gradients_differ_from_the_references_finite_differences_are_ours(
+def test_finite_differences_confirm_gradients_that_differ_from_reference(
     golden, double, trained, variables, name
 ):
     """The slope of the loss along the difference of both; elsewhere they are the same."""
@@ -194,7 +194,7 @@ def test_where_gradients_differ_from_the_references_finite_differences_are_ours(
     assert abs(slope - (direction * whole).sum()) < 0.05 * apart
 
 
-def test_gradients_of_float32_are_those_of_float64_but_for_rounding(golden, variables, trained):
+def test_float32_gradients_match_float64_up_to_rounding(golden, variables, trained):
     single = training("float32")(variables)[2]
     for kind, count in (("grad_f64", 2), ("grad", 5)):
         found, exact = (gradients(golden, kind, grads) for grads in (single, trained[2]))
@@ -205,7 +205,7 @@ def test_gradients_of_float32_are_those_of_float64_but_for_rounding(golden, vari
             assert off < (2e-2 if name in ROUNDED else 1e-4), name
 
 
-def test_running_statistics_are_the_references(golden, trained):
+def test_running_statistics_match_reference(golden, trained):
     """The variance that is kept is unbiased, the one that normalizes is not."""
     names = [name for name in golden if name.startswith("train/buf/")]
     assert len(names) == 5
@@ -225,7 +225,7 @@ def test_running_statistics_are_the_references(golden, trained):
         (Linear(128), (1, 512), 512 * 128 + 128),
     ],
 )
-def test_parameters_are_as_many_as_the_papers(net, shape, count):
+def test_parameter_counts_match_papers(net, shape, count):
     tree = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape), False))
     assert sum(leaf.size for leaf in jax.tree.leaves(tree["params"])) == count
 
@@ -236,7 +236,7 @@ def test_an_unknown_depth_is_named(net):
         jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)), False))
 
 
-def test_bfloat16_comes_near_to_float32():
+def test_bfloat16_approximates_float32():
     x = jnp.asarray(normal(3, 2, 100, 65))
     nets = [AudioConvNet(width=4, dtype=dtype) for dtype in ("float32", "bfloat16")]
     variables = jax.jit(nets[0].init, static_argnums=2)(jax.random.key(0), x, False)
@@ -251,7 +251,7 @@ def test_bfloat16_comes_near_to_float32():
         (AudioConvNet(dtype="bfloat16"), (2, 100, 65)),
     ],
 )
-def test_bfloat16_is_of_activations_only(net, shape):
+def test_bfloat16_is_for_activations_only(net, shape):
     """The dtype of a config is a string; parameters, statistics, gradients stay float32."""
 
     def run(x):
@@ -275,7 +275,7 @@ def normalized(x, groups=1, train=True):
     return norm.apply(variables, x, train, mutable=["batch_stats"])
 
 
-def test_groups_normalize_each_share_of_the_batch():
+def test_groups_normalize_each_part_of_the_batch():
     x = jnp.asarray(normal(0, 6, 5, 4) + 3 * np.arange(6)[:, None, None])
     whole, stats = normalized(x, 3)
     parts = [normalized(part) for part in jnp.split(x, 3)]
@@ -285,7 +285,7 @@ def test_groups_normalize_each_share_of_the_batch():
         np.testing.assert_allclose(stats["batch_stats"][name], np.mean(each, 0), rtol=1e-5)
 
 
-def test_a_batch_that_groups_do_not_divide_is_named():
+def test_batch_not_divisible_by_groups_is_refused():
     with pytest.raises(ValueError, match="batch of 5 is not a multiple of groups=2"):
         normalized(jnp.ones((5, 3)), 2)
 
@@ -298,7 +298,7 @@ def test_a_small_variance_survives_a_large_mean():
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_the_gradient_of_batch_norm_is_autodiffs(groups):
+def test_batch_norm_gradient_equals_autodiff(groups):
     """The written one, of inputs, scale and bias, against that of the formula."""
     x, weights = normal(1, 8, 3, 5).astype(np.float64), normal(2, 8, 3, 5).astype(np.float64)
     scale, bias = np.linspace(0.5, 2, 5), np.linspace(-1, 1, 5)
@@ -324,7 +324,7 @@ def test_the_gradient_of_batch_norm_is_autodiffs(groups):
             close(mine, theirs, 1e-12)
 
 
-def test_pixels_become_imagenets_floats():
+def test_pixels_are_normalized_by_imagenet_statistics():
     pixels = np.arange(2 * 3 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 3, 4, 5, 3)
     out = Normalize().apply({}, jnp.asarray(pixels), False)
     expected = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -332,7 +332,7 @@ def test_pixels_become_imagenets_floats():
     assert Normalize(dtype="bfloat16").apply({}, jnp.asarray(pixels), False).dtype == jnp.bfloat16
 
 
-def test_initial_values_lie_within_pytorchs_bounds():
+def test_initial_values_are_within_pytorch_bounds():
     """+-1/sqrt(fan in), uniformly, for convolutions and for both parts of a layer."""
     params = Linear(64).init(jax.random.key(0), jnp.zeros((1, 100)), False)["params"]
     conv = Conv3D(64, (1, 3, 3)).init(jax.random.key(0), jnp.zeros((1, 1, 4, 4, 16)))

@@ -66,7 +66,7 @@ def agree(got, want, name, temperature=1.0):
 
 @pytest.mark.parametrize("source", ["in_batch", "tiled"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses_and_gradients_are_those_of_float64(name, source):
+def test_losses_and_gradients_match_float64(name, source):
     c = LOSSES[name]
     # 48 does not divide 200: the last tile is smaller.
     source = negatives.tiled(tile=48) if source == "tiled" else negatives.in_batch()
@@ -80,7 +80,7 @@ def test_losses_and_gradients_are_those_of_float64(name, source):
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
 @pytest.mark.parametrize("name", LOSSES)
-def test_ring_is_the_same_on_any_number_of_devices(name, devices):
+def test_ring_does_not_depend_on_number_of_devices(name, devices):
     c = LOSSES[name]
     with jax.set_mesh(sharding.mesh(jax.devices()[:devices])):
         f = gradients(negatives.ring(tile=32), c)
@@ -104,12 +104,12 @@ def eight():
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def test_ring_on_eight_devices_is_float64_too(eight):
+def test_ring_on_eight_devices_matches_float64(eight):
     assert eight["loss"] < 1e-6
     assert max(eight["gradients"]) < 1e-5
 
 
-def test_ring_has_no_scores_of_the_whole_batch(eight):
+def test_ring_never_holds_full_score_matrix(eight):
     memory = {int(b): size for b, size in eight["d128"].items()}
     assert memory[65_536] <= 32e6
     sizes = np.log(list(memory)), np.log(list(memory.values()))
@@ -122,7 +122,7 @@ def test_ring_computes_four_products(eight):
     assert eight["products"] <= 4.1  # In B x B x D multiplications and additions a device.
 
 
-def test_a_sharded_memory_is_never_gathered(eight):
+def test_sharded_memory_is_never_gathered(eight):
     # The largest array that any device gets from others, against the memory's own size.
     for name in ("bank", "shared", "queue"):
         assert eight[name]["largest"] < eight[name]["memory"] / 8, name
@@ -130,7 +130,7 @@ def test_a_sharded_memory_is_never_gathered(eight):
 
 @pytest.mark.parametrize("num_negatives", [1, 7, 100, B - 1])
 @pytest.mark.parametrize("name", ["info_nce", "logistic"])
-def test_tiles_draw_the_same_negatives_as_the_dense_batch(name, num_negatives):
+def test_tiled_sampling_equals_dense_sampling(name, num_negatives):
     c, (query, key) = LOSSES[name], batch(1.0)
     rng = jax.random.key(3)
     want = gradients(negatives.in_batch(num_negatives), c, rng=rng)(query, key, 0.07, c.bias)
@@ -144,7 +144,7 @@ def test_tiles_draw_the_same_negatives_as_the_dense_batch(name, num_negatives):
 
 
 @pytest.mark.parametrize("num_negatives", [1, 5, 22])
-def test_exactly_so_many_others_are_drawn_and_each_as_often(num_negatives):
+def test_exact_number_of_negatives_is_sampled_uniformly(num_negatives):
     b = 23
     slots = jnp.arange(b)
     masks = [
@@ -160,7 +160,7 @@ def test_exactly_so_many_others_are_drawn_and_each_as_often(num_negatives):
     assert firsts == set(range(b - 1))
 
 
-def test_clips_of_one_video_are_no_negatives_of_each_other():
+def test_clips_of_one_video_are_not_negatives():
     query, key = batch(1.0)
     index = np.arange(B) % 90
     c = LOSSES["info_nce"]
@@ -169,12 +169,12 @@ def test_clips_of_one_video_are_no_negatives_of_each_other():
         agree(gradients(source, c, index)(query, key, 0.07, 0.0), want, "info_nce")
 
 
-def test_too_many_draws_are_refused():
+def test_too_many_negatives_are_refused():
     with pytest.raises(ValueError, match="num_negatives=8 of a batch of 8, which has 7 others"):
         scores.band_offset(jax.random.key(0), 8, 8)
 
 
-def test_ring_wants_a_mesh():
+def test_ring_requires_a_mesh():
     query, key = batch(1.0)
     with pytest.raises(ValueError, match="axis='data': no mesh"):
         gradients(negatives.ring(), LOSSES["dcl"])(query, key, 0.07, 0.0)

@@ -41,7 +41,7 @@ def lloyd(x, centers, most, block=256):
 
 
 @pytest.mark.parametrize("block", [256, 4])
-def test_from_the_same_start_the_centers_are_those_of_numpy(block):
+def test_centers_match_numpy_from_same_start(block):
     x = np.random.default_rng(0).normal(size=(N, H)).astype(np.float32)
     centers = want = x[:K]
     for _ in range(12):
@@ -55,14 +55,14 @@ def test_from_the_same_start_the_centers_are_those_of_numpy(block):
     assert got.n_iter == 12
 
 
-def test_blobs_are_found_whatever_the_seed():
+def test_blobs_are_found_with_any_seed():
     x, label = blobs()
     for seed in range(20):
         found = np.asarray(fit(seed, x, k=K).labels)
         assert len({*zip(found.tolist(), label.tolist())}) == K == len({*found.tolist()}), seed
 
 
-def test_a_start_is_drawn_by_squared_distance():
+def test_initialization_samples_by_squared_distance():
     x = jnp.array([[0.0], [1.0], [3.0], [3.0], [7.0]])
     draw = jax.jit(jax.vmap(lambda r: kmeans.kmeans_plus_plus(r, x, jnp.ones(5, bool), 2, 1)[:, 0]))
     drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
@@ -75,13 +75,13 @@ def test_a_start_is_drawn_by_squared_distance():
         np.testing.assert_allclose(share, weight / weight.sum(), atol=0.025)
 
 
-def test_draws_differ_and_leave_out_what_does_not_count():
+def test_sampled_rows_are_distinct_and_unmasked():
     mask = np.arange(50) % 2 == 0
     rows = np.asarray(kmeans.sample_rows(jax.random.key(0), jnp.zeros(50), mask, 25))
     np.testing.assert_array_equal(np.sort(rows), np.arange(0, 50, 2))
 
 
-def test_a_cluster_without_rows_begins_anew():
+def test_empty_cluster_is_reinitialized():
     x, _ = blobs()
     centers = np.concatenate([x[:1], 100 + np.arange((K - 1) * H, dtype=np.float32).reshape(-1, H)])
     assert {*np.asarray(lloyd(x, centers, 0).labels).tolist()} == {0}
@@ -91,7 +91,7 @@ def test_a_cluster_without_rows_begins_anew():
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_inertia_never_rises(empty):
+def test_inertia_never_increases(empty):
     x = jax.random.normal(jax.random.key(1), (N, H))
     centers = jnp.concatenate([x[:5], x[5:K] + (100 if empty else 0)])
     fell = np.array([lloyd(x, centers, most).inertia for most in range(15)])
@@ -99,7 +99,7 @@ def test_inertia_never_rises(empty):
     assert fell[-1] < 0.9 * fell[0]
 
 
-def test_more_clusters_than_different_rows_come_to_an_end():
+def test_more_clusters_than_distinct_rows_terminate():
     x = np.repeat(np.eye(3, H, dtype=np.float32), 4, 0)
     got = fit(0, x, k=5)
     assert got.inertia < 1e-6 and got.n_iter <= 100
@@ -107,7 +107,7 @@ def test_more_clusters_than_different_rows_come_to_an_end():
         kmeans.fit(jax.random.key(0), x, np.ones(12, bool), 13)
 
 
-def test_rows_that_do_not_count_change_nothing():
+def test_masked_rows_change_nothing():
     x, _ = blobs(spread=1.0)
     want = fit(3, x, k=K)
     more = np.concatenate([x, np.full((20, H), 1e4, np.float32)])
@@ -149,7 +149,7 @@ def test_devices_never_gather_the_rows(four):
     assert max(moved) == N < N * H // 4
 
 
-def test_agreement_is_normalized_mutual_information():
+def test_normalized_mutual_information_matches_formula():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 4, 500), rng.integers(0, 4, 500)
     b = np.where(rng.random(500) < 0.5, a, b)
@@ -161,7 +161,7 @@ def test_agreement_is_normalized_mutual_information():
     np.testing.assert_allclose(got, mutual / np.mean(entropy), rtol=1e-5)
 
 
-def test_agreement_asks_neither_for_names_nor_for_rows_without_a_label():
+def test_mutual_information_ignores_cluster_ids_and_unlabeled_rows():
     a = jnp.array([0, 0, 1, 1, 2, -1, 2])
     np.testing.assert_allclose(agreement(a, jnp.array([2, 2, 0, 0, 1, 1, -1]), 3), 1, rtol=1e-6)
     assert agreement(a, jnp.full(7, -1), 3) == 0

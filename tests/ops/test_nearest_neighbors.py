@@ -34,7 +34,7 @@ def dense(rows, agreement):
 
 
 @pytest.mark.parametrize("agreement", COMBINE)
-def test_blocked_is_dense(agreement):
+def test_blockwise_equals_dense(agreement):
     """Blocks and tiles that divide nothing; rows that only fill a memory up are never found."""
     rows = memory(0)
     rows = {m: np.concatenate([x[:SIZE], np.ones_like(x[SIZE:])]) for m, x in rows.items()}
@@ -56,7 +56,7 @@ def test_one_device_and_four_agree(block, tile):
     assert got.addressable_shards[0].data.shape == (HELD // 4, COUNT)
 
 
-def test_sets_match_the_reference_program(golden):
+def test_positive_sets_match_the_reference_program(golden):
     g = golden("avid")
     rows = {m: jnp.asarray(g[f"avid/mem_{m}0"]) for m in ("video", "audio")}
     for agreement in nearest_neighbors.CRITERIA:
@@ -64,7 +64,7 @@ def test_sets_match_the_reference_program(golden):
         np.testing.assert_array_equal(got, golden("cma")[f"cma/posset_{agreement}"])
 
 
-def test_of_equals_the_first_is_taken_and_a_double_is_no_self():
+def test_ties_take_first_row_and_duplicates_are_not_self():
     """Rows 2 and 5 are the same, and all others alike to both."""
     x = np.tile(np.eye(2, dtype=np.float32)[:1], (8, 1))
     x[[2, 5]] = (0, 1)
@@ -74,7 +74,7 @@ def test_of_equals_the_first_is_taken_and_a_double_is_no_self():
     np.testing.assert_array_equal(got[0], [1, 3])
 
 
-def test_no_more_than_a_tile_of_scores_is_held():
+def test_at_most_one_tile_of_scores_is_held():
     """By the compiler's own account, of a memory with 400 MB of scores."""
     held = 10_240
     rows = {m: jax.ShapeDtypeStruct((held, D), jnp.float32) for m in ("video", "audio")}

@@ -18,7 +18,7 @@ ROWS = RNG.standard_normal((6, 8)).astype(np.float32)
 
 
 @pytest.mark.parametrize("size", [1e-11, 1e-6, 1.0, 1e6, 1e15])
-def test_rows_of_any_size_come_to_unit_length(size):
+def test_rows_of_any_norm_are_normalized(size):
     x = np.float32(size) * ROWS
     want = x.astype(float) / np.linalg.norm(x.astype(float), axis=1, keepdims=True)
     np.testing.assert_allclose(l2_normalize(jnp.asarray(x)), want, rtol=3e-7)
@@ -28,7 +28,7 @@ def test_rows_of_any_size_come_to_unit_length(size):
 
 @pytest.mark.parametrize("short", [0.0, 1e-14, 1e-30])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_row_of_nothing_has_gradient_zero_and_leaves_the_others_alone(short, dtype):
+def test_zero_row_has_zero_gradient_and_does_not_affect_others(short, dtype):
     x = jnp.asarray(ROWS).at[2].set(short).astype(dtype)
     z, pull = jax.vjp(l2_normalize, x)
     assert z.dtype == x.dtype and np.isfinite(z).all()
@@ -43,7 +43,7 @@ def test_a_row_of_nothing_has_gradient_zero_and_leaves_the_others_alone(short, d
 
 
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
-def test_the_gradient_is_that_of_finite_differences(size):
+def test_gradient_matches_finite_differences(size):
     x, out = size * ROWS[:1].astype(float), RNG.standard_normal((1, 8))
 
     def f(x):
@@ -73,7 +73,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_one_dead_embedding_does_not_spoil_the_gradients_of_its_batch(source):
+def test_zero_embedding_keeps_other_gradients_finite(source):
     parts = dict.fromkeys(("video", "audio"), identity)
     towers, fn = Towers(parts, parts, parts), SOURCES[source]
     memory = fn.init(jax.random.key(0), 20, 8)
@@ -94,7 +94,7 @@ def test_one_dead_embedding_does_not_spoil_the_gradients_of_its_batch(source):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(moved))
 
 
-def test_nothing_else_scales_to_unit_length():
+def test_no_other_code_normalizes_vectors():
     """Batch norms add an epsilon to a variance and AVTS to a square; train.py logs a norm."""
     found = set()
     for path in ROOT.rglob("*.py"):

@@ -73,7 +73,7 @@ def check_method(method):
 
 @pytest.mark.parametrize("loss", ["info_nce", "dcl", "logistic"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_scores_of_every_source_of_negatives_are_of_full_float32(name, loss):
+def test_scores_of_every_negatives_source_use_full_float32(name, loss):
     source, rng = SOURCES[name], jax.random.key(0)
     c = contrastive.logistic(-3.0) if loss == "logistic" else getattr(contrastive, loss)()
     memory, index = source.init(rng, SIZE, D), jnp.arange(B)
@@ -87,14 +87,14 @@ def test_scores_of_every_source_of_negatives_are_of_full_float32(name, loss):
 
 
 @pytest.mark.parametrize("name", ["in_batch", "bank", "shared", "queue"])
-def test_scores_of_avid_are_of_full_float32(name):
+def test_scores_of_avid_use_full_float32(name):
     scale = fixed_temperature(0.1)
     check_method(
         avid.make(Table(), SOURCES[name], contrastive.info_nce(), {"v2a": 1, "a2v": 1}, scale)
     )
 
 
-def test_scores_of_cma_and_its_positive_sets_are_of_full_float32():
+def test_scores_of_cma_and_positive_sets_use_full_float32():
     terms = {"inst-v2a": 1, "inst-a2v": 1, "pos-v2v": 1, "pos-a2a": 1}
     method = cma.make(
         Table(), "consensus", 2, terms, num_negatives=4, within_modal_negatives=2, temperature=0.1
@@ -104,28 +104,28 @@ def test_scores_of_cma_and_its_positive_sets_are_of_full_float32():
     check(lambda state: method.refresh(params, state, jax.random.key(0), ()), state)
 
 
-def test_scores_of_moco_are_of_full_float32():
+def test_scores_of_moco_use_full_float32():
     check_method(moco.make(Table(), B, contrastive.info_nce(), {"v2a": 1, "a2v": 1}, 0.1, 0.9))
 
 
-def test_scores_of_sscl_are_of_full_float32():
+def test_scores_of_sscl_use_full_float32():
     sizes = dict(num_negatives=3, momentum=0.5, loss_fn=contrastive.info_nce(), temperature=0.1)
     share = lambda step: 0.5
     check_method(sscl.stage_one(Table(), "audio", **sizes, keep_fraction=share))
     check_method(sscl.stage_two(Table(), **sizes, structure_weight=1.0, keep_fraction=share))
 
 
-def test_distances_of_kmeans_are_of_full_float32():
+def test_distances_of_kmeans_use_full_float32():
     fit = functools.partial(kmeans.fit, k=3)
     check(fit, jax.random.key(0), jnp.zeros((SIZE, D)), jnp.ones(SIZE, bool))
 
 
 @pytest.mark.parametrize("agreement", nearest_neighbors.CRITERIA)
-def test_likeness_of_memories_is_of_full_float32(agreement):
+def test_memory_similarities_use_full_float32(agreement):
     rows = {m: jnp.zeros((SIZE, D)) for m in ("video", "audio")}
     check(lambda rows: nearest_neighbors.top_k_rows(rows, SIZE, 2, agreement), rows)
 
 
-def test_a_product_of_the_default_precision_is_found():
+def test_product_of_default_precision_is_detected():
     with pytest.raises(AssertionError):
         check(lambda a: jax.jit(lambda a: a @ a.T)(a), jnp.zeros((2, 2)))

@@ -88,7 +88,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_report_is_one_page_that_loads_nothing(workdir):
+def test_report_is_one_self_contained_page(workdir):
     path = run_page.write(workdir)
     assert path == workdir / "report.html"
     assert sorted(p.name for p in workdir.iterdir()) == [
@@ -105,7 +105,7 @@ def test_report_is_one_page_that_loads_nothing(workdir):
     assert {v[1:] for v in links if v[0] == "#"} <= set(ids)
 
 
-def test_report_names_every_metric_and_the_facts(workdir):
+def test_report_lists_every_metric_and_run_summary(workdir):
     text = Page(run_page.write(workdir).read_text()).text
     for name in METRICS:
         assert name in text
@@ -125,7 +125,7 @@ def cells(table):
     ]
 
 
-def test_evaluations_are_in_percent_beside_untrained_best_and_chance():
+def test_evaluations_are_in_percent_with_untrained_best_and_chance():
     x = np.array([0, 100, 200])
     table = evaluation_tables.metric_table(
         {
@@ -160,7 +160,7 @@ def test_curves_have_three_points_and_change():
     assert "<svg" not in plots.training_panels({"loss": (x[:2], np.array([1.0, 2]))})
 
 
-def test_the_page_opens_with_what_ran_and_five_numbers(workdir):
+def test_page_starts_with_run_and_five_numbers(workdir):
     names = [f"eval/toys/{n}" for n in (
         "retrieval/v2a/recall@1", "retrieval/a2v/recall@1", "retrieval/v2a/recall@10", "retrieval/v2a/chance",
         "retrieval/a2v/chance", "linear/video/top1", "linear/audio/top1", "linear/both/top1",
@@ -190,7 +190,7 @@ def test_the_page_opens_with_what_ran_and_five_numbers(workdir):
     assert opening.count("chance 50.0 %") == 3  # Of two classes, for the probes.
 
 
-def test_the_time_of_a_run_that_was_killed_is_that_of_its_steps():
+def test_time_of_killed_run_is_sum_of_its_steps():
     x, speed = np.array([10, 20]), np.array([4.0, 8.0])
     found = headline.training_seconds(dict(batch_size=8), dict(clips_per_second=(x, speed)))
     assert found == 10 * 8 / 4 + 10 * 8 / 8
@@ -209,7 +209,7 @@ def test_every_metric_on_the_page_is_explained(workdir):
     assert '<abbr title="' in text[: text.index("<h2>What the metrics mean")]
 
 
-def test_a_page_that_cannot_be_written_stops_no_training(workdir, monkeypatch, caplog):
+def test_unwritable_page_does_not_stop_training(workdir, monkeypatch, caplog):
     def broken(folder):
         raise TypeError("a fault of the gallery")
 
@@ -220,7 +220,7 @@ def test_a_page_that_cannot_be_written_stops_no_training(workdir, monkeypatch, c
     assert run_page.write_or_log(workdir) == workdir / "report.html"
 
 
-def test_hostile_names_are_only_text(workdir):
+def test_hostile_names_are_escaped(workdir):
     names = [HOSTILE, f"loss/{HOSTILE}", "_hidden", f"eval/{HOSTILE}/{HOSTILE}/{HOSTILE}/{HOSTILE}"]
     names += [f"eval/toys/r/{HOSTILE}/recall@1", "eval/toys/r/_a/recall@1"]
     write_metrics(workdir / "metrics.csv", [*METRICS, *names])
@@ -237,7 +237,7 @@ def test_hostile_names_are_only_text(workdir):
 
 
 @pytest.mark.parametrize("missing", ["config.json", "metrics.csv", "evals/toys.npz", "all"])
-def test_report_says_what_is_missing(workdir, missing):
+def test_report_states_what_is_missing(workdir, missing):
     says = {
         "config.json": "config.json is missing",
         "metrics.csv": "No training metrics",
@@ -250,7 +250,7 @@ def test_report_says_what_is_missing(workdir, missing):
         assert (sentence in text) == (missing in ("all", name))
 
 
-def test_report_survives_broken_files(workdir):
+def test_report_survives_damaged_files(workdir):
     with (workdir / "metrics.csv").open("a") as file:
         file.write('300,loss,nan\n310,loss\n,,\n320,"lo')
     (workdir / "evals" / "torn.npz").write_bytes(b"PK\x03\x04 torn")
@@ -263,7 +263,7 @@ def test_report_survives_broken_files(workdir):
         run_page.write(workdir / "elsewhere")
 
 
-def test_a_step_logged_twice_counts_once(tmp_path):
+def test_step_logged_twice_counts_once(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("step,name,value\n20,loss,3\n10,loss,1\n20,loss,2\n")
     curves, torn = run_page.read_metrics(path)
@@ -271,7 +271,7 @@ def test_a_step_logged_twice_counts_once(tmp_path):
     assert torn == 0
 
 
-def test_the_same_run_gives_the_same_page(workdir):
+def test_same_run_gives_same_page(workdir):
     assert run_page.write(workdir).read_bytes() == run_page.write(workdir).read_bytes()
 
 
@@ -291,13 +291,13 @@ def test_gallery_shows_half_right_half_wrong_with_true_ranks():
         assert (found.matches[0] == found.at) == (i % 2 == 0)
 
 
-def test_gallery_does_not_flatter_a_collapsed_net():
+def test_gallery_of_collapsed_net_is_at_chance():
     same = np.full((10, 4), 0.5, np.float32)
     found = retrieval_gallery.nearest_matches(same, same, np.arange(10), 3)
     assert all(f.rank == 5.5 and f.matches[0] != f.at and f.matches[-1] == f.at for f in found)
 
 
-def test_a_match_of_the_same_class_is_not_marked_as_wrong():
+def test_match_of_same_class_is_not_marked_wrong():
     label = np.array([3, 3, 4, -1, -1])
     kinds = [retrieval_gallery.match_kind(0, i, label) for i in range(4)] + [
         retrieval_gallery.match_kind(3, 4, label)
@@ -306,7 +306,7 @@ def test_a_match_of_the_same_class_is_not_marked_as_wrong():
     assert "tile same" in retrieval_gallery.suite_gallery(arrays(classes=("cat", "dog")))
 
 
-def test_the_gallery_names_files_below_their_common_folder_whatever_their_bytes(workdir):
+def test_gallery_paths_are_relative_to_common_folder(workdir):
     data = arrays()
     paths = [f"/my/videos/{'ab'[i % 2]}/{i}.mp4".encode() for i in range(40)]
     paths[0] = b"/my/videos/a/caf\xe9.mp4"
@@ -321,7 +321,7 @@ def test_the_gallery_names_files_below_their_common_folder_whatever_their_bytes(
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 @pytest.mark.parametrize("labels", ["none", "one class", "two"])
-def test_any_set_has_a_report(workdir, n, labels):
+def test_any_dataset_has_a_report(workdir, n, labels):
     data = {k: v[:n] for k, v in arrays(40, 40).items() if k != "test/classes"}
     data["gallery/row"] = np.arange(n, dtype=np.int32)
     data["test/label"] = dict(none=np.full(n, -1), two=np.arange(n) % 2).get(
@@ -335,7 +335,7 @@ def test_any_set_has_a_report(workdir, n, labels):
     assert ("class -1" in text) is False
 
 
-def test_agreement_of_many_records_waits_for_the_end_of_the_run(workdir, monkeypatch):
+def test_agreement_of_many_records_is_computed_at_end_of_run(workdir, monkeypatch):
     monkeypatch.setattr(run_page, "LARGE_TEST_SET", 39)
     assert "Written at the end of the run" not in run_page.write(workdir).read_text()
     write_metrics(workdir / "metrics.csv", steps=range(10, 110, 10))
@@ -344,7 +344,7 @@ def test_agreement_of_many_records_waits_for_the_end_of_the_run(workdir, monkeyp
     assert "Written at the end of the run" in run_page.write(workdir).read_text()
 
 
-def test_gallery_leaves_out_rows_without_embedding_and_needs_two_modalities():
+def test_gallery_omits_rows_without_embedding_and_needs_two_modalities():
     data = arrays()
     for name in ("test/video/embedding", "test/audio/embedding", "test/index", "test/label"):
         data[name] = data[name][1:]  # The first record, which has a picture, was not readable.
@@ -365,7 +365,7 @@ def test_pick_fills_up_from_the_other_side():
     assert len(set(retrieval_gallery.pick_queries(right, 12))) == 12
 
 
-def test_smoothing_begins_at_the_first_value_and_skips_what_is_not_finite():
+def test_smoothing_starts_at_first_value_and_skips_non_finite():
     y = np.array([8.0] * 50 + [np.nan] + [8.0] * 49)
     np.testing.assert_allclose(plots.smooth(y, share=0.1), 8)
     y = np.random.default_rng(0).normal(size=1000)

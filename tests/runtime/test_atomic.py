@@ -27,7 +27,7 @@ def test_many_writers_of_one_file_leave_one_complete_file(tmp_path):
     assert len(text) == 1000 and len(set(text)) == 1
 
 
-def test_an_error_keeps_the_old_file_and_leaves_no_other(tmp_path):
+def test_error_keeps_old_file_and_leaves_no_temporary_file(tmp_path):
     path = tmp_path / "x"
     write_atomic(path, b"old", sync=True)
     with pytest.raises(KeyboardInterrupt), atomic_replace(path) as part:

@@ -14,7 +14,7 @@ from avjax.runtime import filenames, metrics_writer
 NAME = os.fsdecode(b"a/caf\xe9 \xff.mp4")
 
 
-def test_a_folder_and_its_lists_know_such_names(tmp_path):
+def test_folder_and_lists_accept_undecodable_names(tmp_path):
     (tmp_path / "a").mkdir()
     for name in (NAME, "a/\u00e9.mp4"):
         with open(tmp_path / name, "wb"):
@@ -27,7 +27,7 @@ def test_a_folder_and_its_lists_know_such_names(tmp_path):
     assert len(folder.make(tmp_path, "all", quarantine=tmp_path / "quarantine.csv")) == 1
 
 
-def test_a_file_that_cannot_be_read_is_listed_whatever_its_name(tmp_path, capsys):
+def test_unreadable_file_with_any_name_is_listed(tmp_path, capsys):
     metrics_writer.unreadable_file_log(tmp_path)(NAME, f"no such file: {NAME}")
     assert (tmp_path / "unreadable_files.csv").read_bytes() == b"%s,no such file: %s\r\n" % (
         (os.fsencode(NAME),) * 2

@@ -12,7 +12,7 @@ from avjax.runtime import preemption
 
 
 @pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_program_in_one_line_with_its_exit_status(number, code, capsys):
+def test_signal_ends_program_in_one_line_with_exit_status(number, code, capsys):
     def main():
         os.kill(os.getpid(), number)
         pytest.fail("not interrupted")
@@ -25,7 +25,7 @@ def test_a_signal_ends_the_program_in_one_line_with_its_exit_status(number, code
     assert line == f"avjax: stopped by {stop.value.name}: the same command resumes"
 
 
-def test_what_is_deferred_ends_first():
+def test_deferred_work_finishes_first():
     done = []
     with pytest.raises(preemption.Interrupted), preemption.watch() as signals:
         with signals.defer():
@@ -35,7 +35,7 @@ def test_what_is_deferred_ends_first():
     assert done == ["step"]
 
 
-def test_what_follows_a_signal_is_not_interrupted_again():
+def test_cleanup_after_signal_is_not_interrupted():
     watching = preemption.Watch()
     with pytest.raises(preemption.Interrupted) as stop:
         watching.receive(signal.SIGTERM, None)
@@ -43,7 +43,7 @@ def test_what_follows_a_signal_is_not_interrupted_again():
     stop.value.report("saved")
 
 
-def test_a_second_signal_ends_at_once_what_defers_the_first():
+def test_second_signal_interrupts_deferred_work():
     code = (
         "import threading; from avjax.runtime import preemption\n"
         "with preemption.watch() as signals, signals.defer():\n"
@@ -57,7 +57,7 @@ def test_a_second_signal_ends_at_once_what_defers_the_first():
     assert running.wait(60) in (130, 143)
 
 
-def test_another_thread_watches_nothing():
+def test_other_threads_install_no_handlers():
     def run():
         with preemption.watch() as signals, signals.defer():
             done.append(signal.getsignal(signal.SIGTERM))

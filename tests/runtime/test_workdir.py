@@ -17,7 +17,7 @@ def config(**more):
     return {"seed": 0, "steps": 8, "study": {"seeds": [0, 1], "report": {"fn": "f"}}} | more
 
 
-def test_a_folder_refuses_another_config_and_names_what_differs(tmp_path):
+def test_workdir_refuses_another_config_and_lists_differences(tmp_path):
     open_workdir(tmp_path, config())
     with pytest.raises(ValueError, match="seed was 0, is 1"):
         open_workdir(tmp_path, config(seed=1))
@@ -25,7 +25,7 @@ def test_a_folder_refuses_another_config_and_names_what_differs(tmp_path):
         open_workdir(tmp_path, config(study={"seeds": [0, 2], "report": {"fn": "f"}}))
 
 
-def test_a_run_may_be_lengthened_and_its_report_changed(tmp_path):
+def test_steps_and_report_settings_may_change(tmp_path):
     open_workdir(tmp_path, config())
     open_workdir(tmp_path, config(steps=16, study={"seeds": [0, 1], "report": {"fn": "g", "k": 3}}))
 
@@ -53,7 +53,7 @@ def claimed(c, workdir):
 
 
 @pytest.mark.parametrize("staged", [False, True])
-def test_what_follows_the_steps_changes_with_them(tmp_path, staged):
+def test_derived_values_change_with_steps(tmp_path, staged):
     c = scheduled(staged)
     claimed(c, tmp_path)
     c.steps = 300
@@ -68,7 +68,7 @@ def test_what_follows_the_steps_changes_with_them(tmp_path, staged):
         claimed(c, tmp_path)
 
 
-def test_a_stage_is_lengthened_by_its_own_steps(tmp_path):
+def test_stage_is_extended_by_its_own_steps(tmp_path):
     c = scheduled(True)
     claimed(c, tmp_path)
     c.stages.two.steps = 9
@@ -78,7 +78,7 @@ def test_a_stage_is_lengthened_by_its_own_steps(tmp_path):
     }
 
 
-def test_a_schedule_that_is_set_by_hand_does_not_follow(tmp_path):
+def test_explicit_schedule_does_not_follow_steps(tmp_path):
     c = scheduled()
     claimed(c, tmp_path)
     c = scheduled()
@@ -89,9 +89,7 @@ def test_a_schedule_that_is_set_by_hand_does_not_follow(tmp_path):
         claimed(c, tmp_path)
 
 
-def test_a_workdir_that_cannot_be_a_folder_is_refused_before_anything_is_written(
-    tmp_path, monkeypatch
-):
+def test_invalid_workdir_is_refused_before_writing(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(ValueError, match=r"--workdir .*file is not a folder: choose another"):
@@ -104,18 +102,18 @@ def test_a_workdir_that_cannot_be_a_folder_is_refused_before_anything_is_written
     assert not (tmp_path / "new").exists()
 
 
-def test_a_damaged_config_is_named(tmp_path):
+def test_damaged_config_is_reported(tmp_path):
     (tmp_path / "config.json").write_text('{"seed"')
     with pytest.raises(ValueError, match=r"config.json cannot be read: .*choose another"):
         check_config(tmp_path, config())
 
 
-def test_one_process_of_many_writes(tmp_path):
+def test_only_first_process_writes(tmp_path):
     open_workdir(tmp_path / "run", config(), write=False)
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_many_may_claim_one_folder_at_once(tmp_path):
+def test_concurrent_processes_may_open_one_workdir(tmp_path):
     failures, start = [], threading.Barrier(16)
 
     def begin():

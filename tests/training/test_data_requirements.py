@@ -21,18 +21,18 @@ ROOT = "configs/{}.py".format
         ("multisensory_audioset", dict(short_side=256, fps=29.97, sample_rate=21_000, channels=2)),
     ],
 )
-def test_a_config_says_what_it_asks_for(name, asked):
+def test_config_requirements_are_collected(name, asked):
     assert data_requirements.prepare_settings(ROOT(name)) == asked
     assert data_requirements.format_flags(asked).startswith(
         f"--short_side {asked['short_side']} --fps "
     )
 
 
-def test_what_follows_the_colon_counts():
+def test_function_after_colon_is_resolved():
     assert data_requirements.prepare_settings(ROOT("avid_folder") + ":large")["short_side"] == 256
 
 
-def test_of_several_frame_rates_the_highest_counts_where_the_others_divide_it():
+def test_highest_frame_rate_counts_if_others_divide_it():
     assert data_requirements.common_frame_rate([25.0, 25.0]) == 25.0
     assert data_requirements.common_frame_rate([8.0, 16.0, 32.0]) == 32.0
     assert data_requirements.common_frame_rate([10.0, 30.0]) == 30.0
@@ -53,7 +53,7 @@ WRONG = "def get_config():\n    raise KeyError('x')\n"
         ("import ml_collections\nget_config = ml_collections.ConfigDict\n", "has no data set"),
     ],
 )
-def test_a_config_that_fails_is_one_line(tmp_path, capsys, text, says):
+def test_failing_config_is_reported_in_one_line(tmp_path, capsys, text, says):
     file = tmp_path / "mine.py"
     if text is not None:
         file.write_text(text)
@@ -64,7 +64,7 @@ def test_a_config_that_fails_is_one_line(tmp_path, capsys, text, says):
     assert not (tmp_path / "out").exists()
 
 
-def test_prepare_takes_what_the_config_asks_for_unless_told_otherwise(tmp_path, capsys):
+def test_prepare_follows_config_unless_overridden(tmp_path, capsys):
     argv = ["IN", "OUT", "--for_config", ROOT("avts_kinetics"), "--fps", "0"]
     args = prepare.apply_config_settings(prepare.parser().parse_args(argv), argv)
     assert (args.short_side, args.fps, args.sample_rate, args.channels) == (256, 0.0, 16_000, 1)

@@ -22,13 +22,13 @@ def data(size, batch_size, loud=True):
 @pytest.mark.parametrize("size, batch, least, clips", [
     (40, 8, 20, 24), (40, 8, 0, 8), (3, 3, 256, 3), (10, 4, 256, 8), (10, 4, 1, 4),
 ])  # fmt: skip
-def test_as_few_batches_as_hold_enough_clips_and_at_most_an_epoch(size, batch, least, clips):
+def test_init_examples_use_few_batches_and_at_most_an_epoch(size, batch, least, clips):
     found = init_examples.first_clips(data(size, batch), least)
     assert len(found["audio"]) == len(found["index"]) == clips
     assert len(set(found["index"])) == clips
 
 
-def test_digital_silence_alone_is_warned_of_once(caplog):
+def test_only_digital_silence_is_warned_once(caplog):
     init_examples.first_clips(data(8, 4), 8)
     assert not caplog.messages
     init_examples.first_clips(data(8, 4, loud=False), 8)

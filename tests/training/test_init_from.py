@@ -131,7 +131,7 @@ def same(one, other):
     return jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), one, other))
 
 
-def test_the_slow_towers_of_moco_begin_as_the_trained_ones(saved):
+def test_moco_momentum_encoder_starts_as_trained_towers(saved):
     folder, trained = saved(in_batch())
     for spec in (folder, dict(folder=folder, paths=("params", "state/stats"))):
         ts, line = started(slow(), spec)
@@ -149,7 +149,7 @@ def test_the_slow_towers_of_moco_begin_as_the_trained_ones(saved):
     assert all(a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer() for a, b in pairs)
 
 
-def test_a_part_of_the_towers_is_a_part_of_the_slow_ones_too(saved):
+def test_part_of_towers_also_initializes_momentum_encoder(saved):
     folder, trained = saved(in_batch())
     ts, line = started(slow(), dict(folder=folder, paths=("params/heads_video",)))
     assert same(ts.params["heads_video"], trained.params["heads_video"])
@@ -160,7 +160,7 @@ def test_a_part_of_the_towers_is_a_part_of_the_slow_ones_too(saved):
     assert "params/heads_audio, state/memory, state/stats" in line
 
 
-def test_the_slow_towers_of_moco_are_taken_where_there_are_some(saved):
+def test_moco_momentum_encoder_is_restored_if_present(saved):
     folder, trained = saved(slow())
     ts, line = started(slow(), folder)
     assert (
@@ -170,7 +170,7 @@ def test_the_slow_towers_of_moco_are_taken_where_there_are_some(saved):
     assert not same(ts.state["momentum_encoder"]["params"], ts.params)
 
 
-def test_cma_takes_the_memories_of_avid(saved):
+def test_cma_restores_memories_of_avid(saved):
     for method in (bank(), agreeing()):
         folder, trained = saved(method, videos())
         ts, line = started(agreeing(), folder)
@@ -180,7 +180,7 @@ def test_cma_takes_the_memories_of_avid(saved):
         assert line == f"starts from {folder}: {kept}; new: state/positive_rows, state/z"
 
 
-def test_cma_without_memories_is_refused_with_the_remedy(saved):
+def test_cma_without_memories_is_refused_with_remedy(saved):
     folder, _ = saved(in_batch(), videos())
     said = refused(agreeing(), folder)
     assert said.startswith(f"{folder}: state/memory/video does not exist; {folder}: state/memory/a")
@@ -202,7 +202,7 @@ def test_cma_refuses_memories_of_other_records(saved):
     assert "has 21 records, config.data.train.source has 20" in refused(agreeing(), longer)
 
 
-def test_paths_that_leave_memories_out_say_so_in_a_line(saved):
+def test_paths_without_memories_are_reported_in_one_line(saved):
     folder, trained = saved(bank(), videos())
     ts, line = started(agreeing(), dict(folder=folder, paths=("params", "state/stats")))
     assert same(ts.params, trained.params)
@@ -218,7 +218,7 @@ def test_paths_that_leave_memories_out_say_so_in_a_line(saved):
     assert same(ts.state["memory"], trained.state["memory"])
 
 
-def test_memories_of_another_number_of_records_are_refused(saved):
+def test_memories_of_other_number_of_records_are_refused(saved):
     """Their arrays have the same shapes: rows come in multiples of 1,024."""
     paths = ("params", "state/memory")
     folder, _ = saved(bank(), videos(21), 21)
@@ -229,7 +229,7 @@ def test_memories_of_another_number_of_records_are_refused(saved):
         started(agreeing(), dict(folder=unknown, paths=paths))
 
 
-def test_avid_keeps_its_bank_on_the_same_records_and_names_what_is_new(saved):
+def test_avid_keeps_memory_bank_on_same_records_and_reports_new_parts(saved):
     folder, trained = saved(bank(), videos())
     ts, line = started(bank(), folder)
     assert same(ts.state, trained.state) and "new" not in line
@@ -240,7 +240,7 @@ def test_avid_keeps_its_bank_on_the_same_records_and_names_what_is_new(saved):
     assert "state/memory/" not in line and line.endswith("new: state/memory")
 
 
-def test_a_student_of_sscl_takes_its_teacher_and_both_memories(saved):
+def test_sscl_student_restores_teacher_and_both_memories(saved):
     folder, trained = saved(taught(), videos())
     ts, line = started(taught(), folder)
     assert same(ts.params, trained.params)
@@ -254,7 +254,7 @@ def test_a_student_of_sscl_takes_its_teacher_and_both_memories(saved):
     assert "A student of SSCL needs a trained teacher" in refused(taught(), other)
 
 
-def test_a_chain_is_checked_before_its_first_stage(world):
+def test_chain_is_checked_before_its_first_stage(world):
     """Of a stage that has not run yet, its shapes say what the next can take."""
     first = tiny.config(world, evals={})
     model = first["method"]["model"]

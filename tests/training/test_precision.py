@@ -77,7 +77,7 @@ def no_gradient(x, w, strides, pads):
     return right(x, w, strides, pads)
 
 
-def test_a_broken_convolution_runs_in_float32_and_it_alone(monkeypatch, batch, capsys):
+def test_only_broken_convolution_runs_in_float32(monkeypatch, batch, capsys):
     monkeypatch.setattr(conv, "conv2d", nonsense)
     params, state = begun(method(Net()), batch)
     inherits = {"state/memory": Inherited(records=True)}
@@ -109,7 +109,7 @@ def second():
     return precision.ConvSpec(Conv2D(8, (1, 1), dtype="bfloat16"), params, x, jnp.dtype("bfloat16"))
 
 
-def test_a_wrong_gradient_is_found_too(monkeypatch):
+def test_wrong_gradient_is_detected(monkeypatch):
     monkeypatch.setattr(conv, "conv2d", no_gradient)
     assert precision.conv_error(second()) == "kernel's gradient off by 100%"
 
@@ -123,14 +123,14 @@ def refusing(words):
     return lambda form: refuse
 
 
-def test_what_does_not_compile_is_told_in_the_devices_words(monkeypatch):
+def test_compile_failure_is_reported_with_device_error(monkeypatch):
     monkeypatch.setattr(
         precision, "_jit_relative_errors", refusing("INTERNAL: no valid config found\nand more")
     )
     assert precision.conv_error(second()) == "fails: INTERNAL: no valid config found"
 
 
-def test_want_of_memory_is_no_fault_of_a_convolution(monkeypatch):
+def test_out_of_memory_is_not_blamed_on_convolution(monkeypatch):
     monkeypatch.setattr(
         precision, "_jit_relative_errors", refusing("RESOURCE_EXHAUSTED: out of memory")
     )
@@ -138,13 +138,13 @@ def test_want_of_memory_is_no_fault_of_a_convolution(monkeypatch):
         precision.conv_error(second())
 
 
-def test_a_sound_device_changes_nothing(batch, capsys):
+def test_correct_device_changes_nothing(batch, capsys):
     ours = method(Net())
     assert precision.with_float32_fallback(ours, *begun(ours, batch), batch) is ours
     assert not capsys.readouterr().out
 
 
-def test_a_net_in_float32_is_not_probed(batch):
+def test_float32_net_is_not_checked(batch):
     ours = method(Net(("float32",) * 3))
     args = *begun(ours, batch), batch, jax.random.key(0)
     assert precision.low_precision_convs(ours.loss, *args) == []
@@ -161,7 +161,7 @@ class Twins(nn.Module):
         return nn.Dense(5, dtype="float16")(x).astype(jnp.float32).mean((1, 2))
 
 
-def test_layers_alike_are_tried_once(batch):
+def test_equal_layers_are_checked_once(batch):
     ours = method(Twins())
     found = precision.low_precision_convs(ours.loss, *begun(ours, batch), batch, jax.random.key(0))
     # The first gets its input in another precision.
@@ -173,7 +173,7 @@ def test_layers_alike_are_tried_once(batch):
     assert [precision.conv_error(form) for form, _ in found] == ["", ""]
 
 
-def test_a_sound_stem_is_within_the_tolerance():
+def test_correct_stem_is_within_tolerance():
     """The kernel with the longest sums for its gradient."""
     stem = Conv3D(8, (3, 7, 7), (1, 2, 2), dtype="bfloat16")
     x = jax.ShapeDtypeStruct((2, 8, 33, 33, 3), jnp.float32)

@@ -12,7 +12,7 @@ SCALARS = {"loss": 0.2361, "clips_per_second": 1234.5, "time/data_wait": 0.3, "t
 
 @pytest.mark.parametrize("width", [30, 40, 60, 79, 119])
 @pytest.mark.parametrize("total", [300, 234_000])
-def test_a_progress_line_fits_and_begins_with_step_bar_and_time(width, total):
+def test_progress_line_fits_and_starts_with_step_bar_and_time(width, total):
     said = format_line(157, total, 3723.0, SCALARS, width)
     assert len(said) <= width and said.startswith(f"step 157/{total}  ")
     assert "1:02:03 left" in said
@@ -24,20 +24,20 @@ def test_a_progress_line_fits_and_begins_with_step_bar_and_time(width, total):
         assert said.endswith("data-bound 35 %")
 
 
-def test_a_bar_is_as_full_as_the_run_is_done():
+def test_bar_is_proportional_to_progress():
     bars = [format_line(step, 100, 1.0, {}, 79).split("  ")[1] for step in (0, 50, 100)]
     assert [bar.count("━") for bar in bars] == [0, 12, 24] and {len(bar) for bar in bars} == {24}
     assert "=" in format_line(50, 100, 1.0, {}, 79, unicode=False)
 
 
-def test_piped_lines_say_the_same_without_a_bar():
+def test_piped_lines_have_no_bar():
     assert format_line(5, 10, 61.0, SCALARS) == (
         "step 5/10  1:01 left  loss 0.2361  1234.5 clips/s  data-bound 35 %"
     )
     assert "data" not in format_line(5, 10, 61.0, SCALARS | {"time/data_wait": 0.0})
 
 
-def test_the_time_left_leaves_out_the_first_step(monkeypatch):
+def test_remaining_time_excludes_first_step(monkeypatch):
     from avjax.training import progress_line
 
     seconds = iter([100.0, 102.0])
@@ -47,7 +47,7 @@ def test_the_time_left_leaves_out_the_first_step(monkeypatch):
     assert left(2) == 2.0 * 9
 
 
-def test_an_evaluation_says_of_what_nets_it_is_in_percent_with_chance_beside():
+def test_evaluation_line_shows_step_percent_and_chance():
     values = {
         "train/records": 480, "train/dropped": 0, "test/records": 142, "test/dropped": 2,
         "retrieval/v2a/recall@1": 9.71, "retrieval/v2a/recall@5": 30.0, "retrieval/v2a/chance": 0.7,
@@ -64,7 +64,7 @@ def test_an_evaluation_says_of_what_nets_it_is_in_percent_with_chance_beside():
     assert max(map(len, format_scores("world", 300, values).splitlines())) < 80
 
 
-def test_a_damaged_line_of_metrics_never_stops_a_resume(tmp_path, capsys):
+def test_damaged_metrics_line_does_not_stop_resume(tmp_path, capsys):
     path = tmp_path / "metrics.csv"
     lines = ["1,loss,0.5", "2,lo", '3,"loss,0.4', "x,loss,1", "\0\0\0", "4,loss,0.3"]
     path.write_bytes("\n".join(["step,name,value", *lines]).encode() + b"\n\xff,loss,1\n5,loss,0.")
@@ -79,7 +79,7 @@ def test_a_damaged_line_of_metrics_never_stops_a_resume(tmp_path, capsys):
     assert log.has(4, "lo") and not log.has(3, "lo")
 
 
-def test_one_process_writes_and_all_know_what_was_written(tmp_path):
+def test_one_process_writes_and_all_know_the_steps(tmp_path):
     first, second = (
         metrics_writer.open_log(tmp_path, 0),
         metrics_writer.open_log(tmp_path, 0, write=False),

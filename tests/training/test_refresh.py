@@ -49,31 +49,31 @@ def ended(config, tmp_path_factory):
     return tiny.run(config, tmp_path_factory.mktemp("asked"))
 
 
-def test_a_refresh_comes_before_the_first_step_and_every_so_many(ended):
+def test_refresh_runs_before_first_step_and_periodically(ended):
     assert float(ended.state["times"]) == 3  # Before steps 1, 3 and 5.
     assert float(ended.params["moved"]) == 30
 
 
-def test_every_record_is_asked_once_and_answers_by_row(ended, config):
+def test_every_record_is_extracted_once_by_row(ended, config):
     size = len(build(config["data"]["train"]["source"]))
     mask, row = (np.asarray(ended.state["seen"][k]) for k in ("mask", "row"))
     np.testing.assert_array_equal(mask, np.arange(len(mask)) < size)
     np.testing.assert_array_equal(row[mask], np.arange(size))
 
 
-def test_a_resumed_run_refreshes_like_an_unbroken_one(ended, config, tmp_path):
+def test_resumed_run_refreshes_like_uninterrupted_run(ended, config, tmp_path):
     tiny.run(config | dict(steps=2), tmp_path)
     again = tiny.run(config, tmp_path)
     a, b = (jax.device_get((ts.params, ts.state)) for ts in (ended, again))
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_without_a_period_it_comes_once():
+def test_refresh_without_period_runs_once():
     assert refreshes.refresh_due(0, 0) and not refreshes.refresh_due(7, 0)
     assert [n for n in range(7) if refreshes.refresh_due(n, 3)] == [0, 3, 6]
 
 
-def test_a_survey_of_other_records_is_refused(config, tmp_path):
+def test_extraction_from_other_records_is_refused(config, tmp_path):
     data = config["data"]
     other = data["train"] | dict(source=data["train"]["source"] | dict(split="test", num_videos=12))
     odd = config | dict(data=data | dict(refresh=other))

@@ -12,7 +12,7 @@ from avjax.training import stages
 from tests import tiny
 
 
-def test_stages_come_after_what_they_start_from():
+def test_stages_follow_what_they_start_from():
     chain = {"a": {"after": {"c": None}}, "b": {}, "c": {"after": {"b": None}}}
     assert stages.topological_order(chain) == ["b", "c", "a"]
     with pytest.raises(ValueError, match="config.stages.*after.x: no such stage"):
@@ -21,7 +21,7 @@ def test_stages_come_after_what_they_start_from():
         stages.topological_order({"a": {"after": {"b": None}}, "b": {"after": {"a": None}}})
 
 
-def test_a_stage_is_the_config_with_some_keys_replaced():
+def test_stage_is_config_with_overrides():
     config = {"steps": 5, "method": {"fn": "x", "k": 1}, "stages": {"one": {"steps": 7}}}
     assert stages.expand(config, "run") == [
         ("run/one", {"steps": 7, "method": {"fn": "x", "k": 1}})
@@ -31,13 +31,13 @@ def test_a_stage_is_the_config_with_some_keys_replaced():
         stages.expand({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
 
 
-def test_a_stage_is_not_named_like_a_metric():
+def test_stage_named_like_a_metric_is_refused():
     for name in ("eval", "untrained", "eval/one"):
         with pytest.raises(ValueError, match=f"config.stages: a stage cannot be named '{name}'"):
             stages.expand({"steps": 5, "stages": {"one": {}, name: {}}}, "run")
 
 
-def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
+def test_study_has_evaluations_at_end_of_every_stage(tmp_path):
     """avid after 2 steps, cma after 4: neither what avid had before, nor its training metrics."""
     r10 = "eval/world/retrieval/v2a/recall@10"
     rows = {
@@ -69,7 +69,7 @@ def test_a_study_has_the_evaluations_at_the_end_of_every_stage(tmp_path):
     )
 
 
-def test_a_stage_begins_with_what_the_one_before_has_learned(world, tmp_path):
+def test_stage_starts_from_previous_stage(world, tmp_path):
     """The second learns nothing (rate 0), so what it ends with is what it began with."""
     frozen = dict(
         steps=1, seed=1, optimizer=dict(fn="optax.sgd", learning_rate=0.0),

@@ -41,7 +41,7 @@ def table(workdir):
         return {(int(r["step"]), r["name"]): float(r["value"]) for r in csv.DictReader(f)}
 
 
-def test_a_run_leaves_config_metrics_checkpoints_and_arrays(unbroken):
+def test_run_writes_config_metrics_checkpoints_and_arrays(unbroken):
     config, workdir, _ = unbroken
     assert json.loads((workdir / "config.json").read_text())["steps"] == 20
     rows = table(workdir)
@@ -54,7 +54,7 @@ def test_a_run_leaves_config_metrics_checkpoints_and_arrays(unbroken):
     assert (workdir / "evals" / "world.npz").exists()
 
 
-def test_a_resumed_run_is_the_unbroken_run(unbroken, tmp_path):
+def test_resumed_run_equals_uninterrupted(unbroken, tmp_path):
     config, workdir, want = unbroken
     tiny.run(config | dict(steps=9), tmp_path)
     same(want, jax.device_get(tiny.run(config, tmp_path).params))
@@ -64,7 +64,7 @@ def test_a_resumed_run_is_the_unbroken_run(unbroken, tmp_path):
 
 
 @pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow), "4"])
-def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, devices, world):
+def test_killed_run_resumes_and_device_counts_agree(unbroken, tmp_path, devices, world):
     """kill -9 in the middle, then the same command; on 4 devices bit-equal to the unbroken run."""
     config, workdir, _ = unbroken
     path = tmp_path / "config.json"
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_and_other_device_counts_agree(unbroken, tmp_path, 
         np.testing.assert_allclose(theirs[n, "loss"], ours[n, "loss"], rtol=rtol)
 
 
-def test_a_run_of_another_config_is_refused(unbroken):
+def test_run_of_another_config_is_refused(unbroken):
     config, workdir, _ = unbroken
     other = copy.deepcopy(config)
     other["method"]["temperature"]["temperature"] = 0.3
@@ -96,12 +96,12 @@ def test_a_run_of_another_config_is_refused(unbroken):
         tiny.run(other, workdir)
 
 
-def test_evaluating_an_untrained_folder_is_refused(world, tmp_path):
+def test_evaluating_untrained_folder_is_refused(world, tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         tiny.run(tiny.config(world), tmp_path, train=False)
 
 
-def test_a_finished_run_is_judged_again_without_training(unbroken):
+def test_finished_run_is_reevaluated_without_training(unbroken):
     config, workdir, want = unbroken
     before = table(workdir)
     same(want, jax.device_get(tiny.run(config, workdir, train=False).params))
@@ -111,7 +111,7 @@ def test_a_finished_run_is_judged_again_without_training(unbroken):
     assert before[name] == after[name]
 
 
-def test_the_plan_names_batches_parameters_and_devices(world):
+def test_dry_run_lists_batches_parameters_and_devices(world):
     config = tiny.config(world)
     parts = experiment.build(config)
     told = dry_run.summarize(parts, dry_run.validate(parts))
@@ -124,14 +124,14 @@ def test_the_plan_names_batches_parameters_and_devices(world):
         assert words in told
 
 
-def test_a_batch_that_devices_do_not_divide_is_refused(world):
+def test_batch_not_divisible_by_devices_is_refused(world):
     with pytest.raises(
         ValueError, match=r"batch_size=6 must be divisible by the number of devices \(4\)"
     ):
         experiment.build(tiny.config(world, batch_size=6))
 
 
-def test_a_dataset_that_fails_is_named_by_its_key(world):
+def test_failing_dataset_reports_its_key(world):
     config = tiny.config(world)
     config["data"]["train"]["source"] = dict(
         fn="avjax.data.datasets.folder", root="/nowhere", split="train"
@@ -153,7 +153,7 @@ def device_transform(world):
 
 
 @pytest.mark.slow
-def test_pictures_made_on_the_device_or_the_host_train_alike(world, device_transform, tmp_path):
+def test_device_and_host_augmentation_train_equally(world, device_transform, tmp_path):
     tiny.run(tiny.config(world, steps=3, evals={}), tmp_path / "host")
     tiny.run(device_transform, tmp_path / "device")
     host, device = table(tmp_path / "host"), table(tmp_path / "device")
@@ -165,7 +165,7 @@ def test_pictures_made_on_the_device_or_the_host_train_alike(world, device_trans
     } <= device.keys()
 
 
-def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(device_transform):
+def test_dry_run_and_cost_with_device_augmentation(device_transform):
     parts = experiment.build(device_transform)
     told = dry_run.summarize(parts, dry_run.validate(parts))
     assert "data.train: video uint8[8, 4, 32, 32, 3]" in told and "augment float32[8, 16]" in told
@@ -180,7 +180,7 @@ def test_plan_and_cost_of_a_run_with_pictures_made_on_the_device(device_transfor
         ((0, 1, 9), "bound by step (decoding 0 %, transfer 10 %, step 90 %)"),
     ],
 )
-def test_a_run_tells_what_bounds_it(seconds, told, world, tmp_path, monkeypatch, capsys):
+def test_run_reports_its_bottleneck(seconds, told, world, tmp_path, monkeypatch, capsys):
     """By a clock that only decoding, transfer and step move."""
     clock = SimpleNamespace(now=0.0)
 
@@ -250,7 +250,7 @@ def interrupt(monkeypatch, module, name, number, when=lambda *args: True):
     monkeypatch.setattr(module, name, interrupted)
 
 
-def test_a_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatch, capsys):
+def test_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatch, capsys):
     """SIGTERM in a step between two checkpoints; in a folder whose metrics are damaged too."""
     config, _, want = unbroken
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
@@ -271,9 +271,7 @@ def test_a_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatc
     assert "2 damaged lines left out" in said
 
 
-def test_a_stop_before_the_first_step_saves_nothing_and_says_so(
-    world, tmp_path, monkeypatch, capsys
-):
+def test_stop_before_first_step_saves_nothing_and_reports_it(world, tmp_path, monkeypatch, capsys):
     config = tiny.config(world, evals={})
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         interrupt(patch, train, "init_or_restore", signal.SIGINT)
@@ -282,7 +280,7 @@ def test_a_stop_before_the_first_step_saves_nothing_and_says_so(
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "report.html").exists()
 
 
-def test_a_stop_during_an_evaluation_keeps_the_last_step(world, tmp_path, monkeypatch, capsys):
+def test_stop_during_evaluation_keeps_last_step(world, tmp_path, monkeypatch, capsys):
     config = tiny.config(world, steps=3)
     config["evals"]["world"]["every"] = 3
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
@@ -295,9 +293,7 @@ def test_a_stop_during_an_evaluation_keeps_the_last_step(world, tmp_path, monkey
     assert "step 4 is saved" in capsys.readouterr().err
 
 
-def test_data_that_changed_are_refused_or_allowed_and_recorded(
-    unbroken, tmp_path, monkeypatch, capsys
-):
+def test_changed_data_are_refused_or_allowed_and_recorded(unbroken, tmp_path, monkeypatch, capsys):
     config = copy.deepcopy(unbroken[0]) | dict(steps=1, evals={})
     tiny.run(config, tmp_path)
     config["steps"] = 2
@@ -317,7 +313,7 @@ def test_data_that_changed_are_refused_or_allowed_and_recorded(
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 1: ")
 
 
-def test_a_process_that_is_not_the_first_writes_none_of_the_common_files(tmp_path, monkeypatch):
+def test_other_processes_write_no_shared_files(tmp_path, monkeypatch):
     def files(process):
         monkeypatch.setattr(train.jax, "process_index", lambda: process)
         train.open_run(dict(steps=2), tmp_path, None, {}, [], 0).write(1, {"loss": 0.5})

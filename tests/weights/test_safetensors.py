@@ -10,7 +10,7 @@ import pytest
 from avjax.weights import safetensors
 
 
-def test_safetensors_go_out_and_in(tmp_path):
+def test_safetensors_round_trip(tmp_path):
     whole = dict(
         f32=np.arange(6, dtype=np.float32).reshape(2, 3), f16=np.ones(2, np.float16),
         bf16=np.ones((1, 2), ml_dtypes.bfloat16), i64=np.array(7), mask=np.array([True, False]),
@@ -66,7 +66,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_header_that_lies_is_refused(tmp_path, name):
+def test_inconsistent_header_is_refused(tmp_path, name):
     content, told = LIES[name]
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)

@@ -32,7 +32,7 @@ def of_avid(folder, name="std", size=SIZE):
 
 
 @pytest.mark.parametrize("name", ["std", "deviation"])
-def test_the_file_that_avid_ships_is_read(tmp_path, name):
+def test_statistics_file_of_avid_is_read(tmp_path, name):
     file, mean, deviation = of_avid(tmp_path, name)
     found = spectrogram_statistics.read(file, SIZE)
     np.testing.assert_array_equal(found["mean"], mean)
@@ -59,7 +59,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_other_numbers_are_refused_by_name(tmp_path, kind):
+def test_invalid_statistics_are_refused(tmp_path, kind):
     arrays, told = ODD[kind]
     np.savez(tmp_path / "odd.npz", **arrays)
     with pytest.raises(ValueError, match=f"odd.npz.*{told}"):
@@ -67,7 +67,7 @@ def test_other_numbers_are_refused_by_name(tmp_path, kind):
 
 
 @pytest.mark.parametrize("contents", [b"", b"text", b"PK\3\4 cut short"])
-def test_a_file_that_is_no_npz_is_refused_by_name(tmp_path, contents):
+def test_non_npz_file_is_refused(tmp_path, contents):
     (tmp_path / "x.npz").write_bytes(contents)
     with pytest.raises(ValueError, match="x.npz is not an .npz"):
         spectrogram_statistics.read(tmp_path / "x.npz", SIZE)
@@ -75,7 +75,7 @@ def test_a_file_that_is_no_npz_is_refused_by_name(tmp_path, contents):
         spectrogram_statistics.read(tmp_path / "nowhere.npz", SIZE)
 
 
-def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa: F811
+def test_statistics_round_trip(reference, tmp_path, capsys):  # noqa: F811
     torchfile.save(tmp_path / "avid.pth.tar", reference)
     file, mean, deviation = of_avid(tmp_path)
     out = ["--out", str(tmp_path / "run")]
@@ -96,7 +96,7 @@ def test_statistics_go_in_out_and_in_again(reference, tmp_path, capsys):  # noqa
     np.testing.assert_array_equal(kept["standardize"]["deviation"], deviation)
 
 
-def test_weights_without_statistics_say_so_both_ways(reference, tmp_path, capsys):  # noqa: F811
+def test_weights_without_statistics_report_it_both_ways(reference, tmp_path, capsys):  # noqa: F811
     torchfile.save(tmp_path / "avid.pth.tar", reference)
     porting.port("avid", tmp_path / "avid.pth.tar", tmp_path / "run")
     assert "only its video net can be used: set --audio_stats" in capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_statistics_for_nets_without_such_a_spectrogram_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_help_lists_every_source_with_its_page(capsys):
+def test_help_lists_every_source_with_its_page(capsys):
     with pytest.raises(SystemExit):
         port.main(["--help"])
     said = capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_the_help_lists_every_source_with_its_page(capsys):
     assert "audio-spectDB-24k-513-norm-stats.npz" in said and "--audio_stats" in said
 
 
-def test_a_folder_that_is_not_a_run_is_named_in_one_line(tmp_path):
+def test_folder_without_run_is_reported_in_one_line(tmp_path):
     for run, why in ((tmp_path, "no config.json"), (tmp_path / "x", "no such directory")):
         with pytest.raises(SystemExit, match=rf"is not a run directory \({why}\)"):
             port.main(["--export", str(run), "--out", str(tmp_path / "y.safetensors")])

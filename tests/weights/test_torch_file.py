@@ -25,7 +25,7 @@ def both(value, storages=None):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_checkpoint_is_read_to_the_bit(tmp_path, old):
+def test_checkpoint_is_read_exactly(tmp_path, old):
     rng = np.random.default_rng(0)
     floats = [rng.standard_normal((3, 4, 2)).astype(d) for d in ("float64", "float32", "float16")]
     whole = dict(
@@ -54,7 +54,7 @@ def test_a_checkpoint_is_read_to_the_bit(tmp_path, old):
     same(read, whole)
 
 
-def test_views_are_those_of_their_storage(tmp_path):
+def test_tensor_views_share_their_storage(tmp_path):
     """A slice, a transpose, two tensors of one storage, the order of channels last."""
     a = np.arange(24, dtype=np.float32)
     kept = storage("0", a)
@@ -88,7 +88,7 @@ def test_files_of_python_2_and_of_pytorch_before_0_4_are_read(tmp_path):
     assert read["n"] == 3
 
 
-def test_an_ordered_dicts_attributes_are_dropped(tmp_path):
+def test_ordered_dict_attributes_are_dropped(tmp_path):
     """state_dict() has the versions of its modules there."""
     state = b"ccollections\nOrderedDict\n)R(" + pickle.dumps("a", 2)[2:-1] + b"K\x01u"
     build = b"}" + pickle.dumps("_metadata", 2)[2:-1] + b"}sb"
@@ -133,21 +133,21 @@ GLOBALS = {
 
 @pytest.mark.parametrize("name", GLOBALS)
 @pytest.mark.parametrize("depth", [0, 1])
-def test_every_other_name_is_refused_by_it(refuses, name, depth):
+def test_every_other_global_is_refused(refuses, name, depth):
     value = {"model": [GLOBALS[name]]} if depth else GLOBALS[name]
     for content in both(value):
         refuses(content, f"asks for '{name}'")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_what_python_would_have_run_is_refused(refuses, protocol):
+def test_code_that_python_would_run_is_refused(refuses, protocol):
     """Of the standard pickler, by STACK_GLOBAL too."""
     content = pickle.dumps({"model": Runs(eval, "open('CANARY', 'w')")}, protocol)
     refuses(torchfile.zipped(content), "asks for '(builtins|__builtin__) eval'")
     refuses(torchfile.zipped(pickle.dumps(Runs(touch, 1), protocol)), "asks for 'tests")
 
 
-def test_a_name_cannot_hide_in_a_storage(refuses):
+def test_global_cannot_hide_in_a_storage(refuses):
     for kind in ("os system", "collections OrderedDict", "torch._utils _rebuild_tensor_v2"):
         saved = Saved(("storage", Global(kind), "0", "cpu", 4))
         reason = "asks for" if kind == "os system" else "no known type"
@@ -173,7 +173,7 @@ PERSISTENT = {
 
 
 @pytest.mark.parametrize("name", PERSISTENT)
-def test_odd_persistent_ids_are_refused(refuses, name):
+def test_invalid_persistent_ids_are_refused(refuses, name):
     for content in both(PERSISTENT[name], {"0": ONES}):
         refuses(content, "persistent id|storage|PERSID")
 
@@ -201,7 +201,7 @@ OPCODES = {
 
 
 @pytest.mark.parametrize("name", OPCODES)
-def test_opcodes_that_no_tensor_needs_are_refused(refuses, name):
+def test_unneeded_opcodes_are_refused(refuses, name):
     for content in both(b"\x80\x02" + OPCODES[name] + b"."):
         refuses(content, "opcode|asks for")
 
@@ -243,14 +243,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_pickles_are_refused(refuses, name):
+def test_damaged_pickles_are_refused(refuses, name):
     body, reason = BROKEN[name]
     head = b"" if body.startswith(b"\x80") else b"\x80\x02"
     for content in both(head + body):
         refuses(content, reason)
 
 
-def test_a_bomb_of_shared_lists_is_refused(refuses):
+def test_shared_list_bomb_is_refused(refuses):
     """A list of two times the last, 60 deep: few bytes, 2**60 values."""
     body = b"](e" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(60))
     body = body.replace(b"0](", b"](")  # The lists below stay on the stack, in a tuple.
@@ -269,14 +269,14 @@ def test_a_bomb_of_shared_lists_is_refused(refuses):
         refuses(content, "more than 300000 values")
 
 
-def test_what_holds_itself_or_is_too_deep_is_refused(refuses):
+def test_recursive_or_too_deep_value_is_refused(refuses):
     for body in (b"]q\x00h\x00a.", b"}q\x00K\x01h\x00s.", b"]" * 500 + b"a" * 499 + b".",
                  b")" + b"\x85" * 100_000 + b"."):  # fmt: skip
         for content in both(b"\x80\x02" + body):
             refuses(content, "deeper than")
 
 
-def test_a_pickle_without_end_is_refused(refuses):
+def test_unterminated_pickle_is_refused(refuses):
     for content in both(b"\x80\x02](" + b"K\x01" * 300_000 + b"e."):
         refuses(content, "more than 200000 opcodes")
     refuses(torchfile.zipped(b"\x80\x02X" + struct.pack("<I", 17 << 20) + b"x" * (17 << 20) + b"."),
@@ -303,13 +303,13 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_tensor_keeps_within_its_storage(refuses, name):
+def test_tensor_outside_its_storage_is_refused(refuses, name):
     size, stride, offset = SHAPES[name]
     for content in both({"w": tensor(storage("0", ONES), size, stride, offset)}, {"0": ONES}):
         refuses(content, "tensor")
 
 
-def test_a_storage_is_as_long_as_it_says(refuses):
+def test_storage_of_wrong_length_is_refused(refuses):
     for count in (3, 5, 2**60):
         value = tensor(storage("0", ONES, count), (2,), (1,))
         for content in both(value, {"0": ONES}):
@@ -328,7 +328,7 @@ def test_a_storage_is_as_long_as_it_says(refuses):
     refuses(both(tensor(storage("../../0", ONES), (2,), (1,)), {"0": ONES})[0], "lacks storage")
 
 
-def test_a_bit_that_has_flipped_is_found(refuses):
+def test_flipped_bit_is_detected(refuses):
     content = bytearray(both(tensor(storage("0", ONES), (4,), (1,)), {"0": ONES})[0])
     content[content.index(ONES.tobytes()) + 3] ^= 1
     refuses(bytes(content), "damaged")

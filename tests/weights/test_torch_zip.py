@@ -10,7 +10,7 @@ from tests.weights import torchfile
 from tests.weights.torchfile import dumped
 
 
-def test_zips_that_pytorch_does_not_write_are_refused(refuses):
+def test_zips_not_written_by_pytorch_are_refused(refuses):
     fine = dumped({"n": 1})
     honest = torchfile.zipped(fine)
     refuses(torchfile.zipped(fine, method=zipfile.ZIP_DEFLATED), "compressed")
@@ -26,7 +26,7 @@ def test_zips_that_pytorch_does_not_write_are_refused(refuses):
     refuses(twice, "twice")
 
 
-def test_the_two_lists_of_a_zip_must_agree(refuses):
+def test_local_and_central_zip_headers_must_agree(refuses):
     """A member's own header and the list at the end: programs differ in which they believe."""
     honest = torchfile.zipped(
         dumped({"n": 1}), extra=[("archive/aaaa", "x"), ("archive/bbbb", "x")]
@@ -45,7 +45,7 @@ def test_the_two_lists_of_a_zip_must_agree(refuses):
     refuses(honest[: entry + 8] + b"\x01\x00" + honest[entry + 10 :], "encrypted")
 
 
-def test_a_list_of_more_members_than_there_are_is_refused(refuses):
+def test_central_directory_with_missing_members_is_refused(refuses):
     honest = torchfile.zipped(dumped({"n": 1}))
     end = honest.rindex(b"PK\5\6")
     for count in (3, 0xFFFF):
@@ -64,7 +64,7 @@ def test_a_list_of_more_members_than_there_are_is_refused(refuses):
         (b"PK\3\4" + bytes(100), "cut short"),
     ],
 )
-def test_what_is_no_file_of_pytorch_is_named(refuses, content, reason):
+def test_non_pytorch_file_is_refused(refuses, content, reason):
     refuses(content, reason)
 
 

@@ -27,7 +27,7 @@ def paths(source, root):
     return [os.path.relpath(record["path"], os.path.realpath(root)) for record in source]
 
 
-def test_sub_folders_are_labels_and_the_order_is_fixed(root):
+def test_subfolders_are_labels_in_fixed_order(root):
     source = folder.make(root, "all")
     assert paths(source, root) == sorted([*NAMES, "alone.webm"])
     assert source.classes == ("Cats", "Dogs")
@@ -36,7 +36,7 @@ def test_sub_folders_are_labels_and_the_order_is_fixed(root):
     assert all(os.path.isabs(record["path"]) for record in source)
 
 
-def test_the_hash_splits_once_and_for_all(root):
+def test_hash_split_is_stable(root):
     train, test = (set(paths(folder.make(root, s, holdout=0.3), root)) for s in ("train", "test"))
     assert not train & test and len(train | test) == len(NAMES) + 1 and 5 < len(test) < 35
     for i in range(50):
@@ -45,7 +45,7 @@ def test_the_hash_splits_once_and_for_all(root):
     assert set(paths(folder.make(root, "test", holdout=0.3, seed=1), root)) != test
 
 
-def test_a_group_is_never_divided(root):
+def test_group_stays_in_one_split(root):
     sides = {}
     for split in ("train", "test"):
         for record in folder.make(root, split, holdout=0.4, group=r"_g\d+_"):
@@ -54,7 +54,7 @@ def test_a_group_is_never_divided(root):
     assert len(sides) == 20 and all(len(side) == 1 for side in sides.values())
 
 
-def test_a_table_decides_when_there_is_one(root, tmp_path):
+def test_csv_overrides_hash_split(root, tmp_path):
     rows = [
         f"{name},{'abc'[i % 3]},{i % 5},{'train' if i % 4 else 'test'},train"
         for i, name in enumerate(NAMES)
@@ -66,7 +66,7 @@ def test_a_table_decides_when_there_is_one(root, tmp_path):
     assert len(folder.make(root, "train", splits, fold=2)) == len(NAMES)
 
 
-def test_labels_are_the_same_in_every_split(root, tmp_path):
+def test_labels_agree_across_splits(root, tmp_path):
     splits = table(tmp_path, f"path,split\n{NAMES[0]},train\n{NAMES[-1]},test\n")
     assert folder.make(root, "test", splits)[0]["label"] == 1
     assert folder.make(root, "test", splits).classes == folder.make(root, "train", splits).classes
@@ -96,20 +96,20 @@ def test_labels_are_the_same_in_every_split(root, tmp_path):
         ("path,split\n\0,train\n", None),
     ],
 )
-def test_a_wrong_table_is_refused_by_name(root, tmp_path, text, says):
+def test_invalid_csv_is_refused(root, tmp_path, text, says):
     splits = table(tmp_path, text.format(NAMES[0]))
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         folder.make(root, "train", splits)
 
 
-def test_links_may_not_lead_out_of_the_root(root, tmp_path):
+def test_links_out_of_root_are_refused(root, tmp_path):
     (tmp_path / "secret.mp4").write_bytes(b"")
     (root / "Cats" / "link.mp4").symlink_to(tmp_path / "secret.mp4")
     with pytest.raises(ValueError, match="link out of"):
         folder.make(root, "all")
 
 
-def test_rows_without_a_file_are_counted_and_left_out(root, tmp_path, caplog):
+def test_csv_rows_without_file_are_counted_and_skipped(root, tmp_path, caplog):
     splits = table(
         tmp_path, f"path,split\n{NAMES[0]},train\nCats/gone.mp4,train\n./{NAMES[1]},test\n"
     )
@@ -119,7 +119,7 @@ def test_rows_without_a_file_are_counted_and_left_out(root, tmp_path, caplog):
     assert paths(folder.make(root, "test", splits), root) == [NAMES[1]]
 
 
-def test_what_is_in_quarantine_is_left_out(root, tmp_path):
+def test_quarantined_files_are_skipped(root, tmp_path):
     quarantine = table(tmp_path, f"path,reason\n{NAMES[0]},cut\nelsewhere.mp4,cut\n", "bad.csv")
     every = folder.make(root, "all", quarantine=quarantine)
     assert paths(every, root) == sorted([*NAMES[1:], "alone.webm"])
@@ -128,14 +128,14 @@ def test_what_is_in_quarantine_is_left_out(root, tmp_path):
     assert paths(folder.make(root, "train", splits, quarantine=quarantine), root) == [NAMES[1]]
 
 
-def test_what_is_no_regular_file_is_left_out(root, caplog):
+def test_special_files_are_skipped(root, caplog):
     os.mkfifo(root / "Cats" / "pipe.mp4")
     (root / "Cats" / "gone.mp4").symlink_to("nothing.mp4")
     assert source.coverage(folder.make(root, "all")) == "61 of 63 found"
     assert "pipe.mp4" in caplog.text or "gone.mp4" in caplog.text
 
 
-def test_what_is_missing_is_named(root, tmp_path):
+def test_missing_inputs_are_reported(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="set root"):
         folder.make(tmp_path / "nowhere", "train")
     (tmp_path / "empty").mkdir()
@@ -154,12 +154,12 @@ def test_what_is_missing_is_named(root, tmp_path):
 
 
 @pytest.mark.parametrize("holdout", ["0.5", -0.1, 1.5, True, None, float("nan")])
-def test_a_holdout_is_a_number_from_0_to_1(root, holdout):
+def test_holdout_must_be_between_0_and_1(root, holdout):
     with pytest.raises(ValueError, match="holdout=.*use a number from 0 to 1"):
         folder.make(root, "train", holdout=holdout)
 
 
-def test_a_small_folder_has_both_splits(tmp_path):
+def test_small_folder_has_both_splits(tmp_path):
     put(tmp_path, "a/x.mp4")
     for count in range(2, 8):
         put(tmp_path, f"a/{'x' * count}.mp4")
@@ -175,7 +175,7 @@ def put(root, *names, data=b""):
             file.write(data)
 
 
-def test_folders_of_splits_are_splits_and_the_next_are_classes(tmp_path):
+def test_split_folders_contain_class_folders(tmp_path):
     put(tmp_path, "Train/cat/1.mp4", "Train/dog/new/2.mp4", "validation/cat/3.mp4", "Train/4.mp4")
     train, val = (folder.make(tmp_path, s) for s in ("train", "val"))
     assert paths(train, tmp_path) == ["Train/4.mp4", "Train/cat/1.mp4", "Train/dog/new/2.mp4"]
@@ -186,19 +186,19 @@ def test_folders_of_splits_are_splits_and_the_next_are_classes(tmp_path):
         folder.make(tmp_path, "test")
 
 
-def test_one_folder_of_a_split_says_how_a_part_is_held_out(tmp_path):
+def test_single_split_folder_suggests_holdout(tmp_path):
     put(tmp_path, "train/cat/1.mp4", "train/dog/2.mp4")
     assert folder.make(tmp_path, "train").classes == ("cat", "dog")
     with pytest.raises(source.NoRecords, match="/train as root has a part held out"):
         folder.make(tmp_path, "test")
 
 
-def test_a_class_called_train_stays_a_class(tmp_path):
+def test_class_named_train_stays_a_class(tmp_path):
     put(tmp_path, "train/1.mp4", "tram/2.mp4", "bus/3.mp4")
     assert folder.make(tmp_path, "all").classes == ("bus", "train", "tram")
 
 
-def test_what_may_be_splits_or_classes_is_refused(tmp_path):
+def test_ambiguous_split_folders_are_refused(tmp_path):
     put(tmp_path, "train/1.mp4", "test/2.mp4", "bus/3.mp4")
     with pytest.raises(ValueError, match="'test', 'train'.* beside 'bus'.*splits=FILE"):
         folder.make(tmp_path, "train")
@@ -209,7 +209,7 @@ def test_what_may_be_splits_or_classes_is_refused(tmp_path):
         folder.make(tmp_path, "train")
 
 
-def test_names_of_cuts_keep_a_video_in_one_split_by_default(root):
+def test_segments_of_one_video_stay_in_one_split(root):
     train, test = (folder.make(root, s) for s in ("train", "test"))
     videos = [{r["group"] for r in split if "group" in r} for split in (train, test)]
     assert len(videos[0] | videos[1]) == 20 and not videos[0] & videos[1]
@@ -222,7 +222,7 @@ def test_names_of_cuts_keep_a_video_in_one_split_by_default(root):
         folder.make(root, "train", group="(")
 
 
-def test_groups_that_given_splits_divide_are_counted(tmp_path):
+def test_groups_divided_by_given_splits_are_counted(tmp_path):
     put(tmp_path, *(f"{s}/x/v_x_g{g:02}_c01.mp4" for s in ("train", "val") for g in (1, 2, 3)))
     put(tmp_path, "train/x/v_x_g09_c01.mp4", "train/x/v_x_g09_c02.mp4")
     (note,) = folder.make(tmp_path, "val").notes
@@ -230,7 +230,7 @@ def test_groups_that_given_splits_divide_are_counted(tmp_path):
     assert "'train/x/v_x_g01_c01.mp4' and 'val/x/v_x_g01_c01.mp4'" in note
 
 
-def test_copies_are_never_divided_by_the_hash(tmp_path):
+def test_duplicates_stay_in_one_split(tmp_path):
     for i in range(20):
         put(tmp_path, f"a/{'x' * i}y.mp4", f"b/z{'x' * i}.mp4", data=bytes([i]) * 9000)
     put(tmp_path, "a/other.mp4", data=bytes(8999) + b"1")  # The size of copies, not the content.
@@ -245,7 +245,7 @@ def test_copies_are_never_divided_by_the_hash(tmp_path):
     assert set().union(*sides.values()) == {"train", "test"}
 
 
-def test_copies_in_given_splits_are_named(tmp_path):
+def test_duplicates_across_given_splits_are_reported(tmp_path):
     put(tmp_path, "train/a/1.mp4", "train/a/2.mp4", "test/b/3.mp4", data=b"the same")
     put(tmp_path, "test/b/4.mp4", data=b"another!")
     (note,) = folder.make(tmp_path, "train").notes
@@ -253,13 +253,13 @@ def test_copies_in_given_splits_are_named(tmp_path):
     assert "'test/b/3.mp4' (test) and 'train/a/1.mp4' (train)" in note
 
 
-def test_a_single_folder_of_folders_is_pointed_at(tmp_path):
+def test_single_nested_folder_is_suggested(tmp_path):
     put(tmp_path, "videos/cat/one.mp4", "videos/dog/two.mp4")
     (note, _) = folder.make(tmp_path, "train").notes
     assert "one class, 'videos', with files in 2 folders" in note and "set root to" in note
 
 
-def test_files_passed_over_are_counted_by_suffix(tmp_path):
+def test_skipped_files_are_counted_by_suffix(tmp_path):
     put(tmp_path, "1.mp4", "2.M4V", "1.txt", "list.csv")
     assert not folder.make(tmp_path, "all").notes
     put(tmp_path, "1.jpg", "a/2.JPG", "3.zip", "4", ".hidden")
@@ -268,12 +268,12 @@ def test_files_passed_over_are_counted_by_suffix(tmp_path):
 
 
 @pytest.mark.parametrize("suffixes", [".mpg", "mpg", (".MPG",), [".mpg"]])
-def test_a_suffix_is_never_taken_letter_by_letter(tmp_path, suffixes):
+def test_suffix_string_is_not_split_into_letters(tmp_path, suffixes):
     put(tmp_path, "1.mpg", "2.jpg", "3.mp4")
     assert paths(folder.make(tmp_path, "all", suffixes=suffixes), tmp_path) == ["1.mpg"]
 
 
 @pytest.mark.parametrize("suffixes", ["", (), 5, (5,), ("*",), "*.mpg", {"mpg": 1}, None])
-def test_what_is_no_suffix_is_refused(root, suffixes):
+def test_invalid_suffix_is_refused(root, suffixes):
     with pytest.raises(ValueError, match="suffixes="):
         folder.make(root, "all", suffixes=suffixes)

@@ -47,7 +47,7 @@ def seen(source, root):
     }
 
 
-def test_every_set_names_its_splits_and_refuses_others(tmp_path):
+def test_every_dataset_lists_its_splits_and_refuses_others(tmp_path):
     sets = (activitynet, audioset, dcase2014, esc50, hmdb51, kinetics, ucf101, vggsound)
     for known in sets:
         assert known.SPLITS and all(isinstance(split, str) for split in known.SPLITS)
@@ -112,7 +112,7 @@ d, 400.000, 410.000, "/m/09x0r"
     "name", ["Y--a.wav", "--a.mp4", "x/--a_30.mkv", "--a_30_40.mp4", "--a_000030.mp4",
              "--a_000030_000040.mp4", "--a_30.000_40.000.flac", "--a_30000_40000.mp4"],
 )  # fmt: skip
-def test_audioset_whatever_the_files_are_called(tmp_path, name):
+def test_audioset_accepts_file_name_variants(tmp_path, name):
     root = lay(tmp_path / "clips", name, "b_0.webm", "--a_31.mp4", "c_30000.mp4")
     lists = write(tmp_path / "lists", eval_segments__csv=SEGMENTS, class_labels_indices__csv=LABELS)
     source = audioset.make(root, "eval", lists)
@@ -122,7 +122,7 @@ def test_audioset_whatever_the_files_are_called(tmp_path, name):
     assert coverage(source) == "2 of 4 found"
 
 
-def test_audioset_of_whole_videos_says_where_the_segments_are(tmp_path):
+def test_audioset_whole_videos_give_segments(tmp_path):
     root = lay(tmp_path / "clips", "--a.mp4", "c_21.mp4", "Yd.mp4")
     lists = write(tmp_path / "lists", eval_segments__csv=SEGMENTS, class_labels_indices__csv=LABELS)
     source = audioset.make(root, "eval", lists, trimmed=False)
@@ -200,7 +200,7 @@ def render(path, sounding):
             file.mux([*audio.encode(wave), *audio.encode()])
 
 
-def test_ucf51_is_what_has_sound(tmp_path, caplog):
+def test_ucf51_keeps_classes_with_audio(tmp_path, caplog):
     lists, root = ucf(tmp_path), tmp_path / "clips"
     render(root / "v_Archery_g01_c01.mp4", False)
     render(root / "v_Archery_g02_c01.mp4", False)
@@ -275,7 +275,7 @@ def test_activitynet_gives_segments(tmp_path):
     assert record["label"] == -1 and "start" not in record
 
 
-def test_esc50_holds_a_fold_out(tmp_path):
+def test_esc50_holds_out_a_fold(tmp_path):
     lines = ["filename,fold,target,category,esc10,src_file,take"]
     for fold in range(1, 6):
         for target, name, small in ((0, "dog", True), (2, "pig", False), (10, "rain", True)):
@@ -294,7 +294,7 @@ def test_esc50_holds_a_fold_out(tmp_path):
         esc50.make(root, "test", fold=6)
 
 
-def test_dcase2014_takes_classes_from_names(tmp_path):
+def test_dcase2014_reads_classes_from_file_names(tmp_path):
     root = lay(
         tmp_path, "scenes_stereo/bus01.wav", "scenes_stereo/busystreet12.wav", "scenes_stereo/x.wav",
         "deep/scenes_stereo_testset/scenes_stereo_testset/bus01.wav", "zoo01.wav",
@@ -340,7 +340,7 @@ def prepared(tmp_path_factory):
     return builder.data_path
 
 
-def test_tfds_gives_the_frames_of_their_time(prepared):
+def test_tfds_frames_match_their_timestamps(prepared):
     source = tfds.make(prepared, "train", fps=4)
     assert len(source) == source.num_listed == 10 and source.classes == ("cat", "dog")
     assert [record["label"] for record in source] == [0, 1] * 5
@@ -369,7 +369,7 @@ def test_tfds_feeds_the_pipeline(prepared):
     assert not batch["has_audio"].any()
 
 
-def test_tfds_names_what_it_cannot_read(prepared, tmp_path):
+def test_tfds_reports_unreadable_features(prepared, tmp_path):
     for split, more, says in (
         ("test", {}, "unknown split 'test': use one of .'train'"),
         ("train", {"label": "class"}, "no feature 'class', only .'label', 'video'"),

@@ -50,7 +50,7 @@ def heard(source, start, rate, seconds=1.0, row=0):
 
 
 @pytest.mark.parametrize("kept, fps", [(16.0, 16.0), (16.0, 8.0), (16.0, 16 / 3), (12.5, 12.5)])
-def test_a_rate_that_divides_the_kept_one_gives_the_clip_of_the_file(make, kept, fps):
+def test_divisor_frame_rate_matches_source_file(make, kept, fps):
     direct, source = make(fps=kept)
     for start in np.linspace(0.0, 1.9, 23):
         earlier = np.floor(start * kept + 1e-6) / kept  # Where the frames of the clip begin.
@@ -60,7 +60,7 @@ def test_a_rate_that_divides_the_kept_one_gives_the_clip_of_the_file(make, kept,
 
 
 @pytest.mark.parametrize("kept, fps", [(16.0, 25.0), (16.0, 12.0), (16.0, 32.0), (12.5, 25.0)])
-def test_a_rate_that_the_shards_cannot_give_is_refused(make, kept, fps):
+def test_unavailable_frame_rate_is_refused(make, kept, fps):
     _, source = make(fps=kept)
     with pytest.raises(ValueError, match=f"{kept:g} frames per second and clips take.*--fps 0"):
         seen(source, 0.0, 8, fps)
@@ -68,20 +68,20 @@ def test_a_rate_that_the_shards_cannot_give_is_refused(make, kept, fps):
 
 
 @pytest.mark.parametrize("kept", [0.0, 25.0, 60.0])
-def test_any_rate_is_exact_where_all_frames_are_kept(make, kept):
+def test_any_frame_rate_is_exact_with_all_frames_stored(make, kept):
     direct, source = make(fps=kept)
     for fps in (10.0, 16.0, 29.97, FPS, 60.0):
         for start in (0.0, 0.013, 0.5, 1.21):
             assert seen(source, start, 8, fps) == seen(direct, start, 8, fps)
 
 
-def test_old_shards_that_do_not_say_what_was_dropped_count_as_incomplete():
+def test_shards_without_drop_metadata_count_as_incomplete():
     assert shards._num_dropped({}, 16.0) and not shards._num_dropped({}, 0.0)
     assert shards._num_dropped({"num_dropped": 0}, 16.0) == 0
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 21000, 22050, 24000, 44100])
-def test_sound_at_a_lower_rate_is_that_of_the_file(make, rate):
+def test_audio_at_lower_sample_rate_matches_source_file(make, rate):
     direct, source = make(sample_rate=48000)
     for start in (-0.2, 0.0, 0.7312, 1.0, 2.9, 3.5, 9.0):
         one, two = heard(direct, start, rate), heard(source, start, rate)
@@ -89,7 +89,7 @@ def test_sound_at_a_lower_rate_is_that_of_the_file(make, rate):
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 48000])
-def test_sound_does_not_depend_on_where_pieces_are_cut(make, rate):
+def test_audio_does_not_depend_on_segment_boundaries(make, rate):
     (_, short), (_, long) = (
         make(sample_rate=24000, segment_seconds=1.0),
         make(sample_rate=24000, segment_seconds=60.0),
@@ -99,14 +99,14 @@ def test_sound_does_not_depend_on_where_pieces_are_cut(make, rate):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
-def test_resampled_sound_stays_on_the_clock(make, rate):
+def test_resampled_audio_stays_aligned(make, rate):
     _, source = make(sample_rate=24000)
     for start in (0.5, 0.9, 1.0, 1.2):
         loud = np.abs(heard(source, start, rate, row=1)).argmax() / rate
         assert start + loud == pytest.approx(1.25, abs=0.001)
 
 
-def test_a_higher_rate_is_reported_once(make, caplog):
+def test_higher_sample_rate_is_reported_once(make, caplog):
     _, source = make(sample_rate=16000)
     with caplog.at_level(logging.WARNING):
         for start in (0.0, 1.0):
@@ -115,7 +115,7 @@ def test_a_higher_rate_is_reported_once(make, caplog):
     assert "audio at 16000 Hz and clips take 48000" in record.getMessage()
 
 
-def test_all_that_does_not_fit_is_named_at_once(make):
+def test_all_incompatible_settings_are_reported_together(make):
     _, source = make(short_side=32, fps=12.5)
     wanted = sampler(0.0, 8, 25.0, 800, channels=2, short_side=48)
     with pytest.raises(ValueError, match="--short_side 48 --fps 0 --channels 2"):

@@ -83,7 +83,7 @@ def read(source, row, sampler, seed):
 
 
 @pytest.mark.parametrize("row", range(len(GOOD)), ids=GOOD)
-def test_shards_give_the_clips_of_the_files(both, row):
+def test_clips_from_shards_match_files(both, row):
     direct, kept = both
     for seed in range(12):
         sampler = clip_sampling.random(8, (5, 16, 40)[seed % 3], 1.0, RATE)
@@ -99,7 +99,7 @@ def test_shards_give_the_clips_of_the_files(both, row):
 
 
 @pytest.mark.parametrize("row", range(len(GOOD)), ids=GOOD)
-def test_clips_past_the_end_repeat_from_shards_too(both, row):
+def test_clips_past_end_repeat_from_shards(both, row):
     direct, kept = both
     for start in (-0.2, 0.0, 2.8, 3.5, 9.0):
         sampler = clip_sampling.ClipSampler(
@@ -110,7 +110,7 @@ def test_clips_past_the_end_repeat_from_shards_too(both, row):
         np.testing.assert_allclose(one["audio"], two["audio"], atol=4)
 
 
-def test_a_part_of_a_file_is_all_that_is_kept(files, tmp_path):
+def test_only_the_segment_of_a_file_is_stored(files, tmp_path):
     part = dict(path=str(files / "plain.mp4"), label=0, start=1.0, end=2.5)
     source = Source("tiny/all", (part,), ("a",))
     kept = prepared(tmp_path, source, files, segment_seconds=10.0)
@@ -123,7 +123,7 @@ def test_a_part_of_a_file_is_all_that_is_kept(files, tmp_path):
     assert size < 400_000
 
 
-def test_a_shard_is_a_pure_function_of_its_files(files, tmp_path):
+def test_shard_is_a_pure_function_of_its_files(files, tmp_path):
     source = source_of(files, GOOD)
     for name in ("one", "two"):
         prepared(tmp_path / name, source, files)
@@ -194,13 +194,13 @@ def examined(files, tmp_path_factory):
     return out, kept, rows
 
 
-def test_the_doctor_says_what_is_the_matter(examined):
+def test_file_checks_report_problems(examined):
     out, _, _ = examined
     lines = [line.split(",") for line in (out / "doctor.csv").read_text().splitlines()]
     assert {line[0]: line[3].split(";") for line in lines[1:]} == FOUND
 
 
-def test_what_cannot_be_used_is_in_quarantine_and_not_in_the_shards(examined):
+def test_unusable_files_are_quarantined_not_stored(examined):
     out, kept, _ = examined
     listed = {line.split(",")[0] for line in (out / "quarantine.csv").read_text().splitlines()[1:]}
     bad = {n for n, found in FOUND.items() if not file_checks.is_usable(found, BOTH)}
@@ -208,7 +208,7 @@ def test_what_cannot_be_used_is_in_quarantine_and_not_in_the_shards(examined):
     assert {os.path.basename(record["path"]) for record in kept.records} == set(FOUND) - bad
 
 
-def test_a_rotated_file_is_told_of(files):
+def test_rotated_file_is_reported(files):
     turned, upright = (
         type("Frame", (), {"side_data": {"DISPLAYMATRIX": np.array(m, np.int32).tobytes()}})
         for m in (
@@ -219,7 +219,7 @@ def test_a_rotated_file_is_told_of(files):
     assert file_checks.is_rotated(turned) and not file_checks.is_rotated(upright)
 
 
-def test_a_barred_file_is_named_and_the_others_are_written(files, tmp_path):
+def test_unreadable_file_is_reported_and_others_written(files, tmp_path):
     source = source_of(files, GOOD[:2])
     made = shard_layout.plan_shards(str(tmp_path), "tiny", str(files), {"train": source})
     reason = "decoding took more than 60 s"
@@ -234,7 +234,7 @@ def test_a_barred_file_is_named_and_the_others_are_written(files, tmp_path):
     assert rows[1]["first"] == 0 and rows[1]["segments"] > 1
 
 
-def test_a_full_disk_is_named_and_leaves_no_half_written_shard(files, tmp_path):
+def test_full_disk_is_reported_and_leaves_no_partial_shard(files, tmp_path):
     source = source_of(files, GOOD[:2])
     made = shard_layout.plan_shards(str(tmp_path), "tiny", str(files), {"train": source})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -249,7 +249,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_written_shard(files, tmp_path):
     assert shard_writer.is_finished(made[0], source.classes)
 
 
-def test_other_settings_are_refused(files, tmp_path):
+def test_changed_settings_are_refused(files, tmp_path):
     source = source_of(files, GOOD[:1])
     made = shard_layout.plan_shards(str(tmp_path), "tiny", str(files), {"train": source})
     shard_layout.record_settings(str(tmp_path), settings(), made)
@@ -263,13 +263,13 @@ def test_other_settings_are_refused(files, tmp_path):
         shard_layout.record_settings(str(tmp_path), settings(), other)
 
 
-def test_times_without_end_are_refused(files):
+def test_open_ended_times_are_refused(files):
     info = media_video.Info(0.0, 1e9, None, None, 25.0, 64, 48, None)
     with pytest.raises(media_video.MediaError, match="at most"):
         segments.segment_boundaries("x.mp4", info, (1e9, None), 10.0)
 
 
-def test_a_csv_may_split_prepared_records_otherwise(both, tmp_path):
+def test_csv_may_redefine_splits_of_prepared_records(both, tmp_path):
     _, kept = both
     table = tmp_path / "fold2.csv"
     rows = [

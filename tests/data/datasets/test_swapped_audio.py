@@ -38,7 +38,7 @@ def sounds(of, seconds=0.01):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("make", [swapped_audio.across_classes, swapped_audio.within_class])
-def test_a_share_of_sounds_is_swapped_and_each_sound_occurs_once(make, seed):
+def test_fraction_of_audio_is_swapped_and_each_occurs_once(make, seed):
     label = np.arange(60) % 3
     of = make(source(label.tolist()), fraction=0.3, seed=seed)
     picture, sound, _ = sounds(of)
@@ -51,7 +51,7 @@ def test_a_share_of_sounds_is_swapped_and_each_sound_occurs_once(make, seed):
     assert same.all() if make is swapped_audio.within_class else not same.any()
 
 
-def test_who_is_swapped_depends_on_the_seed_only():
+def test_swapped_records_depend_on_seed_only():
     records = source([0, 1, 2] * 20)
     first, again, other = (swapped_audio.across_classes(records, seed=seed) for seed in (1, 1, 2))
     assert first.records == again.records != other.records
@@ -65,19 +65,19 @@ def test_other_classes_are_mixed():
         assert len(set(label[sound[label == name]])) == 2
 
 
-def test_records_without_label_are_swapped_with_any_other():
+def test_unlabeled_records_are_swapped_with_any_other():
     of = swapped_audio.across_classes(source([-1] * 20), fraction=1.0)
     picture, sound, _ = sounds(of)
     assert (picture != sound).all()
 
 
-def test_whether_there_is_sound_is_that_of_the_sound():
+def test_has_audio_follows_the_swapped_audio():
     of = swapped_audio.across_classes(source([-1] * 20), fraction=1.0)
     _, sound, has_audio = sounds(of)
     np.testing.assert_array_equal(has_audio, sound != 7)
 
 
-def test_what_cannot_be_swapped_is_named():
+def test_impossible_swap_is_refused():
     with pytest.raises(ValueError, match="fraction=0 of the records"):
         swapped_audio.across_classes(source([0, 1]), fraction=0)
     with pytest.raises(ValueError, match="of 12 records of drawn to be swapped 8 are of one class"):
@@ -87,7 +87,7 @@ def test_what_cannot_be_swapped_is_named():
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_the_world_is_swapped_decoded_or_kept(world, tmp_path, kept):
+def test_synthetic_world_swaps_decoded_and_cached(world, tmp_path, kept):
     plain = synthetic.make(str(world), "test", 12, seconds=2.0, size=32)
     if kept:
         plain = decoded_cache.make(plain, fps=16, sample_rate=8000, root=str(tmp_path))

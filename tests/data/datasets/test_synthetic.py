@@ -68,7 +68,7 @@ def shown(name, count):
     return [CLASSES.index(name) + len(CLASSES) * k for k in range(count)]
 
 
-def test_a_seed_gives_one_world():
+def test_same_seed_gives_same_world():
     args = (3, "train", 5, 2.0)
     frames, sound = synthetic.draw_video(*args, 48, 8, 16_000)
     again, sound_again = synthetic.draw_video(*args, 48, 8, 16_000)
@@ -84,7 +84,7 @@ def test_splits_and_seeds_and_videos_differ():
     assert len({t["hue"] for t in truths}) == len({str(t["events"]) for t in truths}) == 4
 
 
-def test_truth_is_the_same_on_every_machine():
+def test_ground_truth_is_machine_independent():
     """If this fails after a change to the scenes, raise VERSION and put the new digest here."""
     rows = [
         synthetic.ground_truth(0, split, i, 4.0) for split in ("train", "test") for i in range(60)
@@ -102,7 +102,7 @@ def test_twelve_classes_in_equal_parts(world):
     ]
 
 
-def test_files_hold_what_was_asked_for(world):
+def test_files_match_requested_parameters(world):
     for record in world[1].records:
         assert os.path.isabs(record["path"])
         frames, times = watch(record["path"])
@@ -112,7 +112,7 @@ def test_files_hold_what_was_asked_for(world):
         assert rate == 24_000 and abs(len(sound) / rate - 3.0) < 0.05
 
 
-def test_record_and_truth_tell_the_same_events(world):
+def test_record_and_ground_truth_have_the_same_events(world):
     for record, row in zip(world[1].records, told(world[1])):
         assert [list(event) for event in record["events"]] == row["events"]
         times = [t for t, _ in record["events"]]
@@ -120,7 +120,7 @@ def test_record_and_truth_tell_the_same_events(world):
 
 
 @pytest.mark.parametrize("name", ["drum", "balloon", "walker"])
-def test_a_blow_is_seen_and_heard_within_one_frame(tmp_path, name):
+def test_impact_is_visible_and_audible_within_one_frame(tmp_path, name):
     apart = []
     for i in shown(name, 3):
         path = str(tmp_path / f"{i}.mp4")
@@ -136,7 +136,7 @@ def test_a_blow_is_seen_and_heard_within_one_frame(tmp_path, name):
     assert np.abs(apart).max() <= 1 / 16 + 0.01, apart
 
 
-def test_a_ball_is_lowest_when_it_knocks(tmp_path):
+def test_ball_is_lowest_at_impact(tmp_path):
     """No flash is needed: the ball itself, found by its color, turns round at the impact."""
     path = str(tmp_path / "ball.mp4")
     i = shown("ball", 4)[3]
@@ -154,7 +154,7 @@ def test_a_ball_is_lowest_when_it_knocks(tmp_path):
             assert abs(lowest - heard_at(sound, rate, t)) <= 1 / 16 + 0.01
 
 
-def test_a_second_call_renders_nothing(world, monkeypatch):
+def test_second_call_renders_nothing(world, monkeypatch):
     root, source = world
     before = {r["path"]: os.stat(r["path"]).st_mtime_ns for r in source.records}
 
@@ -169,14 +169,14 @@ def test_a_second_call_renders_nothing(world, monkeypatch):
     assert len(told(source)) == 24
 
 
-def test_other_parameters_are_another_world(world):
+def test_other_parameters_give_another_world(world):
     root, source = world
     other = synthetic.make(root, "train", num_videos=2, seconds=3.0, size=48, workers=2)
     assert other[0]["path"] != source[0]["path"]
     assert watch(other[0]["path"])[0].shape[1:] == (48, 48, 3)
 
 
-def test_an_interrupted_rendering_is_completed(tmp_path, monkeypatch):
+def test_interrupted_rendering_is_completed(tmp_path, monkeypatch):
     render = synthetic.render
 
     def killed(path, seed, split, i, *rest):
@@ -202,7 +202,7 @@ def test_an_interrupted_rendering_is_completed(tmp_path, monkeypatch):
         assert watch(record["path"])[0].shape == (32, 48, 48, 3)
 
 
-def test_a_folder_of_another_version_is_refused(tmp_path):
+def test_folder_of_another_version_is_refused(tmp_path):
     source = synthetic.make(tmp_path, "train", num_videos=1, **SMALL)
     path = os.path.join(os.path.dirname(source[0]["path"]), "ground_truth.jsonl")
     with open(path, "w") as file:
@@ -211,7 +211,7 @@ def test_a_folder_of_another_version_is_refused(tmp_path):
         synthetic.make(tmp_path, "train", num_videos=1, **SMALL)
 
 
-def test_colors_and_pixels_do_not_name_the_class():
+def test_colors_and_pixels_do_not_reveal_the_class():
     """Leave-one-out nearest neighbors by a mean color or by one pixel: chance is 1 in 12."""
     frames = [synthetic.draw_video(0, "train", i, 4.0, 48, 0.25, 8_000)[0][0] for i in range(360)]
     frames, label = np.stack(frames).astype(float), np.arange(360) % 12
@@ -229,7 +229,7 @@ def test_no_second_is_silent():
         assert min(loud) > 0.01, (CLASSES[i % 12], i, min(loud))
 
 
-def test_what_makes_the_sound_moves_in_every_half_second():
+def test_sound_source_moves_in_every_half_second():
     """Without camera, noise and distractors, which would hide a scene that stands still."""
     for i in range(60):
         scene = synthetic.make_scene(1, "test", i, 3.0)[1]
@@ -243,7 +243,7 @@ def test_what_makes_the_sound_moves_in_every_half_second():
             assert (change > 40).sum() > 40, (CLASSES[i % 12], i, k, (change > 40).sum())
 
 
-def test_what_is_seen_sets_the_pitch_that_is_heard():
+def test_visible_parameter_sets_the_pitch():
     measured, seen = [], []
     for i in shown("ball", 12):
         row = synthetic.ground_truth(0, "train", i, 3.0)
@@ -255,14 +255,14 @@ def test_what_is_seen_sets_the_pitch_that_is_heard():
     assert max(measured) > 1.5 * min(measured)
 
 
-def test_faster_things_are_heard_more_often():
+def test_faster_objects_have_more_events():
     for name in ("ball", "drum", "pendulum", "walker", "lamp", "wheel", "car"):
         rows = [synthetic.ground_truth(0, "train", i, 4.0) for i in shown(name, 40)]
         speed, count = [r["speed"] for r in rows], [len(r["events"]) for r in rows]
         assert np.corrcoef(speed, count)[0, 1] > 0.5, name
 
 
-def test_impossible_wishes_are_named(tmp_path):
+def test_impossible_parameters_are_refused(tmp_path):
     with pytest.raises(ValueError, match="size=97.*even"):
         synthetic.make(tmp_path, "train", num_videos=1, size=97)
     with pytest.raises(ValueError, match="test, val"):
@@ -270,7 +270,7 @@ def test_impossible_wishes_are_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_door_renders_and_draws_a_sheet(tmp_path, monkeypatch, capsys):
+def test_command_renders_and_draws_contact_sheet(tmp_path, monkeypatch, capsys):
     png = str(tmp_path / "sheet.png")
     args = (
         f"synthetic {tmp_path} --num_videos 12 --seconds 1 --size 32 --contact_sheet {png}".split()

@@ -25,7 +25,7 @@ def put(root, *names):
         "$RECYCLE.BIN", "$Recycle.Bin/S-1-5", "System Volume Information",
     ],
 )  # fmt: skip
-def test_folders_of_the_system_are_passed_over(tmp_path, hidden):
+def test_system_folders_are_skipped(tmp_path, hidden):
     put(tmp_path, "a/1.mp4", f"{hidden}/2.mp4", f"a/{hidden}/3.mp4", f"a/{hidden}/x/4.mp4")
     found = folder.make(tmp_path, "all")
     assert [os.path.relpath(r["path"], tmp_path) for r in found] == ["a/1.mp4"]
@@ -43,7 +43,7 @@ def linked(tmp_path):
     return root
 
 
-def test_linked_folders_are_not_followed_and_counted_in_one_line(linked):
+def test_linked_folders_are_skipped_and_counted_in_one_line(linked):
     found = folder.make(linked, "all")
     assert [os.path.basename(r["path"]) for r in found] == ["1.mp4"]
     (note,) = found.notes
@@ -51,20 +51,20 @@ def test_linked_folders_are_not_followed_and_counted_in_one_line(linked):
     assert "copy what they lead to" in note and "follow_links=True" in note
 
 
-def test_linked_folders_are_followed_on_request_and_each_only_once(linked):
+def test_linked_folders_are_followed_once_on_request(linked):
     found = folder.make(linked, "all", follow_links=True)
     paths = [os.path.relpath(record["path"], linked) for record in found]
     assert paths == ["a/1.mp4", "b/2.mp4", "b/c/3.mp4"]
     assert found.classes == ("a", "b") and not found.notes
 
 
-def test_a_folder_of_links_alone_says_so(linked):
+def test_folder_of_links_only_is_reported(linked):
     os.remove(linked / "a" / "1.mp4")
     with pytest.raises(FileNotFoundError, match="no video in .*2 links to folders not followed"):
         folder.make(linked, "all")
 
 
-def test_linked_files_are_taken_on_request(linked, tmp_path):
+def test_linked_files_are_included_on_request(linked, tmp_path):
     (linked / "a" / "link.mp4").symlink_to(tmp_path / "store" / "b" / "2.mp4")
     (linked / "a" / "zero.mp4").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match="link out of.*follow_links=True"):
@@ -73,7 +73,7 @@ def test_linked_files_are_taken_on_request(linked, tmp_path):
     assert "a/link.mp4" in found.files and found.special_files == {"a/zero.mp4": ""}
 
 
-def test_a_line_names_few_suffixes_and_only_what_looks_like_one():
+def test_summary_line_lists_few_plausible_suffixes():
     paths = [f"{n}.{s}" for s in "abcdefgh" for n in range(9)] + ["x.mp4~", "y.é", "z.what is this"]
     line = file_index.suffix_counts(paths)
     assert line == "9 .a, 9 .b, 9 .c, 9 .d, 9 .e, 9 .f, 21 others"
@@ -121,7 +121,7 @@ def written(path, container, codec):
 
 
 @pytest.mark.parametrize("suffix", listing.VIDEO_OR_AUDIO)
-def test_each_suffix_is_of_a_container_that_opens(tmp_path, suffix):
+def test_each_suffix_belongs_to_a_readable_container(tmp_path, suffix):
     name, path = suffix[1:], tmp_path / f"x{suffix.upper()}"
     picture = suffix in listing.VIDEO
     container, codec = (PICTURES[name], None) if picture else SOUNDS[name]

@@ -51,15 +51,15 @@ def test_numbered_names_are_grouped_where_there_are_many_groups():
         [f"run/clip_{i}.mp4" for i in range(50)],
     ],
 )
-def test_a_whole_class_is_never_one_group(names):
+def test_class_is_never_one_group(names):
     assert guessed(*names) == []
 
 
-def test_groups_lie_within_a_folder():
+def test_groups_stay_within_a_folder():
     names = [f"{label}/film{n}_part1.mp4" for label in "ab" for n in range(3)]
     assert guessed(*names) == [1] * 6
     assert guessed(*names, group=r"film\d") == [1] * 6 and guessed(*names, group="film") == [3, 3]
 
 
-def test_other_names_are_left_alone():
+def test_other_names_are_not_grouped():
     assert guessed("a/one.mp4", "a/two.mp4", "a/2001.mp4", "a/apart2.mp4", "a/part 1.mp4") == []

@@ -160,7 +160,7 @@ POISON = {
 
 
 @pytest.mark.parametrize("poison", POISON)
-def test_a_poisoned_name_is_refused_or_counted_and_never_opened(known, place, tmp_path, poison):
+def test_malicious_name_is_refused_or_counted_and_never_opened(known, place, tmp_path, poison):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         port = server.getsockname()[1]
@@ -176,7 +176,7 @@ def test_a_poisoned_name_is_refused_or_counted_and_never_opened(known, place, tm
         assert source.num_listed == 2 or (poison == "dot" and source.num_listed == 1)
 
 
-def test_marks_and_line_ends_of_other_systems_are_taken(known, place):
+def test_byte_order_marks_and_line_endings_are_accepted(known, place):
     for change in (
         lambda data: b"\xef\xbb\xbf" + data,
         lambda data: data.replace(b"\n", b"\r\n"),
@@ -187,7 +187,7 @@ def test_marks_and_line_ends_of_other_systems_are_taken(known, place):
         assert not said and len(source) == source.num_listed == 1
 
 
-def test_what_is_listed_twice_is_there_once(known, place):
+def test_duplicate_entries_are_listed_once(known, place):
     write(known, place[1], known.good, known.good)
     source, said = made(known, place)
     if source is None:
@@ -223,7 +223,7 @@ KINDS = ("folder", "fifo", "socket", "link to nothing", "link to itself", "link 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_of_the_folder_is_not_opened(known, place, tmp_path, kind):
+def test_files_outside_folder_are_not_opened(known, place, tmp_path, kind):
     odd(place[0] / known.file, tmp_path, kind)
     write(known, place[1], known.good)
     source, said = made(known, place)
@@ -233,20 +233,20 @@ def test_what_is_no_file_of_the_folder_is_not_opened(known, place, tmp_path, kin
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "link to a device"])
-def test_a_list_is_a_regular_file(known, place, tmp_path, kind):
+def test_list_must_be_a_regular_file(known, place, tmp_path, kind):
     write(known, place[1], known.good)
     odd(place[1] / known.list, tmp_path, kind)
     source, said = made(known, place)
     assert source is None and known.list in said
 
 
-def test_a_list_that_is_not_there_is_named(known, place):
+def test_missing_list_is_reported(known, place):
     source, said = made(known, place)
     assert source is None
     assert known.list.removeprefix("run") in said and "say where" in said
 
 
-def test_a_link_within_the_folder_is_a_file(known, place):
+def test_link_within_folder_is_a_file(known, place):
     file = place[0] / known.file
     file.rename(place[0] / "stored")
     file.symlink_to(place[0] / "stored")
@@ -255,7 +255,7 @@ def test_a_link_within_the_folder_is_a_file(known, place):
     assert [os.path.relpath(r["path"], place[0]) for r in source] == [known.file]
 
 
-def test_what_is_missing_is_counted_and_said(known, place, caplog):
+def test_missing_files_are_counted_and_reported(known, place, caplog):
     other = "v_Run_g01_c02" if known is SETS["ucf101"] else "other"
     write(known, place[1], known.good, other)
     found, _ = made(known, place)
@@ -272,13 +272,13 @@ def tree(tmp_path, *paths):
     return listing.scan_folder(tmp_path)
 
 
-def test_the_best_of_several_files_of_one_name_is_taken(tmp_path):
+def test_best_of_several_files_with_one_name_is_used(tmp_path):
     there = tree(tmp_path, "b/x.wav", "c/x.mp4", "a/x.wav", "c/._x.mp4", "d/X.MP4")
     assert listing.index_by_stem(there, listing.VIDEO_OR_AUDIO) == {"x": "c/x.mp4", "X": "d/X.MP4"}
     assert listing.index_by_stem(there, listing.AUDIO) == {"x": "a/x.wav"}
 
 
-def test_a_quarantine_leaves_files_out_and_counts_them(tmp_path, caplog):
+def test_quarantine_excludes_and_counts_files(tmp_path, caplog):
     caplog.set_level("INFO")
     there = tree(tmp_path / "root", "a/1.mp4", "a/2.mp4", "3.mp4")
     file = tmp_path / "quarantine.csv"
@@ -310,7 +310,7 @@ def test_a_quarantine_leaves_files_out_and_counts_them(tmp_path, caplog):
         ("path,split\n" + "a," * 2**19, "record 1 has not 2 cells"),
     ],
 )
-def test_a_table_that_is_none_is_named(tmp_path, data, says):
+def test_invalid_table_is_reported(tmp_path, data, says):
     (tmp_path / "t.csv").write_text(data)
     with pytest.raises(ValueError, match=f"t.csv.*{says}"):
         listing.read_csv(tmp_path / "t.csv", ("path",))
@@ -336,7 +336,7 @@ def test_times_are_seconds(cell):
         "\x80\x04K\x01.",
     ],
 )  # fmt: skip
-def test_an_odd_json_is_named(tmp_path, told):
+def test_invalid_json_is_reported(tmp_path, told):
     (tmp_path / "a.json").write_text(told)
     with pytest.raises(ValueError, match="a.json"):
         activitynet.make(tmp_path, "train", tmp_path / "a.json")

@@ -59,7 +59,7 @@ UNDERSTOOD = {
 
 
 @pytest.mark.parametrize("kind", UNDERSTOOD)
-def test_what_is_unambiguous_is_understood(root, tmp_path, kind):
+def test_unambiguous_lists_are_parsed(root, tmp_path, kind):
     file = saved(tmp_path, UNDERSTOOD[kind])
     for split in ("train", "test"):
         found = folder.make(root, split, file)
@@ -68,7 +68,7 @@ def test_what_is_unambiguous_is_understood(root, tmp_path, kind):
         assert here == [(path, label) for path, part, label in ROWS if part == split]
 
 
-def test_absolute_paths_in_the_root_are_understood_by_either_of_its_names(root, tmp_path):
+def test_absolute_paths_match_root_and_its_real_path(root, tmp_path):
     (tmp_path / "link").symlink_to(root)
     for name in (root, tmp_path / "link"):
         file = saved(tmp_path, written(row=lambda r, name=name: (f"{name}/{r[0]}", *r[1:])))
@@ -84,7 +84,7 @@ def test_validation_is_val(root, tmp_path):
         assert len(folder.make(root, "val", file)) == 4
 
 
-def test_labels_are_text_and_an_empty_one_is_none(root, tmp_path):
+def test_labels_are_text_and_empty_is_none(root, tmp_path):
     file = saved(
         tmp_path, written(row=lambda r: (*r[:2], {"a": '"x, y"', "b": "", "c": "10"}[r[2]]))
     )
@@ -92,13 +92,13 @@ def test_labels_are_text_and_an_empty_one_is_none(root, tmp_path):
     assert train.classes == ("10", "x, y") and {r["label"] for r in train} == {-1, 0, 1}
 
 
-def test_a_name_that_two_files_share_without_suffix_is_missing(root, tmp_path):
+def test_ambiguous_name_without_suffix_is_missing(root, tmp_path):
     (root / "a" / "1.mkv").write_bytes(b"")
     file = saved(tmp_path, "path,split\na/1,train\na/2,train\n")
     assert [r["path"] for r in folder.make(root, "train", file)] == [str(root / "a" / "2.mp4")]
 
 
-def test_a_list_names_files_of_any_bytes(root, tmp_path):
+def test_list_accepts_file_names_of_any_bytes(root, tmp_path):
     for name in (b"caf\xe9.mp4", b"12:30 talk.mp4", b"we\\ird.mp4"):
         with open(os.path.join(os.fsencode(root), name), "wb"):
             pass
@@ -126,12 +126,12 @@ def test_a_list_names_files_of_any_bytes(root, tmp_path):
         (written(row=lambda r: (*r, "more")), "record 1 has not 3 cells"),
     ],
 )
-def test_what_is_not_a_list_is_refused_by_name(root, tmp_path, data, says):
+def test_non_list_file_is_refused(root, tmp_path, data, says):
     with pytest.raises(ValueError, match=f"list.csv.*{says}"):
         folder.make(root, "train", saved(tmp_path, data))
 
 
-def test_columns_that_are_needed_are_named(tmp_path):
+def test_missing_columns_are_reported(tmp_path):
     with pytest.raises(ValueError, match="no column 'end', only .'id', 'start'."):
         text_lists.read_csv(saved(tmp_path, "id,start\nx,1\n"), ("id", "end"))
 

@@ -176,13 +176,13 @@ def ways(rendered, tmp_path_factory):
 
 @pytest.mark.parametrize("way", ["direct", "shards"])
 @pytest.mark.parametrize("name", SORTS)
-def test_flash_and_click_are_where_they_happened(rendered, ways, way, name):
+def test_flash_and_click_are_at_their_times(rendered, ways, way, name):
     for sampler in (FINE, COARSE):
         check(ways[way](name, sampler), rendered(name)[1], sampler)
 
 
 @pytest.mark.parametrize("frames, sound", [(0.02, 0), (-0.02, 0), (0, 0.003), (0, -0.003)])
-def test_half_a_frame_and_three_milliseconds_are_noticed(rendered, frames, sound):
+def test_half_frame_and_three_millisecond_shifts_are_detected(rendered, frames, sound):
     path, truth = rendered("25-48000.mp4")
     read = direct(path, FINE)
     with pytest.raises(AssertionError):
@@ -190,14 +190,14 @@ def test_half_a_frame_and_three_milliseconds_are_noticed(rendered, frames, sound
 
 
 @pytest.mark.parametrize("why", NATURE)
-def test_what_a_container_does_not_tell(tmp_path, why):
+def test_container_without_timing_metadata(tmp_path, why):
     with pytest.raises((AssertionError, ValueError, av.FFmpegError)):
         path = tmp_path / f"a.{NATURE[why].container}"
         check(direct(str(path), FINE), flashes.render(path, NATURE[why]), FINE)
 
 
 @pytest.mark.parametrize("name", MOVED)
-def test_a_clock_that_was_moved_moves_both(tmp_path, name):
+def test_shifted_clock_moves_both_streams(tmp_path, name):
     truth = flashes.render(tmp_path / name, MOVED[name])
     seen, heard = direct(str(tmp_path / name), (500, 100.0, 120_000, 24_000))(0.0, 0.0)
     lit = lights(seen)
@@ -208,7 +208,7 @@ def test_a_clock_that_was_moved_moves_both(tmp_path, name):
     assert np.abs(struck - flashed).max() <= HOP
 
 
-def test_an_edit_amid_a_frame_is_less_than_that_frame_off(tmp_path):
+def test_edit_within_a_frame_is_off_by_less_than_a_frame(tmp_path):
     """FFmpeg counts the frame from the edit's beginning on, and the sound truly."""
     truth = flashes.render(tmp_path / "a.mp4", Kind("mp4", cut=0.825))
     seen, heard = direct(str(tmp_path / "a.mp4"), (300, 100.0, 72_000, 24_000))(0.0, 0.0)

@@ -84,7 +84,7 @@ LARGE, SMALL = (96, 128, 10), (16, 32, 1)
     ],
     ids=["default", "more channels", "first of equals", "empty", "preview", "empty picture"],
 )
-def test_streams_are_chosen_as_players_do(tmp_path, suffix, pictures, sounds, gray, heard):
+def test_streams_are_chosen_like_players_do(tmp_path, suffix, pictures, sounds, gray, heard):
     path = several(tmp_path / f"a.{suffix}", pictures, sounds)
     if suffix == "mp4" and not any(default for *_, default, _ in sounds):
         heard = sounds[0][0]  # The muxer makes the first one the default.
@@ -95,7 +95,7 @@ def test_streams_are_chosen_as_players_do(tmp_path, suffix, pictures, sounds, gr
             assert abs(media_video.read_frames(media, 1.0, 1, 8).mean() - gray) < 4
 
 
-def test_a_declared_stream_without_data_is_no_stream(tmp_path):
+def test_declared_stream_without_data_is_ignored(tmp_path):
     one = [(*LARGE, True, True)], [(440, 1, True, False)]
     two = [(*LARGE, True, False)], [(440, 1, True, True)]
     for i, suffix in enumerate(("mkv", "mp4")):
@@ -106,7 +106,7 @@ def test_a_declared_stream_without_data_is_no_stream(tmp_path):
             assert media.video is None and pitch(media) == 440
 
 
-def test_the_doctor_says_that_there_are_several_streams(tmp_path):
+def test_file_checks_report_several_streams(tmp_path):
     path = several(tmp_path / "a.mkv", [(*LARGE, True, True)], [(440, 1, False, True), (880, 1, True, True)])  # fmt: skip
     assert "several streams" in found(path) and file_checks.is_usable(
         ["several streams"], ("audio",)
@@ -126,7 +126,7 @@ FRAMES, WAVE = [numbered(i) for i in range(150)], click(6.0, 48000, (1.3, 4.7))
 
 @pytest.mark.parametrize("name", UNFINISHED)
 @pytest.mark.parametrize("cut", [1.0, 0.7])
-def test_a_recording_that_was_never_finalised_works(tmp_path, name, cut):
+def test_unfinalized_recording_is_readable(tmp_path, name, cut):
     path, how = tmp_path / name, UNFINISHED[name]
     wave = WAVE if how.get("rate") is None else click(6.0, 44100, (1.3, 4.7))
     writing.media(path, FRAMES, wave, **how)
@@ -141,7 +141,7 @@ def test_a_recording_that_was_never_finalised_works(tmp_path, name, cut):
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.flv", "a.mkv", "a.webm", "a.ts", "a.mp4"])
-def test_the_sound_ends_where_its_packets_do(tmp_path, name):
+def test_audio_ends_with_its_packets(tmp_path, name):
     how = {
         "a.avi": dict(video="mpeg4", audio="pcm_s16le"),
         "a.flv": dict(video="flv", rate=44100),
@@ -157,7 +157,7 @@ def test_the_sound_ends_where_its_packets_do(tmp_path, name):
     assert found(tmp_path / name, sample_rate=RATE) == ["lengths differ"]
 
 
-def test_the_sound_begins_where_its_packets_do(tmp_path):
+def test_audio_starts_with_its_packets(tmp_path):
     frames = [numbered(i) for i in range(60)]
     for name in ("a.mkv", "a.ts"):
         audio = "libopus" if name == "a.mkv" else "aac"
@@ -167,7 +167,7 @@ def test_the_sound_begins_where_its_packets_do(tmp_path):
 
 
 @pytest.mark.parametrize("name, audio", [("a.mkv", "flac"), ("a.flac", "flac"), ("a.mp4", "aac")])
-def test_data_that_end_before_the_promise_are_named(tmp_path, name, audio):
+def test_data_shorter_than_declared_are_reported(tmp_path, name, audio):
     frames = None if name == "a.flac" else [np.roll(numbered(i), i, 0) for i in range(150)]
     wave = np.random.default_rng(0).integers(-9000, 9000, 6 * 48000).astype(np.int16)
     writing.media(tmp_path / name, frames, wave, audio=audio, muxing={"movflags": "faststart"})
@@ -183,7 +183,7 @@ def test_data_that_end_before_the_promise_are_named(tmp_path, name, audio):
                 media_video.read_frames(media, 4.5, 8, 16)
 
 
-def test_a_clock_that_restarts_is_found(tmp_path):
+def test_restarting_clock_is_detected(tmp_path):
     for name, how in (("a.ts", {}), ("a.mpg", MPEG)):
         writing.joined(tmp_path / name, **how)
         with fails("clock restarts"), media_video.open_media(tmp_path / name):
@@ -192,14 +192,14 @@ def test_a_clock_that_restarts_is_found(tmp_path):
     assert not file_checks.is_usable(["clock restarts"], ())
 
 
-def test_a_clock_that_jumps_is_found(tmp_path):
+def test_jumping_clock_is_detected(tmp_path):
     for start, finding in ((60.0, "gap"), (writing.LENGTH, "good")):
         writing.joined(tmp_path / "a.ts", start)
         assert found(tmp_path / "a.ts", sample_rate=RATE) == [finding]
     assert not file_checks.is_usable(["gap"], ())
 
 
-def test_an_exchanged_file_is_read_again(tmp_path):
+def test_replaced_file_is_read_again(tmp_path):
     path = tmp_path / "a.ts"
     for pictures in (FRAMES[:50], FRAMES):
         writing.media(path, pictures, None)
@@ -208,7 +208,7 @@ def test_an_exchanged_file_is_read_again(tmp_path):
             assert abs(lasting - len(pictures) / 25) < 0.05
 
 
-def test_few_key_frames_are_found_and_prepare_is_named(tmp_path, monkeypatch):
+def test_few_key_frames_are_detected_and_prepare_is_suggested(tmp_path, monkeypatch):
     frames = [np.full((*SIZE, 3), 20 + i, np.uint8) for i in range(150)]
     path = render(tmp_path / "a.mp4", frames, wave=WAVE)
     assert found(path) == ["good"]
@@ -227,7 +227,7 @@ def test_few_key_frames_are_found_and_prepare_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("start, end", [(30.0, 40.0), (5.9, 9.0), (-9.0, -1.0)])
-def test_a_segment_outside_its_file_is_refused(tmp_path, start, end):
+def test_segment_outside_file_is_refused(tmp_path, start, end):
     record = dict(path=render(tmp_path / "a.mp4", FRAMES, wave=WAVE), start=start, end=end)
     sampler = clip_sampling.random(4, 8, 0.5, RATE)
     clip, fault = attempted(record, sampler)
@@ -241,7 +241,7 @@ def attempted(record, sampler, strict=True):
     return example.load_example(source, 0, sampler, (), rngs, strict, {}, lambda row: None)
 
 
-def test_a_segment_after_the_end_of_the_sound_has_none(tmp_path):
+def test_segment_after_end_of_audio_has_no_audio(tmp_path):
     path = render(tmp_path / "a.mp4", FRAMES, wave=np.full(2 * 48000, 9000, np.int16))
     record = dict(path=path, start=3.0, end=5.0, label=0)
     _, fault = attempted(record, clip_sampling.random(4, 8, 0.5, RATE))
@@ -271,7 +271,7 @@ def waves(path, waves):
     return str(path)
 
 
-def test_channels_that_cancel_each_other_are_found(tmp_path):
+def test_canceling_channels_are_detected(tmp_path):
     noise = np.random.default_rng(0).integers(-9000, 9000, (4 * RATE, 2)).astype(np.int16)
     one = noise[:, :1]
     sounds = {"same": one * [1, 1], "apart": noise, "quiet": one * [1, 0], "anti": one * [1, -1]}
@@ -283,7 +283,7 @@ def test_channels_that_cancel_each_other_are_found(tmp_path):
     )
 
 
-def test_still_pictures_are_found(tmp_path):
+def test_still_video_is_detected(tmp_path):
     rng = np.random.default_rng(0)
     still = [rng.normal(120, 1, (*SIZE, 3)).clip(0, 255).astype(np.uint8) for _ in range(50)]
     moving = [image.copy() for image in still]
@@ -318,7 +318,7 @@ def tune(rng, seconds):
     return out
 
 
-def test_speech_and_music_are_hints(tmp_path):
+def test_speech_and_music_give_hints(tmp_path):
     rng = np.random.default_rng(0)
     sounds = {
         "speech only": voice(rng, 8),
@@ -342,7 +342,7 @@ def test_speech_and_music_are_hints(tmp_path):
 @pytest.mark.parametrize(
     "name", [b"a:b.mp4", b"file:a.mp4", b"-i.mp4", b"100%d.mp4", b"\xff\xe9.mp4"]
 )
-def test_a_file_opens_whatever_its_name(tmp_path, name, monkeypatch):
+def test_file_with_any_name_opens(tmp_path, name, monkeypatch):
     path = os.fsencode(tmp_path) + b"/" + name
     pathlib.Path(os.fsdecode(path)).write_bytes(
         pathlib.Path(render(tmp_path / "whole.mp4", FRAMES[:5])).read_bytes()

@@ -111,7 +111,7 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_frames_are_those_shown_at_their_time(files, name):
+def test_frames_match_their_display_times(files, name):
     kind = KINDS[name]
     fps, shift = Fraction(kind.get("fps", 25)), kind.get("video_start", 0.0)
     with media_video.open_media(files[name]) as media:
@@ -127,7 +127,7 @@ def test_frames_are_those_shown_at_their_time(files, name):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("rate", [24000, 16000, 48000])
-def test_clicks_are_heard_when_they_happen(files, name, rate):
+def test_clicks_are_at_their_times(files, name, rate):
     with media_video.open_media(files[name]) as media:
         shift = KINDS[name].get("audio_start", 0.0)
         if name.endswith(".ts"):  # Its own clock; the encoder's delay comes before the picture.
@@ -140,7 +140,7 @@ def test_clicks_are_heard_when_they_happen(files, name, rate):
             assert abs(start + np.flatnonzero(loud).mean() / rate - (shift + at + 0.0005)) < 0.002
 
 
-def test_flash_and_click_fall_together_in_a_clip(tmp_path):
+def test_flash_and_click_coincide_in_a_clip(tmp_path):
     """Picture and sound that start at different times still share one clock."""
     frames = [np.full((*SIZE, 3), 250 if i == 30 else 20, np.uint8) for i in range(75)]
     wave = click(3.0, 48000, (30 / 25 - 0.35,))
@@ -152,7 +152,7 @@ def test_flash_and_click_fall_together_in_a_clip(tmp_path):
     assert abs(np.argmax(np.abs(sound.astype(int))) / 24000 - 0.3) < 0.010
 
 
-def test_lossless_sound_comes_back_sample_by_sample(tmp_path):
+def test_lossless_audio_round_trips_exactly(tmp_path):
     wave = np.random.default_rng(0).integers(-30000, 30000, 96000).astype(np.int16)
     for name, codec in (("a.flac", "flac"), ("a.wav", "pcm_s16le"), ("a.mkv", "flac")):
         path = render(tmp_path / name, wave=wave, codecs=(None, codec))
@@ -162,7 +162,7 @@ def test_lossless_sound_comes_back_sample_by_sample(tmp_path):
                 np.testing.assert_array_equal(got, wave[first : first + 24000])
 
 
-def test_resampling_neither_delays_nor_depends_on_the_window(tmp_path):
+def test_resampling_has_no_delay_and_is_window_independent(tmp_path):
     time = np.arange(3 * 44100) / 44100
     wave = (12000 * np.sin(2 * np.pi * (200 * time + 300 * time**2))).astype(np.int16)
     path = render(tmp_path / "a.wav", wave=wave, rate=44100, codecs=(None, "pcm_s16le"))
@@ -206,7 +206,7 @@ def test_variable_frame_rate(tmp_path, name):
             assert got == (np.searchsorted(stamps, times, side="right") - 1).tolist()
 
 
-def test_passing_over_frames_changes_no_pixel(tmp_path):
+def test_skipping_frames_changes_no_pixel(tmp_path):
     rng = np.random.default_rng(0)
     still = rng.integers(0, 255, (*SIZE, 3), dtype=np.uint8)
     frames = [np.roll(still, i, axis=1) for i in range(60)]
@@ -217,7 +217,7 @@ def test_passing_over_frames_changes_no_pixel(tmp_path):
         np.testing.assert_array_equal(media_video.read_frames(media, 1.0, 8, 12.5), whole[25:41:2])
 
 
-def test_a_file_of_one_frame(tmp_path):
+def test_file_with_one_frame(tmp_path):
     path = render(tmp_path / "a.mp4", [numbered(7)])
     with media_video.open_media(path) as media:
         got = media_video.read_frames(media, 0.0, 4, 16)
@@ -262,7 +262,7 @@ def test_pixels_become_square(tmp_path):
         assert media_video.read_frames(media, 0.0, 1, 16, short_side=24).shape == (1, 24, 48, 3)
 
 
-def test_a_missing_stream_is_named(tmp_path):
+def test_missing_stream_is_reported(tmp_path):
     silent = render(tmp_path / "v.mp4", [numbered(0)] * 5)
     with media_video.open_media(silent) as media:
         assert media.info.audio_start is None and media.info.sample_rate is None
@@ -275,7 +275,7 @@ def test_a_missing_stream_is_named(tmp_path):
             media_video.read_frames(media, 0.0, 1, 16)
 
 
-def test_a_truncated_file_gives_what_it_has_and_names_what_it_lacks(tmp_path):
+def test_truncated_file_gives_its_data_and_reports_the_rest(tmp_path):
     rng = np.random.default_rng(0)
     frames = list(rng.integers(0, 255, (100, *SIZE, 3), dtype=np.uint8))
     wave = rng.integers(-9000, 9000, 4 * 48000).astype(np.int16)
@@ -296,7 +296,7 @@ def test_a_truncated_file_gives_what_it_has_and_names_what_it_lacks(tmp_path):
         pass
 
 
-def test_what_is_no_media_file_is_refused(tmp_path):
+def test_non_media_file_is_refused(tmp_path):
     good = render(tmp_path / "good.mp4", [numbered(0)] * 5)
     for name, text in {
         "empty.mp4": "",
@@ -316,7 +316,7 @@ def test_what_is_no_media_file_is_refused(tmp_path):
             pass
 
 
-def test_pictures_and_files_too_large_are_refused(tmp_path, monkeypatch):
+def test_too_large_frames_and_files_are_refused(tmp_path, monkeypatch):
     path = render(tmp_path / "a.mp4", [numbered(i) for i in range(100)])
     monkeypatch.setattr("avjax.data.media.video.MAX_PIXELS", 1000)
     with media_video.open_media(path) as media, fails("at most 1000"):
@@ -327,7 +327,7 @@ def test_pictures_and_files_too_large_are_refused(tmp_path, monkeypatch):
         media_video.read_frames(media, 3.0, 1, 16)
 
 
-def test_a_media_error_survives_pickling():
+def test_media_error_survives_pickling():
     import pickle
 
     error = pickle.loads(pickle.dumps(media_video.MediaError("/a.mp4", "is odd")))

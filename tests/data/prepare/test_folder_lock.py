@@ -28,14 +28,14 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_a_second_process_is_refused_and_the_first_is_named(holder, tmp_path):
+def test_second_process_is_refused_naming_the_first(holder, tmp_path):
     with pytest.raises(ValueError, match=rf"process {holder.pid} on \S+, since 20\d\d-"):
         with folder_lock.hold_lock(str(tmp_path)):
             raise AssertionError("two hold it")
     assert os.listdir(tmp_path) == [folder_lock.LOCK_FILE]
 
 
-def test_the_lock_of_a_killed_process_is_free(holder, tmp_path):
+def test_lock_of_killed_process_is_free(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert os.listdir(tmp_path) == [folder_lock.LOCK_FILE]
@@ -44,7 +44,7 @@ def test_the_lock_of_a_killed_process_is_free(holder, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_the_lock_is_given_back_after_an_error(tmp_path):
+def test_lock_is_released_after_an_error(tmp_path):
     for _ in range(2):
         with pytest.raises(KeyError), folder_lock.hold_lock(str(tmp_path)):
             raise KeyError

@@ -49,19 +49,19 @@ ALL = (
 
 
 @pytest.mark.parametrize("transform", ALL)
-def test_transforms_depend_on_the_numbers_drawn_alone(transform):
+def test_transforms_depend_on_random_numbers_only(transform):
     for name, value in transform(clip(), rng(3)).items():
         np.testing.assert_array_equal(value, transform(clip(), rng(3))[name])
 
 
 @pytest.mark.parametrize("transform", ALL)
-def test_transforms_leave_what_they_are_given_alone(transform):
+def test_transforms_do_not_modify_inputs(transform):
     example = clip()
     transform(example, rng(1))
     np.testing.assert_array_equal(example["video"], clip()["video"])
 
 
-def test_all_frames_of_a_clip_are_treated_alike():
+def test_all_frames_of_a_clip_get_the_same_augmentation():
     still = {"video": np.repeat(clip()["video"][:1], 5, axis=0)}
     for transform in ALL[:4]:
         for seed in range(5):
@@ -70,7 +70,7 @@ def test_all_frames_of_a_clip_are_treated_alike():
 
 
 @pytest.mark.parametrize("shape", [(60, 80), (81, 45), (20, 300), (300, 20), (1, 1), CANVAS])
-def test_frames_of_any_shape_fit_the_canvas_and_the_box_lies_in_the_picture(shape):
+def test_frames_of_any_shape_fit_the_frame_size_and_crop_is_inside(shape):
     for seed in range(20):
         for draw in (video.random_crop_color_jitter(CANVAS), video.center_crop(CANVAS)):
             got = draw(clip(shape=(2, *shape, 3)), rng(seed))
@@ -85,18 +85,18 @@ def test_frames_of_any_shape_fit_the_canvas_and_the_box_lies_in_the_picture(shap
         assert made["video"].shape == (2, 24, 24, 3) and "augment" not in made
 
 
-def test_a_canvas_with_the_longer_side_first_is_refused():
+def test_frame_size_with_longer_side_first_is_refused():
     with pytest.raises(ValueError, match=r"frame_size=\(80, 60\)"):
         video.random_crop_color_jitter((80, 60))
 
 
-def test_what_is_longer_than_the_canvas_is_cut_from_both_ends():
+def test_longer_frames_are_cut_on_both_ends():
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, None, :, None], (1, 48, 200, 3))
     laid = video.center_crop(CANVAS)({"video": ramp}, rng())["video"]
     np.testing.assert_array_equal(laid[0, 0, :, 0], np.arange(57, 143))
 
 
-def test_what_lies_beyond_the_picture_is_never_seen():
+def test_padding_is_never_visible():
     white = {"video": np.full((1, 50, 51, 3), 255, np.uint8)}
     for seed in range(20):
         drawn = video.random_crop_color_jitter(
@@ -106,7 +106,7 @@ def test_what_lies_beyond_the_picture_is_never_seen():
         assert video.apply_on_host(40)(drawn, None)["video"].min() == 255
 
 
-def test_random_crops_have_the_areas_and_aspects_of_the_paper():
+def test_random_crops_match_areas_and_aspects_of_paper():
     drawn = np.array(
         [video._sample_crop(rng(i), 600, 800, (0.08, 1), (3 / 4, 4 / 3)) for i in range(3000)]
     )
@@ -119,12 +119,12 @@ def test_random_crops_have_the_areas_and_aspects_of_the_paper():
     assert abs(np.mean(np.log(aspect))) < 0.05  # As often wide as high.
 
 
-def test_a_picture_too_flat_for_any_crop_gives_its_middle():
+def test_extreme_aspect_falls_back_to_center_crop():
     top, left, height, width = video._sample_crop(rng(), 10, 1000, (0.5, 1.0), (3 / 4, 4 / 3))
     assert (top, left, height, width) == (0, (1000 - 13) // 2, 10, 13)
 
 
-def test_draws_are_spread_as_they_should():
+def test_augmentation_parameters_have_their_distribution():
     draws = [drawn(video.random_crop_color_jitter(CANVAS)(clip(), rng(i))) for i in range(400)]
     assert 160 < sum(d.flipped for d in draws) < 240
     assert len({d[-4:] for d in draws}) == 24  # Every order of four.
@@ -133,7 +133,7 @@ def test_draws_are_spread_as_they_should():
         assert low <= values.min() < low + 0.02 and high - 0.02 < values.max() <= high
 
 
-def test_colors_change_with_the_probability_asked_for_and_all_at_once():
+def test_color_jitter_follows_its_probability():
     maker = video.random_crop_color_jitter(CANVAS, jitter_prob=0.8)
     draws = [drawn(maker(clip(), rng(i))) for i in range(400)]
     always = [drawn(video.random_crop_color_jitter(CANVAS)(clip(), rng(i))) for i in range(400)]
@@ -154,7 +154,7 @@ def test_colors_change_with_the_probability_asked_for_and_all_at_once():
 
 
 @pytest.mark.parametrize("box", [(0, 0, 60, 80), (10.5, 3.25, 31.7, 42.1), (20, 30, 2, 1.5)])
-def test_a_box_is_scaled_as_pil_does(box):
+def test_crop_is_resized_like_pil(box):
     frames = clip()["video"]
     top, left, height, width = box
     got = made(frames, 32, top=top, left=left, height=height, width=width)
@@ -166,7 +166,7 @@ def test_a_box_is_scaled_as_pil_does(box):
 
 
 @pytest.mark.parametrize("box", [(0, 0, 60, 60), (10.5, 3.25, 31.7, 42.1), (20, 30, 2, 1.5)])
-def test_small_frames_scaled_all_at_once_are_those_scaled_one_by_one(box, monkeypatch):
+def test_batched_resize_equals_single_resize(box, monkeypatch):
     frames = clip()["video"][:, :60, :60]
     names = dict(zip(("top", "left", "height", "width"), box))
     at_once = made(frames, 32, **names)
@@ -174,13 +174,13 @@ def test_small_frames_scaled_all_at_once_are_those_scaled_one_by_one(box, monkey
     np.testing.assert_array_equal(at_once, made(frames, 32, **names))
 
 
-def test_the_middle_of_a_picture_keeps_its_pixels():
+def test_center_crop_keeps_pixels():
     ramp = np.broadcast_to(np.arange(228, dtype=np.uint8)[None, None, :, None], (1, 128, 228, 3))
     got = both(video.center_crop(), video.apply_on_host(112))({"video": ramp}, rng())["video"]
     np.testing.assert_array_equal(got[0, 0, :, 0], np.arange(58, 170))
 
 
-def test_portraits_and_mirrored_pictures_come_out_upright():
+def test_portrait_and_flipped_frames_are_correct():
     portrait = clip(shape=(2, 86, 48, 3))["video"]
     upright = video.center_crop(CANVAS, crop_fraction=1.0)({"video": portrait}, rng())
     got = video.apply_on_host(48)(upright, None)["video"]
@@ -211,7 +211,7 @@ def test_brightness_contrast_and_saturation_follow_the_formulas():
 
 
 @pytest.mark.parametrize("turn", [0.25, -0.2, 0.5, 1.0])
-def test_hue_turns_the_color_circle(turn):
+def test_hue_rotates_the_color_circle(turn):
     frames = clip(shape=(1, 16, 16, 3))["video"]
     got = made(frames, 16, hue=turn)
     for before, after in zip(frames.reshape(-1, 3) / 255, got.reshape(-1, 3)):
@@ -220,7 +220,7 @@ def test_hue_turns_the_color_circle(turn):
         assert np.abs(255 * np.array(wanted) - after).max() <= 0.51
 
 
-def test_jitter_of_nothing_changes_nothing():
+def test_zero_jitter_is_identity():
     whole = video.random_crop_color_jitter((60, 80), (1, 1), (4 / 3, 4 / 3), 0, 0, 0, 0, 0)(
         clip(), rng()
     )

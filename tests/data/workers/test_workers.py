@@ -82,7 +82,7 @@ def undisturbed(files):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_any_number_of_workers_makes_the_same_batches(files, undisturbed, count):
+def test_batches_do_not_depend_on_number_of_workers(files, undisturbed, count):
     assert_same(list(train(files, workers=count)), undisturbed)
     assert not list(nurseries())
 
@@ -101,7 +101,7 @@ def kill_nursery(parent, children):
 
 
 @pytest.mark.parametrize("harm", [kill, stop, kill_nursery])
-def test_workers_killed_or_stopped_from_outside_change_no_batch(files, undisturbed, harm):
+def test_externally_killed_or_stopped_workers_change_no_batch(files, undisturbed, harm):
     batches = train(files, workers=2, timeout=1.0, on_error=pytest.fail)
     got, seen = [], set()
     for i, batch in enumerate(batches):
@@ -128,7 +128,7 @@ def same(path, example, rng):
     return example
 
 
-def test_a_worker_out_of_memory_changes_no_batch(files, tmp_path):
+def test_worker_out_of_memory_changes_no_batch(files, tmp_path):
     path, told = str(tmp_path / "eaten"), []
     options = dict(workers=2, on_error=lambda *fault: told.append(fault))
     fed = list(train(files, (*CROP, functools.partial(eat, path)), **options))
@@ -179,7 +179,7 @@ HARMS = [
 
 
 @pytest.mark.parametrize("harm, reason", HARMS)
-def test_a_record_that_always_harms_is_replaced_as_a_broken_one(harm, reason):
+def test_record_that_always_crashes_is_replaced(harm, reason):
     told = [], []
     options = [dict(transforms=(), on_error=lambda *fault, t=t: t.append(fault)) for t in told]
     got = list(train(harmful(harm), workers=2, timeout=0.3, memory_limit=2**29, **options[0]))
@@ -188,7 +188,7 @@ def test_a_record_that_always_harms_is_replaced_as_a_broken_one(harm, reason):
     assert not any(BAD in batch["index"] for batch in got)
 
 
-def test_a_record_that_always_harms_is_masked_in_an_evaluation():
+def test_record_that_always_crashes_is_masked_in_evaluation():
     sampler, told = clip_sampling.uniform(4, 16, 0.5, 16000, 2), []
     options = dict(workers=1, on_error=lambda *fault: told.append(fault))
     got = list(pipeline.eval_batches(harmful(crash), sampler, (video.center_crop((24, 24)), video.apply_on_host(24)), 4, **options))  # fmt: skip
@@ -198,7 +198,7 @@ def test_a_record_that_always_harms_is_masked_in_an_evaluation():
     assert told == [(str(BAD), "worker died (signal 11)")]
 
 
-def test_an_iterator_closes_at_once_while_a_worker_hangs():
+def test_iterator_closes_immediately_while_a_worker_hangs():
     before = threading.active_count()
     batches = train(harmful(hang), (), workers=2, timeout=1e6, stop=None)
     with contextlib.suppress(StopIteration):
@@ -222,7 +222,7 @@ def die_early(folder, number, barred, announce):
     return number, dict(barred)
 
 
-def test_kills_bar_nothing_and_leak_no_descriptors(tmp_path):
+def test_kills_block_nothing_and_leak_no_descriptors(tmp_path):
     def held():
         pid, _ = a_nursery()
         return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{pid}/fd"))
@@ -249,7 +249,7 @@ def shard(number, barred, announce):
     return done
 
 
-def test_a_call_bars_as_many_keys_as_harm():
+def test_call_blocks_every_crashing_key():
     with prefetch.pool(shard, 2) as call:
         assert call(0) == list(range(10))
         assert call(1) == [10, 11, 12, 14, 15, 16, 18, 19]
@@ -264,7 +264,7 @@ def slow(number, barred, announce):
     return sorted(barred)
 
 
-def test_the_deadline_counts_from_the_last_announcement():
+def test_timeout_counts_from_last_heartbeat():
     with prefetch.pool(slow, 1, timeout=0.8) as call:
         assert call(12) == []
 
@@ -273,7 +273,7 @@ def die(number, barred, announce):
     os._exit(3)
 
 
-def test_a_number_that_harms_unannounced_is_named():
+def test_crashing_key_without_heartbeat_is_reported():
     with prefetch.pool(die, 1) as call:
         with pytest.raises(RuntimeError, match=r"number 7, tried again .*exit status 3"):
             call(7)
@@ -292,7 +292,7 @@ def fail(number, barred, announce):
     return lambda: number
 
 
-def test_exceptions_arrive_with_the_workers_traceback():
+def test_exceptions_carry_worker_traceback():
     with prefetch.pool(fail, 1) as call:
         with pytest.raises(KeyError, match="nothing") as failed:
             call(0)
@@ -305,7 +305,7 @@ def test_exceptions_arrive_with_the_workers_traceback():
         assert a_nursery()[1] == before  # The same worker all along.
 
 
-def test_what_cannot_be_sent_is_read_in_threads_or_refused(files, caplog):
+def test_unpicklable_objects_use_threads_or_are_refused(files, caplog):
     lock = threading.Lock()
 
     def locked(example, rng):
@@ -320,7 +320,7 @@ def test_what_cannot_be_sent_is_read_in_threads_or_refused(files, caplog):
         train(files, (*CROP, locked), stop=1, workers=2)
 
 
-def test_files_are_decoded_in_processes_and_hooks_read_in_threads(files):
+def test_files_use_processes_and_hooks_use_threads(files):
     for source, count in ((files, prefetch.num_cores()), (harmful(refuse), 0)):
         batches = train(source, (), stop=None)
         next(batches)
@@ -345,7 +345,7 @@ PROGRAM = """
 """
 
 
-def test_nothing_outlives_a_program_that_is_killed(files, tmp_path):
+def test_no_process_outlives_a_killed_program(files, tmp_path):
     """Nor need that program be guarded, or be a module."""
     path = tmp_path / "program.py"
     path.write_text(textwrap.dedent(PROGRAM))
@@ -374,7 +374,7 @@ def running(pid):
     return False
 
 
-def test_arrays_arrive_as_they_were_sent():
+def test_arrays_round_trip_unchanged():
     ours, theirs = socket.socketpair()
     sent = dict(
         large=np.arange(300_000, dtype=np.float32).reshape(3, -1),

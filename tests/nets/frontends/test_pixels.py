@@ -115,13 +115,13 @@ def exact(example):
     return x
 
 
-def test_the_device_does_what_numpy_does(examples, got):
+def test_device_augmentation_matches_numpy(examples, got):
     for example, picture in zip(examples, got):
         want = video.apply_on_host(SIZE)(example, None)["video"].astype(int)
         assert np.abs(want - picture).max() <= 1
 
 
-def test_both_follow_the_formulas(examples, got):
+def test_both_match_the_formulas(examples, got):
     for example, picture in zip(examples, got):
         want = exact(example)
         host = video.apply_on_host(SIZE)(example, None)["video"]
@@ -130,7 +130,7 @@ def test_both_follow_the_formulas(examples, got):
         assert np.abs(want - host).max() <= 0.53
 
 
-def test_what_lies_beyond_the_picture_is_not_seen_on_the_device():
+def test_padding_is_not_visible_on_device():
     plain = dict(brightness=0, contrast=0, saturation=0, hue=0)
     white = {"video": np.full((FRAMES, 40, 45, 3), 255, np.uint8)}
     made = [video.random_crop_color_jitter(CANVAS, **plain)(white, rng(i)) for i in range(40)]
@@ -141,7 +141,7 @@ def test_what_lies_beyond_the_picture_is_not_seen_on_the_device():
     )
 
 
-def test_a_long_sum_loses_no_gray_level():
+def test_long_sum_loses_no_gray_level():
     """About a mean that is the only value, contrast changes nothing."""
     draw = EXTREME._replace(brightness=1, saturation=1, hue=0)
     even = np.full((1, 8, *CANVAS, 3), 77, np.uint8)
@@ -149,7 +149,7 @@ def test_a_long_sum_loses_no_gray_level():
     assert np.all(np.asarray(jax.jit(pixels.apply_on_device(112))(batch)["video"]) == 77)
 
 
-def test_a_batch_split_over_devices_moves_nothing_and_is_the_same(batch, got):
+def test_sharded_batch_is_equal_without_communication(batch, got):
     count = len(batch["video"]) // 4 * 4
     part = {name: x[:count] for name, x in batch.items()} | {"index": np.arange(count)}
     mesh = sharding.mesh()

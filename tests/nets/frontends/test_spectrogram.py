@@ -47,7 +47,7 @@ def agree(got, want, depth=80, beyond=1e-2):
 
 
 @pytest.mark.parametrize("window,hop", [(1024, 240), (512, 480)])
-def test_decibels_are_those_of_librosa(window, hop):
+def test_decibels_match_librosa(window, hop):
     rng = np.random.default_rng(0)
     t = np.arange(48_000) / 24_000
     x = 0.4 * np.sin(2 * np.pi * (200 + 900 * t) * t) + 0.01 * rng.normal(size=t.size)
@@ -62,7 +62,7 @@ def test_decibels_are_those_of_librosa(window, hop):
 
 
 @pytest.mark.parametrize("window,hop,name", [(1024, 240, "512_100"), (512, 480, "256_50")])
-def test_decibels_are_those_of_the_reference_program(golden, window, hop, name):
+def test_decibels_match_the_reference_program(golden, window, hop, name):
     g = golden("avid")
     agree(
         np.asarray(spectrogram.decibel_spectrogram(g["audio/sig"], window, hop)),
@@ -77,7 +77,7 @@ def test_int16_and_float_waveforms_agree():
     np.testing.assert_allclose(a, b, atol=1e-3)
 
 
-def test_a_front_end_standardizes_by_the_batch_it_was_made_on():
+def test_front_end_standardizes_by_initial_batch():
     x = np.random.default_rng(0).normal(size=(8, 24_000)).astype(np.float32)
     front = spectrogram.Spectrogram()
     variables = jax.jit(lambda r, x: front.init(r, x, train=False))(jax.random.key(0), x)
@@ -91,7 +91,7 @@ def test_a_front_end_standardizes_by_the_batch_it_was_made_on():
 
 @pytest.mark.parametrize("rate,fft,bins,low,high", [(32_000, 1024, 64, 50, 14_000),
                                                     (16_000, 512, 40, 0, 8_000)])  # fmt: skip
-def test_filters_are_those_of_librosa(rate, fft, bins, low, high):
+def test_filters_match_librosa(rate, fft, bins, low, high):
     sizes = dict(sr=rate, n_fft=fft, n_mels=bins, fmin=low, fmax=high, dtype=np.float64)
     slaney = librosa.filters.mel(**sizes)
     np.testing.assert_allclose(mel_filters.slaney(rate, fft, bins, low, high), slaney, atol=1e-12)
@@ -114,7 +114,7 @@ def floored(rate, fft, bins):
 
 
 @pytest.mark.parametrize("bins", [40, 257])
-def test_floored_filters_are_the_formulas(bins):
+def test_floored_filters_match_formula(bins):
     mine = mel_filters.floored(48_000, 1024, bins)
     np.testing.assert_allclose(mine, floored(48_000, 1024, bins), atol=1e-12)
     assert (mine.sum(1) == 0).any() == (bins == 257)
@@ -137,11 +137,11 @@ def vmz(rate, fft, bins):
     return out
 
 
-def test_vmzs_filters_are_the_formulas():
+def test_vmz_filters_match_formula():
     np.testing.assert_allclose(mel_filters.vmz(16_000, 256, 40), vmz(16_000, 256, 40), atol=1e-12)
 
 
-def test_l3s_spectrogram_is_the_formulas():
+def test_l3_spectrogram_matches_formula():
     x = clip(48_000)
     got = run(spectrogram.LogMagnitude(), x)
     assert got.shape == (2, 199, 257)
@@ -152,7 +152,7 @@ def test_l3s_spectrogram_is_the_formulas():
     assert run(spectrogram.LogMagnitude(512, 242), x).shape == (2, 197, 257)  # Its port's.
 
 
-def test_avtss_energies_are_those_of_librosa():
+def test_avts_energies_match_librosa():
     x = clip(16_000)
     got = run(logmel.AVTS(rate=16_000), x)
     p = [spectra(one, 320, 160, 1024, librosa.filters.get_window("hann", 320)) for one in x / 32767]
@@ -164,7 +164,7 @@ def test_avtss_energies_are_those_of_librosa():
 
 
 @pytest.mark.parametrize("seconds,hop,count", [(1, 160, 99), (2, 320, 100), (2, 160, 199)])
-def test_xdcs_log_mel_is_vmzs(seconds, hop, count):
+def test_xdc_log_mel_matches_vmz(seconds, hop, count):
     """Its frames, before they become 100, are read while more than a window is left."""
     x = clip(16_000, seconds)
     got = run(logmel.XDC(hop=hop), x)
@@ -182,12 +182,12 @@ def test_xdcs_log_mel_is_vmzs(seconds, hop, count):
         agree(DECIBELS * mine, DECIBELS * want)
 
 
-def test_xdcs_silence_is_zero():
+def test_xdc_silence_is_zero():
     assert not run(logmel.XDC(), np.zeros((1, 16_000), np.int16)).any()
 
 
 @pytest.mark.parametrize("seconds,bins", [(1, 40), (1.1003, 257)])
-def test_selavis_filter_bank_is_the_formulas(seconds, bins):
+def test_selavi_filter_bank_matches_formula(seconds, bins):
     x = clip(48_000, seconds)
     got = run(logmel.FilterBank(rate=48_000, bins=bins), x)
     for one, mine in zip(x.astype(float), got):
@@ -202,7 +202,7 @@ def test_selavis_filter_bank_is_the_formulas(seconds, bins):
     np.testing.assert_allclose(normal, (got - 1.93) / 17.89, atol=1e-5)
 
 
-def test_multisensorys_sound_is_companded():
+def test_multisensory_audio_is_companded():
     x = np.array([[[0, 32767], [-32767, 100], [-1, 1]]], np.int16)
     got = run(spectrogram.MuLaw(), x)
     v = x[:, :, None] / 32767
@@ -214,7 +214,7 @@ def test_multisensorys_sound_is_companded():
 
 @pytest.mark.parametrize("rate,window,hop,high", [(32_000, 1024, 320, 14_000),
                                                   (16_000, 512, 160, 8_000)])  # fmt: skip
-def test_panns_decibels_are_those_of_librosa(rate, window, hop, high):
+def test_panns_decibels_match_librosa(rate, window, hop, high):
     x = clip(rate)
     got = run(logmel.PANNs(rate, window, hop, high), x)
     assert got.shape == (2, 101, 64)
@@ -226,7 +226,7 @@ def test_panns_decibels_are_those_of_librosa(rate, window, hop, high):
         agree(mine, librosa.power_to_db(s, ref=1.0, amin=1e-10, top_db=None).T)
 
 
-def test_listen_to_looks_log_mel_is_that_of_librosa():
+def test_listen_to_look_log_mel_matches_librosa():
     x = clip(16_000)
     got = run(logmel.ListenToLook(), x)
     assert got.shape == (2, 101, 40)
@@ -248,7 +248,7 @@ def test_silence_is_finite(front):
 
 
 @pytest.mark.parametrize("front", FRONTS, ids=lambda front: type(front).__name__)
-def test_floats_do_as_well_as_int16(front):
+def test_float_waveforms_match_int16(front):
     x = clip(16_000)
     got = run(front, (x / 32767).astype(np.float32))
     np.testing.assert_allclose(got, run(front, x), atol=1e-2)
@@ -257,6 +257,6 @@ def test_floats_do_as_well_as_int16(front):
 @pytest.mark.parametrize("front", [spectrogram.Spectrogram(), spectrogram.LogMagnitude(), logmel.AVTS(48_000),
                                    logmel.XDC(), logmel.PANNs()],
                          ids=lambda front: type(front).__name__)  # fmt: skip
-def test_a_clip_too_short_is_refused(front):
+def test_too_short_clip_is_refused(front):
     with pytest.raises(ValueError, match="200 samples"):
         run(front, jnp.zeros((1, 200)))

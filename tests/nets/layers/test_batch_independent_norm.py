@@ -31,7 +31,7 @@ def test_group_normalizes_each_example_by_itself():
     np.testing.assert_allclose(parts.var((1, 3)), 1, rtol=1e-4)
 
 
-def test_frozen_is_batch_normalization_in_evaluation():
+def test_frozen_equals_batch_norm_in_evaluation():
     before = BatchNorm()
     variables = before.init(jax.random.key(0), X, True)
     _, new = before.apply(variables, X, True, mutable=["batch_stats"])

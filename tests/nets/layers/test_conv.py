@@ -62,7 +62,7 @@ def same(ours, theirs, tolerance=1e-12):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_conv3d_is_the_general_one(case):
+def test_conv3d_matches_general_convolution(case):
     shape, kernel, strides, pads = CASES[case]
     with jax.enable_x64(True):
         x, w = drawn(shape, kernel)
@@ -72,7 +72,7 @@ def test_conv3d_is_the_general_one(case):
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1)])
 @pytest.mark.parametrize("block_bytes", [1, 60_000, 1 << 30])
-def test_the_weight_gradient_is_the_same_in_any_blocks(monkeypatch, strides, block_bytes):
+def test_weight_gradient_does_not_depend_on_block_size(monkeypatch, strides, block_bytes):
     """One band of rows at a time, one picture, or all: 37 rows divide into no even bands."""
     pads = ((1, 1), (1, 2))
     with jax.enable_x64(True):
@@ -83,7 +83,7 @@ def test_the_weight_gradient_is_the_same_in_any_blocks(monkeypatch, strides, blo
         same([ours], [theirs])
 
 
-def test_conv2d_works_under_every_transformation():
+def test_conv2d_works_under_jax_transformations():
     """vmap, scan and checkpoint over it give what plain calls give, gradients too."""
     with jax.enable_x64(True):
         x, w = drawn((3, 2, 6, 5, 4), (3, 3, 4, 4))
@@ -117,7 +117,7 @@ def test_bfloat16_is_summed_in_float32(case):
     same([a.astype(jnp.float32) for a in ours], theirs, 1e-2)
 
 
-def test_convolutions_in_a_row_in_bfloat16_come_near_to_float32():
+def test_consecutive_bfloat16_convolutions_approximate_float32():
     """Fused with what lies between and after them they have given NaN, see _unfused."""
     x, w = drawn((2, 18, 16, 256), (3, 3, 256, 256))
 
@@ -130,7 +130,7 @@ def test_convolutions_in_a_row_in_bfloat16_come_near_to_float32():
     same([low.astype(jnp.float32)], [jax.jit(layers)(x, w)], 2e-2)
 
 
-def test_accelerators_get_no_loops_of_matmuls():
+def test_accelerators_get_no_matmul_loops():
     """The CPU's form is chosen for the platform that is compiled for, here a TPU."""
     x, w = jnp.zeros((4, 8, 784, 64)), jnp.zeros((3, 1, 64, 64))
 
@@ -153,7 +153,7 @@ POOLS = {
 
 @pytest.mark.parametrize("case", POOLS)
 @pytest.mark.parametrize("ties", [False, True])
-def test_max_pool_is_the_general_one(case, ties):
+def test_max_pool_matches_general_pooling(case, ties):
     """Of equal values the first gets the gradient, as in PyTorch."""
     shape, window, strides, pads = POOLS[case]
     full_pads = [(0, 0), *(pads or [(k // 2, k // 2) for k in window]), (0, 0)]
