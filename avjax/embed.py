@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
             csv.writer(file).writerows([("path", "reason"), *unreadable])
     paths = columns["path"]
     text = f"{args.out}: {len(paths)} rows of {len({*paths})} files; {len(unreadable)} unreadable"
-    silent = {path for path, there in zip(paths, columns.get("has_audio", ())) if not there}
+    silent = {path for path, has_audio in zip(paths, columns.get("has_audio", ())) if not has_audio}
     print(f"{text}; {len(silent)} without audio (has_audio is False)" if silent else text)
 
 

@@ -54,7 +54,7 @@ def get_config(pick="mc3"):
             fn="avjax.nets.towers.Towers",
             frontends=dict(
                 video=dict(fn="avjax.nets.frontends.pixels.Normalize"),
-                audio=dict(fn="avjax.nets.frontends.logmel.AVTS", rate=16_000),
+                audio=dict(fn="avjax.nets.frontends.logmel.AVTS", sample_rate=16_000),
             ),
             encoders=dict(
                 video=net, audio=dict(fn="avjax.nets.audio.vggm.VGGM9", dtype="bfloat16")

@@ -30,9 +30,9 @@ def find_config(flag: str, text: str) -> tuple[str, str]:
     folder = Path(file).parent
     own = [name for name in config_names(folder) if name not in shipped]
     near = signatures.did_you_mean(Path(file).stem, [*own, *shipped])
-    there = f"; configs in {folder}: {', '.join(own)}" if own else ""
+    local_configs = f"; configs in {folder}: {', '.join(own)}" if own else ""
     raise ValueError(
-        f"{flag} {file}: no such file{near}{there}; shipped configs: {', '.join(shipped)}"
+        f"{flag} {file}: no such file{near}{local_configs}; shipped configs: {', '.join(shipped)}"
     )
 
 

@@ -71,12 +71,12 @@ def _set(config, node, path, done, text, takes):
         raise ValueError(f"{_dotted(done)} is {node!r}, not a group of keys: no {head!r} in it")
     if head not in keys and head not in takes and "**" not in takes:
         raise ValueError(_unknown_key(head, {*keys, *takes} - {"**"}, done))
-    here = (*done, str(head))
+    prefix = (*done, str(head))
     value = tree.dereference(items[head]) if head in keys else None
     if not rest:
-        wanted = takes.get(head, ANY if isinstance(node, list | tuple) else None)
+        expected_types = takes.get(head, ANY if isinstance(node, list | tuple) else None)
         items[head] = parse_value(
-            text, _allowed_types(items, head, value, wanted), _dotted(here), value
+            text, _allowed_types(items, head, value, expected_types), _dotted(prefix), value
         )
         if head == "fn":
             _arguments(items[head], done)
@@ -86,35 +86,36 @@ def _set(config, node, path, done, text, takes):
                     del items[other]
     else:
         if not tree.is_mapping(value) and not isinstance(value, list | tuple):
-            value = _new(config, value, here, rest)
-        free = {rest[0]: ANY} if _accepts_new_keys(takes.get(head), value, here, rest) else {}
+            value = _new(config, value, prefix, rest)
+        free = {rest[0]: ANY} if _accepts_new_keys(takes.get(head), value, prefix, rest) else {}
         # A value is put in place first: as a part of the config it has its references.
         if head not in keys or value is not tree.dereference(items[head]):
             items[head] = value
-        inner = _set(config, items[head], rest, here, text, free)
+        inner = _set(config, items[head], rest, prefix, text, free)
         if inner is not items[head]:
             items[head] = inner
     return type(node)(items) if isinstance(node, list | tuple) else node
 
 
-def _new(config, value, here, rest):
+def _new(config, value, prefix, rest):
     """Returns a mapping that replaces `value`, which has no keys, so that `rest` can be set."""
-    if len(here) == 3 and here[0] == "stages" and tree.is_mapping(config.get(here[2])):
-        return config[here[2]].copy_and_resolve_references()  # A copy for the stage.
-    if rest in (["fn"], ["ref"]) or here == ("init_from",):
-        return {"folder": value} if isinstance(value, str) and here == ("init_from",) else {}
+    if len(prefix) == 3 and prefix[0] == "stages" and tree.is_mapping(config.get(prefix[2])):
+        return config[prefix[2]].copy_and_resolve_references()  # A copy for the stage.
+    if rest in (["fn"], ["ref"]) or prefix == ("init_from",):
+        return {"folder": value} if isinstance(value, str) and prefix == ("init_from",) else {}
     if value is not None:
-        raise ValueError(f"{_dotted(here)} is {value!r}: it has no key {'.'.join(rest)}")
+        raise ValueError(f"{_dotted(prefix)} is {value!r}: it has no key {'.'.join(rest)}")
     raise ValueError(
-        f"{_dotted(here)} is not set: add --{_dotted(here)}.fn=NAME to set {'.'.join(rest)} of it"
+        f"{_dotted(prefix)} is not set: "
+        f"add --{_dotted(prefix)}.fn=NAME to set {'.'.join(rest)} of it"
     )
 
 
-def _accepts_new_keys(argument, value, here, rest):
+def _accepts_new_keys(argument, value, prefix, rest):
     """Whether a mapping accepts new keys: evaluations, or dicts that a function checks itself."""
     named = rest[1:] in (["fn"], ["ref"])
     known = argument is not None and "dict" in argument.types and "fn" not in value
-    return (named and here == ("evals",)) or (known and (named or len(rest) == 1))
+    return (named and prefix == ("evals",)) or (known and (named or len(rest) == 1))
 
 
 def _settable_arguments(config, node, done):

@@ -47,10 +47,10 @@ def arguments(name: str) -> dict[str, Argument]:
         return _inspect(name)
     if isinstance(node, ast.FunctionDef):
         return _of_function(node.args, skip=0)
-    made = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
-    if "__init__" in made:
-        return _of_function(made["__init__"].args, skip=1)
-    if "__new__" in made or any(
+    methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+    if "__init__" in methods:
+        return _of_function(methods["__init__"].args, skip=1)
+    if "__new__" in methods or any(
         ast.unparse(base).split(".")[-1] not in ("Module", "NamedTuple") for base in node.bases
     ):
         return _inspect(name)  # Inherited fields may be arguments too.
@@ -145,18 +145,18 @@ def _definition(name):
     path, rest = _file(name)
     if path is None or len(rest) > 1:
         return None
-    wanted = rest[0] if rest else "make"
+    attribute = rest[0] if rest else "make"
     for node in _tree(path).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == wanted:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == attribute:
             return node
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             for alias in node.names:
-                if (alias.asname or alias.name) == wanted:
+                if (alias.asname or alias.name) == attribute:
                     return _definition(f"{node.module}.{alias.name}")
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == wanted:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == attribute:
             # E.g. `sgdr_schedule = schedules.sgdr_schedule` in optax/__init__.py.
             inner = ast.unparse(node.value)
-            package = name.removesuffix(f".{wanted}") if path.name == "__init__.py" else ""
+            package = name.removesuffix(f".{attribute}") if path.name == "__init__.py" else ""
             if package and "." in inner and inner.replace(".", "").isidentifier():
                 return _definition(f"{package}.{inner}")
     return None

@@ -158,22 +158,22 @@ def with_shifted_audio(
     clip_seconds, video_offset, audio_offset = clip_times.center_offsets(
         num_frames / fps, audio_seconds
     )
-    min_room = low + 2 * (overlap_shift or 0.0)
+    min_free = low + 2 * (overlap_shift or 0.0)
 
     def sample(info, rng):
         span = clip_times.shared_span(info, num_frames, audio_seconds)
-        room = min(span.audio_end, span.video_end) - clip_seconds - span.low
-        if room < min_room:
+        free = min(span.audio_end, span.video_end) - clip_seconds - span.low
+        if free < min_free:
             raise MediaError(
                 "",
-                f"is too short: video and audio share {max(0.0, room + clip_seconds):.3f} s, and "
-                f"clips {min_room:g} s apart take {min_room + clip_seconds:g} s; remove it from "
+                f"is too short: video and audio share {max(0.0, free + clip_seconds):.3f} s, and "
+                f"clips {min_free:g} s apart take {min_free + clip_seconds:g} s; remove it from "
                 f"the "
                 "list",
             )
         first_audio = span.low + audio_offset
         start_times = [
-            clip_times.sample_starts(rng, room, low, high, overlap_shift) for _ in range(num_clips)
+            clip_times.sample_starts(rng, free, low, high, overlap_shift) for _ in range(num_clips)
         ]
         return [
             (span.low + video_offset + t[0], *(first_audio + x for x in t)) for t in start_times

@@ -64,8 +64,8 @@ def sample_starts(
       shift: distance of the overlapping audio, in seconds; None for no such audio.
     """
     if shift is None:
-        return sample_pair(rng, room, low, high)
-    own, other = sample_pair(rng, room - shift, low + shift, high - shift)
+        return sample_pair(rng, free_seconds, low, high)
+    own, other = sample_pair(rng, free_seconds - shift, low + shift, high - shift)
     own_late, other_late = rng.random(2) < 0.5
     return own + shift * own_late, other + shift * other_late, own + shift * (not own_late)
 

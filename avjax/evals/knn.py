@@ -45,13 +45,13 @@ def make(
 
         def of_space(name, train, test):
             near = num_voters(train, test, k)
-            there, here = train.label >= 0, test.label >= 0
+            train_labeled, test_labeled = train.label >= 0, test.label >= 0
             query, key = (
-                joint_features(test, representation)[here],
-                joint_features(train, representation)[there],
+                joint_features(test, representation)[test_labeled],
+                joint_features(train, representation)[train_labeled],
             )
-            votes = vote(query, key, train.label[there], classes, near, temperature)
-            top = accuracy(votes, test.label[here])
+            votes = vote(query, key, train.label[train_labeled], classes, near, temperature)
+            top = accuracy(votes, test.label[test_labeled])
             return {f"{name}/{metric}": value for metric, value in top.items()}
 
         return score_by_space("kNN", train, test, of_space)
@@ -137,6 +137,6 @@ def vote(
         # Relative to the nearest: the same result, without overflow at a low temperature.
         weight = np.exp((cosine - cosine.max(1, keepdims=True)) / temperature)
         weight = np.maximum(weight, np.finfo(weight.dtype).tiny)  # Never 0.
-        here = np.arange(start, start + len(cosine))
-        np.add.at(votes, (here[:, None], label[near]), weight)
+        block = np.arange(start, start + len(cosine))
+        np.add.at(votes, (block[:, None], label[near]), weight)
     return np.where(votes > 0, votes, -np.inf)

@@ -50,13 +50,13 @@ def make(
 
         def of_space(name, train, test):
             check(train, test)
-            rows, here = np.flatnonzero(train.label >= 0), test.label >= 0
+            rows, test_labeled = np.flatnonzero(train.label >= 0), test.label >= 0
             label = train.label[rows]
             x, y = standardized(train, test, rows)
             chosen = select_l2(name, x, label, held_out(train), l2_regs, max_iter)
             model = fit(name, x, label, chosen, max_iter)
-            scores = predict_logits(model, y[here], classes)
-            found = accuracy(scores, test.label[here]) | {"l2_reg": chosen}
+            scores = predict_logits(model, y[test_labeled], classes)
+            found = accuracy(scores, test.label[test_labeled]) | {"l2_reg": chosen}
             return {f"{name}/{metric}": value for metric, value in found.items()}
 
         return score_by_space("linear probe", train, test, of_space)

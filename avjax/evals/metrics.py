@@ -95,7 +95,7 @@ def mean_top_cosine(
     """
     out = np.empty(len(query), np.float32)
     for start in range(0, len(query), rows):
-        here = np.arange(start, min(start + rows, len(query)))
-        cosine = np.where(here[:, None] == chosen, -np.inf, query[here] @ keys.T)
-        out[here] = np.partition(cosine, -count, axis=1)[:, -count:].mean(1)
+        block = np.arange(start, min(start + rows, len(query)))
+        cosine = np.where(block[:, None] == chosen, -np.inf, query[block] @ keys.T)
+        out[block] = np.partition(cosine, -count, axis=1)[:, -count:].mean(1)
     return out

@@ -41,13 +41,13 @@ def make(
             raise NotApplicable(f"needs two test records, and there are {size}")
         fit = tuple(k for k in ks if k < size)
         classes = _classes(test.label)
-        spare = [f"recall@{k}" for k in ks if k >= size] + ["class_precision@1"] * (classes == 1)
-        if spare:
+        trivial = [f"recall@{k}" for k in ks if k >= size] + ["class_precision@1"] * (classes == 1)
+        if trivial:
             logging.getLogger(__name__).warning(
                 "retrieval among %d test records of %d classes: %s left out, 100 %% for any net",
                 size,
                 classes,
-                ", ".join(spare),
+                ", ".join(trivial),
             )
         out = {}
         for query, q in test.modalities.items():
@@ -117,10 +117,10 @@ def ranks(
     greater, equal, same = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
     for start in range(0, n, rows):
         cosine = query[start : start + rows] @ key.T
-        here = np.arange(start, start + len(cosine))
-        own = cosine[np.arange(len(cosine)), here][:, None]
-        greater[here] = (cosine > own + TIE).sum(1)
-        equal[here] = (cosine >= own - TIE).sum(1) - greater[here] - 1
+        block = np.arange(start, start + len(cosine))
+        own = cosine[np.arange(len(cosine)), block][:, None]
+        greater[block] = (cosine > own + TIE).sum(1)
+        equal[block] = (cosine >= own - TIE).sum(1) - greater[block] - 1
         top = cosine >= cosine.max(1, keepdims=True) - TIE
-        same[here] = [(label[t] == label[i]).mean() for t, i in zip(top, here)]
+        same[block] = [(label[t] == label[i]).mean() for t, i in zip(top, block)]
     return greater, equal, same

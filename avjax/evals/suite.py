@@ -78,8 +78,10 @@ def make(
         for part, data in (("train", train), ("test", test)):
             if data is None:
                 continue
-            wanted = thumbnails if part == "test" else 0
-            parts[part], gallery = extract_features(embed, ts, data, batch_size, wanted, part)
+            max_thumbnails = thumbnails if part == "test" else 0
+            parts[part], gallery = extract_features(
+                embed, ts, data, batch_size, max_thumbnails, part
+            )
             out |= record_counts(
                 part, data, len(parts[part].label), features.records_per_space(parts[part])
             )
@@ -155,7 +157,7 @@ def metadata(source: Source) -> Features:
 
 
 def extract_features(
-    embed: Callable, ts: TrainState, data: dict, batch_size: int, wanted: int, part: str
+    embed: Callable, ts: TrainState, data: dict, batch_size: int, max_thumbnails: int, part: str
 ) -> tuple[Features, dict]:
     """Embeds every clip of a data set.
 
@@ -164,7 +166,7 @@ def extract_features(
       ts: the state to evaluate.
       data: dict(source=, clip_sampler=, ...), as of `make`.
       batch_size: clips per batch of all hosts.
-      wanted: maximum number of records in the gallery.
+      max_thumbnails: maximum number of records in the gallery.
       part: "train" or "test", for messages.
 
     Returns:
@@ -173,7 +175,7 @@ def extract_features(
     source, sampler = data["source"], data["clip_sampler"]
     size, hosts = len(source), jax.process_count()
     # A host has the frames of its own share only, so the gallery of many hosts has fewer.
-    chosen = set(np.linspace(0, size - 1, min(size, wanted)).astype(int).tolist())
+    chosen = set(np.linspace(0, size - 1, min(size, max_thumbnails)).astype(int).tolist())
     pictures, sums, clips = {}, {}, {"": np.zeros(size, np.int64)}
 
     def on_error(path, reason):

@@ -59,7 +59,7 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
         raise ValueError(f"seed={seed}: use 0 or more")
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
-        found, read, sounding = {}, set(), set()
+        found, read, with_audio = {}, set(), set()
         for batch in shuffled_batches(data, batch_size, seed):
             own, owned = pair_scores(embed(ts, batch))
             if own is None:
@@ -70,15 +70,15 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
                 assert score is not None  # The same net as for the clips' own audio.
                 # Without padding, unreadable records and records without audio.
                 row = np.flatnonzero(has_all_modalities(owned) & has_all_modalities(usable))
-                told = owned["index"][row], own[row], score[row]
-                found.setdefault(kind, []).append(told)
+                pairs = owned["index"][row], own[row], score[row]
+                found.setdefault(kind, []).append(pairs)
             read |= set(owned["index"][owned["mask"]].tolist())
-            sounding |= set(owned["index"][has_all_modalities(owned)].tolist())
+            with_audio |= set(owned["index"][has_all_modalities(owned)].tolist())
         out = record_counts(
-            "test", data, len(read), dict.fromkeys(("audio", "both"), len(sounding))
+            "test", data, len(read), dict.fromkeys(("audio", "both"), len(with_audio))
         )
-        for kind, told in found.items():
-            index, own, other = (np.concatenate(part) for part in zip(*told))
+        for kind, pairs in found.items():
+            index, own, other = (np.concatenate(part) for part in zip(*pairs))
             try:
                 scores = accuracy_and_auroc(index, own, other, kind)
             except NotApplicable as error:
@@ -141,11 +141,11 @@ def make_negatives(batch: dict, count: int) -> dict:
     apart = batch["index"] != np.roll(batch["index"], -count)
     mask = batch["mask"] & moved["mask"] & apart
     has_audio = batch["has_audio"] & moved["has_audio"]
-    made = {"easy": batch | dict(audio=moved["audio"], mask=mask, has_audio=has_audio)}
+    negatives = {"easy": batch | dict(audio=moved["audio"], mask=mask, has_audio=has_audio)}
     for kind, name in SHIFTED.items():
         if name in batch:
-            made[kind] = batch | dict(audio=batch[name])
-    return made
+            negatives[kind] = batch | dict(audio=batch[name])
+    return negatives
 
 
 def pair_scores(out: dict) -> tuple[np.ndarray | None, dict]:

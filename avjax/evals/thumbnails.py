@@ -32,22 +32,22 @@ def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
             into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
 
 
-def gallery_arrays(pictures: dict) -> dict[str, np.ndarray]:
+def gallery_arrays(thumbnails: dict) -> dict[str, np.ndarray]:
     """Returns the arrays of the gallery in the order of the source; {} without thumbnails.
 
     Args:
-      pictures: as filled by `add_thumbnails`.
+      thumbnails: as filled by `add_thumbnails`.
 
     Returns:
       {"gallery/row", "gallery/frame", "gallery/sound": [M, ...]}.
     """
-    if not pictures:
+    if not thumbnails:
         return {}
-    rows = sorted(pictures)
+    rows = sorted(thumbnails)
     return {
         "gallery/row": np.array(rows, np.int32),
-        "gallery/frame": np.stack([pictures[row][0] for row in rows]),
-        "gallery/sound": np.stack([pictures[row][1] for row in rows]),
+        "gallery/frame": np.stack([thumbnails[row][0] for row in rows]),
+        "gallery/sound": np.stack([thumbnails[row][1] for row in rows]),
     }
 
 

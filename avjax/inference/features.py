@@ -121,8 +121,8 @@ def embed_files(
     source, named, modality = inputs.from_paths(paths, modality)
     print("".join(f"{note}\n" for note in source.notes), end="")
     changes = {"num_clips": num_clips, "num_frames": num_frames}
-    made = preprocessing.from_config(run.config, modality, changes)
-    data = made._asdict() | dict(source=source, workers=workers)
+    steps = preprocessing.from_config(run.config, modality, changes)
+    data = steps._asdict() | dict(source=source, workers=workers)
     clips, faults = extract_features(run, data, batch_size)
     columns = clips if per_clip else mean_over_clips(clips)
     names = [named[record["path"]] for record in source.records]

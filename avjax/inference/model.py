@@ -98,8 +98,8 @@ def embed_video(
     Raises:
       ValueError: dtype, shape or frame rate are not those that the model takes.
     """
-    made = _preprocessing(run, "video", "num_frames")
-    sampler, frames = made.clip_sampler, np.asarray(frames)
+    preprocessing = _preprocessing(run, "video", "num_frames")
+    sampler, frames = preprocessing.clip_sampler, np.asarray(frames)
     if frames.dtype != np.uint8:
         raise ValueError(f"frames are {frames.dtype}: give uint8, 0 to 255")
     if frames.ndim not in (4, 5) or frames.shape[-1] != 3 or 0 in frames.shape:
@@ -110,7 +110,7 @@ def embed_video(
             f"{sampler.fps:g} per second"
         )
     _check_rate("fps", fps, sampler.fps)
-    return _embed(run, made, "video", frames, frames.ndim == 4, of)
+    return _embed(run, preprocessing, "video", frames, frames.ndim == 4, of)
 
 
 def embed_audio(
@@ -134,8 +134,8 @@ def embed_audio(
     Raises:
       ValueError: dtype, shape or sample rate are not those that the model takes.
     """
-    made = _preprocessing(run, "audio", "num_samples")
-    sampler, waveform = made.clip_sampler, _to_int16(np.asarray(waveform))
+    preprocessing = _preprocessing(run, "audio", "num_samples")
+    sampler, waveform = preprocessing.clip_sampler, _to_int16(np.asarray(waveform))
     stereo = () if sampler.channels == 1 else (sampler.channels,)
     one = (sampler.num_samples, *stereo)
     if waveform.shape[-len(one) :] != one or waveform.ndim - len(one) not in (0, 1):
@@ -147,7 +147,7 @@ def embed_audio(
     if not waveform.size:
         raise ValueError(f"waveform of shape {waveform.shape}: give one clip or more")
     _check_rate("sample_rate", sample_rate, sampler.sample_rate)
-    return _embed(run, made, "audio", waveform, waveform.ndim == len(one), of)
+    return _embed(run, preprocessing, "audio", waveform, waveform.ndim == len(one), of)
 
 
 def _preprocessing(run, modality, size):
@@ -177,20 +177,23 @@ def _to_int16(waveform):
     return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _embed(run, made, modality, clips, single, of):
+def _embed(run, preprocessing, modality, clips, single, of):
     """Transforms and embeds clips [B, ...], or one clip if `single`."""
     if of not in KINDS:
         raise ValueError(f"of={of!r}: use one of {', '.join(KINDS)}")
     rows = []
     for row, value in enumerate(clips[None] if single else clips):
         clip, rng = {modality: value}, np.random.default_rng([row, 0])
-        for transform in made.transforms:
+        for transform in preprocessing.transforms:
             clip = transform(clip, rng)
         rows.append(clip)
     batch = {name: np.stack([clip[name] for clip in rows]) for name in rows[0]}
-    there = np.ones(len(rows), bool)
-    batch |= {"index": np.arange(len(rows), dtype=np.int32), "mask": there}
-    batch |= {"label": np.full(len(rows), -1, np.int32), "has_audio": there & (modality == "audio")}
+    present = np.ones(len(rows), bool)
+    batch |= {"index": np.arange(len(rows), dtype=np.int32), "mask": present}
+    batch |= {
+        "label": np.full(len(rows), -1, np.int32),
+        "has_audio": present & (modality == "audio"),
+    }
     out = run.embed(batch)[modality][of]
     out = features.unit_length(out) if of == "embedding" else out
     return (out[0] if single else out).astype(np.float32)

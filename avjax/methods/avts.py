@@ -72,7 +72,7 @@ def make(
         audio of a kind of negative.
     """
     pairs = pairs or half_matched_pairs
-    firsts, shares = parse_curriculum(curriculum)
+    first_steps, shares = parse_curriculum(curriculum)
     ranges.check_number("margin", margin, above=0)
     ranges.check_integer("chunks", chunks)
     if power not in (1, 2):
@@ -87,7 +87,7 @@ def make(
 
     def loss(params, state, batch, rng):
         require_keys(batch, negatives)
-        stage = jnp.searchsorted(jnp.array(firsts), state["step"], side="right") - 1
+        stage = jnp.searchsorted(jnp.array(first_steps), state["step"], side="right") - 1
         batch_pairs = pairs(rng, batch, shares, stage)
         if chunks > 1 and len(batch_pairs.audio) != len(batch["index"]):
             raise ValueError(
@@ -190,16 +190,16 @@ def parse_curriculum(curriculum: Curriculum) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: steps do not start at 0 and increase, or shares do not sum to 1.
     """
-    firsts = np.array([first for first, _ in curriculum])
+    first_steps = np.array([first for first, _ in curriculum])
     shares = np.array([shares for _, shares in curriculum], float)
-    if not len(firsts) or firsts[0] != 0 or (np.diff(firsts) <= 0).any():
-        raise ValueError(f"curriculum with steps {firsts.tolist()}: start at 0 and increase")
+    if not len(first_steps) or first_steps[0] != 0 or (np.diff(first_steps) <= 0).any():
+        raise ValueError(f"curriculum with steps {first_steps.tolist()}: start at 0 and increase")
     if shares.shape[1:] != (3,) or (shares < 0).any() or not np.allclose(shares.sum(1), 1):
         raise ValueError(
             f"curriculum={curriculum}: use (first step, (easy, hard, super-hard)) with shares of "
             "at least 0 that sum to 1"
         )
-    return firsts, shares
+    return first_steps, shares
 
 
 def require_keys(batch: Batch, negatives: Sequence[str]) -> None:

@@ -79,5 +79,5 @@ def _inputs(batch, sounds) -> dict:
             "videos with audio, and avjax.data.clip_sampling.with_shifted_audio as "
             "config.data.train.clip_sampler"
         )
-    heard = jnp.stack([batch[name] for name in sounds], 1)
-    return {"video": batch["video"], "sounds": heard, "index": batch["index"]}
+    stacked = jnp.stack([batch[name] for name in sounds], 1)
+    return {"video": batch["video"], "sounds": stacked, "index": batch["index"]}

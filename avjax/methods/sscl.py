@@ -193,15 +193,15 @@ def memory_similarity(z: dict[str, Array], memory: dict[str, Tree], index: Array
     return functools.reduce(jnp.minimum, near)
 
 
-def easiest_weights(keep_fraction: float | Array, ease: Array) -> Array:
+def easiest_weights(keep_fraction: float | Array, easiness: Array) -> Array:
     """Weights, float [B] of sum 1: even over the easiest clips of a batch, else 0.
 
     Args:
       keep_fraction: share of the batch that has a weight, 0 to 1; at least one clip.
-      ease: float [B].
+      easiness: float [B].
     """
-    rank = jnp.argsort(jnp.argsort(-ease))
-    kept = (rank < jnp.maximum(keep_fraction * len(ease), 1)).astype(jnp.float32)
+    rank = jnp.argsort(jnp.argsort(-easiness))
+    kept = (rank < jnp.maximum(keep_fraction * len(easiness), 1)).astype(jnp.float32)
     return kept / kept.sum()
 
 
@@ -209,10 +209,10 @@ def _curriculum_weights(keep_fraction, step, memory, z, index):
     """(weight of each example [B], metrics)."""
     if keep_fraction is None:
         return jnp.full(len(index), 1 / len(index)), {}
-    part, ease = keep_fraction(step), jax.lax.stop_gradient(memory_similarity(z, memory, index))
-    return easiest_weights(part, ease), {
+    part, easiness = keep_fraction(step), jax.lax.stop_gradient(memory_similarity(z, memory, index))
+    return easiest_weights(part, easiness), {
         "curriculum/keep_fraction": part,
-        "curriculum/memory_similarity": ease.mean(),
+        "curriculum/memory_similarity": easiness.mean(),
     }
 
 

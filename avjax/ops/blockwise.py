@@ -191,10 +191,10 @@ def _ring_sweep(statics, rows, columns, right, below, visit, first):
     return right, below
 
 
-def _overlaps_band(statics, here, there, first):
+def _overlaps_band(statics, query_slots, key_slots, first):
     """Whether any two slots of two blocks lie within the band of `negative_mask`."""
-    t = here.shape[0]
-    farthest = (there[0] - here[0] + t - 2 - first) % statics.size
+    t = query_slots.shape[0]
+    farthest = (key_slots[0] - query_slots[0] + t - 2 - first) % statics.size
     return farthest <= statics.num_negatives + 2 * t - 2
 
 

@@ -75,15 +75,15 @@ def _best(count, combine, tile, queries, slots, banks, first, size):
     held, width = len(banks[0]), min(tile, len(banks[0]))
 
     def visit(best, start):
-        here = start + jnp.arange(width)
-        keys = (bank[jnp.minimum(here, held - 1)] for bank in banks)
+        local_rows = start + jnp.arange(width)
+        keys = (bank[jnp.minimum(local_rows, held - 1)] for bank in banks)
         scores = [precise_einsum(query, key.T) for query, key in zip(queries, keys)]
         scores = functools.reduce(combine, scores) if combine else scores[0]
-        there = first + here
-        counts = (here < held) & (there < size)
-        counts = counts[None] & (slots[:, None] != there[None])
+        global_rows = first + local_rows
+        counts = (local_rows < held) & (global_rows < size)
+        counts = counts[None] & (slots[:, None] != global_rows[None])
         scores = jnp.where(counts, scores, -jnp.inf)
-        found = jnp.broadcast_to(there[None], scores.shape)
+        found = jnp.broadcast_to(global_rows[None], scores.shape)
         both = (jnp.concatenate(pair, axis=1) for pair in zip(best, (scores, found)))
         return _top(*both, count), None
 

@@ -34,7 +34,7 @@ def findings(rows: Sequence[Row], study: dict, chosen: dict, unfinished: list[st
     return [sentence for sentence in found if sentence]
 
 
-def verdict(one: Row, other: Row) -> str:
+def compare(one: Row, other: Row) -> str:
     """Compares two rows by their intervals; without intervals (one seed) nothing is decided."""
     (_, low, high), (_, low2, high2) = one.values[KEY], other.values[KEY]
     if low > high2:
@@ -70,7 +70,7 @@ def compare_sources(rows: Sequence[Row], name: str) -> list[str]:
                 text = (
                     f"{arm_label(one)} ({name} {format_value(one)} against {format_value(other)})"
                 )
-                found.setdefault(verdict(one, other), []).append(text)
+                found.setdefault(compare(one, other), []).append(text)
             details = "; ".join(f"{how} {store} at {', '.join(at)}" for how, at in found.items())
             costs = [
                 cost_ratio(pairs, "seconds_per_step", "step time"),
@@ -129,7 +129,7 @@ def sufficient_batch(rows: Sequence[Row], name: str) -> str:
     details = f"the best bank ({arm_label(best)}, {name} {format_value(best)})"
     good = []
     for row in reversed(arms):
-        if verdict(row, best) == "trails":
+        if compare(row, best) == "trails":
             break
         good.append(row)
     if not good:
@@ -143,7 +143,7 @@ def sufficient_batch(rows: Sequence[Row], name: str) -> str:
 def trend(rows: Sequence[Row]) -> str:
     """Returns the first and last value with intervals, and whether they differ, as text."""
     first, last = rows[0], rows[-1]
-    words = {"beats": "rises", "trails": "falls"}.get(verdict(last, first), "shows no clear change")
+    words = {"beats": "rises", "trails": "falls"}.get(compare(last, first), "shows no clear change")
     return f"{words} ({format_value(first)} to {format_value(last)})"
 
 
@@ -179,7 +179,7 @@ def effect_of_dcl(rows: Sequence[Row], name: str) -> str:
         return "No DCL arm can be compared: the direct effect of B on the loss is not known."
     details = ", ".join(
         f"{row.values[KEY][0] - base.values[KEY][0]:+.1f} at B={row.arm.batch} "
-        f"({format_value(row)}, {verdict(row, base)})"
+        f"({format_value(row)}, {compare(row, base)})"
         for row, base in pairs
     )
     return (

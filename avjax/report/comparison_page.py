@@ -51,8 +51,8 @@ def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
     def write(folder, config, arms, runs, planned, results, failures) -> Path:
         folder = Path(folder)
         rows = [aggregate_arm(arm, runs, results, quantities) for arm in arms]
-        there = [t for t in quantities if not all(math.isnan(row[t][0][0]) for row in rows)]
-        ablation_tables.write_csv(folder / "study.csv", csv_lines(rows, there))
+        available = [t for t in quantities if not all(math.isnan(row[t][0][0]) for row in rows)]
+        ablation_tables.write_csv(folder / "study.csv", csv_lines(rows, available))
         ablation_tables.write_csv(folder / "runs.csv", ablation_tables.run_lines(runs, results))
         remaining = {r.name: failures.get(r.name, "not finished") for r in runs}
         remaining = {name: failure for name, failure in remaining.items() if name not in results}
@@ -61,8 +61,8 @@ def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
         page = [
             f"<h1>{escape(title)}</h1>",
             ablation_page.summary_table(config["study"], rows, runs, results),
-            "<h2>Findings</h2>", html.bullet_list(findings(rows, there, len(remaining))),
-            "<h2>Arms</h2>", html.note(NOTES), table_html(rows, there), panels(rows, there),
+            "<h2>Findings</h2>", html.bullet_list(findings(rows, available, len(remaining))),
+            "<h2>Arms</h2>", html.note(NOTES), table_html(rows, available), panels(rows, available),
             "<h2>Runs without a result</h2>", ablation_page.missing_runs(remaining),
             run_page.config_section(config),
         ]  # fmt: skip

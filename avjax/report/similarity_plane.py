@@ -144,15 +144,15 @@ def quadrant_table(plane: Plane, cuts: Sequence[float], arrays: dict) -> str:
     names = ["quadrant", "share of pairs", "if independent", "mean agreement", "same class"]
     lines = ""
     for name, high in QUADRANTS.items():
-        here = in_quadrant(plane, cuts, high)
+        selected = in_quadrant(plane, cuts, high)
         chance = np.prod([np.mean((s > c) == h) for s, c, h in zip(plane[2:], cuts, high)])
-        both = here & (label[plane.first] >= 0) & (label[plane.second] >= 0)
+        both = selected & (label[plane.first] >= 0) & (label[plane.second] >= 0)
         same = (label[plane.first] == label[plane.second])[both]
-        lesser = np.minimum(plane.video, plane.audio)[here]
+        lesser = np.minimum(plane.video, plane.audio)[selected]
         cells = [
-            f"{here.mean():.1%}",
+            f"{selected.mean():.1%}",
             f"{chance:.1%}",
-            f"{lesser.mean():.2f}" if here.any() else "–",
+            f"{lesser.mean():.2f}" if selected.any() else "–",
         ]
         lines += table_row(name, [*cells, f"{same.mean():.0%}" if len(same) else "–"])
     return f"<div class=wide><table>{header_row(names)}{lines}</table></div>"
@@ -165,19 +165,19 @@ def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
     shown, thumbnails = retrieval_gallery.thumbnail_positions(arrays)
     z = [arrays[f"test/{name}/embedding"][shown] for name in ("video", "audio")]
     first, second = np.triu_indices(len(shown), 1)
-    here = pair_similarities(z[0], z[1], first, second)
+    pairs = pair_similarities(z[0], z[1], first, second)
     ranks = [
         np.searchsorted(np.sort(all_of), some) / len(all_of)
-        for all_of, some in zip((plane.video, plane.audio), (here.video, here.audio))
+        for all_of, some in zip((plane.video, plane.audio), (pairs.video, pairs.audio))
     ]
     out = []
     for name, high in QUADRANTS.items():
         figures = ""
-        for p in most_typical(ranks, high, here.first, here.second, count):
-            video, audio = here.video[p], here.audio[p]
+        for p in most_typical(ranks, high, pairs.first, pairs.second, count):
+            video, audio = pairs.video[p], pairs.audio[p]
             tiles = "".join(
                 retrieval_gallery.tile(arrays, int(shown[i]), int(thumbnails[i]), None, "", "")
-                for i in (here.first[p], here.second[p])
+                for i in (pairs.first[p], pairs.second[p])
             )
             text = f"video {video:.2f}, audio {audio:.2f}, agreement {min(video, audio):.2f}"
             figures += f"<div class=pair>{tiles}<p class=note>{text}</p></div>"

@@ -124,23 +124,25 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
         return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
 
 
-def graft(tree: Tree, other: dict, here: str, there: str, source: str | os.PathLike) -> Tree:
-    """Returns `tree` with its subtree at `here` replaced by that of `other` at `there`.
+def graft(
+    tree: Tree, other: dict, target_path: str, source_path: str, source: str | os.PathLike
+) -> Tree:
+    """Returns `tree` with `target_path` replaced by the subtree of `other` at `source_path`.
 
     Args:
       tree, other: arrays, or shapes; a TrainState or nested dicts.
-      here, there: paths such as "params/encoders_video".
+      target_path, source_path: paths such as "params/encoders_video".
       source: the name of `other` in messages.
 
     Raises:
       ValueError: a path does not exist, or shapes differ.
     """
-    name = f"{source}: {there}"
-    for key in there.split("/"):
+    name = f"{source}: {source_path}"
+    for key in source_path.split("/"):
         if not isinstance(other, dict) or key not in other:
             raise ValueError(f"{name}: no {key!r}; available: {_format_keys(other)}")
         other = other[key]
-    return _replace(tree, other, here.split("/"), name)
+    return _replace(tree, other, target_path.split("/"), name)
 
 
 def _replace(tree, other, keys, name):
@@ -154,29 +156,31 @@ def _replace(tree, other, keys, name):
     return tree.replace(**fields) if hasattr(tree, "replace") else fields
 
 
-def _merge(mine, theirs, name):
-    """Returns `theirs` with the shardings of `mine`; the trees must be alike."""
-    if not isinstance(mine, dict) or not isinstance(theirs, dict):
-        return jax.tree.map(lambda x, y: _cast_like(x, y, name), mine, theirs)
-    if invalid := sorted(mine.keys() ^ theirs.keys()):
+def _merge(target, restored, name):
+    """Returns `restored` with the shardings of `target`; the trees must be alike."""
+    if not isinstance(target, dict) or not isinstance(restored, dict):
+        return jax.tree.map(lambda x, y: _cast_like(x, y, name), target, restored)
+    if invalid := sorted(target.keys() ^ restored.keys()):
         details = "; ".join(
-            f"{k!r} is only {'here' if k in mine else 'there'}" for k in invalid[:8]
+            f"{k!r} is only {'here' if k in target else 'there'}" for k in invalid[:8]
         )
         raise ValueError(
             f"{name} belongs to another net: {details}; name the parts to take (paths)"
         )
-    return {key: _merge(mine[key], theirs[key], f"{name}/{key}") for key in mine}
+    return {key: _merge(target[key], restored[key], f"{name}/{key}") for key in target}
 
 
 def _format_keys(tree):
     return sorted(tree) if isinstance(tree, dict) else "an array"
 
 
-def _cast_like(mine, theirs, name):
-    if mine.shape != theirs.shape:
-        raise ValueError(f"{name}: shape {theirs.shape} there, {mine.shape} here")
-    if isinstance(mine, jax.ShapeDtypeStruct):
-        return mine
-    if name.endswith("/size") and int(theirs) != int(mine):  # Of a memory.
-        raise ValueError(f"{name}: a memory of {int(theirs)} records there, of {int(mine)} here")
-    return jax.device_put(theirs.astype(mine.dtype), mine.sharding)
+def _cast_like(target, restored, name):
+    if target.shape != restored.shape:
+        raise ValueError(f"{name}: shape {restored.shape} there, {target.shape} here")
+    if isinstance(target, jax.ShapeDtypeStruct):
+        return target
+    if name.endswith("/size") and int(restored) != int(target):  # Of a memory.
+        raise ValueError(
+            f"{name}: a memory of {int(restored)} records there, of {int(target)} here"
+        )
+    return jax.device_put(restored.astype(target.dtype), target.sharding)

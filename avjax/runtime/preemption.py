@@ -85,11 +85,11 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
     if threading.current_thread() is not threading.main_thread():
         yield watching
         return
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    thread = threading.Thread(target=_listen, args=(ours, watching), daemon=True)
+    read_socket, write_socket = socket.socketpair()
+    write_socket.setblocking(False)
+    thread = threading.Thread(target=_listen, args=(read_socket, watching), daemon=True)
     thread.start()
-    descriptor = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    descriptor = signal.set_wakeup_fd(write_socket.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, watching.receive) for number in numbers}
     try:
         yield watching
@@ -97,9 +97,9 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(descriptor)
-        theirs.close()
+        write_socket.close()
         thread.join()
-        ours.close()
+        read_socket.close()
 
 
 def _listen(line: socket.socket, watching: Watch) -> None:

@@ -30,7 +30,7 @@ def make_evaluate(
     def evaluate(ts, step, always):
         due = [n for n, (every, _) in evals.items() if always or every and step % every == 0]
         has = [sharding.broadcast_from_process_zero(log.has(step, f"eval/{name}/")) for name in due]
-        due = [name for name, there in zip(due, has) if not (skip_logged and there)]
+        due = [name for name, is_logged in zip(due, has) if not (skip_logged and is_logged)]
         for name in due:
             print_on_process_zero(f"{next(compiling, '')}evaluating {name}")
             try:

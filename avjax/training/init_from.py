@@ -89,10 +89,10 @@ def records_of(source: Source) -> list:
 
 def _records(folder) -> list | None:
     """Returns the `records_of` the training data of the run in `folder`, or None if unknown."""
-    if not (prints := fingerprint.read(folder)):
+    if not (fingerprints := fingerprint.read(folder)):
         return None
     spec = checkpoint.read_config(folder)["data"]["train"]["source"]
-    found = prints.get(json.dumps(spec, sort_keys=True))
+    found = fingerprints.get(json.dumps(spec, sort_keys=True))
     return found and [record[:3] for record in found["records"]]
 
 

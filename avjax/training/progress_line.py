@@ -89,10 +89,10 @@ def format_line(
         return "  ".join([counted, clock, *rest])
     while rest and len("  ".join([counted, clock, *rest])) + 2 + BAR_WIDTH // 3 > width:
         rest.pop()
-    room = width - len("  ".join([counted, clock, *rest])) - 2
+    bar_space = width - len("  ".join([counted, clock, *rest])) - 2
     parts = [counted, clock, *rest]
-    if room >= BAR_WIDTH // 3:
-        size = min(BAR_WIDTH, room)
+    if bar_space >= BAR_WIDTH // 3:
+        size = min(BAR_WIDTH, bar_space)
         full = size * step // max(1, total)
         done, open_ = "━─" if unicode else "=-"
         parts.insert(1, done * full + open_ * (size - full))

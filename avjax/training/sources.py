@@ -144,12 +144,12 @@ def check_unchanged(
     Raises:
       ValueError: the data changed and `allow_changed` is False.
     """
-    prints = {spec: fingerprint.compute(source) for spec, (_, source) in sources.items()}
+    fingerprints = {spec: fingerprint.compute(source) for spec, (_, source) in sources.items()}
     names = {spec: key for spec, (key, _) in sources.items()}
-    changes = fingerprint.describe_changes(fingerprint.read(workdir), prints, names)
+    changes = fingerprint.describe_changes(fingerprint.read(workdir), fingerprints, names)
     if changes and not allow_changed:
         raise ValueError(
             f"the data of the run in {workdir} have changed: {'; '.join(changes)}: restore them, "
             "choose another --workdir, or accept the change with --allow_changed_data"
         )
-    return prints, changes
+    return fingerprints, changes

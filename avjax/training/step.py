@@ -42,10 +42,10 @@ def make_embed_fn(method: Method) -> Callable:
 
     def embed(params, state, batch):
         known = {k: batch[k] for k in ("index", "label", "mask")}
-        sounding = known["mask"] & (batch["has_audio"] if "audio" in batch else True)
+        audio_mask = known["mask"] & (batch["has_audio"] if "audio" in batch else True)
         out = dict(method.embed(params, state, batch))
         for name in (name for name, value in out.items() if isinstance(value, dict)):
-            out[name] = out[name] | {"mask": known["mask"] if name == "video" else sounding}
+            out[name] = out[name] | {"mask": known["mask"] if name == "video" else audio_mask}
         return out | known
 
     return embed

@@ -81,7 +81,7 @@ def run_in_workdir(
 ) -> TrainState:
     """The run itself, see `run`."""
     mesh, last = sharding.mesh(), experiment.settings.steps
-    prints, changes = sources.check_unchanged(workdir, experiment.sources, allow_changed_data)
+    fingerprints, changes = sources.check_unchanged(workdir, experiment.sources, allow_changed_data)
     data = training_data(experiment)
     data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index()))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
@@ -89,7 +89,7 @@ def run_in_workdir(
     experiment, ts, shardings = init_or_restore(experiment, data, mesh, checkpoints)
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
-    log = open_run(experiment.config, workdir, at_steps, prints, changes, int(ts.step))
+    log = open_run(experiment.config, workdir, at_steps, fingerprints, changes, int(ts.step))
     note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
 
     def renew_report(step):
@@ -115,7 +115,7 @@ def run_in_workdir(
     return ts
 
 
-def open_run(config, workdir, at_steps, prints, changes, step: int) -> metrics_writer.Log:
+def open_run(config, workdir, at_steps, fingerprints, changes, step: int) -> metrics_writer.Log:
     """Opens the folder of a run that starts or resumes at `step`; returns its log."""
     for change in changes:
         print_on_process_zero(f"the data have changed, as allowed: {change}")
@@ -128,5 +128,5 @@ def open_run(config, workdir, at_steps, prints, changes, step: int) -> metrics_w
     writes = jax.process_index() == 0
     workdirs.open_workdir(workdir, config, at_steps, write=writes)
     if writes:
-        fingerprint.write(workdir, prints, changes, step)
+        fingerprint.write(workdir, fingerprints, changes, step)
     return metrics_writer.open_log(workdir, step, write=writes)

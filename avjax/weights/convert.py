@@ -34,20 +34,20 @@ def to_flax(state: dict, names: dict, shapes: dict, ignored: tuple[str, ...] = (
         odd = sorted(names.keys() ^ shapes.keys())
         raise ValueError(f"the table of names does not fit the net: {join_names(odd)}")
     known = {name for name, _ in names.values()}
-    spare = [name for name in state if name not in known and not _is_ignored(name, ignored)]
+    unknown = [name for name in state if name not in known and not _is_ignored(name, ignored)]
     gone = sorted(known - state.keys())
     wrong = []
     for path, (name, layout) in names.items():
         if name not in state:
             continue
-        there = to_torch_layout(np.broadcast_to(0, shapes[path]), layout).shape
-        if state[name].shape != there:
-            wrong.append(f"{name} ({_shape(state[name].shape)}, not {_shape(there)})")
+        expected_shape = to_torch_layout(np.broadcast_to(0, shapes[path]), layout).shape
+        if state[name].shape != expected_shape:
+            wrong.append(f"{name} ({_shape(state[name].shape)}, not {_shape(expected_shape)})")
         elif state[name].dtype.name not in FLOATS:
             wrong.append(f"{name} ({state[name].dtype.name}, not a float)")
-    problems = {"unknown": spare, "missing": gone, "wrong": wrong}
-    if told := [f"{len(v)} {k}: {join_names(v)}" for k, v in problems.items() if v]:
-        raise ValueError("the file does not fit the net; " + "; ".join(told))
+    problems = {"unknown": unknown, "missing": gone, "wrong": wrong}
+    if summary := [f"{len(v)} {k}: {join_names(v)}" for k, v in problems.items() if v]:
+        raise ValueError("the file does not fit the net; " + "; ".join(summary))
     return unflatten(
         {p: to_flax_layout(state[n], layout).astype(np.float32) for p, (n, layout) in names.items()}
     )
@@ -72,8 +72,8 @@ def to_torch(tree: dict, names: dict) -> dict[str, np.ndarray]:
     arrays = flatten(tree)
     if missing := sorted(names.keys() - arrays.keys()):
         raise ValueError(f"the run lacks {join_names(missing)}")
-    if spare := sorted(arrays.keys() - names.keys()):
-        raise ValueError(f"no PyTorch name is known for {join_names(spare)}")
+    if unknown := sorted(arrays.keys() - names.keys()):
+        raise ValueError(f"no PyTorch name is known for {join_names(unknown)}")
     out = {name: to_torch_layout(arrays[path], layout) for path, (name, layout) in names.items()}
     norms = [name.removesuffix("running_var") for name in out if name.endswith("running_var")]
     return out | {norm + NORMS: np.zeros((), np.int64) for norm in norms}

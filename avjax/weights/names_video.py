@@ -74,14 +74,14 @@ def video_resnet(net: resnet3d.VideoResNet) -> Names:
     for stage, i, flax_name in blocks(avid_r2plus1d.BLOCKS[net.depth]):
         torch_name = f"layer{stage + 1}.{i}"
         for n in (1, 2):
-            at, there = f"{flax_name}/conv{n}", f"{torch_name}.conv{n}"
+            at, torch_path = f"{flax_name}/conv{n}", f"{torch_name}.conv{n}"
             if stages[stage] in ("full", "flat"):
-                names |= conv(at, f"{there}.0")
+                names |= conv(at, f"{torch_path}.0")
             else:
-                names |= conv(f"{at}/spatial", f"{there}.0.0")
-                names |= norm(f"{at}/norm", f"{there}.0.1")
-                names |= conv(f"{at}/temporal", f"{there}.0.3")
-            names |= norm(f"{at}_norm", f"{there}.1")
+                names |= conv(f"{at}/spatial", f"{torch_path}.0.0")
+                names |= norm(f"{at}/norm", f"{torch_path}.0.1")
+                names |= conv(f"{at}/temporal", f"{torch_path}.0.3")
+            names |= norm(f"{at}_norm", f"{torch_path}.1")
         if stage and not i:
             names |= shortcut(flax_name, torch_name)
     return names

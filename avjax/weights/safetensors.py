@@ -116,11 +116,11 @@ def _span(name, entry):
         raise ValueError(f"tensor {name[:100]!r} has an invalid shape")
     if not _naturals(span) or len(span) != 2:
         raise ValueError(f"tensor {name[:100]!r} has invalid data_offsets")
-    wanted = math.prod(shape) * np.dtype(KINDS[kind]).itemsize
-    if span[1] - span[0] != wanted:
+    expected_bytes = math.prod(shape) * np.dtype(KINDS[kind]).itemsize
+    if span[1] - span[0] != expected_bytes:
         raise ValueError(
             f"tensor {name[:100]!r} has {span[1] - span[0]} bytes, and its {kind} of shape "
-            f"{shape} requires {str(wanted)[:30]}"
+            f"{shape} requires {str(expected_bytes)[:30]}"
         )
     return *span, name
 
@@ -130,7 +130,7 @@ def _naturals(values):
 
 
 def _once(pairs):
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise ValueError("its header has a name twice")
-    return made
+    return values

@@ -73,8 +73,8 @@ def _criterion(state):
     positive_sets = [name for name in state if name.endswith("positive_set")]
     for name in positive_sets:
         extras["positive_rows"] = np.asarray(state[name], np.int32)
-    if spare := sorted(state.keys() - known - {*scores, *positive_sets}):
-        raise ValueError(f"the criterion has {join_names(spare)}, which AVID's does not have")
+    if unknown := sorted(state.keys() - known - {*scores, *positive_sets}):
+        raise ValueError(f"the criterion has {join_names(unknown)}, which AVID's does not have")
     return extras, notes
 
 

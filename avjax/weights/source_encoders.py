@@ -72,7 +72,7 @@ def gdt(contents: Any) -> Weights:
     frontends = dict(
         video=dict(fn="avjax.nets.frontends.pixels.Normalize", **KINETICS),
         audio=dict(
-            fn="avjax.nets.frontends.logmel.FilterBank", rate=24_000, mean=1.93, deviation=17.89
+            fn="avjax.nets.frontends.logmel.FilterBank", sample_rate=24_000, mean=1.93, std=17.89
         ),
     )
     return Weights(

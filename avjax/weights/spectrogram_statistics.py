@@ -38,13 +38,13 @@ def read(file: str | os.PathLike, size: int) -> dict[str, np.ndarray]:
     """
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            there = dict(arrays)
+            stored = dict(arrays)
     except (zipfile.BadZipFile, ValueError, EOFError, TypeError) as error:
         raise ValueError(f"{file} is not an .npz of arrays ({error})") from error
-    spread = next((name for name in ("std", "deviation") if name in there), None)
-    if "mean" not in there or not spread:
-        raise ValueError(f"{file} holds {sorted(there)}: it must hold mean and std")
-    found = {"mean": there["mean"], "deviation": there[spread]}
+    spread = next((name for name in ("std", "deviation") if name in stored), None)
+    if "mean" not in stored or not spread:
+        raise ValueError(f"{file} holds {sorted(stored)}: it must hold mean and std")
+    found = {"mean": stored["mean"], "deviation": stored[spread]}
     for name, value in found.items():
         if value.dtype.kind not in "fiu" or value.size != size or max(value.shape) != size:
             raise ValueError(

@@ -75,10 +75,10 @@ def _zip(data):
         member = members.get(f"{root}/data/{storage.key}")
         if member is None:
             raise ValueError(f"lacks storage {storage.key[:50]!r}")
-        wanted = storage.count * np.dtype(storage.dtype).itemsize
-        if member.size != wanted:
+        expected = storage.count * np.dtype(storage.dtype).itemsize
+        if member.size != expected:
             raise ValueError(
-                f"storage {storage.key[:50]!r} has {member.size} bytes, and says {wanted}"
+                f"storage {storage.key[:50]!r} has {member.size} bytes, and says {expected}"
             )
         return member.start, member.crc
 
@@ -100,19 +100,19 @@ def _row(data):
         raise ValueError("lacks the list of its storages")
     if len(set(keys)) < len(keys):
         raise ValueError("lists a storage twice")
-    wanted, at, starts = _storages(value), file.tell(), {}
+    expected, at, starts = _storages(value), file.tell(), {}
     for key in keys:
-        if key not in wanted:
+        if key not in expected:
             raise ValueError(f"holds storage {key[:50]!r}, which nothing uses")
         if at + 8 > len(data):
             raise ValueError(f"ends before storage {key[:50]!r}")
         (count,) = struct.unpack_from("<q", data, at)
-        if count != wanted[key].count:
+        if count != expected[key].count:
             raise ValueError(
-                f"storage {key[:50]!r} has {count} numbers, and says {wanted[key].count}"
+                f"storage {key[:50]!r} has {count} numbers, and says {expected[key].count}"
             )
         starts[key] = at + 8
-        at = starts[key] + count * np.dtype(wanted[key].dtype).itemsize
+        at = starts[key] + count * np.dtype(expected[key].dtype).itemsize
         if at > len(data):
             raise ValueError(f"storage {key[:50]!r} reaches past the end of the file")
     if at != len(data):

@@ -207,15 +207,15 @@ def _made(function, args):
 
 def _ordered(args):
     """An OrderedDict; Python 2 gives its items at once."""
-    made = {}
+    built = {}
     if args:
         if len(args) != 1 or type(args[0]) is not list:
             raise ValueError("the pickle makes an OrderedDict of no list")
         for pair in args[0]:
             if type(pair) not in (list, tuple) or len(pair) != 2:
                 raise ValueError("the pickle makes an OrderedDict of no pairs")
-            _fill(made, pair)
-    return made
+            _fill(built, pair)
+    return built
 
 
 def _tensor(args):

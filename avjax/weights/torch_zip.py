@@ -62,8 +62,8 @@ def _directory(data):
     end = len(data) - END.size
     if end < 0 or data[end : end + 4] != b"PK\5\6":
         raise ValueError("the zip is cut short, or something follows it")
-    _, disk, first, here, count, size, start, _ = END.unpack_from(data, end)
-    if disk or first or here != count:
+    _, disk, first, count_on_disk, count, size, start, _ = END.unpack_from(data, end)
+    if disk or first or count_on_disk != count:
         raise ValueError("the zip is one of several parts")
     locator = end - LOCATOR.size
     if locator >= END64.size and data[locator : locator + 4] == b"PK\6\7":
@@ -114,11 +114,11 @@ def _wide(extra, numbers):
         if kind == 1:
             wide = extra[at + 4 : at + 4 + length]
         at += 4 + length
-    wanted = sum(n == ELSEWHERE for n in numbers)
-    if len(wide) < 8 * wanted:
+    num_wide = sum(n == ELSEWHERE for n in numbers)
+    if len(wide) < 8 * num_wide:
         raise ValueError("the zip lacks the 64-bit size or place of a member")
-    there = iter(struct.unpack_from(f"<{wanted}Q", wide))
-    return tuple(next(there) if n == ELSEWHERE else n for n in numbers)
+    wide_values = iter(struct.unpack_from(f"<{num_wide}Q", wide))
+    return tuple(next(wide_values) if n == ELSEWHERE else n for n in numbers)
 
 
 def _name(raw) -> str:

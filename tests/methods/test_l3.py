@@ -130,7 +130,7 @@ def test_run_trains_towers_and_classifier(world, tmp_path):
     c = tiny.config(world, steps=4, save_every=4)
     model = c["method"]["model"]
     model["frontends"]["audio"] = dict(
-        fn="avjax.nets.frontends.spectrogram.LogMagnitude", window=128, hop=64, fft=128
+        fn="avjax.nets.frontends.spectrogram.LogMagnitude", window=128, hop=64, n_fft=128
     )
     model["heads"] = {m: dict(fn="avjax.nets.layers.mlp.Mlp", widths=()) for m in model["heads"]}
     c["method"] = dict(

@@ -170,6 +170,6 @@ def _read_audio(name, metadata, info, start, sampler):
     stored = np.memmap(f"{name}.audio", np.int16, "r", shape=tuple(metadata["audio"]))
     low = round(start * sampler.sample_rate) - round(info.audio_start * sampler.sample_rate)
     out = silent_audio(sampler)
-    here = slice(max(0, low), max(0, min(len(stored), low + sampler.num_samples)))
-    out[here.start - low : here.stop - low] = stored[here]
+    window = slice(max(0, low), max(0, min(len(stored), low + sampler.num_samples)))
+    out[window.start - low : window.stop - low] = stored[window]
     return out

@@ -100,8 +100,8 @@ def _load_rows(root, metadata, split, splits, fold):
     if not splits:
         return rows
     listed_rows = split_by_csv(splits, fold, (metadata["root"],), {row["path"] for row in rows})
-    wanted = {row["path"] for row in listed_rows if split in ("all", row["split"])}
-    return sorted((row for row in rows if row["path"] in wanted), key=lambda row: row["path"])
+    listed_paths = {row["path"] for row in listed_rows if split in ("all", row["split"])}
+    return sorted((row for row in rows if row["path"] in listed_paths), key=lambda row: row["path"])
 
 
 def _load_metadata(root):

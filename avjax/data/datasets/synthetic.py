@@ -66,8 +66,8 @@ def make(
     name = f"v{VERSION}-seed{seed}-{seconds:g}s-{size}px-{fps:g}fps-{sample_rate}hz"
     folder = os.path.join(os.path.abspath(root), name, split)
     os.makedirs(folder, exist_ok=True)
-    truths = [ground_truth(seed, split, i, seconds) for i in range(num_videos)]
-    write_ground_truth(os.path.join(folder, "ground_truth.jsonl"), truths)
+    ground_truths = [ground_truth(seed, split, i, seconds) for i in range(num_videos)]
+    write_ground_truth(os.path.join(folder, "ground_truth.jsonl"), ground_truths)
     paths = [
         os.path.join(folder, f"{i:06d}-{CLASSES[i % len(CLASSES)]}.mp4") for i in range(num_videos)
     ]
@@ -79,7 +79,11 @@ def make(
     if jobs:
         render_all(jobs, workers or os.cpu_count(), f"rendering {split}")
     records = tuple(
-        {"path": path, "label": i % len(CLASSES), "events": tuple(map(tuple, truths[i]["events"]))}
+        {
+            "path": path,
+            "label": i % len(CLASSES),
+            "events": tuple(map(tuple, ground_truths[i]["events"])),
+        }
         for i, path in enumerate(paths)
     )
     return Source(f"synthetic-{split}", records, CLASSES)

@@ -69,9 +69,9 @@ def check_split_folders(paths: Sequence[str]) -> None:
 
 def _first_folders(paths):
     """(first folders with names of splits, the others; "" for files in none)."""
-    firsts = dict.fromkeys(path.partition("/")[0] if "/" in path else "" for path in paths)
-    split_folders = [first for first in firsts if first.lower() in SPLIT_ALIASES]
-    return split_folders, [first for first in firsts if first not in split_folders]
+    top_folders = dict.fromkeys(path.partition("/")[0] if "/" in path else "" for path in paths)
+    split_folders = [first for first in top_folders if first.lower() in SPLIT_ALIASES]
+    return split_folders, [first for first in top_folders if first not in split_folders]
 
 
 def rows_by_class(paths: Sequence[str]) -> list[dict]:

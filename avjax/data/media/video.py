@@ -92,10 +92,10 @@ def _frames_at(media, times, point):
         inside = max(1, int(np.sum(times < end - tolerance)))
         times = times[np.arange(len(times)) % inside]
     frame_indices = np.unique(np.searchsorted(timestamps, times + tolerance, side="right") - 1)
-    wanted = set(np.rint(timestamps[frame_indices] / base).astype(int).tolist())
+    requested = set(np.rint(timestamps[frame_indices] / base).astype(int).tolist())
     if has_pts:
-        packets = packets[: 1 + max(i for i, p in enumerate(packets) if p.pts in wanted)]
-    decoded = _decode_packets(context, packets, wanted if has_pts else None)
+        packets = packets[: 1 + max(i for i, p in enumerate(packets) if p.pts in requested)]
+    decoded = _decode_packets(context, packets, requested if has_pts else None)
     return _select_frames(
         decoded, times + tolerance, base, timestamps if by_count else None, point is None
     )
@@ -116,8 +116,8 @@ def _select_frames(decoded, times, base, stamps, from_start):
             time = stamps[min(number, len(stamps)) - 1]
         else:
             time = -math.inf if frame.pts is None else frame.pts * base
-        for i, wanted in enumerate(times):
-            if best_time[i] < time <= wanted:
+        for i, target in enumerate(times):
+            if best_time[i] < time <= target:
                 best[i], best_time[i] = frame, time
     complete = best[0] is not None and (stamps is None or number == len(stamps))
     earliest = next((frame for frame in best if frame is not None), None)
@@ -126,12 +126,12 @@ def _select_frames(decoded, times, base, stamps, from_start):
     return [earliest if frame is None else frame for frame in best]
 
 
-def _decode_packets(context, packets, wanted):
-    """Yields the frames of packets; those not `wanted` only if others refer to them."""
-    skippable = wanted is not None and context.name in DECODERS_WITH_SKIP
+def _decode_packets(context, packets, requested):
+    """Yields the frames of packets; those not `requested` only if others refer to them."""
+    skippable = requested is not None and context.name in DECODERS_WITH_SKIP
     skipped = None
     for packet in packets:
-        skip = "NONREF" if skippable and packet.pts not in wanted else "DEFAULT"
+        skip = "NONREF" if skippable and packet.pts not in requested else "DEFAULT"
         if skip != skipped:
             context.skip_frame = skipped = skip
         yield from context.decode(packet)

@@ -95,8 +95,10 @@ def circle(
     """
     scale = page.unit * 2**FINE
     axes = round(radius * scale), round(radius * scale * flat)
-    thick = max(1, round(width * page.unit))
-    cv2.ellipse(page.image, pixel(page, x, y), axes, 0, 0, 360, ink, thick, cv2.LINE_AA, shift=FINE)
+    thickness = max(1, round(width * page.unit))
+    cv2.ellipse(
+        page.image, pixel(page, x, y), axes, 0, 0, 360, ink, thickness, cv2.LINE_AA, shift=FINE
+    )
 
 
 def line(
@@ -107,8 +109,8 @@ def line(
 ) -> None:
     """Draws straight lines from each point to the next."""
     path = np.array([pixel(page, x, y) for x, y in points], np.int32)
-    thick = max(1, round(width * page.unit))
-    cv2.polylines(page.image, [path], False, ink, thick, cv2.LINE_AA, shift=FINE)
+    thickness = max(1, round(width * page.unit))
+    cv2.polylines(page.image, [path], False, ink, thickness, cv2.LINE_AA, shift=FINE)
 
 
 def polygon(page: Canvas, points: Sequence[tuple[float, float]], ink: tuple[int, int, int]) -> None:

@@ -18,8 +18,8 @@ def save(path: str, rows: Iterable[tuple]) -> None:
     Raises:
       OSError: the file cannot be written.
     """
-    picture = np.concatenate([strip(*row) for row in rows], axis=0)
-    if not cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+    image = np.concatenate([strip(*row) for row in rows], axis=0)
+    if not cv2.imwrite(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
         raise OSError(f"could not write {path}: does its folder exist, and can it be written to?")
 
 
@@ -44,10 +44,15 @@ def strip(name: str, frames: np.ndarray, sound: np.ndarray, marks: Sequence[floa
     for at in marks:
         x = min(width - 1, round(at * width))
         wave[:, x] = (230, 60, 60)
-    firsts = np.arange(width) * len(sound) // width  # A column shows the samples from here on.
-    tops, bottoms = np.maximum.reduceat(sound, firsts), np.minimum.reduceat(sound, firsts)
+    column_starts = (
+        np.arange(width) * len(sound) // width
+    )  # A column shows the samples from here on.
+    tops, bottoms = (
+        np.maximum.reduceat(sound, column_starts),
+        np.minimum.reduceat(sound, column_starts),
+    )
     for x, (top, bottom) in enumerate(zip(tops, bottoms)):
         low, high = (round(WAVE / 2 * (1 - v)) for v in (top, bottom))
         wave[max(0, low) : max(low, high) + 1, x] = (40, 40, 90)
-    picture = np.concatenate([np.concatenate(list(frames), axis=1), wave], axis=0)
-    return np.concatenate([label, picture], axis=1)
+    image = np.concatenate([np.concatenate(list(frames), axis=1), wave], axis=0)
+    return np.concatenate([label, image], axis=1)

@@ -69,7 +69,7 @@ def wheel(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
         track = 0.25 * hum
         click = tones.ring(look.pitch * 3, 0.06, rate, ((1, 1.0), (2.1, 0.5)), 60)
         for _, at in passes:
-            tones.lay(track, click, at, rate)
+            tones.mix_in(track, click, at, rate)
         return track
 
     moments = [(t, "click") for _, t in passes]
@@ -85,7 +85,7 @@ def rain(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     places = rng.uniform(-0.1, 1.1, len(times))
     ground, fall = rng.uniform(0.8, 0.9), rng.uniform(1.3, 2.0)
     slant, streak = rng.uniform(-0.25, 0.25), 0.05 + 0.06 * look.size
-    thick = 0.015 + 0.025 * look.size
+    thickness = 0.015 + 0.025 * look.size
 
     def draw(page, t):
         canvas.box(page, -0.2, ground, 1.2, 1.2, look.trim)
@@ -95,7 +95,7 @@ def rain(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
                 y = ground - fall * ahead
                 back = x - slant * fall * ahead
                 top = back - slant * streak, y - streak
-                canvas.line(page, [top, (back, y)], look.ink, thick)
+                canvas.line(page, [top, (back, y)], look.ink, thickness)
             elif -0.16 < ahead <= 0:
                 grown = (0.02 + 0.45 * -ahead) * (0.6 + 0.8 * look.size)
                 canvas.circle(page, x, ground + 0.02, grown, look.ink, 0.02, 0.4)
@@ -108,7 +108,7 @@ def rain(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
             drop = tones.ring(look.pitch * rng.uniform(3, 3.6), 0.06, rate, ((1, 1.0),), 60)
             splashes.append(splash + drop)
         for at in times:
-            tones.lay(track, splashes[rng.integers(6)], at, rate, rng.uniform(0.5, 1.0))
+            tones.mix_in(track, splashes[rng.integers(6)], at, rate, rng.uniform(0.5, 1.0))
         return track
 
     return Scene({}, seen([(t, "drop") for t in times], seconds), draw, sound)
@@ -186,8 +186,8 @@ def balloon(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
         hiss = tones.noise(rng, samples, rate, 3000, 9000)
         track = puff * (0.2 + 0.3 * part) * squeak + 0.1 * puff * hiss
         for at in times:
-            tones.lay(track, tones.hit(rng, 0.15, rate, 100, 8000, 30), at, rate, 0.8)
-            tones.lay(track, tones.ring(look.pitch * 0.5, 0.2, rate, ((1, 1.0),), 20), at, rate)
+            tones.mix_in(track, tones.hit(rng, 0.15, rate, 100, 8000, 30), at, rate, 0.8)
+            tones.mix_in(track, tones.ring(look.pitch * 0.5, 0.2, rate, ((1, 1.0),), 20), at, rate)
         return track
 
     return Scene({}, seen([(t, "pop") for t in times], seconds), draw, sound)

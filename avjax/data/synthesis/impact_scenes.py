@@ -36,7 +36,7 @@ def ball(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
         track = np.zeros(samples)
         knock = tones.ring(look.pitch * 2, 0.35, rate, ((1, 1.0), (3.9, 0.5), (9.2, 0.2)), 14)
         for t in times:
-            tones.lay(track, knock, t, rate)
+            tones.mix_in(track, knock, t, rate)
         return track
 
     return Scene({}, seen([(t, "impact") for t in times], seconds), draw, sound)
@@ -75,8 +75,8 @@ def drum(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
             length = int(0.5 * rate)
             fall = pitches[i] * 0.5 * (1 + 0.5 * np.exp(-np.arange(length) / (0.03 * rate)))
             skin = tones.sweep(fall, rate, ((1, 1.0), (1.6, 0.4))) * tones.fade(length, rate)
-            tones.lay(track, skin * np.exp(-9 * np.arange(length) / rate), t, rate)
-            tones.lay(track, tones.hit(rng, 0.08, rate, 800, 6000, 60), t, rate, 0.4)
+            tones.mix_in(track, skin * np.exp(-9 * np.arange(length) / rate), t, rate)
+            tones.mix_in(track, tones.hit(rng, 0.08, rate, 800, 6000, 60), t, rate, 0.4)
         return track
 
     facts = {"sizes": sizes, "pitches": pitches}
@@ -122,7 +122,7 @@ def string(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
         partials = tuple((k, 1 / k) for k in range(1, 9))
         tuned = [tones.ring(p, 1.2, rate, partials, 3.5) for p in pitches]
         for t, i in zip(times, which):
-            tones.lay(track, tuned[i], t, rate)
+            tones.mix_in(track, tuned[i], t, rate)
         return track
 
     facts = {"sizes": sizes, "pitches": pitches}
@@ -161,8 +161,8 @@ def pendulum(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
         for k, t in touches:
             pitch = look.pitch * (4.0 if k % 2 == 0 else 3.2)
             tick = tones.ring(pitch, 0.08, rate, ((1, 1.0), (1.5, 0.5)), 70)
-            tones.lay(track, tick, t, rate)
-            tones.lay(track, tones.hit(rng, 0.02, rate, 3000, 9000, 250), t, rate, 0.4)
+            tones.mix_in(track, tick, t, rate)
+            tones.mix_in(track, tones.hit(rng, 0.02, rate, 3000, 9000, 250), t, rate, 0.4)
         return track
 
     moments = [(t, "right" if k % 2 == 0 else "left") for k, t in touches]
@@ -175,7 +175,7 @@ def walker(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
     steps = times(seconds)
     tall, stride = 0.5 + 0.16 * look.size, rng.uniform(0.4, 0.55)
     floor, drift = rng.uniform(0.84, 0.92), rng.uniform(-0.12, 0.12)
-    leg, thick = 0.5 * tall, 0.035 + 0.02 * look.size
+    leg, thickness = 0.5 * tall, 0.035 + 0.02 * look.size
 
     def draw(page, t):
         turns = float(count(t))
@@ -193,21 +193,21 @@ def walker(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
             lift = 0.0 if stands else 0.12 * math.sin(math.pi * u)
             toe = x + leg * math.sin(angle), min(floor, hip + leg * math.cos(angle)) - lift
             knee = x + 0.55 * leg * math.sin(angle + 0.25), hip + 0.5 * leg - 0.5 * lift
-            canvas.line(page, [(x, hip), knee, toe, (toe[0] + 0.06, toe[1])], ink, thick)
+            canvas.line(page, [(x, hip), knee, toe, (toe[0] + 0.06, toe[1])], ink, thickness)
             if stands and u < 0.3:
                 canvas.burst(page, toe[0] + 0.03, floor, 0.05, 0.12, (255, 255, 255), 6, 0.02)
             hand = x - 0.3 * tall * math.sin(angle), hip - 0.1 * tall
-            canvas.line(page, [(x, hip - 0.33 * tall), hand], ink, thick)
-        canvas.line(page, [(x, hip), (x, hip - 0.38 * tall)], look.ink, thick * 1.3)
+            canvas.line(page, [(x, hip - 0.33 * tall), hand], ink, thickness)
+        canvas.line(page, [(x, hip), (x, hip - 0.38 * tall)], look.ink, thickness * 1.3)
         canvas.disc(page, x, hip - 0.45 * tall, 0.1 * tall, look.ink)
 
     def sound(rng, samples, rate):
         track = np.zeros(samples)
         for k, t in steps:
             pitch = look.pitch * (0.5 if k % 2 == 0 else 0.45)
-            tones.lay(track, tones.ring(pitch, 0.15, rate, ((1, 1.0),), 30), t, rate)
-            tones.lay(track, tones.hit(rng, 0.12, rate, 150, 1500, 45), t, rate, 0.5)
-            tones.lay(track, tones.hit(rng, 0.05, rate, 2000, 6000, 80), t + 0.03, rate, 0.15)
+            tones.mix_in(track, tones.ring(pitch, 0.15, rate, ((1, 1.0),), 30), t, rate)
+            tones.mix_in(track, tones.hit(rng, 0.12, rate, 150, 1500, 45), t, rate, 0.5)
+            tones.mix_in(track, tones.hit(rng, 0.05, rate, 2000, 6000, 80), t + 0.03, rate, 0.15)
         return track
 
     moments = [(t, "right" if k % 2 == 0 else "left") for k, t in steps]
@@ -250,10 +250,10 @@ def firework(rng: np.random.Generator, look: Look, seconds: float) -> Scene:
         for at in times:
             sparks = (rng.random(len(t)) < 0.004) * rng.uniform(-1, 1, len(t)) * np.exp(-4 * t)
             crackle = np.convolve(sparks, np.exp(-np.arange(40) / 8.0))[: len(t)]
-            tones.lay(track, whistle, at - rise, rate, 0.15)
-            tones.lay(track, boom, at, rate)
-            tones.lay(track, tones.hit(rng, 0.2, rate, 60, 3000, 18), at, rate, 0.6)
-            tones.lay(track, crackle, at, rate, 1.2)
+            tones.mix_in(track, whistle, at - rise, rate, 0.15)
+            tones.mix_in(track, boom, at, rate)
+            tones.mix_in(track, tones.hit(rng, 0.2, rate, 60, 3000, 18), at, rate, 0.6)
+            tones.mix_in(track, crackle, at, rate, 1.2)
         return track
 
     return Scene({}, seen([(t, "burst") for t in times], seconds), draw, sound)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def lay(track: np.ndarray, sound: np.ndarray, start: float, rate: int, gain: float = 1.0) -> None:
+def mix_in(
+    track: np.ndarray, sound: np.ndarray, start: float, rate: int, gain: float = 1.0
+) -> None:
     """Adds a sound to a track in place; what lies outside of the track is cut.
 
     Args:

@@ -131,9 +131,9 @@ def _limit_memory(memory_limit):
     with open("/proc/self/statm", encoding="ascii") as file:
         size = int(file.read().split()[5]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = size + memory_limit
-    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    limit = size + memory_limit
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def memory_is_limited() -> bool:

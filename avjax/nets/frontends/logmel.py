@@ -24,23 +24,25 @@ from avjax.types import Array
 
 
 class AVTS(nn.Module):
-    """ln of 40 mel energies, standardized: [B, N] -> [B, frames, bins], 99 x 40 per second.
+    """ln of 40 mel energies, standardized: [B, N] -> [B, frames, num_mel_bins], 99 x 40 per second.
 
-    Hann windows of 20 ms every 10, zero-padded to `fft`; frames are those that fit into N.
+    Hann windows of 20 ms every 10, zero-padded to `n_fft`; frames are those that fit into N.
     Korbar et al., NeurIPS 2018, https://arxiv.org/abs/1807.00230.
     """
 
-    rate: int
-    bins: int = 40
-    fft: int = 1024
+    sample_rate: int
+    num_mel_bins: int = 40
+    n_fft: int = 1024
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        # Paper: rate, window and scale are not given; the mean and deviation are our own.
-        window, hop = self.rate // 50, self.rate // 100
+        # Paper: sample rate, window and scale are not given; the mean and deviation are our own.
+        window, hop = self.sample_rate // 50, self.sample_rate // 100
         x = frame_signal(to_float(x), count_frames(x.shape[1], window, hop), window, hop)
-        filters = mel_filters.htk(self.rate, self.fft, self.bins, 0, self.rate / 2)
-        energy = _filter(power_spectrum(x, hann_window(window), self.fft), filters)
+        filters = mel_filters.htk(
+            self.sample_rate, self.n_fft, self.num_mel_bins, 0, self.sample_rate / 2
+        )
+        energy = _filter(power_spectrum(x, hann_window(window), self.n_fft), filters)
         return Standardize(name="standardize")(jnp.log(energy + 1e-6), train)
 
 
@@ -74,34 +76,34 @@ class XDC(nn.Module):
 
 
 class FilterBank(nn.Module):
-    """SeLaVi's and GDT's: [B, N] -> [B, frames, bins], 99 x 40 (or 257) per second.
+    """SeLaVi's and GDT's: [B, N] -> [B, frames, num_mel_bins], 99 x 40 (or 257) per second.
 
     Pre-emphasis of 0.97, windows of 20 ms every 10 without a taper, zeros after the last one
     that begins inside; ln of the filters' energies, of samples that go to 32767.  A `mean` of
-    1.93 and a `deviation` of 17.89 are the reference's where it normalizes.  Asano et al.,
+    1.93 and a `std` of 17.89 are the reference's where it normalizes.  Asano et al.,
     NeurIPS 2020, https://arxiv.org/abs/2006.13662; Patrick et al., ICCV 2021,
     https://arxiv.org/abs/2003.04298; https://github.com/facebookresearch/selavi.
     """
 
-    rate: int
-    bins: int = 40
-    fft: int = 1024
+    sample_rate: int
+    num_mel_bins: int = 40
+    n_fft: int = 1024
     mean: float = 0.0
-    deviation: float = 1.0
+    std: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        window, hop = self.rate // 50, self.rate // 100
+        window, hop = self.sample_rate // 50, self.sample_rate // 100
         count = 1 + max(0, -(-(x.shape[1] - window) // hop))
         x = 32767.0 * to_float(x)
         x = jnp.concatenate([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
         p = (
-            power_spectrum(frame_signal(x, count, window, hop), np.ones(window), self.fft)
-            / self.fft
+            power_spectrum(frame_signal(x, count, window, hop), np.ones(window), self.n_fft)
+            / self.n_fft
         )
-        energy = _filter(p, mel_filters.floored(self.rate, self.fft, self.bins))
+        energy = _filter(p, mel_filters.floored(self.sample_rate, self.n_fft, self.num_mel_bins))
         floor = np.finfo(np.float64).eps  # Also that of the empty ones among 257 filters.
-        return (jnp.log(jnp.maximum(energy, floor)) - self.mean) / self.deviation
+        return (jnp.log(jnp.maximum(energy, floor)) - self.mean) / self.std
 
 
 class PANNs(nn.Module):
@@ -112,14 +114,14 @@ class PANNs(nn.Module):
     https://arxiv.org/abs/1912.10211; its nets for 16 kHz have 512, 160 and 8000 here.
     """
 
-    rate: int = 32_000
+    sample_rate: int = 32_000
     window: int = 1024
     hop: int = 320
     high: float = 14_000
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        filters = mel_filters.slaney(self.rate, self.window, 64, 50, self.high)
+        filters = mel_filters.slaney(self.sample_rate, self.window, 64, 50, self.high)
         energy = _filter(_centered(x, self.window, self.hop, self.window), filters)
         return 10.0 * jnp.log10(jnp.maximum(energy, 1e-10))
 
@@ -130,15 +132,15 @@ class ListenToLook(nn.Module):
     Gao et al., CVPR 2020, https://arxiv.org/abs/1912.04487.
     """
 
-    rate: int = 16_000
+    sample_rate: int = 16_000
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         # Paper: given neither there nor in its program; the net needs 33 to 48 bins, and centered
         # windows of 25 ms every 10 give 101 x 40 per second.
-        window, hop = self.rate // 40, self.rate // 100
+        window, hop = self.sample_rate // 40, self.sample_rate // 100
         fft = 1 << (window - 1).bit_length()
-        filters = mel_filters.htk(self.rate, fft, 40, 0, self.rate / 2)
+        filters = mel_filters.htk(self.sample_rate, fft, 40, 0, self.sample_rate / 2)
         return jnp.log(_filter(_centered(x, window, hop, fft), filters) + 1e-6)
 
 

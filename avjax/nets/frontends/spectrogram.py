@@ -30,7 +30,7 @@ class Spectrogram(nn.Module):
 
 
 class LogMagnitude(nn.Module):
-    """L3's spectrogram: [B, N] -> [B, 1 + (N - window) // hop, 1 + fft // 2], 199 x 257 per second.
+    """L3's spectrogram: [B, N] -> [B, 1 + (N - window) // hop, 1 + n_fft // 2], 199 x 257 per s.
 
     ln(max(|X|, 1e-12)) / 5 with a periodic Hann window; at 48 kHz 10 ms every 5 ms.  Frames are
     those that fit, without padding.  Arandjelovic & Zisserman, ICCV 2017,
@@ -40,7 +40,7 @@ class LogMagnitude(nn.Module):
 
     window: int = 480
     hop: int = 240
-    fft: int = 512
+    n_fft: int = 512
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -49,7 +49,7 @@ class LogMagnitude(nn.Module):
         )
         # sqrt(max(p, 1e-24)), the same as a floor under the magnitude.
         return 0.1 * jnp.log(
-            jnp.maximum(power_spectrum(x, hann_window(self.window), self.fft), 1e-24)
+            jnp.maximum(power_spectrum(x, hann_window(self.window), self.n_fft), 1e-24)
         )
 
 
@@ -176,16 +176,16 @@ def hann_window(size: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
 
 
-def power_spectrum(x: Array, window: np.ndarray, fft: int) -> Array:
+def power_spectrum(x: Array, window: np.ndarray, n_fft: int) -> Array:
     """Computes the power spectrum of frames.
 
     Args:
       x: [B, S, W].
       window: [W], multiplied with each frame.
-      fft: size of the Fourier transform, to which frames are padded with zeros.
+      n_fft: size of the Fourier transform, to which frames are padded with zeros.
 
     Returns:
-      [B, S, 1 + fft // 2].
+      [B, S, 1 + n_fft // 2].
     """
-    spectrum = jnp.fft.rfft(x * window.astype(x.dtype)[None, None], fft)
+    spectrum = jnp.fft.rfft(x * window.astype(x.dtype)[None, None], n_fft)
     return jnp.square(spectrum.real) + jnp.square(spectrum.imag)

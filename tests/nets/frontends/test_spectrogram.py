@@ -154,7 +154,7 @@ def test_l3_spectrogram_matches_formula():
 
 def test_avts_energies_match_librosa():
     x = clip(16_000)
-    got = run(logmel.AVTS(rate=16_000), x)
+    got = run(logmel.AVTS(sample_rate=16_000), x)
     p = [spectra(one, 320, 160, 1024, librosa.filters.get_window("hann", 320)) for one in x / 32767]
     bank = librosa.filters.mel(sr=16_000, n_fft=1024, n_mels=40, htk=True, norm=None)
     want = np.log(np.stack(p) @ bank.T + 1e-6)
@@ -189,7 +189,7 @@ def test_xdc_silence_is_zero():
 @pytest.mark.parametrize("seconds,bins", [(1, 40), (1.1003, 257)])
 def test_selavi_filter_bank_matches_formula(seconds, bins):
     x = clip(48_000, seconds)
-    got = run(logmel.FilterBank(rate=48_000, bins=bins), x)
+    got = run(logmel.FilterBank(sample_rate=48_000, num_mel_bins=bins), x)
     for one, mine in zip(x.astype(float), got):
         one = np.append(one[0], one[1:] - 0.97 * one[:-1])
         count = 1 + int(np.ceil((len(one) - 960) / 480))
@@ -198,7 +198,7 @@ def test_selavi_filter_bank_matches_formula(seconds, bins):
         want = np.log(np.where(energy == 0, np.finfo(float).eps, energy))
         agree(DECIBELS * mine, DECIBELS * want, depth=70)
     assert got.shape == (2, 99 if seconds == 1 else 110, bins)
-    normal = run(logmel.FilterBank(48_000, bins, mean=1.93, deviation=17.89), x)
+    normal = run(logmel.FilterBank(48_000, bins, mean=1.93, std=17.89), x)
     np.testing.assert_allclose(normal, (got - 1.93) / 17.89, atol=1e-5)
 
 
