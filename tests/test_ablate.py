@@ -131,10 +131,10 @@ def test_matmuls_in_a_loop_are_multiplied_by_iterations():
 
     for fn, extra in ((plain, 0), (looped, 2)):
         traced = jax.jit(fn).trace(x)
-        told = traced.lower().compile().cost_analysis()["flops"]
+        output = traced.lower().compile().cost_analysis()["flops"]
         assert cost.loop_flops(traced.jaxpr) == extra * 2 * 32**3
         assert cost.count_flops(traced.jaxpr, all_iterations=True) == 3 * 2 * 32**3
-        np.testing.assert_allclose(told + cost.loop_flops(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
+        np.testing.assert_allclose(output + cost.loop_flops(traced.jaxpr), 3 * 2 * 32**3, rtol=0.01)
 
 
 def test_convolution_flops_match_compiler():
@@ -146,8 +146,10 @@ def test_convolution_flops_match_compiler():
         )
 
     traced = jax.jit(conv).trace(x, w)
-    told = traced.lower().compile().cost_analysis()["flops"]
-    np.testing.assert_allclose(cost.count_flops(traced.jaxpr, all_iterations=True), told, rtol=0.01)
+    output = traced.lower().compile().cost_analysis()["flops"]
+    np.testing.assert_allclose(
+        cost.count_flops(traced.jaxpr, all_iterations=True), output, rtol=0.01
+    )
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +206,11 @@ def test_file_is_decoded_once_and_unreadable_file_reported_each_time(world, tmp_
     for _ in range(2):
         kept = decoded_cache.make(source, fps=16, sample_rate=8000, root=str(tmp_path / "kept"))
     assert len(made) == 3
-    told = []
+    output = []
     sampler = clip_sampling.uniform(2, 16, 0.5, 8000, 1)
     middle = video.center_crop(frame_size=(32, 32)), video.apply_on_host(24)
-    (batch,) = pipeline.eval_batches(kept, sampler, middle, 3, on_error=lambda *f: told.append(f))
-    assert batch["mask"].tolist() == [True, True, False] and told[0][0] == str(bad)
+    (batch,) = pipeline.eval_batches(kept, sampler, middle, 3, on_error=lambda *f: output.append(f))
+    assert batch["mask"].tolist() == [True, True, False] and output[0][0] == str(bad)
     with pytest.raises(ValueError, match="8000 Hz and the clip sampler asks for 16000"):
         kept.read(0, clip_sampling.uniform(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
 
@@ -316,12 +318,12 @@ def test_failed_run_is_reported_and_others_continue(done):
     (folder / "broken/tiny_study.py").write_text(text)
     (folder / "broken/out").mkdir()
     shutil.copytree(folder / "out/world", folder / "broken/out/world")
-    told = ablate(folder / "broken")
+    output = ablate(folder / "broken")
     assert (
-        told.returncode == 1
-        and "[3/3] bank-infonce-b24-k7-seed0: failed: ValueError" in told.stdout
+        output.returncode == 1
+        and "[3/3] bank-infonce-b24-k7-seed0: failed: ValueError" in output.stdout
     )
-    assert "1 of 3 runs failed" in told.stderr
+    assert "1 of 3 runs failed" in output.stderr
     page = (folder / "broken/out/report.html").read_text()
     assert (
         "queue_size=8 is less than the batch of 24" in page.split("<h2>Runs without")[1]
@@ -330,21 +332,21 @@ def test_failed_run_is_reported_and_others_continue(done):
 
 
 def test_printed_commands_are_one_per_run_with_flags(done):
-    told = ablate(done[0], "--config.study.seeds=(0,)", "--print_commands")
-    lines = told.stdout.splitlines()
-    assert len(lines) == 4 + 3 and "runs 1-4 select the learning rates" in told.stderr
+    output = ablate(done[0], "--config.study.seeds=(0,)", "--print_commands")
+    lines = output.stdout.splitlines()
+    assert len(lines) == 4 + 3 and "runs 1-4 select the learning rates" in output.stderr
     assert lines[2].startswith("python -m avjax.ablate") and lines[2].endswith("--run 3")
     assert all("'--config.study.seeds=(0,)'" in line for line in lines)
 
 
 def test_list_shows_budget_of_each_run(done):
-    told = ablate(done[0], "--list").stdout
-    assert "budget: 48 examples per run, within 2%" in told
-    assert re.search(r"5 +8 +7 +6 +48 +\+0.00% +in_batch-infonce-b8-k7-seed0", told)
+    output = ablate(done[0], "--list").stdout
+    assert "budget: 48 examples per run, within 2%" in output
+    assert re.search(r"5 +8 +7 +6 +48 +\+0.00% +in_batch-infonce-b8-k7-seed0", output)
 
 
 @pytest.mark.parametrize(
-    "flag,told",
+    "flag,output",
     [
         ("--config.study.sedes=1", "did you mean 'seeds'?"),
         ("--budget=time", "time"),
@@ -353,15 +355,15 @@ def test_list_shows_budget_of_each_run(done):
         ("--config.study.budget_per_run.examples=96", "budget_per_run.examples was 48, is 96"),
     ],
 )
-def test_mistake_is_refused_in_one_line(done, flag, told):
+def test_mistake_is_refused_in_one_line(done, flag, output):
     got = ablate(done[0], flag)
-    assert got.returncode and told in got.stderr and "Traceback" not in got.stderr
+    assert got.returncode and output in got.stderr and "Traceback" not in got.stderr
 
 
 def test_help_lists_all_flags(done):
-    told = ablate(done[0], "--help").stdout
+    output = ablate(done[0], "--help").stdout
     for flag in ("--config", "--workdir", "--budget", "list", "commands", "--run", "report"):
-        assert flag in told
+        assert flag in output
 
 
 def test_shipped_study_has_twelve_arms_and_three_seeds():

@@ -174,7 +174,7 @@ def test_parquet_has_equal_contents(run, videos, tmp_path):
 
 def test_invalid_arguments_are_refused_before_reading(run, videos, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
-    for out, folder, more, told in (
+    for out, folder, more, message in (
         ("x.csv", videos, (), "ends in .npz or .parquet"),
         ("x.npz", tmp_path / "empty", (), "no video|no file"),
         ("x.npz", tmp_path / "nowhere", (), "no such file or folder: .*nowhere$"),
@@ -187,7 +187,7 @@ def test_invalid_arguments_are_refused_before_reading(run, videos, tmp_path, mon
         ("x.npz", videos, ("--num_clips", "0"), "num_clips=0: use 1 or more"),
         ("x.npz", videos, ("--num_frames", "-3"), "num_frames=-3: use 1 or more"),
     ):
-        with pytest.raises(SystemExit, match=told):
+        with pytest.raises(SystemExit, match=message):
             called(tmp_path / out, run, folder, *more)
     for folder, why in ((tmp_path, "no config.json"), (tmp_path / "none", "no such directory")):
         with pytest.raises(SystemExit, match=rf"is not a run directory \({why}\)"):

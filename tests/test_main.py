@@ -25,7 +25,7 @@ def avjax(*args):
 
 
 @pytest.mark.parametrize(
-    "flag,told",
+    "flag,message",
     [
         ("--config.batchsize=64", "config.batchsize: no such key; did you mean 'batch_size'?"),
         ("--config.method.temperature.temperatur=1", "did you mean 'temperature'?"),
@@ -33,16 +33,16 @@ def avjax(*args):
         ("--wordkir=x", "wordkir"),
     ],
 )
-def test_misspelled_flag_is_refused_with_suggestion(flag, told):
+def test_misspelled_flag_is_refused_with_suggestion(flag, message):
     done = avjax("--config", "configs/smoke.py", flag)
-    assert done.returncode and told in done.stderr
+    assert done.returncode and message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_help_lists_the_flags():
-    told = avjax("--help").stdout
+    message = avjax("--help").stdout
     for flag in ("--config", "--workdir", "--mode", "dry_run"):
-        assert flag in told
+        assert flag in message
 
 
 def test_missing_folder_is_reported_in_one_line(tmp_path):

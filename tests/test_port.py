@@ -177,14 +177,14 @@ def test_all_mismatches_are_listed_and_fatal(reference, tmp_path):
     torchfile.save(tmp_path / "bad.pth", bad)
     with pytest.raises(ValueError) as error:
         porting.port("avid", tmp_path / "bad.pth", tmp_path / "run")
-    for told in ("1 unknown: video_model.spare.weight", "1 missing: video_model.conv2x.tmp_bn1",
+    for message in ("1 unknown: video_model.spare.weight", "1 missing: video_model.conv2x.tmp_bn1",
                  "2 wrong: ", "4x4x1x1, not 4x4x3x3", "int64, not a float", "bad.pth"):  # fmt: skip
-        assert told in str(error.value)
+        assert message in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    "contents, told",
+    "contents, message",
     [
         ({"state_dict": {}}, "not a state dict|lacks"),
         ({"model": {"fc.weight": np.ones(3)}}, "no known net"),
@@ -192,9 +192,9 @@ def test_all_mismatches_are_listed_and_fatal(reference, tmp_path):
         ({"model": {"a": 3}}, "not tensors"),
     ],
 )
-def test_file_of_another_source_is_recognized(tmp_path, contents, told):
+def test_file_of_another_source_is_recognized(tmp_path, contents, message):
     torchfile.save(tmp_path / "x.pth", contents)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         porting.port("avid", tmp_path / "x.pth", tmp_path / "run")
 
 
@@ -207,12 +207,12 @@ def test_every_source_reports_foreign_files(source, contents):
 
 def test_invalid_criteria_are_refused(reference):
     criterion = reference["train_criterion"]
-    for change, told in (
+    for change, message in (
         ({"nce_average.view2_mem": np.ones((4, DIM), np.float32)}, "different numbers of rows"),
         ({"nce_average.view2_mem": np.ones(4, np.float32)}, "not \\[N, D\\]"),
         ({"nce_average.extra": np.ones(4, np.float32)}, "has nce_average.extra"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             source_avid.read({**reference, "train_criterion": {**criterion, **change}})
 
 
@@ -230,7 +230,7 @@ def test_file_must_match_its_hash(reference, tmp_path):
 
 
 def test_command_reports_missing_arguments(tmp_path, ported):
-    for args, told in (
+    for args, message in (
         (["avid", "x.pth"], "--out is required"),
         (["--out", "x"], "SOURCE and FILE are required"),
         (["avid", "nowhere.pth", "--out", str(tmp_path / "x")], "nowhere.pth"),
@@ -238,7 +238,7 @@ def test_command_reports_missing_arguments(tmp_path, ported):
         (["avid", "x.pth", "--out", str(ported[0])], "not empty"),
         (["--export", str(tmp_path), "--out", "x"], "config.json"),
     ):
-        with pytest.raises(SystemExit, match=told):
+        with pytest.raises(SystemExit, match=message):
             port.main(args)
 
 
@@ -385,13 +385,13 @@ def test_parts_are_loaded_to_given_paths(ported, blank):
 
 def test_weights_of_another_net_are_refused(ported):
     ts = TrainState(0, 0, {"encoders_video": {"conv1": {"kernel": jnp.zeros(3)}}}, (), {})
-    for paths, told in (
+    for paths, message in (
         (("params/encoders_video",), "'conv2x_0' is only there"),
         (("params/encoders_audio",), "the model has no 'encoders_audio'"),
         (("params/encoders_other",), "available: "),
         ({"params/encoders_video/conv1/kernel": "params/encoders_video/conv1/norm/bias"}, "shape"),
     ):
-        with pytest.raises((KeyError, ValueError), match=told):
+        with pytest.raises((KeyError, ValueError), match=message):
             started(ts, dict(folder=str(ported[0]), paths=paths))
     with pytest.raises(FileNotFoundError, match="is not a run directory"):
         started(ts, "nowhere")

@@ -140,8 +140,11 @@ def test_csv_lists_files_of_each_split(videos, tmp_path):
     with pytest.raises(SystemExit) as done:
         prepare.main([str(table), str(out), *OPTIONS])
     assert done.value.code == 0
-    told = json.loads((out / "prepared.json").read_text())
-    assert {split: s["num_kept"] for split, s in told["splits"].items()} == {"train": 2, "test": 1}
+    metadata = json.loads((out / "prepared.json").read_text())
+    assert {split: s["num_kept"] for split, s in metadata["splits"].items()} == {
+        "train": 2,
+        "test": 1,
+    }
     assert shards.make(out, "train").classes == ("x", "y")
 
 

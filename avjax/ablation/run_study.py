@@ -47,8 +47,8 @@ def execute(
         return listing.print_list(runs, plans, study)
     if args.run is not None and not 1 <= args.run <= len(runs):
         raise ValueError(f"--run {args.run}: use 1 to {len(runs)} (see --list)")
-    wanted = [runs[args.run - 1]] if args.run else () if args.report_only else runs
-    failed = run_pending(folder, make_config, runs, wanted, plans, study)
+    selected = [runs[args.run - 1]] if args.run else () if args.report_only else runs
+    failed = run_pending(folder, make_config, runs, selected, plans, study)
     if not args.run:
         found = read_existing(runner.read_result, folder, runs)
         reason = read_existing(runner.read_failure, folder, runs)
@@ -105,7 +105,7 @@ def run_pending(
     folder: Path,
     make_config: Callable[..., dict],
     runs: Sequence[Run],
-    wanted: Sequence[Run],
+    selected: Sequence[Run],
     plans: Mapping[str, dict],
     study: dict,
 ) -> int:
@@ -114,7 +114,7 @@ def run_pending(
     from avjax.runtime import metrics_writer
 
     results = read_existing(runner.read_result, folder, runs)
-    for run in (run for run in wanted if run.name in results):
+    for run in (run for run in selected if run.name in results):
         found, steps = results[run.name], plans[run.arm.name]["steps"]
         if (
             arithmetic.config_hash(make_config(run, steps, found["learning_rate"]))
@@ -124,10 +124,10 @@ def run_pending(
                 f"{folder}/runs/{run.name} has another config or sweep(): choose another "
                 "--workdir, or delete that run"
             )
-    todo = [run for run in wanted if run.name not in results]
-    if len(todo) < len(wanted):
-        print(f"{len(wanted) - len(todo)} of {len(wanted)} runs were already finished")
-    start_time, bad, before = time.monotonic(), 0, len(wanted) - len(todo)
+    todo = [run for run in selected if run.name not in results]
+    if len(todo) < len(selected):
+        print(f"{len(selected) - len(todo)} of {len(selected)} runs were already finished")
+    start_time, bad, before = time.monotonic(), 0, len(selected) - len(todo)
     for n, run in enumerate(todo, 1):
         text = run_one(folder, make_config, run, runs, plans, results, study)
         bad += text.startswith(("failed", "refused"))
@@ -135,7 +135,7 @@ def run_pending(
         remaining = (
             f"{each:.0f} s per run, {metrics_writer.format_duration(each * (len(todo) - n))} left"
         )
-        print(f"[{before + n}/{len(wanted)}] {run.name}: {text}; {remaining}", flush=True)
+        print(f"[{before + n}/{len(selected)}] {run.name}: {text}; {remaining}", flush=True)
     if bad:
         print(f"{bad} of {len(todo)} runs failed or were refused", file=sys.stderr)
     return int(bad > 0)

@@ -72,9 +72,9 @@ def check(folder: str | os.PathLike) -> None:
     config, tree, _ = load_run(folder)
     if certificate.digest(tree) != paper["weights"]:
         raise ValueError(f"{folder}: the weights differ from those of the certificate")
-    made = paper["outputs"]
-    inputs = {k.partition("_")[2]: tuple(o["input"]) for k, o in made.items()}
+    reference = paper["outputs"]
+    inputs = {k.partition("_")[2]: tuple(o["input"]) for k, o in reference.items()}
     found = certificate.outputs(config["method"]["model"], tree, inputs)
-    if odd := certificate.differing(found, made):
+    if odd := certificate.differing(found, reference):
         raise ValueError(f"{folder}: outputs of {', '.join(odd)} differ from the certificate")
     print(f"{folder}: weights and outputs match the certificate")

@@ -58,9 +58,9 @@ def port(
     digest = certificate.sha256(file)
     # Names of torch.hub's files end in the first eight digits of their hash.
     named = re.search(r"-([0-9a-f]{8})\.pth(\.tar)?$", str(file))
-    for wanted in (sha256.lower(), named[1] if named else ""):
-        if not digest.startswith(wanted):
-            raise ValueError(f"{file} has SHA-256 {digest}, not {wanted}: wrong or damaged file")
+    for expected in (sha256.lower(), named[1] if named else ""):
+        if not digest.startswith(expected):
+            raise ValueError(f"{file} has SHA-256 {digest}, not {expected}: wrong or damaged file")
     stats = {"batch_stats": tree.get("batch_stats", {})}
     if audio_stats:
         if not (size := spectrogram_statistics.width(weights.model)):

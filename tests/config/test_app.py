@@ -65,8 +65,8 @@ def test_every_command_has_help_and_refuses_unknown_flags(door, capsys, monkeypa
     with pytest.raises(SystemExit) as done:
         door.main(["--help"])
     assert done.value.code == 0
-    told = capsys.readouterr().out
-    assert "--debug" in told and f"python -m {door.__name__}" in told
+    output = capsys.readouterr().out
+    assert "--debug" in output and f"python -m {door.__name__}" in output
     given = {main: ["--config=x"], ablate: ["--config=x"], embed: ["IN", "--run=r", "--out=o.npz"],
              prepare: ["IN", "OUT"], port: []}[door]  # fmt: skip
     with pytest.raises(
@@ -77,8 +77,8 @@ def test_every_command_has_help_and_refuses_unknown_flags(door, capsys, monkeypa
 
 def test_help_of_config_commands_explains_overrides_and_compile_cache():
     for door in (main, ablate):
-        told = door.parser().format_help()
-        assert "--config.KEY=VALUE" in told and "JAX_COMPILATION_CACHE_DIR" in told
+        output = door.parser().format_help()
+        assert "--config.KEY=VALUE" in output and "JAX_COMPILATION_CACHE_DIR" in output
     assert "JAX_COMPILATION_CACHE_DIR" in embed.parser().format_help()
 
 

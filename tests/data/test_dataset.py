@@ -12,7 +12,7 @@ from avjax.config.build import build, substitute
 from avjax.configs import parts
 from avjax.data import dataset, dataset_args
 from avjax.data.source import NoRecords, Source
-from tests.data.datasets.test_known import HEAD, LABELS, SEGMENTS, lay, ucf, write
+from tests.data.datasets.test_known import HEAD, LABELS, SEGMENTS, make_files, ucf, write
 
 VGG = "a,30,bark,train\nb,1,wind,test\n"
 ESC = "filename,fold,target,category\n1-a.wav,1,0,dog\n2-a.wav,2,0,dog\n3-b.wav,3,1,pig\n"
@@ -23,34 +23,37 @@ def layout(name, home):
     """(root, options) of a few empty files, laid out and listed as those of the data set."""
     root, lists = home / "files", home / "lists"
     if name == "folder":
-        return lay(root, "x/a.mp4", "y/b.mp4"), dict(splits=str(csv(home)))
+        return make_files(root, "x/a.mp4", "y/b.mp4"), dict(splits=str(csv(home)))
     if name == "kinetics":
-        return lay(root, "train/x/a.mp4", "val/x/b.mp4"), {}
+        return make_files(root, "train/x/a.mp4", "val/x/b.mp4"), {}
     if name == "audioset":
         files = {f"{split}_segments__csv": SEGMENTS for split in ("balanced_train", "eval")}
         files |= dict(unbalanced_train_segments__csv=SEGMENTS, class_labels_indices__csv=LABELS)
         write(lists, **files)
-        return lay(root, "--a.wav", "b_0.mp4"), dict(lists=str(lists))
+        return make_files(root, "--a.wav", "b_0.mp4"), dict(lists=str(lists))
     if name == "vggsound":
         file = write(lists, vggsound__csv=VGG) / "vggsound.csv"
-        return lay(root, "a_000030.mp4", "b_000001.mp4"), dict(annotations=str(file))
+        return make_files(root, "a_000030.mp4", "b_000001.mp4"), dict(annotations=str(file))
     if name == "ucf101":
-        lay(root, "v_Archery_g01_c01.avi", "v_Archery_g02_c01.avi")
+        make_files(root, "v_Archery_g01_c01.avi", "v_Archery_g02_c01.avi")
         return root, dict(lists=str(ucf(home)))
     if name == "hmdb51":
         write(lists, climb_test_split1__txt="a.avi 1\nb.avi 2\n")
-        return lay(root, "climb/a.avi", "climb/b.avi"), dict(lists=str(lists))
+        return make_files(root, "climb/a.avi", "climb/b.avi"), dict(lists=str(lists))
     if name == "activitynet":
         known = {
             video: dict(subset=part, annotations=[dict(segment=at, label="Run")])
             for video, (part, at) in NET.items()
         }
         file = write(lists, net__json=json.dumps({"database": known})) / "net.json"
-        return lay(root, "v_a.mp4", "v_b.mp4"), dict(annotations=str(file))
+        return make_files(root, "v_a.mp4", "v_b.mp4"), dict(annotations=str(file))
     if name == "esc50":
-        write(lay(root, "audio/1-a.wav", "audio/2-a.wav", "audio/3-b.wav") / "meta", esc50__csv=ESC)
+        write(
+            make_files(root, "audio/1-a.wav", "audio/2-a.wav", "audio/3-b.wav") / "meta",
+            esc50__csv=ESC,
+        )
         return root, dict(fold=2)
-    return lay(root, "scenes_stereo/bus01.wav", "scenes_stereo_testset/bus01.wav"), {}
+    return make_files(root, "scenes_stereo/bus01.wav", "scenes_stereo_testset/bus01.wav"), {}
 
 
 SETS = ("folder", "kinetics", "audioset", "vggsound", "ucf101", "hmdb51", "activitynet", "esc50",
@@ -141,7 +144,7 @@ def test_splits_can_be_chosen(tmp_path):
 
 
 def test_missing_test_split_falls_back_to_val(tmp_path):
-    root = lay(tmp_path / "clips", "a_000000_000010.mp4", "b_000000_000010.mp4")
+    root = make_files(tmp_path / "clips", "a_000000_000010.mp4", "b_000000_000010.mp4")
     lists = write(
         tmp_path / "lists",
         train__csv=HEAD + "x,a,0,10,train,0\n",
@@ -164,7 +167,7 @@ def test_missing_training_split_has_no_fallback(tmp_path):
 
 
 def test_missing_test_split_only_affects_evaluation(tmp_path):
-    root = lay(tmp_path / "files", "train/x/a.mp4")
+    root = make_files(tmp_path / "files", "train/x/a.mp4")
     sources = asked("kinetics", root)
     assert len(build(sources["train"])) == 1
     with pytest.raises(NoRecords):

@@ -23,7 +23,7 @@ def config(tmp_path):
     return dict(data=dict(train=train), evals=dict(folder=suite))
 
 
-def begun(config, workdir):
+def started(config, workdir):
     """The fingerprints of a run that has begun in `workdir`."""
     found = sources.build_datasets(config).sources
     prints, changes = sources.check_unchanged(workdir, found, allow_changed=False)
@@ -48,7 +48,7 @@ def test_source_is_built_once_for_all_datasets(config):
 
 
 def test_added_and_removed_files_are_counted_with_an_example(config, tmp_path):
-    begun(config, tmp_path)
+    started(config, tmp_path)
     clips = tmp_path / "clips"
     shutil.copy(clips / "a/1.mp4", clips / "a/5.mp4")
     shutil.copy(clips / "a/1.mp4", clips / "a/6.mp4")
@@ -59,7 +59,7 @@ def test_added_and_removed_files_are_counted_with_an_example(config, tmp_path):
 
 
 def test_replaced_file_and_changed_label_are_detected(config, tmp_path):
-    begun(config, tmp_path)
+    started(config, tmp_path)
     (tmp_path / "clips/a/1.mp4").write_bytes(b"y" * 200)
     assert "1 record of another size (e.g." in refusal(config, tmp_path)
     (tmp_path / "clips/0").mkdir()
@@ -68,7 +68,7 @@ def test_replaced_file_and_changed_label_are_detected(config, tmp_path):
 
 
 def test_allowed_change_is_recorded_once(config, tmp_path):
-    begun(config, tmp_path)
+    started(config, tmp_path)
     (tmp_path / "clips/b/3.mp4").unlink()
     found = sources.build_datasets(config).sources
     prints, changes = sources.check_unchanged(tmp_path, found, allow_changed=True)
@@ -78,7 +78,7 @@ def test_allowed_change_is_recorded_once(config, tmp_path):
 
 
 def test_changed_evaluations_are_not_a_data_change(config, tmp_path):
-    begun(config, tmp_path)
+    started(config, tmp_path)
     config["evals"] = dict(other=dict(config["data"]["train"]))
     config["evals"]["other"]["source"] = dict(config["data"]["train"]["source"], split="test")
     assert not sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)[1]

@@ -86,7 +86,10 @@ def test_batches_depend_on_seed(folder):
 def test_processes_and_threads_give_equal_batches(folder, repeats):
     extra = "empty.mp4", "mute.mp4"
     faults = [], []
-    options = [dict(on_error=lambda *fault, told=told: told.append(fault)) for told in faults]
+    options = [
+        dict(on_error=lambda *fault, reported=reported: reported.append(fault))
+        for reported in faults
+    ]
     made = [
         train(folder, *extra, workers=count, repeats=repeats, **o)
         for count, o in zip((0, 2), options)
@@ -112,12 +115,12 @@ def test_host_slices_form_the_global_batch(folder, hosts):
 
 
 def test_unreadable_files_are_replaced_counted_and_reported(folder):
-    extra, told = ("empty.mp4", "mute.mp4", "blind.mp4"), []
+    extra, reported = ("empty.mp4", "mute.mp4", "blind.mp4"), []
     batches = train(
-        folder, *extra, batch_size=9, stop=9, on_error=lambda *fault: told.append(fault)
+        folder, *extra, batch_size=9, stop=9, on_error=lambda *fault: reported.append(fault)
     )
-    assert sorted(os.path.basename(path) for path, _ in told) == sorted(extra)  # Once each.
-    reasons = {os.path.basename(path): reason for path, reason in told}
+    assert sorted(os.path.basename(path) for path, _ in reported) == sorted(extra)  # Once each.
+    reasons = {os.path.basename(path): reason for path, reason in reported}
     assert reasons["mute.mp4"] == "has no audio" and reasons["blind.mp4"] == "has no video"
     for batch in batches:
         assert batch["index"].max() < 24 and batch["mask"].all()
@@ -128,10 +131,10 @@ def test_unreadable_files_are_replaced_counted_and_reported(folder):
 
 def test_too_many_unreadable_files_stop_the_run(folder):
     extra = ["empty.mp4"] + [f"gone_{i}.mp4" for i in range(4)]
-    told = []
+    reported = []
     with pytest.raises(RuntimeError, match=r"4 of the first \d+ files.*max_unreadable") as stopped:
-        train(folder, *extra, stop=40, on_error=lambda *fault: told.append(fault))
-    assert len(told) == len(set(told)) == 4  # Each is named once, by `on_error` alone.
+        train(folder, *extra, stop=40, on_error=lambda *fault: reported.append(fault))
+    assert len(reported) == len(set(reported)) == 4  # Each is named once, by `on_error` alone.
     assert "--check" in str(stopped.value) and "skip_no_audio" not in str(stopped.value)
     assert sum(name in str(stopped.value) for name in extra) == 1
     assert (
@@ -165,16 +168,16 @@ def no_error(*fault):
 
 
 def test_records_without_audio_are_skipped_on_request_and_counted_once():
-    told, silent = [], set(range(0, 32, 2))
-    options = dict(skip_no_audio=True, on_error=no_error, on_skipped=lambda *x: told.append(x))
+    reported, silent = [], set(range(0, 32, 2))
+    options = dict(skip_no_audio=True, on_error=no_error, on_skipped=lambda *x: reported.append(x))
     batches = pipeline.train_batches(fake(32, silent), SAMPLER, (), 8, 0, stop=40, **options)
     rows = np.array([batch["index"] for batch in batches])
     assert rows.shape == (40, 8) and not set(rows.ravel()) & silent
     assert set(rows.ravel()) == set(range(32)) - silent
-    assert told == [("half", 16, 32)]
+    assert reported == [("half", 16, 32)]
     one = pipeline.train_batches(fake(32, silent), SAMPLER, (), 8, 0, **options)
     next(one), one.close()
-    assert len(told) == 2 and 0 < told[1][1] < told[1][2] <= 32
+    assert len(reported) == 2 and 0 < reported[1][1] < reported[1][2] <= 32
     again = pipeline.train_batches(
         fake(32, silent), SAMPLER, (), 8, 0, start=7, stop=9, skip_no_audio=True
     )
@@ -314,14 +317,16 @@ def test_evaluation_covers_every_record_and_masks_padding(folder):
 
 
 def test_evaluation_masks_unreadable_and_keeps_silent_records(folder):
-    told = []
-    batches = evaluate(folder, "empty.mp4", "mute.mp4", on_error=lambda *fault: told.append(fault))
+    reported = []
+    batches = evaluate(
+        folder, "empty.mp4", "mute.mp4", on_error=lambda *fault: reported.append(fault)
+    )
     rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     broken, mute = rows["index"] == 24, rows["index"] == 25
     assert broken.sum() == 3 and not rows["mask"][broken].any() and not rows["video"][broken].any()
     assert rows["mask"][mute].all() and not rows["has_audio"][mute].any()
     assert not rows["audio"][mute].any() and rows["video"][mute].any()
-    assert [os.path.basename(path) for path, _ in told] == ["empty.mp4"]
+    assert [os.path.basename(path) for path, _ in reported] == ["empty.mp4"]
 
 
 @pytest.mark.parametrize("hosts", [2, 3])

@@ -42,8 +42,8 @@ def test_agreement_matches_formula():
     video, audio, _ = modalities(41)
     cosine = video @ audio.T
     for i, found in enumerate(metrics.margin_scores(video, audio, top_fraction=0.1)):
-        rivals = [np.sort(np.delete(line, i))[-4:].mean() for line in (cosine[i], cosine[:, i])]
-        assert found == pytest.approx(cosine[i, i] - np.mean(rivals), abs=1e-5)
+        candidates = [np.sort(np.delete(line, i))[-4:].mean() for line in (cosine[i], cosine[:, i])]
+        assert found == pytest.approx(cosine[i, i] - np.mean(candidates), abs=1e-5)
 
 
 def test_few_candidates_approximate_all():

@@ -359,11 +359,11 @@ def test_invalid_suite_config_fails_before_reading():
 def test_suite_without_audio_has_no_spectrogram_images(monkeypatch):
     whole = pipeline()
 
-    def deaf(**data):
+    def without_audio(**data):
         for batch in whole(**data):
             yield {k: v for k, v in batch.items() if k != "audio"}
 
-    monkeypatch.setattr(suite.pipeline, "eval_batches", deaf)
+    monkeypatch.setattr(suite.pipeline, "eval_batches", without_audio)
     out = suite.make(data(6), {"r": retrieval.make()})(embed, None)
     assert "r/v2a/recall@1" in out and "gallery/row" not in out
 

@@ -40,12 +40,15 @@ def small(clip, rng):
     return clip | {"video": clip["video"][:, :2, :2]}
 
 
-def net(hear, see=lambda row: 10.0 * row, **more):
+def net(shift_of, see=lambda row: 10.0 * row, **more):
     def embed(ts, batch):
         row, sound = batch["video"][:, 0, 0, 0, 0], batch["audio"][:, 0]
         mask = batch["mask"] & batch["has_audio"]
         assert (sound[mask] >= 0).all()  # The sound of a file that has none is no negative.
-        z = {"video": np.stack([see(r) for r in row]), "audio": np.stack([hear(s) for s in sound])}
+        z = {
+            "video": np.stack([see(r) for r in row]),
+            "audio": np.stack([shift_of(s) for s in sound]),
+        }
         out = {m: {"features": x[:, None], "embedding": x[:, None]} for m, x in z.items()}
         out["audio"]["mask"] = mask
         return out | {name: batch[name] for name in ("mask", "index", "label")}
@@ -76,11 +79,11 @@ def test_audio_blind_net_is_at_chance():
 
 
 def test_pair_scores_of_a_method_are_used():
-    told = net(lambda s: 0.0)
+    base = net(lambda s: 0.0)
 
     def embed(ts, batch):
         fits = 10.0 * batch["video"][:, 0, 0, 0, 0] == batch["audio"][:, 0]
-        return told(ts, batch) | {"match": fits * 4.0}
+        return base(ts, batch) | {"match": fits * 4.0}
 
     assert accuracies(embed)[0] == [100, 100, 100]
 
@@ -149,10 +152,10 @@ def test_kinds_with_too_few_records_are_omitted_and_reported(caplog, size, kinds
 
 
 def test_single_modality_net_is_skipped(caplog):
-    told = net(float)
+    base = net(float)
 
     def embed(ts, batch):
-        return {name: part for name, part in told(ts, batch).items() if name != "audio"}
+        return {name: part for name, part in base(ts, batch).items() if name != "audio"}
 
     assert sync.make(data(), batch_size=8)(embed, None) == {}
     assert "does not have both modalities" in caplog.text

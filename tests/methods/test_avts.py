@@ -74,7 +74,7 @@ class Tell(nn.Module):
         return {m: {"features": z, "embedding": z} for m, z in x.items()}
 
 
-def told(size=16):
+def make_batch(size=16):
     rows = jnp.arange(size)[:, None]
     batch = {"video": rows, "audio": rows, "shifted": rows + 100, "overlapping": rows + 1000}
     return batch | {"index": jnp.arange(size)}
@@ -87,10 +87,10 @@ def method(*curriculum, **more):
 def test_curriculum_follows_steps_and_pairs_have_audio_of_their_kind():
     stages = EASY, EASY, MIXED, (0, 1, 0), (0, 0, 1), (0, 0.5, 0.5), (0, 0.5, 0.5)
     made = method(*((n, stages[n]) for n in (0, 2, 3, 4, 5)))
-    params, state = made.init(jax.random.key(0), told(), 16)
+    params, state = made.init(jax.random.key(0), make_batch(), 16)
     step, shares, near, far = jax.jit(made.loss), [], [], []
     for n in range(len(stages)):
-        total, (state, metrics) = step(params, state, told(), jax.random.key(n))
+        total, (state, metrics) = step(params, state, make_batch(), jax.random.key(n))
         shares.append(
             [float(metrics[f"negatives/{kind}"]) for kind in ("easy", "hard", "super_hard")]
         )
@@ -108,9 +108,9 @@ def test_curriculum_follows_steps_and_pairs_have_audio_of_their_kind():
 def test_batch_loss_equals_loss_of_its_pairs():
     """Matched pairs are at distance 0 and hard ones beyond the margin: scaled down, they count."""
     made = method((0, (0, 1, 0)))
-    params, state = made.init(jax.random.key(0), told(), 16)
+    params, state = made.init(jax.random.key(0), make_batch(), 16)
     small = {"scale": params["scale"] * 0.004}
-    total, (_, metrics) = jax.jit(made.loss)(small, state, told(), jax.random.key(0))
+    total, (_, metrics) = jax.jit(made.loss)(small, state, make_batch(), jax.random.key(0))
     np.testing.assert_allclose(total, (0.99 - 0.4) ** 2 / 2, rtol=1e-5)
     assert metrics["accuracy"] == 0.5  # Both are nearer than half the margin.
 
@@ -119,7 +119,7 @@ def test_batch_loss_equals_loss_of_its_pairs():
     "stage, want", [(0, (16, 16, 0, 0)), (1, (16, 12, 4, 0)), (2, (16, 8, 4, 4))]
 )
 def test_twice_pairs_each_clip_with_matched_and_mismatched_audio(stage, want):
-    batch, shares = told(), np.array([EASY, MIXED, ALL])
+    batch, shares = make_batch(), np.array([EASY, MIXED, ALL])
     pairs = jax.jit(lambda rng: avts.matched_and_mismatched_pairs(rng, batch, shares, stage))
     for seed in range(5):
         found = jax.tree.map(np.asarray, pairs(jax.random.key(seed)))
@@ -137,9 +137,9 @@ def test_twice_pairs_each_clip_with_matched_and_mismatched_audio(stage, want):
 
 def test_loss_of_pairs_twice_is_mean_over_matched_and_hard_pairs():
     made = method((0, (0, 1, 0)), pairs=avts.matched_and_mismatched_pairs)
-    params, state = made.init(jax.random.key(0), told(), 16)
+    params, state = made.init(jax.random.key(0), make_batch(), 16)
     small = {"scale": params["scale"] * 0.004}
-    total, (_, metrics) = jax.jit(made.loss)(small, state, told(), jax.random.key(0))
+    total, (_, metrics) = jax.jit(made.loss)(small, state, make_batch(), jax.random.key(0))
     np.testing.assert_allclose(total, (0.99 - 0.4) ** 2 / 2, rtol=1e-5)
     np.testing.assert_allclose(metrics["distance/negative"], 0.4, rtol=1e-5)
     np.testing.assert_allclose(metrics["distance/positive"], 0, atol=1e-5)
@@ -147,13 +147,13 @@ def test_loss_of_pairs_twice_is_mean_over_matched_and_hard_pairs():
 
 def test_pairs_twice_not_divisible_into_chunks_are_refused():
     made = method((0, MIXED), pairs=avts.matched_and_mismatched_pairs, chunks=2)
-    params, state = made.init(jax.random.key(0), told(), 16)
+    params, state = made.init(jax.random.key(0), make_batch(), 16)
     with pytest.raises(ValueError, match="chunks=2 with 20 audio rows for 16 clips"):
-        jax.eval_shape(made.loss, params, state, told(), jax.random.key(0))
+        jax.eval_shape(made.loss, params, state, make_batch(), jax.random.key(0))
 
 
 def test_only_audio_used_by_curriculum_is_required():
-    batch = {k: v for k, v in told().items() if k not in ("shifted", "overlapping")}
+    batch = {k: v for k, v in make_batch().items() if k not in ("shifted", "overlapping")}
     made = method((0, EASY))
     params, state = made.init(jax.random.key(0), batch, 16)
     assert jax.eval_shape(made.loss, params, state, batch, jax.random.key(0))[0].shape == ()

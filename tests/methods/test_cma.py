@@ -32,7 +32,7 @@ SMALL = dict(
 
 
 @pytest.fixture
-def begun(golden, monkeypatch):
+def initialized(golden, monkeypatch):
     """(terms) -> a method of the reference's sizes, and its state after the first refresh."""
 
     def begin(terms):
@@ -58,9 +58,9 @@ def step(method, state, g, name, drawn, monkeypatch):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_two_steps_match_the_reference_program(golden, begun, variant, monkeypatch):
+def test_two_steps_match_the_reference_program(golden, initialized, variant, monkeypatch):
     g, c = golden("avid"), golden("cma")
-    method, state = begun(VARIANTS[variant])
+    method, state = initialized(VARIANTS[variant])
     for name in ("step0", "step1"):
         near = state["positive_rows"][g[f"avid/{name}/y"]]
         np.testing.assert_array_equal(near, c[f"cma/{name}/pos_idx"])
@@ -83,11 +83,11 @@ def test_two_steps_match_the_reference_program(golden, begun, variant, monkeypat
             np.testing.assert_allclose(state["memory"][m]["rows"][:60], want, atol=1e-6)
 
 
-def test_within_modal_terms_use_their_own_memory(golden, begun, monkeypatch):
+def test_within_modal_terms_use_their_own_memory(golden, initialized, monkeypatch):
     """inst-v2v and inst-a2a by the formula: there the reference scores the other modality."""
     g, c = golden("avid"), golden("cma")
     drawn, y = c["cma/step0/neg_idx"], g["avid/step0/y"]
-    method, state = begun({"inst-v2v": 1.0, "inst-a2a": 3.0})
+    method, state = initialized({"inst-v2v": 1.0, "inst-a2a": 3.0})
     loss, _, metrics, _ = step(method, state, g, "step0", drawn, monkeypatch)
     each = {}
     for m in ("video", "audio"):
@@ -103,8 +103,8 @@ def test_within_modal_terms_use_their_own_memory(golden, begun, monkeypatch):
     np.testing.assert_allclose(loss, want, rtol=1e-5)
 
 
-def test_refresh_is_equal_on_one_and_four_devices(begun):
-    method, state = begun(CROSS)
+def test_refresh_is_equal_on_one_and_four_devices(initialized):
+    method, state = initialized(CROSS)
     mesh = sharding.mesh()
     assert mesh.size == 4
     with jax.set_mesh(mesh):
@@ -117,14 +117,14 @@ def test_refresh_is_equal_on_one_and_four_devices(begun):
     np.testing.assert_array_equal(again["positive_rows"][:60], state["positive_rows"][:60])
 
 
-def test_memories_and_z_of_reference_load(golden, begun):
+def test_memories_and_z_of_reference_load(golden, initialized):
     """What avjax.port makes of a checkpoint's criterion, in the place of a new state's."""
     g, z = golden("avid"), golden("cma")["cma/Z"].reshape(1)
     rows = {
         f"nce_average.view{n}_mem": g[f"avid/mem_{m}0"] for n, m in ((1, "video"), (2, "audio"))
     }
     theirs, _ = ported._criterion(rows | {"criterion.avg_exp_score": z})
-    _, ours = begun(CROSS)
+    _, ours = initialized(CROSS)
     shapes = (jax.tree.map(np.shape, {k: x[k] for k in ("memory", "z")}) for x in (theirs, ours))
     assert next(shapes) == next(shapes)
     np.testing.assert_array_equal(theirs["z"], ours["z"])
@@ -134,7 +134,7 @@ def test_memories_and_z_of_reference_load(golden, begun):
 
 
 @pytest.mark.parametrize(
-    "changes,told",
+    "changes,message",
     [
         (dict(positive_criterion="product"), "positive_criterion='product'"),
         (dict(terms={"inst": 1.0}), r"terms \['inst'\]"),
@@ -142,8 +142,8 @@ def test_memories_and_z_of_reference_load(golden, begun):
         (dict(within_modal_negatives=17), "within_modal_negatives=17: use 1 to 16"),
     ],
 )
-def test_invalid_cma_arguments_are_refused(changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_cma_arguments_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         cma.make(Table(), **SMALL | changes)
 
 

@@ -216,10 +216,10 @@ def test_group_normalization_makes_clips_independent(batch):
     net = Fused(width=2, norm=batch_independent_norm.group_norm(1))
     pairs = {"video": batch["video"][:2], "sounds": np.stack([batch["audio"][:2]], 1)}
     found = drawn(net, pairs)
-    judge = jax.jit(lambda pairs: net.apply(found, pairs, train=True)["logit"])
+    logits = jax.jit(lambda pairs: net.apply(found, pairs, train=True)["logit"])
     other = {"video": pairs["video"].copy(), "sounds": pairs["sounds"].copy()}
     other["video"][1], other["sounds"][1] = 9, 0
-    before, after = judge(pairs), judge(other)
+    before, after = logits(pairs), logits(other)
     np.testing.assert_allclose(before[0], after[0], rtol=1e-5)
     assert abs(before[1] - after[1]) > 1e-3
 

@@ -62,7 +62,7 @@ def answers(seed=0):
 
 
 @functools.cache
-def begun(variant="xdc", **how):
+def initialized(variant="xdc", **how):
     """(method, params, state, refresh) as a run begins."""
     method = made(variant, **how)
     params, state = jax.jit(lambda rng: method.init(rng, examples(), N))(jax.random.key(0))
@@ -72,13 +72,13 @@ def begun(variant="xdc", **how):
 @functools.cache
 def refreshed(variant="xdc", **how):
     """(params, state) after a first refresh on `answers`."""
-    _, params, state, refresh = begun(variant, **how)
+    _, params, state, refresh = initialized(variant, **how)
     return refresh(params, state, jax.random.key(1), answers()[0])
 
 
 def labeled(variant="xdc", sizes=(16, 16, 16, 16), **how):
     """(method, params, state) with clusters of these sizes, the same in every space."""
-    method, params, state, _ = begun(variant, **how)
+    method, params, state, _ = initialized(variant, **how)
     label = jnp.asarray(np.repeat(np.arange(K), sizes), jnp.int32)
     spaces = {s: (label[::-1] if s == "video" else label) for s in state["labels"]}
     sizes = dict.fromkeys(spaces, jnp.array(sizes))
@@ -168,7 +168,7 @@ def test_missing_audio_forms_no_cluster():
     silent = np.arange(N + 4) % 8 == 0
     found |= {"has_audio": jnp.where(silent, 0.0, 1.0)}
     found |= {"audio": jnp.where(silent[:, None], 7.0, found["audio"])}
-    method, params, state, refresh = begun()
+    method, params, state, refresh = initialized()
     params, state = refresh(params, state, jax.random.key(1), found)
     np.testing.assert_array_equal(np.asarray(state["labels"]["audio"]) < 0, silent[:N])
     assert (np.asarray(state["labels"]["video"]) >= 0).all()
@@ -193,7 +193,7 @@ def test_video_only_clusters_need_no_audio_net():
 
 def test_refresh_resets_classifiers_only():
     params, state = refreshed()
-    again, after = begun()[3](params, state, jax.random.key(2), answers()[0])
+    again, after = initialized()[3](params, state, jax.random.key(2), answers()[0])
     for m, s in (("video", "audio"), ("audio", "video")):
         a, b = (p["classifiers"][m][s]["kernel"] for p in (params, again))
         assert float(jnp.abs(a - b).min()) > 0
@@ -205,7 +205,7 @@ def test_refresh_resets_classifiers_only():
 
 
 def test_refresh_is_equal_on_one_device_and_four():
-    method, params, state, refresh = begun()
+    method, params, state, refresh = initialized()
     found = answers()[0]
     mesh = sharding.mesh()
     assert mesh.size == 4 and (N + 4) % 4 == 0
@@ -218,7 +218,7 @@ def test_refresh_is_equal_on_one_device_and_four():
 
 
 def test_embeddings_are_normalized_features():
-    method, params, state, _ = begun()
+    method, params, state, _ = initialized()
     for out in jax.jit(method.embed)(params, state, examples()).values():
         length = np.linalg.norm(out["features"], axis=1, keepdims=True)
         np.testing.assert_allclose(out["embedding"], out["features"] / length, rtol=1e-5)

@@ -266,9 +266,9 @@ def test_report_survives_damaged_files(workdir):
 def test_step_logged_twice_counts_once(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("step,name,value\n20,loss,3\n10,loss,1\n20,loss,2\n")
-    curves, torn = run_page.read_metrics(path)
+    curves, damaged = run_page.read_metrics(path)
     np.testing.assert_array_equal(curves["loss"], [[10, 20], [1, 2]])
-    assert torn == 0
+    assert damaged == 0
 
 
 def test_same_run_gives_same_page(workdir):

@@ -48,14 +48,14 @@ def batch():
     return {"image": jnp.asarray(x, jnp.float32)}
 
 
-def begun(method, batch):
+def initialized(method, batch):
     """(params, state) of shapes that `init` gives, drawn by NumPy: XLA takes long to compile it."""
     shapes = jax.eval_shape(lambda: method.init(jax.random.key(0), batch, 0))
     rs = np.random.RandomState(1)
     return jax.tree.map(lambda a: rs.standard_normal(a.shape).astype(a.dtype), shapes)
 
 
-def nonsense(x, w, strides, pads):
+def wrong_values(x, w, strides, pads):
     y = right(x, w, strides, pads)
     return jnp.full_like(y, jnp.nan) if (x.dtype, w.shape) == (jnp.bfloat16, BROKEN) else y
 
@@ -78,8 +78,8 @@ def no_gradient(x, w, strides, pads):
 
 
 def test_only_broken_convolution_runs_in_float32(monkeypatch, batch, capsys):
-    monkeypatch.setattr(conv, "conv2d", nonsense)
-    params, state = begun(method(Net()), batch)
+    monkeypatch.setattr(conv, "conv2d", wrong_values)
+    params, state = initialized(method(Net()), batch)
     inherits = {"state/memory": Inherited(records=True)}
     ours = precision.with_float32_fallback(
         method(Net())._replace(inherits=inherits), params, state, batch
@@ -140,13 +140,13 @@ def test_out_of_memory_is_not_blamed_on_convolution(monkeypatch):
 
 def test_correct_device_changes_nothing(batch, capsys):
     ours = method(Net())
-    assert precision.with_float32_fallback(ours, *begun(ours, batch), batch) is ours
+    assert precision.with_float32_fallback(ours, *initialized(ours, batch), batch) is ours
     assert not capsys.readouterr().out
 
 
 def test_float32_net_is_not_checked(batch):
     ours = method(Net(("float32",) * 3))
-    args = *begun(ours, batch), batch, jax.random.key(0)
+    args = *initialized(ours, batch), batch, jax.random.key(0)
     assert precision.low_precision_convs(ours.loss, *args) == []
 
 
@@ -163,11 +163,13 @@ class Twins(nn.Module):
 
 def test_equal_layers_are_checked_once(batch):
     ours = method(Twins())
-    found = precision.low_precision_convs(ours.loss, *begun(ours, batch), batch, jax.random.key(0))
+    found = precision.low_precision_convs(
+        ours.loss, *initialized(ours, batch), batch, jax.random.key(0)
+    )
     # The first gets its input in another precision.
     assert [paths for _, paths in found] == [["a"], ["b"], ["c"]]
     half = {"image": batch["image"].astype(jnp.float16)}
-    args = *begun(ours, half), half, jax.random.key(0)
+    args = *initialized(ours, half), half, jax.random.key(0)
     found = precision.low_precision_convs(ours.loss, *args)
     assert [paths for _, paths in found] == [["a", "b"], ["c"]]
     assert [precision.conv_error(form) for form, _ in found] == ["", ""]

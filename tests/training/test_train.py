@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def unbroken(world, tmp_path_factory):
+def uninterrupted(world, tmp_path_factory):
     """(config, workdir, last state) of a run that nothing stopped."""
     config, workdir = tiny.config(world, steps=20), tmp_path_factory.mktemp("unbroken")
     return config, workdir, jax.device_get(tiny.run(config, workdir).params)
@@ -41,8 +41,8 @@ def table(workdir):
         return {(int(r["step"]), r["name"]): float(r["value"]) for r in csv.DictReader(f)}
 
 
-def test_run_writes_config_metrics_checkpoints_and_arrays(unbroken):
-    config, workdir, _ = unbroken
+def test_run_writes_config_metrics_checkpoints_and_arrays(uninterrupted):
+    config, workdir, _ = uninterrupted
     assert json.loads((workdir / "config.json").read_text())["steps"] == 20
     rows = table(workdir)
     assert {(n, "loss") for n in range(1, 21)} <= rows.keys()
@@ -54,8 +54,8 @@ def test_run_writes_config_metrics_checkpoints_and_arrays(unbroken):
     assert (workdir / "evals" / "world.npz").exists()
 
 
-def test_resumed_run_equals_uninterrupted(unbroken, tmp_path):
-    config, workdir, want = unbroken
+def test_resumed_run_equals_uninterrupted(uninterrupted, tmp_path):
+    config, workdir, want = uninterrupted
     tiny.run(config | dict(steps=9), tmp_path)
     same(want, jax.device_get(tiny.run(config, tmp_path).params))
     ours, theirs = table(workdir), table(tmp_path)
@@ -64,9 +64,9 @@ def test_resumed_run_equals_uninterrupted(unbroken, tmp_path):
 
 
 @pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow), "4"])
-def test_killed_run_resumes_and_device_counts_agree(unbroken, tmp_path, devices, world):
+def test_killed_run_resumes_and_device_counts_agree(uninterrupted, tmp_path, devices, world):
     """kill -9 in the middle, then the same command; on 4 devices bit-equal to the unbroken run."""
-    config, workdir, _ = unbroken
+    config, workdir, _ = uninterrupted
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     code = (
@@ -88,8 +88,8 @@ def test_killed_run_resumes_and_device_counts_agree(unbroken, tmp_path, devices,
         np.testing.assert_allclose(theirs[n, "loss"], ours[n, "loss"], rtol=rtol)
 
 
-def test_run_of_another_config_is_refused(unbroken):
-    config, workdir, _ = unbroken
+def test_run_of_another_config_is_refused(uninterrupted):
+    config, workdir, _ = uninterrupted
     other = copy.deepcopy(config)
     other["method"]["temperature"]["temperature"] = 0.3
     with pytest.raises(ValueError, match="method.temperature.temperature was 0.07, is 0.3"):
@@ -101,8 +101,8 @@ def test_evaluating_untrained_folder_is_refused(world, tmp_path):
         tiny.run(tiny.config(world), tmp_path, train=False)
 
 
-def test_finished_run_is_reevaluated_without_training(unbroken):
-    config, workdir, want = unbroken
+def test_finished_run_is_reevaluated_without_training(uninterrupted):
+    config, workdir, want = uninterrupted
     before = table(workdir)
     same(want, jax.device_get(tiny.run(config, workdir, train=False).params))
     after = table(workdir)
@@ -114,14 +114,14 @@ def test_finished_run_is_reevaluated_without_training(unbroken):
 def test_dry_run_lists_batches_parameters_and_devices(world):
     config = tiny.config(world)
     parts = experiment.build(config)
-    told = dry_run.summarize(parts, dry_run.validate(parts))
+    summary = dry_run.summarize(parts, dry_run.validate(parts))
     for words in (
         "video uint8[8, 4, 16, 16, 3]",
         "heads_video",
         "data': 4",
         "training examples: 60",
     ):
-        assert words in told
+        assert words in summary
 
 
 def test_batch_not_divisible_by_devices_is_refused(world):
@@ -167,20 +167,23 @@ def test_device_and_host_augmentation_train_equally(world, device_transform, tmp
 
 def test_dry_run_and_cost_with_device_augmentation(device_transform):
     parts = experiment.build(device_transform)
-    told = dry_run.summarize(parts, dry_run.validate(parts))
-    assert "data.train: video uint8[8, 4, 32, 32, 3]" in told and "augment float32[8, 16]" in told
-    assert "encoders_video" in told and cost.step_cost(parts)["flops"] > 0
+    summary = dry_run.summarize(parts, dry_run.validate(parts))
+    assert (
+        "data.train: video uint8[8, 4, 32, 32, 3]" in summary
+        and "augment float32[8, 16]" in summary
+    )
+    assert "encoders_video" in summary and cost.step_cost(parts)["flops"] > 0
 
 
 @pytest.mark.parametrize(
-    "seconds,told",
+    "seconds,summary",
     [
         ((7, 1, 2), "bound by decode (decoding 70 %, transfer 10 %, step 20 %)"),
         ((2, 5, 3), "bound by transfer (decoding 20 %, transfer 50 %, step 30 %)"),
         ((0, 1, 9), "bound by step (decoding 0 %, transfer 10 %, step 90 %)"),
     ],
 )
-def test_run_reports_its_bottleneck(seconds, told, world, tmp_path, monkeypatch, capsys):
+def test_run_reports_its_bottleneck(seconds, summary, world, tmp_path, monkeypatch, capsys):
     """By a clock that only decoding, transfer and step move."""
     clock = SimpleNamespace(now=0.0)
 
@@ -207,7 +210,7 @@ def test_run_reports_its_bottleneck(seconds, told, world, tmp_path, monkeypatch,
     )
     tiny.run(tiny.config(world, steps=2, evals={}), tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == told
+    assert lines[-1] == summary
     rows = table(tmp_path)
     np.testing.assert_allclose(rows[2, "time/data_wait"], decode / 10)
     np.testing.assert_allclose(rows[2, "time/transfer"], transfer / 10)
@@ -250,9 +253,9 @@ def interrupt(monkeypatch, module, name, number, when=lambda *args: True):
     monkeypatch.setattr(module, name, interrupted)
 
 
-def test_stopped_run_saves_its_step_and_resumes(unbroken, tmp_path, monkeypatch, capsys):
+def test_stopped_run_saves_its_step_and_resumes(uninterrupted, tmp_path, monkeypatch, capsys):
     """SIGTERM in a step between two checkpoints; in a folder whose metrics are damaged too."""
-    config, _, want = unbroken
+    config, _, want = uninterrupted
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         interrupt(patch, loop, "log_if_due", signal.SIGTERM, lambda run, n, *_: n == 7)
         tiny.run(config, tmp_path, report=run_page.write)
@@ -293,8 +296,10 @@ def test_stop_during_evaluation_keeps_last_step(world, tmp_path, monkeypatch, ca
     assert "step 4 is saved" in capsys.readouterr().err
 
 
-def test_changed_data_are_refused_or_allowed_and_recorded(unbroken, tmp_path, monkeypatch, capsys):
-    config = copy.deepcopy(unbroken[0]) | dict(steps=1, evals={})
+def test_changed_data_are_refused_or_allowed_and_recorded(
+    uninterrupted, tmp_path, monkeypatch, capsys
+):
+    config = copy.deepcopy(uninterrupted[0]) | dict(steps=1, evals={})
     tiny.run(config, tmp_path)
     config["steps"] = 2
     build = sources.build

@@ -67,9 +67,9 @@ LIES = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_inconsistent_header_is_refused(tmp_path, name):
-    content, told = LIES[name]
+    content, message = LIES[name]
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         safetensors.read(path)
     assert "x.safetensors" in str(error.value)

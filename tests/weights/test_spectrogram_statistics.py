@@ -60,9 +60,9 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 def test_invalid_statistics_are_refused(tmp_path, kind):
-    arrays, told = ODD[kind]
+    arrays, message = ODD[kind]
     np.savez(tmp_path / "odd.npz", **arrays)
-    with pytest.raises(ValueError, match=f"odd.npz.*{told}"):
+    with pytest.raises(ValueError, match=f"odd.npz.*{message}"):
         spectrogram_statistics.read(tmp_path / "odd.npz", SIZE)
 
 

@@ -50,8 +50,8 @@ def test_central_directory_with_missing_members_is_refused(refuses):
     end = honest.rindex(b"PK\5\6")
     for count in (3, 0xFFFF):
         lie = struct.pack("<HH", count, count)
-        told = "list of members" if count < torch_zip.MEMBERS else "claims 65535 members"
-        refuses(honest[: end + 8] + lie + honest[end + 12 :], told)
+        message = "list of members" if count < torch_zip.MEMBERS else "claims 65535 members"
+        refuses(honest[: end + 8] + lie + honest[end + 12 :], message)
 
 
 @pytest.mark.parametrize(

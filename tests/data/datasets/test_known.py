@@ -25,7 +25,7 @@ from avjax.data.datasets import (
 from avjax.data.source import coverage
 
 
-def lay(root, *paths):
+def make_files(root, *paths):
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(b"")
@@ -62,7 +62,7 @@ HEAD = "label,youtube_id,time_start,time_end,split,is_cc\n"
 
 
 def test_kinetics_by_its_official_lists(tmp_path):
-    root = lay(
+    root = make_files(
         tmp_path / "clips", "playing cello/-a_000004_000014.mp4", "b_000100_000110.webm",
         "deep/er/c_000000_000010.mp4", "e_000000_000010.mp4",
     )  # fmt: skip
@@ -87,7 +87,9 @@ def test_kinetics_by_its_official_lists(tmp_path):
 
 
 def test_kinetics_by_its_folders(tmp_path):
-    root = lay(tmp_path, "train/run/a.mp4", "train/sing/b.mp4", "val/sing/c.mp4", "test/d.mp4")
+    root = make_files(
+        tmp_path, "train/run/a.mp4", "train/sing/b.mp4", "val/sing/c.mp4", "test/d.mp4"
+    )
     assert seen(kinetics.make(root, "train"), root) == {
         "train/run/a.mp4": "run", "train/sing/b.mp4": "sing",
     }  # fmt: skip
@@ -113,7 +115,7 @@ d, 400.000, 410.000, "/m/09x0r"
              "--a_000030_000040.mp4", "--a_30.000_40.000.flac", "--a_30000_40000.mp4"],
 )  # fmt: skip
 def test_audioset_accepts_file_name_variants(tmp_path, name):
-    root = lay(tmp_path / "clips", name, "b_0.webm", "--a_31.mp4", "c_30000.mp4")
+    root = make_files(tmp_path / "clips", name, "b_0.webm", "--a_31.mp4", "c_30000.mp4")
     lists = write(tmp_path / "lists", eval_segments__csv=SEGMENTS, class_labels_indices__csv=LABELS)
     source = audioset.make(root, "eval", lists)
     assert source.classes == ("Speech", "Male speech, man", "Bark")
@@ -123,7 +125,7 @@ def test_audioset_accepts_file_name_variants(tmp_path, name):
 
 
 def test_audioset_whole_videos_give_segments(tmp_path):
-    root = lay(tmp_path / "clips", "--a.mp4", "c_21.mp4", "Yd.mp4")
+    root = make_files(tmp_path / "clips", "--a.mp4", "c_21.mp4", "Yd.mp4")
     lists = write(tmp_path / "lists", eval_segments__csv=SEGMENTS, class_labels_indices__csv=LABELS)
     source = audioset.make(root, "eval", lists, trimmed=False)
     assert [(r["start"], r["end"]) for r in source] == [(30.0, 40.0), (400.0, 410.0)]
@@ -137,7 +139,7 @@ def test_audioset_whole_videos_give_segments(tmp_path):
     ["a_000030.mp4", "t/a_30.wav", "a_000030_000040.mp4", "a_30_40.mp4", "a_30000_40000.mp4"],
 )
 def test_vggsound(tmp_path, name):
-    root = lay(tmp_path / "clips", name, "b_000001.mp4")
+    root = make_files(tmp_path / "clips", name, "b_000001.mp4")
     file = tmp_path / "vggsound.csv"
     file.write_text('a,30,"wind, noise",train\nb,1,"bark ""loud""",test\nc,1,bark,train\n')
     train, test = (vggsound.make(root, split, file) for split in vggsound.SPLITS)
@@ -163,7 +165,7 @@ def ucf(tmp_path):
 
 def test_ucf101(tmp_path):
     lists = ucf(tmp_path)
-    root = lay(
+    root = make_files(
         tmp_path / "clips", "Archery/v_Archery_g01_c01.avi", "v_Archery_g02_c01.mp4",
         "HandstandPushups/v_HandStandPushups_g03_c01.avi", "v_HandstandPushups_g04_c01.avi",
     )  # fmt: skip
@@ -208,7 +210,7 @@ def test_ucf51_keeps_classes_with_audio(tmp_path, caplog):
     render(root / "v_Surfing_g03_c01.mp4", False)
     render(root / "v_HandStandPushups_g01_c01.mp4", True)
     render(root / "v_HandStandPushups_g02_c01.mp4", True)
-    lay(root, "v_Surfing_g04_c01.mp4")
+    make_files(root, "v_Surfing_g04_c01.mp4")
     train, test = (ucf101.ucf51(root, split, lists) for split in ucf101.SPLITS)
     assert train.classes == test.classes == ("Surfing", "HandstandPushups")
     assert seen(train, root) == {
@@ -232,7 +234,7 @@ def test_ucf51_keeps_classes_with_audio(tmp_path, caplog):
 def test_hmdb51(tmp_path):
     names = ("Film_1_climb_f_cm_np1_ba_goo_0", "Film_1_climb_f_cm_np1_ba_goo_1", "B_climb_u_0",
              "Film_1_climb_stairs_f_0")  # fmt: skip
-    root = lay(tmp_path / "clips", *(f"climb/{name}.avi" for name in names[:3]),
+    root = make_files(tmp_path / "clips", *(f"climb/{name}.avi" for name in names[:3]),
                f"climb_stairs/{names[3]}.avi")  # fmt: skip
     lists = write(
         tmp_path / "lists",
@@ -254,7 +256,7 @@ def test_hmdb51(tmp_path):
 
 
 def test_activitynet_gives_segments(tmp_path):
-    root = lay(tmp_path / "videos", "v_-a.mp4", "b.mkv", "v_t.webm")
+    root = make_files(tmp_path / "videos", "v_-a.mp4", "b.mkv", "v_t.webm")
     runs = {"segment": [1.5, 20], "label": "Running"}
     known = {
         "-a": {"subset": "training", "annotations": [runs, {"segment": [5, 6.5], "label": "Ax"}, dict(runs, segment=[3, 3])]},
@@ -280,7 +282,7 @@ def test_esc50_holds_out_a_fold(tmp_path):
     for fold in range(1, 6):
         for target, name, small in ((0, "dog", True), (2, "pig", False), (10, "rain", True)):
             lines.append(f"{fold}-7-A-{target}.wav,{fold},{target},{name},{small},{fold}7,A")
-    root = lay(tmp_path, *(f"audio/{line.split(',')[0]}" for line in lines[1:]))
+    root = make_files(tmp_path, *(f"audio/{line.split(',')[0]}" for line in lines[1:]))
     write(root / "meta", esc50__csv="\n".join(lines) + "\n")
     train, test = (esc50.make(root, split, fold=3) for split in esc50.SPLITS)
     assert train.classes == ("dog", "pig", "rain") and (len(train), len(test)) == (12, 3)
@@ -295,7 +297,7 @@ def test_esc50_holds_out_a_fold(tmp_path):
 
 
 def test_dcase2014_reads_classes_from_file_names(tmp_path):
-    root = lay(
+    root = make_files(
         tmp_path, "scenes_stereo/bus01.wav", "scenes_stereo/busystreet12.wav", "scenes_stereo/x.wav",
         "deep/scenes_stereo_testset/scenes_stereo_testset/bus01.wav", "zoo01.wav",
     )  # fmt: skip

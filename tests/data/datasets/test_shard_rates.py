@@ -39,12 +39,12 @@ def sampler(start, frames=0, fps=25.0, samples=0, rate=16000, **more):
     return ClipSampler(frames, fps, samples, rate, 1, lambda info, rng: [(start, start)], **more)
 
 
-def seen(source, *args, **more):
+def read_frames(source, *args, **more):
     ((clip,), _) = read(source, 0, sampler(*args, **more), 0)
     return list(map(number, clip["video"]))
 
 
-def heard(source, start, rate, seconds=1.0, row=0):
+def read_audio(source, start, rate, seconds=1.0, row=0):
     ((clip,), _) = read(source, row, sampler(start, samples=round(seconds * rate), rate=rate), 0)
     return clip["audio"].astype(int)
 
@@ -54,8 +54,8 @@ def test_divisor_frame_rate_matches_source_file(make, kept, fps):
     direct, source = make(fps=kept)
     for start in np.linspace(0.0, 1.9, 23):
         earlier = np.floor(start * kept + 1e-6) / kept  # Where the frames of the clip begin.
-        shown = seen(source, start, 8, fps)
-        assert shown == seen(direct, earlier, 8, fps)
+        shown = read_frames(source, start, 8, fps)
+        assert shown == read_frames(direct, earlier, 8, fps)
         assert np.all(np.diff(shown) > 0), "a moving picture stands still"
 
 
@@ -63,8 +63,8 @@ def test_divisor_frame_rate_matches_source_file(make, kept, fps):
 def test_unavailable_frame_rate_is_refused(make, kept, fps):
     _, source = make(fps=kept)
     with pytest.raises(ValueError, match=f"{kept:g} frames per second and clips take.*--fps 0"):
-        seen(source, 0.0, 8, fps)
-    assert len(seen(source, 0.0, 1, fps)) == 1
+        read_frames(source, 0.0, 8, fps)
+    assert len(read_frames(source, 0.0, 1, fps)) == 1
 
 
 @pytest.mark.parametrize("kept", [0.0, 25.0, 60.0])
@@ -72,7 +72,7 @@ def test_any_frame_rate_is_exact_with_all_frames_stored(make, kept):
     direct, source = make(fps=kept)
     for fps in (10.0, 16.0, 29.97, FPS, 60.0):
         for start in (0.0, 0.013, 0.5, 1.21):
-            assert seen(source, start, 8, fps) == seen(direct, start, 8, fps)
+            assert read_frames(source, start, 8, fps) == read_frames(direct, start, 8, fps)
 
 
 def test_shards_without_drop_metadata_count_as_incomplete():
@@ -84,7 +84,7 @@ def test_shards_without_drop_metadata_count_as_incomplete():
 def test_audio_at_lower_sample_rate_matches_source_file(make, rate):
     direct, source = make(sample_rate=48000)
     for start in (-0.2, 0.0, 0.7312, 1.0, 2.9, 3.5, 9.0):
-        one, two = heard(direct, start, rate), heard(source, start, rate)
+        one, two = read_audio(direct, start, rate), read_audio(source, start, rate)
         assert np.abs(one - two).max() <= 2, start
 
 
@@ -95,14 +95,14 @@ def test_audio_does_not_depend_on_segment_boundaries(make, rate):
         make(sample_rate=24000, segment_seconds=60.0),
     )
     for start in (0.0, 0.85, 0.9, 1.0, 1.79, 2.5):
-        np.testing.assert_array_equal(heard(short, start, rate), heard(long, start, rate))
+        np.testing.assert_array_equal(read_audio(short, start, rate), read_audio(long, start, rate))
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
 def test_resampled_audio_stays_aligned(make, rate):
     _, source = make(sample_rate=24000)
     for start in (0.5, 0.9, 1.0, 1.2):
-        loud = np.abs(heard(source, start, rate, row=1)).argmax() / rate
+        loud = np.abs(read_audio(source, start, rate, row=1)).argmax() / rate
         assert start + loud == pytest.approx(1.25, abs=0.001)
 
 
@@ -110,7 +110,7 @@ def test_higher_sample_rate_is_reported_once(make, caplog):
     _, source = make(sample_rate=16000)
     with caplog.at_level(logging.WARNING):
         for start in (0.0, 1.0):
-            heard(source, start, 48000)
+            read_audio(source, start, 48000)
     (record,) = caplog.records
     assert "audio at 16000 Hz and clips take 48000" in record.getMessage()
 

@@ -23,7 +23,7 @@ def source(labels):
     return Source("drawn", records, ("a", "b", "c"), drawn)
 
 
-def sounds(of, seconds=0.01):
+def modality_rows(of, seconds=0.01):
     """Whose picture and whose sound each record has, and whether it has any."""
     sampler = clip_sampling.uniform(
         num_frames=2, fps=4.0, audio_seconds=seconds, sample_rate=1000, num_clips=2
@@ -41,13 +41,13 @@ def sounds(of, seconds=0.01):
 def test_fraction_of_audio_is_swapped_and_each_occurs_once(make, seed):
     label = np.arange(60) % 3
     of = make(source(label.tolist()), fraction=0.3, seed=seed)
-    picture, sound, _ = sounds(of)
+    video_row, audio_row, _ = modality_rows(of)
     marked = np.array([record["swapped"] for record in of.records])
-    np.testing.assert_array_equal(picture, np.arange(60))
-    np.testing.assert_array_equal(np.sort(sound), np.arange(60))
-    np.testing.assert_array_equal(sound != picture, marked)
+    np.testing.assert_array_equal(video_row, np.arange(60))
+    np.testing.assert_array_equal(np.sort(audio_row), np.arange(60))
+    np.testing.assert_array_equal(audio_row != video_row, marked)
     assert marked.sum() == 18
-    same = label[sound[marked]] == label[marked]
+    same = label[audio_row[marked]] == label[marked]
     assert same.all() if make is swapped_audio.within_class else not same.any()
 
 
@@ -55,26 +55,28 @@ def test_swapped_records_depend_on_seed_only():
     records = source([0, 1, 2] * 20)
     first, again, other = (swapped_audio.across_classes(records, seed=seed) for seed in (1, 1, 2))
     assert first.records == again.records != other.records
-    np.testing.assert_array_equal(sounds(first)[1], sounds(again)[1])
+    np.testing.assert_array_equal(modality_rows(first)[1], modality_rows(again)[1])
 
 
 def test_other_classes_are_mixed():
     label = np.repeat([0, 1, 2], 40)
-    _, sound, _ = sounds(swapped_audio.across_classes(source(label.tolist()), fraction=1.0))
+    _, audio_row, _ = modality_rows(
+        swapped_audio.across_classes(source(label.tolist()), fraction=1.0)
+    )
     for name in range(3):
-        assert len(set(label[sound[label == name]])) == 2
+        assert len(set(label[audio_row[label == name]])) == 2
 
 
 def test_unlabeled_records_are_swapped_with_any_other():
     of = swapped_audio.across_classes(source([-1] * 20), fraction=1.0)
-    picture, sound, _ = sounds(of)
-    assert (picture != sound).all()
+    video_row, audio_row, _ = modality_rows(of)
+    assert (video_row != audio_row).all()
 
 
 def test_has_audio_follows_the_swapped_audio():
     of = swapped_audio.across_classes(source([-1] * 20), fraction=1.0)
-    _, sound, has_audio = sounds(of)
-    np.testing.assert_array_equal(has_audio, sound != 7)
+    _, audio_row, has_audio = modality_rows(of)
+    np.testing.assert_array_equal(has_audio, audio_row != 7)
 
 
 def test_impossible_swap_is_refused():

@@ -31,14 +31,14 @@ def told(source):
         return [json.loads(line) for line in file]
 
 
-def watch(path):
+def read_frames(path):
     """(frames [T, S, S, 3], their times [T]) of a file."""
     with av.open(path) as file:
         frames = list(file.decode(video=0))
         return np.stack([f.to_ndarray(format="rgb24") for f in frames]), [f.time for f in frames]
 
 
-def listen(path):
+def read_audio(path):
     """(sound [N], rate) of a file, which must begin at its first sample."""
     with av.open(path) as file:
         chunks = list(file.decode(audio=0))
@@ -46,7 +46,7 @@ def listen(path):
         return np.concatenate([c.to_ndarray()[0] for c in chunks]), chunks[0].sample_rate
 
 
-def heard_at(sound, rate, near, reach=0.1):
+def audible_at(sound, rate, near, reach=0.1):
     """The second within `reach` of `near` after which it gets loud: 10 ms against those before."""
     width = rate // 100
     power = np.convolve(sound.astype(float) ** 2, np.ones(width) / width, "valid")
@@ -55,7 +55,7 @@ def heard_at(sound, rate, near, reach=0.1):
     return (first + np.argmax(rise[first : int((near + reach) * rate)]) + width) / rate
 
 
-def seen_at(frames, times, near, reach):
+def visible_at(frames, times, near, reach):
     """The time of the frame near `near` at which the most turns white."""
     white = np.minimum.reduce(frames, axis=3).astype(int)
     brighter = np.clip(white[1:] - white[:-1], 0, None).sum(axis=(1, 2))
@@ -71,9 +71,9 @@ def shown(name, count):
 def test_same_seed_gives_same_world():
     args = (3, "train", 5, 2.0)
     frames, sound = synthetic.draw_video(*args, 48, 8, 16_000)
-    again, sound_again = synthetic.draw_video(*args, 48, 8, 16_000)
+    again, audio_again = synthetic.draw_video(*args, 48, 8, 16_000)
     np.testing.assert_array_equal(frames, again)
-    np.testing.assert_array_equal(sound, sound_again)
+    np.testing.assert_array_equal(sound, audio_again)
     assert synthetic.ground_truth(*args) == synthetic.ground_truth(*args)
 
 
@@ -105,8 +105,8 @@ def test_twelve_classes_in_equal_parts(world):
 def test_files_match_requested_parameters(world):
     for record in world[1].records:
         assert os.path.isabs(record["path"])
-        frames, times = watch(record["path"])
-        sound, rate = listen(record["path"])
+        frames, times = read_frames(record["path"])
+        sound, rate = read_audio(record["path"])
         assert frames.shape == (48, 64, 64, 3)
         np.testing.assert_allclose(times, np.arange(48) / 16, atol=1e-3)
         assert rate == 24_000 and abs(len(sound) / rate - 3.0) < 0.05
@@ -125,13 +125,16 @@ def test_impact_is_visible_and_audible_within_one_frame(tmp_path, name):
     for i in shown(name, 3):
         path = str(tmp_path / f"{i}.mp4")
         synthetic.render(path, 0, "train", i, 3.0, 96, 16, 24_000)
-        frames, times = watch(path)
-        sound, rate = listen(path)
+        frames, times = read_frames(path)
+        sound, rate = read_audio(path)
         for t, _ in synthetic.ground_truth(0, "train", i, 3.0)["events"]:
             if 0.15 < t < 2.8:
-                heard, seen = heard_at(sound, rate, t), seen_at(frames, times, t, reach=0.16)
-                assert abs(heard - t) < 0.02, (i, t, heard)
-                apart.append(seen - heard)
+                audible, visible = (
+                    audible_at(sound, rate, t),
+                    visible_at(frames, times, t, reach=0.16),
+                )
+                assert abs(audible - t) < 0.02, (i, t, audible)
+                apart.append(visible - audible)
     assert len(apart) >= 5
     assert np.abs(apart).max() <= 1 / 16 + 0.01, apart
 
@@ -142,16 +145,16 @@ def test_ball_is_lowest_at_impact(tmp_path):
     i = shown("ball", 4)[3]
     row = synthetic.ground_truth(0, "train", i, 4.0)
     synthetic.render(path, 0, "train", i, 4.0, 96, 16, 24_000)
-    frames, times = watch(path)
+    frames, times = read_frames(path)
     hue = np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2HSV) for f in frames]).astype(int)
     ball = (np.abs(hue[..., 0] - 0.78 * 180 * row["hue"]) < 8) & (hue[..., 1] > 190)
     low = np.array([np.nonzero(b)[0].mean() for b in ball])
-    sound, rate = listen(path)
+    sound, rate = read_audio(path)
     for t, _ in row["events"]:
         if 0.3 < t < 3.7:
             close = [k for k in range(len(times)) if abs(times[k] - t) < 0.2]
             lowest = times[max(close, key=lambda k: low[k])]
-            assert abs(lowest - heard_at(sound, rate, t)) <= 1 / 16 + 0.01
+            assert abs(lowest - audible_at(sound, rate, t)) <= 1 / 16 + 0.01
 
 
 def test_second_call_renders_nothing(world, monkeypatch):
@@ -173,7 +176,7 @@ def test_other_parameters_give_another_world(world):
     root, source = world
     other = synthetic.make(root, "train", num_videos=2, seconds=3.0, size=48, workers=2)
     assert other[0]["path"] != source[0]["path"]
-    assert watch(other[0]["path"])[0].shape[1:] == (48, 48, 3)
+    assert read_frames(other[0]["path"])[0].shape[1:] == (48, 48, 3)
 
 
 def test_interrupted_rendering_is_completed(tmp_path, monkeypatch):
@@ -199,7 +202,7 @@ def test_interrupted_rendering_is_completed(tmp_path, monkeypatch):
     source = synthetic.make(tmp_path, "test", num_videos=8, **SMALL)
     assert 1 <= len(done) < 8 and any("000004" in path for path in done)
     for record in source.records:
-        assert watch(record["path"])[0].shape == (32, 48, 48, 3)
+        assert read_frames(record["path"])[0].shape == (32, 48, 48, 3)
 
 
 def test_folder_of_another_version_is_refused(tmp_path):
@@ -244,14 +247,14 @@ def test_sound_source_moves_in_every_half_second():
 
 
 def test_visible_parameter_sets_the_pitch():
-    measured, seen = [], []
+    measured, visible = [], []
     for i in shown("ball", 12):
         row = synthetic.ground_truth(0, "train", i, 3.0)
         _, sound = synthetic.draw_video(0, "train", i, 3.0, 48, 1, 24_000)
         spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
         measured.append(np.argmax(spectrum) * 24_000 / len(sound))
-        seen.append(2 * pitch_of(row["hue"], row["size"]))
-    np.testing.assert_allclose(measured, seen, rtol=0.02)
+        visible.append(2 * pitch_of(row["hue"], row["size"]))
+    np.testing.assert_allclose(measured, visible, rtol=0.02)
     assert max(measured) > 1.5 * min(measured)
 
 

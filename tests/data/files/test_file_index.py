@@ -100,9 +100,9 @@ SOUNDS = dict(
 
 def written(path, container, codec):
     """Writes half a second of picture or sound."""
-    picture = container in PICTURES.values() and codec not in dict(SOUNDS.values()).values()
+    is_video = container in PICTURES.values() and codec not in dict(SOUNDS.values()).values()
     with av.open(str(path), "w", format=container) as file:
-        if picture:
+        if is_video:
             stream = file.add_stream(codec, rate=25)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             image = np.zeros((48, 64, 3), np.uint8)
@@ -113,8 +113,8 @@ def written(path, container, codec):
             wave = np.zeros((1, 1024), np.int16)
             frames = [av.AudioFrame.from_ndarray(wave, layout="mono") for _ in range(24)]
         for i, frame in enumerate(frames):
-            frame.pts = i if picture else i * 1024
-            if not picture:
+            frame.pts = i if is_video else i * 1024
+            if not is_video:
                 frame.sample_rate = 48_000
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
@@ -123,9 +123,9 @@ def written(path, container, codec):
 @pytest.mark.parametrize("suffix", listing.VIDEO_OR_AUDIO)
 def test_each_suffix_belongs_to_a_readable_container(tmp_path, suffix):
     name, path = suffix[1:], tmp_path / f"x{suffix.upper()}"
-    picture = suffix in listing.VIDEO
-    container, codec = (PICTURES[name], None) if picture else SOUNDS[name]
+    is_video = suffix in listing.VIDEO
+    container, codec = (PICTURES[name], None) if is_video else SOUNDS[name]
     written(path, container, codec or CODECS.get(container, "mpeg4"))
     source = folder.make(tmp_path, "all", suffixes=listing.VIDEO_OR_AUDIO)
     with media_video.open_media(source[0]["path"]) as media:
-        assert (media.video is not None) == picture and (media.audio is not None) != picture
+        assert (media.video is not None) == is_video and (media.audio is not None) != is_video

@@ -323,7 +323,7 @@ def test_times_are_seconds(cell):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     [
         "[" * 100_000,
         "{}",
@@ -336,7 +336,7 @@ def test_times_are_seconds(cell):
         "\x80\x04K\x01.",
     ],
 )  # fmt: skip
-def test_invalid_json_is_reported(tmp_path, told):
-    (tmp_path / "a.json").write_text(told)
+def test_invalid_json_is_reported(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match="a.json"):
         activitynet.make(tmp_path, "train", tmp_path / "a.json")

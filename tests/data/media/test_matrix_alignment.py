@@ -199,10 +199,10 @@ def test_container_without_timing_metadata(tmp_path, why):
 @pytest.mark.parametrize("name", MOVED)
 def test_shifted_clock_moves_both_streams(tmp_path, name):
     truth = flashes.render(tmp_path / name, MOVED[name])
-    seen, heard = direct(str(tmp_path / name), (500, 100.0, 120_000, 24_000))(0.0, 0.0)
+    seen, audio_samples = direct(str(tmp_path / name), (500, 100.0, 120_000, 24_000))(0.0, 0.0)
     lit = lights(seen)
     flashed = np.flatnonzero(lit & ~np.roll(lit, 1)) / 100.0
-    struck = np.array(clicks(heard, 0.0, 24_000))
+    struck = np.array(clicks(audio_samples, 0.0, 24_000))
     assert len(flashed) == len(struck) == len(truth.clicks)
     assert np.ptp(struck - truth.clicks) < CLOSE
     assert np.abs(struck - flashed).max() <= HOP
@@ -211,10 +211,10 @@ def test_shifted_clock_moves_both_streams(tmp_path, name):
 def test_edit_within_a_frame_is_off_by_less_than_a_frame(tmp_path):
     """FFmpeg counts the frame from the edit's beginning on, and the sound truly."""
     truth = flashes.render(tmp_path / "a.mp4", Kind("mp4", cut=0.825))
-    seen, heard = direct(str(tmp_path / "a.mp4"), (300, 100.0, 72_000, 24_000))(0.0, 0.0)
+    seen, audio_samples = direct(str(tmp_path / "a.mp4"), (300, 100.0, 72_000, 24_000))(0.0, 0.0)
     lit = lights(seen)
     flashed = np.flatnonzero(lit & ~np.roll(lit, 1)) / 100.0
-    struck = np.array(clicks(heard, 0.0, 24_000))
+    struck = np.array(clicks(audio_samples, 0.0, 24_000))
     assert np.abs(struck - truth.clicks).max() <= CLOSE
     assert np.abs(flashed - [low for low, _ in truth.flashes]).max() <= truth.longest
 
@@ -224,12 +224,12 @@ def check(read, truth, sampler):
     frames, fps, samples, rate = sampler
     for start in starts(truth, frames / fps, fps):
         for lag in (0.0, 0.231):
-            seen, heard = read(start, start + lag)
+            seen, audio_samples = read(start, start + lag)
             assert seen.shape == (frames, *flashes.SIZE, 3) and seen.dtype == np.uint8
-            assert heard.shape == (samples,) and heard.dtype == np.int16
+            assert audio_samples.shape == (samples,) and audio_samples.dtype == np.int16
             lit = lights(seen)
             assert_seen(lit, start, fps, truth)
-            struck = clicks(heard, start + lag, rate)
+            struck = clicks(audio_samples, start + lag, rate)
             assert_heard(struck, start + lag, samples / rate, truth)
             assert_together(lit, struck, start, lag, sampler, truth)
 
@@ -261,9 +261,9 @@ def assert_seen(lit, start, fps, truth):
             assert white == any(low < time < high for low, high in truth.flashes), (start, time)
 
 
-def clicks(heard, start, rate):
+def clicks(audio_samples, start, rate):
     """Times of the middle of all that is loud, 10 ms of it at most in one."""
-    at = np.flatnonzero(np.abs(heard.astype(int)) > flashes.LOUD / 4)
+    at = np.flatnonzero(np.abs(audio_samples.astype(int)) > flashes.LOUD / 4)
     runs = np.split(at, np.flatnonzero(np.diff(at) > HOP * rate) + 1)
     return [start + run.mean() / rate for run in runs if len(run)]
 
@@ -272,9 +272,16 @@ def assert_heard(struck, start, seconds, truth):
     """Each click of the clip is heard at its time, and nothing else."""
     inside = [t for t in truth.clicks if start + HOP < t < start + seconds - HOP]
     for time in inside:
-        assert any(abs(time - heard) <= CLOSE for heard in struck), (start, time, struck)
-    for heard in struck:
-        assert any(abs(time - heard) <= CLOSE for time in truth.clicks), (start, heard)
+        assert any(abs(time - click) <= CLOSE for click in struck), (
+            start,
+            time,
+            struck,
+        )
+    for click in struck:
+        assert any(abs(time - click) <= CLOSE for time in truth.clicks), (
+            start,
+            click,
+        )
 
 
 def assert_together(lit, struck, start, lag, sampler, truth):
@@ -284,5 +291,5 @@ def assert_together(lit, struck, start, lag, sampler, truth):
     for time in start + np.flatnonzero(lit & ~np.roll(lit, 1)) / fps:
         for low, high in truth.flashes:
             if low - EDGE <= time <= high + EDGE and begin < low < end:
-                apart = min(abs(time - heard) for heard in struck)
+                apart = min(abs(time - click) for click in struck)
                 assert apart <= HOP + min(1 / fps, high - low), (start, time, struck)

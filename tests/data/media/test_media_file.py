@@ -62,10 +62,10 @@ def pitch(media):
 def found(path, record=None, **settings):
     """What the doctor says of a file."""
     record = dict(path=str(path)) | (record or {})
-    told = shard_writer._process_record(
+    result = shard_writer._process_record(
         "/", record, 0, settings_of(**settings), None, None, lambda p: None
     )
-    return told["findings"]
+    return result["findings"]
 
 
 LARGE, SMALL = (96, 128, 10), (16, 32, 1)

@@ -52,7 +52,7 @@ def processes(parent):
     return below[1:]
 
 
-def nurseries():
+def forkservers():
     """Our nurseries and their workers, a list each."""
     for pid in processes(os.getpid()):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as file, open(f"/proc/{pid}/stat") as stat:  # fmt: skip
@@ -61,10 +61,10 @@ def nurseries():
                 yield pid, processes(pid)
 
 
-def a_nursery():
+def own_forkserver():
     """Our nursery and its workers; waits where they are just being replaced."""
     until = time.monotonic() + 30
-    while not (found := [(pid, below) for pid, below in nurseries() if below]):
+    while not (found := [(pid, below) for pid, below in forkservers() if below]):
         assert time.monotonic() < until
         time.sleep(0.01)
     (one,) = found
@@ -84,7 +84,7 @@ def undisturbed(files):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_batches_do_not_depend_on_number_of_workers(files, undisturbed, count):
     assert_same(list(train(files, workers=count)), undisturbed)
-    assert not list(nurseries())
+    assert not list(forkservers())
 
 
 def kill(parent, children):
@@ -106,16 +106,16 @@ def test_externally_killed_or_stopped_workers_change_no_batch(files, undisturbed
     got, seen = [], set()
     for i, batch in enumerate(batches):
         got.append(batch)
-        pid, children = a_nursery()
+        pid, children = own_forkserver()
         seen |= set(children)
         if i in (0, 3):
             harm(pid, children)
     assert_same(got, undisturbed)
     assert len(seen) > 2  # Those that were harmed were replaced.
-    assert not list(nurseries())
+    assert not list(forkservers())
 
 
-def eat(path, example, rng):
+def exhaust_memory(path, example, rng):
     """Takes more memory than there is, the first three times."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(f"{path}.{rng.integers(3)}", os.O_CREAT | os.O_EXCL))
@@ -129,10 +129,10 @@ def same(path, example, rng):
 
 
 def test_worker_out_of_memory_changes_no_batch(files, tmp_path):
-    path, told = str(tmp_path / "eaten"), []
-    options = dict(workers=2, on_error=lambda *fault: told.append(fault))
-    fed = list(train(files, (*CROP, functools.partial(eat, path)), **options))
-    assert len(os.listdir(tmp_path)) == 3 and not told
+    path, reported = str(tmp_path / "eaten"), []
+    options = dict(workers=2, on_error=lambda *fault: reported.append(fault))
+    fed = list(train(files, (*CROP, functools.partial(exhaust_memory, path)), **options))
+    assert len(os.listdir(tmp_path)) == 3 and not reported
     assert_same(fed, list(train(files, (*CROP, functools.partial(same, path)), workers=0)))
 
 
@@ -180,22 +180,22 @@ HARMS = [
 
 @pytest.mark.parametrize("harm, reason", HARMS)
 def test_record_that_always_crashes_is_replaced(harm, reason):
-    told = [], []
-    options = [dict(transforms=(), on_error=lambda *fault, t=t: t.append(fault)) for t in told]
+    reported = [], []
+    options = [dict(transforms=(), on_error=lambda *fault, t=t: t.append(fault)) for t in reported]
     got = list(train(harmful(harm), workers=2, timeout=0.3, memory_limit=2**29, **options[0]))
     assert_same(got, list(train(harmful(refuse), workers=0, **options[1])))
-    assert told[0] == [(str(BAD), reason)] and told[1] == [(str(BAD), "is broken")]
+    assert reported[0] == [(str(BAD), reason)] and reported[1] == [(str(BAD), "is broken")]
     assert not any(BAD in batch["index"] for batch in got)
 
 
 def test_record_that_always_crashes_is_masked_in_evaluation():
-    sampler, told = clip_sampling.uniform(4, 16, 0.5, 16000, 2), []
-    options = dict(workers=1, on_error=lambda *fault: told.append(fault))
+    sampler, reported = clip_sampling.uniform(4, 16, 0.5, 16000, 2), []
+    options = dict(workers=1, on_error=lambda *fault: reported.append(fault))
     got = list(pipeline.eval_batches(harmful(crash), sampler, (video.center_crop((24, 24)), video.apply_on_host(24)), 4, **options))  # fmt: skip
     rows, mask = (np.concatenate([b[name] for b in got]) for name in ("index", "mask"))
     assert rows.tolist() == np.arange(12).repeat(2).tolist()
     np.testing.assert_array_equal(mask, rows != BAD)
-    assert told == [(str(BAD), "worker died (signal 11)")]
+    assert reported == [(str(BAD), "worker died (signal 11)")]
 
 
 def test_iterator_closes_immediately_while_a_worker_hangs():
@@ -204,7 +204,7 @@ def test_iterator_closes_immediately_while_a_worker_hangs():
     with contextlib.suppress(StopIteration):
         next(batches)
     batches.close()
-    assert not list(nurseries())
+    assert not list(forkservers())
     until = time.monotonic() + 10
     while threading.active_count() > before + 1 and time.monotonic() < until:
         time.sleep(0.01)
@@ -224,7 +224,7 @@ def die_early(folder, number, barred, announce):
 
 def test_kills_block_nothing_and_leak_no_descriptors(tmp_path):
     def held():
-        pid, _ = a_nursery()
+        pid, _ = own_forkserver()
         return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{pid}/fd"))
 
     outside = len(os.listdir("/proc/self/fd"))
@@ -232,7 +232,7 @@ def test_kills_block_nothing_and_leak_no_descriptors(tmp_path):
         assert call(0) == (0, {})
         before = held()
         assert [call(i) for i in range(1, 6)] == [(i, {}) for i in range(1, 6)]  # 20 restarts.
-        assert held() == before and len(a_nursery()[1]) == 1
+        assert held() == before and len(own_forkserver()[1]) == 1
     assert len(os.listdir("/proc/self/fd")) == outside
 
 
@@ -299,10 +299,10 @@ def test_exceptions_carry_worker_traceback():
         assert "in fail" in failed.value.__notes__[0]
         with pytest.raises(RuntimeError, match="Stubborn: no way"):
             call(1)
-        ((_, before),) = nurseries()
+        ((_, before),) = forkservers()
         with pytest.raises(TypeError, match="cannot answer with a function: use plain values"):
             call(2)
-        assert a_nursery()[1] == before  # The same worker all along.
+        assert own_forkserver()[1] == before  # The same worker all along.
 
 
 def test_unpicklable_objects_use_threads_or_are_refused(files, caplog):
@@ -324,7 +324,7 @@ def test_files_use_processes_and_hooks_use_threads(files):
     for source, count in ((files, prefetch.num_cores()), (harmful(refuse), 0)):
         batches = train(source, (), stop=None)
         next(batches)
-        assert sum(len(found) for _, found in nurseries()) == count
+        assert sum(len(found) for _, found in forkservers()) == count
         batches.close()
 
 
