@@ -210,7 +210,7 @@ def measure(name, records, place, options):
     os.sched_setaffinity(0, every)
     # The first turn brings files into memory, and imports.
     middle = {side: statistics.median(times[1:]) for side, times in used.items()}
-    print(f"\n{name}: clips a second and core")
+    print(f"\n{name}: clips per second and core")
     for side in ours:
         print(f"  {side:18} {1 / middle[side]:8.1f}")
     for one, other in (
@@ -234,8 +234,8 @@ def main():
     )
     parser.add_argument("--root", help="a folder of videos; else files are rendered")
     parser.add_argument("--clips", type=int, default=48, help="clips a round (default 48)")
-    parser.add_argument("--batch_size", type=int, default=16, help="clips a batch (default 16)")
-    parser.add_argument("--frames", type=int, default=8, help="frames a clip (default 8)")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips per batch (default 16)")
+    parser.add_argument("--frames", type=int, default=8, help="frames per clip (default 8)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of all (default 5)")
     options = parser.parse_args()
     options.clips -= options.clips % options.batch_size

@@ -144,7 +144,7 @@ def _check_compatible(root, metadata, sampler):
     """Raises a ValueError, with prepare's flags, unless a sampler's clips can be exact."""
     problems, flags, fps, stored_side = [], [], metadata["fps"], metadata["short_side"]
     if sampler.num_frames and stored_side and (sampler.short_side or 0) > stored_side:
-        problems.append(f"pictures of short side {stored_side} and clips take {sampler.short_side}")
+        problems.append(f"frames of short side {stored_side} and clips take {sampler.short_side}")
         flags.append(f"--short_side {sampler.short_side}")
     some_frames = sampler.num_frames > 1 and not metadata["all_frames"]
     if some_frames and not is_integer_subsampling(fps, sampler.fps):

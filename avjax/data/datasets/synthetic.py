@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--sample_rate", type=int, default=24_000, help="samples of audio a second")
     parser.add_argument("--workers", type=int, help="threads; all cores if not given")
     parser.add_argument(
-        "--contact_sheet", metavar="PNG", help="also save a contact sheet, a class a row"
+        "--contact_sheet", metavar="PNG", help="also save a contact sheet, one row per class"
     )
     flags = vars(parser.parse_args())
     sheet_path, root = flags.pop("contact_sheet"), flags.pop("out")

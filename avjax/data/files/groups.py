@@ -10,7 +10,7 @@ compared, by their names without suffix.  A name is "marked" if it ends in one o
 and "numbered" if it ends in a separator and 1 to 6 digits (name-001); what stands before is the
 group.  Since `dog_001` to `dog_100` may be a hundred dogs, marks count only in a folder in which
 they give two groups or more, and plain numbers only where they give five or more, none of which
-holds over a third of the numbered files.  A whole class is thus never one group.
+holds over a third of the numbered files.  A whole class is never one group.
 """
 
 import re

@@ -11,7 +11,7 @@ from avjax.data.media import extent
 from avjax.data.media.container import MediaError, demux
 from avjax.data.media.media_file import Media
 
-MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames a second.
+MAX_PACKETS = 20_000  # Packets read for one clip: 11 minutes at 30 frames per second.
 MAX_BYTES = 2**28  # Of these packets, and of the audio of a clip before it is mixed down.
 TRUNCATION_TOLERANCE = 0.5  # Seconds that may be missing of what the header promises.
 # Seeks that land too late (MPEG-TS, broken indices) are tried again from farther back.

@@ -138,7 +138,7 @@ def _encoded_frames(media, low, high, settings, notes, contents):
             shape = image.shape
             notes["shape"], notes["thumbnail"] = list(shape[:2]), _thumbnail(image)
             notes["findings"] += ["rotated"] if file_checks.is_rotated(frame) else []
-        if image.shape != shape:  # Some files change size on the way.
+        if image.shape != shape:  # Some files change their frame size.
             image = cv2.resize(image, shape[1::-1], interpolation=cv2.INTER_AREA)
         content_checks.add_frame(contents, image)
         # A recording that was cut off may end amid a frame.
@@ -184,7 +184,7 @@ def _encode_image(image, jpeg_quality):
         [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if jpeg_quality else [],
     )
     if not ok:
-        raise RuntimeError(f"a picture of {image.shape} could not be packed")
+        raise RuntimeError(f"a frame of {image.shape} could not be encoded")
     return data.tobytes()
 
 

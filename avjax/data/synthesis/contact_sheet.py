@@ -1,4 +1,4 @@
-"""A contact sheet: a row a video, its frames over time and its waveform under them."""
+"""A contact sheet, one row per video: its frames over time and its waveform under them."""
 
 from collections.abc import Iterable, Sequence
 

@@ -10,7 +10,7 @@ one that hangs or is stopped, when the fork server ends.
 import ctypes
 import gc
 import os
-import pickle  # noqa: S403 (of the program that starts us, and nobody else)
+import pickle  # noqa: S403 (only from the program that starts us)
 import signal
 import socket
 import sys
@@ -47,7 +47,7 @@ def main(descriptor: int) -> None:
         return
     write(control, pack(None))
     gc.collect()
-    gc.freeze()  # Workers share these pages for as long as nobody writes to them.
+    gc.freeze()  # Workers share these pages until one is written to.
     while True:
         try:
             request, received, _, _ = socket.recv_fds(control, INT64.size, 1)

@@ -51,14 +51,14 @@ def iter_batches(
     call = lambda number: example(number, {}, lambda key: None)
 
     def load(number):
-        if stopped.is_set():  # Else closing would wait for a batch that nobody wants.
+        if stopped.is_set():  # Else closing would wait for a batch that is not needed.
             raise RuntimeError("the iterator is closed")
         return call(number)
 
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     data = grain.MapDataset.range(first, last).map(load).to_iter_dataset(options)
     data = data.batch(count, batch_fn=lambda examples: _concatenate(num_rows, examples))
-    # Joining copies a batch: done by a thread, so that nobody waits for it.
+    # Joining copies a batch: done by a thread, so that the caller does not wait.
     data = grain.experimental.ThreadPrefetchIterDataset(data, prefetch_buffer_size=2)
     iterators = [iter(data)]
 

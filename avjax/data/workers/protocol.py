@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 INT64 = struct.Struct("<q")
-MAX_BYTES = 2**34  # Bytes of a message, lest a wrong number ask for all memory.
+MAX_BYTES = 2**34  # Bytes of a message: a wrong number must not allocate all memory.
 
 
 def pack(message: Any) -> list[bytes | memoryview]:
