@@ -49,9 +49,9 @@ def center_offsets(video_seconds: float, audio_seconds: float) -> tuple[float, f
 
 
 def sample_starts(
-    rng: np.random.Generator, room: float, low: float, high: float, shift: float | None
+    rng: np.random.Generator, free_seconds: float, low: float, high: float, shift: float | None
 ) -> tuple[float, ...]:
-    """Starts in [0, room] of a clip, of its shifted audio and, with a shift, of the overlapping
+    """Starts in [0, free_seconds] of a clip, its shifted audio and, with a shift, of the overlapping
     one.
 
     With a shift there are two pairs of starts, `shift` apart within and `low` to `high`
@@ -59,7 +59,7 @@ def sample_starts(
 
     Args:
       rng: the generator.
-      room: seconds from the first to the last possible start.
+      free_seconds: seconds from the first to the last possible start.
       low, high: least and largest distance of the shifted audio, in seconds.
       shift: distance of the overlapping audio, in seconds; None for no such audio.
     """
@@ -71,14 +71,14 @@ def sample_starts(
 
 
 def sample_pair(
-    rng: np.random.Generator, room: float, low: float, high: float
+    rng: np.random.Generator, free_seconds: float, low: float, high: float
 ) -> tuple[float, float]:
-    """Two starts in [0, room], `low` to `high` apart, uniform over all such pairs."""
-    # Starts d apart leave room - d for the earlier one, so that d is as likely as that is long.
-    near, far = room - min(high, room), room - low
+    """Two starts in [0, free_seconds], `low` to `high` apart, uniform over all such pairs."""
+    # Starts d apart leave free_seconds - d for the earlier one: d is as likely as that is long.
+    near, far = free_seconds - min(high, free_seconds), free_seconds - low
     left = math.sqrt(near**2 + rng.random() * (far**2 - near**2))
     first = rng.random() * left
-    pair = first, first + room - left
+    pair = first, first + free_seconds - left
     return pair if rng.random() < 0.5 else (pair[1], pair[0])
 
 

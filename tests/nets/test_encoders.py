@@ -329,7 +329,7 @@ def test_norms_match_the_sources():
     [resnet3d.mc3(50), ccl_student.Student(50), resnet.ResNet2D(20)],
     ids=lambda n: type(n).__name__,
 )
-def test_an_unknown_depth_is_named(net):
+def test_unknown_depth_is_refused(net):
     with pytest.raises(ValueError, match=f"depth={net.depth}"):
         shapes(net, (1, 8, 32, 32, 3))
 

@@ -231,7 +231,7 @@ def test_parameter_counts_match_papers(net, shape, count):
 
 
 @pytest.mark.parametrize("net", [R2Plus1D(depth=50), AudioConvNet(depth=18)])
-def test_an_unknown_depth_is_named(net):
+def test_unknown_depth_is_refused(net):
     with pytest.raises(ValueError, match=f"depth={net.depth}"):
         jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 8, 32, 32, 3)), False))
 
