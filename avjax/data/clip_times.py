@@ -51,8 +51,7 @@ def center_offsets(video_seconds: float, audio_seconds: float) -> tuple[float, f
 def sample_starts(
     rng: np.random.Generator, free_seconds: float, low: float, high: float, shift: float | None
 ) -> tuple[float, ...]:
-    """Starts in [0, free_seconds] of a clip, its shifted audio and, with a shift, of the overlapping
-    one.
+    """Starts in [0, free_seconds] of a clip, its shifted audio and, with a shift, the overlapping.
 
     With a shift there are two pairs of starts, `shift` apart within and `low` to `high`
     across: the clip is any of the four, so each kind of audio is equally likely at each.

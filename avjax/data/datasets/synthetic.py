@@ -66,8 +66,8 @@ def make(
     name = f"v{VERSION}-seed{seed}-{seconds:g}s-{size}px-{fps:g}fps-{sample_rate}hz"
     folder = os.path.join(os.path.abspath(root), name, split)
     os.makedirs(folder, exist_ok=True)
-    ground_truths = [ground_truth(seed, split, i, seconds) for i in range(num_videos)]
-    write_ground_truth(os.path.join(folder, "ground_truth.jsonl"), ground_truths)
+    truths = [ground_truth(seed, split, i, seconds) for i in range(num_videos)]
+    write_ground_truth(os.path.join(folder, "ground_truth.jsonl"), truths)
     paths = [
         os.path.join(folder, f"{i:06d}-{CLASSES[i % len(CLASSES)]}.mp4") for i in range(num_videos)
     ]
@@ -82,7 +82,7 @@ def make(
         {
             "path": path,
             "label": i % len(CLASSES),
-            "events": tuple(map(tuple, ground_truths[i]["events"])),
+            "events": tuple(map(tuple, truths[i]["events"])),
         }
         for i, path in enumerate(paths)
     )
