@@ -79,11 +79,7 @@ def make(
     if jobs:
         render_all(jobs, workers or os.cpu_count(), f"rendering {split}")
     records = tuple(
-        {
-            "path": path,
-            "label": i % len(CLASSES),
-            "events": tuple(map(tuple, truths[i]["events"])),
-        }
+        {"path": path, "label": i % len(CLASSES), "events": tuple(map(tuple, truths[i]["events"]))}
         for i, path in enumerate(paths)
     )
     return Source(f"synthetic-{split}", records, CLASSES)
