@@ -94,15 +94,13 @@ def sweep(size="smoke"):
             yield arm("in_batch", batch, k, fn, tune=draws is None)
     for batch, counts in s["stored"].items():
         for k in counts:
-            bank = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=k)
+            bank = dict(fn="avjax.losses.memory_bank", num_negatives=k)
             yield arm("bank", batch, k, bank, repeats=10)
             yield arm("bank-repeats1", batch, k, bank)
             # A queue holds whole batches, so it is one longer than what is sampled from it.
             queue = dict(queue_size=-(-k // batch) * batch, num_negatives=k)
             yield moco("moco", batch, k, queue, s)
-            yield arm(
-                "queue-no-momentum", batch, k, dict(fn="avjax.losses.negatives.queue", **queue)
-            )
+            yield arm("queue-no-momentum", batch, k, dict(fn="avjax.losses.queue", **queue))
     for batch in s["controls"]:
         yield arm("in_batch", batch, batch - 1, dict(fn="avjax.losses.negatives.in_batch"), "dcl")
 

@@ -43,7 +43,7 @@ def get_config():
             video=dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=18, dtype="bfloat16"),
             audio=dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", dtype="bfloat16"),
         ),
-        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=1024, momentum=0.5),
+        negatives=dict(fn="avjax.losses.memory_bank", num_negatives=1024, momentum=0.5),
         loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2a=1.0, a2v=1.0),
         temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.07),

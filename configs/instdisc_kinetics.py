@@ -47,7 +47,7 @@ def instance_discrimination(model, head, num_negatives, temperature) -> dict:
             heads=dict(video=dict(fn="avjax.nets.layers.mlp.Mlp", widths=head)),
         ),
         negatives=dict(
-            fn="avjax.losses.negatives.memory_bank", num_negatives=num_negatives,
+            fn="avjax.losses.memory_bank", num_negatives=num_negatives,
             momentum=0.5, sampler=uniform,
         ),
         # Paper: Z is measured on the first batch; here computed, see avjax.losses.contrastive.

@@ -69,7 +69,7 @@ def stage_methods(towers, num_negatives, structure_weight, keep_fraction) -> dic
         instance=dict(
             fn="avjax.methods.avid",
             model=towers | one,
-            negatives=dict(fn="avjax.losses.negatives.memory_bank", **bank),
+            negatives=dict(fn="avjax.losses.memory_bank", **bank),
             **softmax,
             terms=dict(v2v=1.0),
             temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.07),

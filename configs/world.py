@@ -26,7 +26,7 @@ EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AV
 CROSS, WITHIN = dict(v2a=1.0, a2v=1.0), dict(v2v=1.0, a2a=1.0)
 ORDER = "data.train.repeats"  # AVID and CMA shuffle ten copies of the list of records together.
 IN_BATCH = dict(fn="avjax.losses.negatives.in_batch")
-BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=128, momentum=0.5)
+BANK = dict(fn="avjax.losses.memory_bank", num_negatives=128, momentum=0.5)
 
 
 def towers(hop):

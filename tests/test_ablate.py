@@ -238,8 +238,8 @@ def get_config():
 def sweep():
     fn = dict(fn="avjax.losses.negatives.in_batch", num_negatives=None)
     yield whole.arm("in_batch", 8, 7, fn, tune=True)
-    yield whole.arm("bank", 8, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7))
-    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.negatives.memory_bank", num_negatives=7),
+    yield whole.arm("bank", 8, 7, dict(fn="avjax.losses.memory_bank", num_negatives=7))
+    yield whole.arm("bank", 36, 7, dict(fn="avjax.losses.memory_bank", num_negatives=7),
     tune=True)
 """
 
@@ -309,8 +309,8 @@ def test_failed_run_is_reported_and_others_continue(done):
     folder, _, _ = done
     (folder / "broken").mkdir()
     text = CONFIG.replace(
-        'fn="avjax.losses.negatives.memory_bank", num_negatives=7), tune=True',
-        'fn="avjax.losses.negatives.queue", queue_size=8, num_negatives=7), tune=True',  # Shorter than the batch.
+        'fn="avjax.losses.memory_bank", num_negatives=7), tune=True',
+        'fn="avjax.losses.queue", queue_size=8, num_negatives=7), tune=True',  # Shorter than the batch.
     )
     text = text.replace('"bank", 36', '"bank", 24').replace(
         "seeds=(0, 1), learning_rates=(0.05, 0.1)", "seeds=(0,), learning_rates=(0.1,)"

@@ -22,7 +22,7 @@ USER_ERRORS = (ValueError, RuntimeError, FloatingPointError, TypeError)
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 CONFIG_HELP = """keys of the config:
   --config.KEY=VALUE sets a key, e.g. --config.batch_size=64, --config.data.train.workers=4 or
-  --config.method.negatives.fn=avjax.losses.negatives.memory_bank
+  --config.method.negatives.fn=avjax.losses.memory_bank
   --config.method.negatives.num_negatives=16.
   A KEY is one that the config has, or any argument of the function that `fn` names beside it;
   also init_from, device_transform, stages, and arguments of avjax.data.pipeline in

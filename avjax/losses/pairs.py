@@ -23,7 +23,7 @@ def check_other_records(size: int, num_clips: int = 1) -> None:
             f"batch_size={size} with {num_clips} clips per record is one record, and negatives are "
             f"clips of other records of the batch: use --config.batch_size={2 * num_clips} or more "
             "or, if the method has negatives, a memory bank "
-            "(--config.method.negatives.fn=avjax.losses.negatives.memory_bank "
+            "(--config.method.negatives.fn=avjax.losses.memory_bank "
             "--config.method.negatives.num_negatives=1024)"
         )
 

@@ -31,7 +31,7 @@ def make(
 
     Args:
       model: towers, e.g. `avjax.nets.towers.Towers`.
-      negatives: source of negatives, e.g. `avjax.losses.negatives.memory_bank`.
+      negatives: source of negatives, e.g. `avjax.losses.memory_bank`.
       loss_fn: contrastive loss; `avjax.losses.contrastive.nce` takes K from `negatives` and the
         temperature from `temperature`.
       terms: weight of each term; they are divided by their sum.  v2v and a2a compare a clip with
@@ -64,7 +64,7 @@ def make(
             if m in out
         }
         in_batch = [t for t in terms if "rows" not in memory[pairs.DIRECTIONS[t][1]]]
-        remedy = "avjax.losses.negatives.memory_bank, or "
+        remedy = "avjax.losses.memory_bank, or "
         pairs.check_other_clip(in_batch, num_clips, remedy)
         learned = temperature.init()
         params = params | ({"temperature": learned} if learned else {})

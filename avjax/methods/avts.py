@@ -14,6 +14,7 @@ import numpy as np
 
 from avjax.config import ranges
 from avjax.losses import pairs as pairing
+from avjax.losses.curriculum import Curriculum, parse_curriculum
 from avjax.losses.margin import distance, margin_loss
 from avjax.losses.negatives import in_batch
 from avjax.losses.score_metrics import SCORES, score_statistics
@@ -24,8 +25,6 @@ from avjax.types import Array, Batch, Method, Metrics
 # Kind of a pair -> batch key of its audio.
 KINDS = {"matched": "audio", "easy": "audio", "hard": "shifted", "super_hard": "overlapping"}
 MATCHED, EASY = 0, 1
-# (first step, (easy, hard, super-hard)) of each stage: shares of the negatives.
-Curriculum = Sequence[tuple[int, tuple[float, float, float]]]
 
 
 class Pairs(NamedTuple):
@@ -182,24 +181,6 @@ def scores(video: Array, audio: Array, index: Array, batch_pairs: Pairs, rng: Ar
     own = (batch_pairs.kind == MATCHED)[: len(index)]
     tallied = in_batch().loss((), video, audio, index, rng, score_statistics())
     return dict(zip(SCORES, (masked_mean(score, own) for score in tallied.T)))
-
-
-def parse_curriculum(curriculum: Curriculum) -> tuple[np.ndarray, np.ndarray]:
-    """Validates a curriculum: (first steps, int [S]; shares, float [S, 3]).
-
-    Raises:
-      ValueError: steps do not start at 0 and increase, or shares do not sum to 1.
-    """
-    first_steps = np.array([first for first, _ in curriculum])
-    shares = np.array([shares for _, shares in curriculum], float)
-    if not len(first_steps) or first_steps[0] != 0 or (np.diff(first_steps) <= 0).any():
-        raise ValueError(f"curriculum with steps {first_steps.tolist()}: start at 0 and increase")
-    if shares.shape[1:] != (3,) or (shares < 0).any() or not np.allclose(shares.sum(1), 1):
-        raise ValueError(
-            f"curriculum={curriculum}: use (first step, (easy, hard, super-hard)) with shares of "
-            "at least 0 that sum to 1"
-        )
-    return first_steps, shares
 
 
 def require_keys(batch: Batch, negatives: Sequence[str]) -> None:

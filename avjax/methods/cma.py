@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.losses import bank_rows, negatives, pairs, sampling
+from avjax.losses import memory_bank, pairs, sampling
 from avjax.losses.contrastive import logistic, multi_positive, nce_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
@@ -30,7 +30,7 @@ TERMS = {
 MEMORY = Inherited(
     records=True,
     required="CMA computes its positive sets from both memories: use a run of AVID with "
-    "avjax.losses.negatives.memory_bank, or of CMA, on the same data, as the chain of "
+    "avjax.losses.memory_bank, or of CMA, on the same data, as the chain of "
     "configs/cma_kinetics.py does; or name all parts to restore: "
     "config.init_from=dict(folder=RUN, paths=(...))",
 )
@@ -59,7 +59,7 @@ def make(
       num_negatives: negatives per query.
       within_modal_negatives: negatives per query if query and key have the same modality.
       temperature: divisor of the scores.
-      momentum: as in `avjax.losses.negatives.memory_bank`.
+      momentum: as in `avjax.losses.memory_bank`.
       chunks: parts of a batch that the encoders process in turn.
 
     Returns:
@@ -79,7 +79,7 @@ def make(
         raise ValueError(
             f"within_modal_negatives={within_modal_negatives}: use 1 to {num_negatives}"
         )
-    bank = negatives.memory_bank(num_negatives, momentum)
+    bank = memory_bank.make(num_negatives, momentum)
 
     def init(rng, batch, size):
         if not 0 < num_positives < size - 1:
@@ -112,13 +112,13 @@ def make(
             kind, query, key = TERMS[t]
             sampled = rows[:, :within_modal_negatives] if query == key else rows
             nce = multi_positive(logistic(-jnp.log(sampled.shape[1] * state["z"])))
-            losses[t] = bank_rows.loss_against_memory(
+            losses[t] = memory_bank.loss_against_memory(
                 memory[key], z[query] / temperature, sets[kind], sampled, nce
             )
         total, metrics = pairs.combine_terms(losses, terms)
         still = jax.lax.stop_gradient(z)
         metrics |= mean_scores(
-            bank_rows.loss_against_memory(memory[k], still[q], index, rows, score_statistics())
+            memory_bank.loss_against_memory(memory[k], still[q], index, rows, score_statistics())
             for q, k in CROSS
         )
         moved = {m: bank.update(s, z[m], index) for m, s in state["memory"].items()}

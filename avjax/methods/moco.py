@@ -9,11 +9,12 @@ from typing import Any
 import jax
 
 from avjax.config import ranges
-from avjax.losses import negatives, pairs
+from avjax.losses import pairs, queue
 from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
-from avjax.types import ContrastiveLoss, Inherited, Method, Tree
+from avjax.nets.momentum_encoder import ema_update
+from avjax.types import ContrastiveLoss, Inherited, Method
 
 # From a run without momentum encoders, they start as copies of the trained ones.
 INHERITS = {
@@ -46,7 +47,7 @@ def make(
       momentum: decay of the moving average.
       num_clips: clips per record, consecutive rows of a batch; as in the data's clips.
       chunks: parts of a batch that the encoders process in turn.
-      num_negatives: as in `avjax.losses.negatives.queue`.
+      num_negatives: as in `avjax.losses.queue`.
 
     Returns:
       A Method that logs "loss/<term>" and "score/...".
@@ -61,7 +62,7 @@ def make(
     ranges.check_integer("num_clips", num_clips)
     ranges.check_integer("chunks", chunks)
     pairs.check_other_clip(terms, num_clips)
-    queue = negatives.queue(queue_size, num_negatives)
+    negatives = queue.make(queue_size, num_negatives)
     queued = sorted({pairs.DIRECTIONS[t][1] for t in terms})
     needed = pairs.modalities_of(terms)
 
@@ -69,7 +70,7 @@ def make(
         rng_model, *rngs = jax.random.split(rng, 3)
         params, stats, out = init_model(model, rng_model, batch)
         z = pairs.embeddings(out, needed)
-        memory = {m: queue.init(r, size, z[m].shape[1]) for m, r in zip(queued, rngs)}
+        memory = {m: negatives.init(r, size, z[m].shape[1]) for m, r in zip(queued, rngs)}
         momentum_encoder = {"params": params, "stats": stats}
         return params, {"stats": stats, "momentum_encoder": momentum_encoder, "memory": memory}
 
@@ -100,7 +101,7 @@ def make(
                 q, k = pairs.DIRECTIONS[t]
                 # Paper: one view is the query and the other the key; here each is both.
                 own = pairs.next_clip_of_record(key[k], index, num_clips) if q == k else key[k]
-                yield queue.loss(memory[k], query[q], own, index, rng, loss_fn)
+                yield negatives.loss(memory[k], query[q], own, index, rng, loss_fn)
 
         source = "num_negatives" if num_negatives else "queue_size"
         num_used = num_negatives or queue_size
@@ -113,7 +114,7 @@ def make(
         scaled = {m: z / temperature for m, z in query.items()}
         total, metrics = pairs.combine_terms(dict(zip(terms, losses(scaled, own))), terms)
         metrics |= mean_scores(losses(jax.lax.stop_gradient(query), score_statistics()))
-        memory = {m: queue.update(s, key[m], index) for m, s in memory.items()}
+        memory = {m: negatives.update(s, key[m], index) for m, s in memory.items()}
         momentum_encoder = {"params": ema_params, "stats": ema_stats}
         return total, (
             {"stats": stats, "momentum_encoder": momentum_encoder, "memory": memory},
@@ -121,16 +122,3 @@ def make(
         )
 
     return Method(init, loss, make_embed(model), inherits=INHERITS, needs_audio="audio" in needed)
-
-
-def ema_update(ema: Tree, params: Tree, momentum: float) -> Tree:
-    """Exponential moving average of parameters: momentum * ema + (1 - momentum) * params.
-
-    Args:
-      ema, params: trees of arrays of the same shapes.
-      momentum: share of `ema`, 0 to 1.
-
-    Returns:
-      The new `ema`.
-    """
-    return jax.tree.map(lambda s, f: momentum * s + (1 - momentum) * f, ema, params)

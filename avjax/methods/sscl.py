@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.losses import bank_rows, negatives, pairs, sampling
+from avjax.losses import memory_bank, pairs, sampling
 from avjax.losses.contrastive import resolve_bias
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
@@ -64,7 +64,7 @@ def stage_one(
         raise ValueError(f"student={student!r}: use one of {sorted(OTHER)}")
     ranges.check_number("temperature", temperature, above=0)
     ranges.check_integer("chunks", chunks)
-    teacher, bank = OTHER[student], negatives.memory_bank(num_negatives, momentum)
+    teacher, bank = OTHER[student], memory_bank.make(num_negatives, momentum)
 
     def init(rng, batch, size):
         params, state = _init_state(model, bank, rng, batch, size)
@@ -113,7 +113,7 @@ def stage_two(
 
     Args:
       model: towers.
-      num_negatives, momentum: as in `avjax.losses.negatives.memory_bank`.
+      num_negatives, momentum: as in `avjax.losses.memory_bank`.
       loss_fn: contrastive loss.
       temperature: divisor of the scores.
       structure_weight: weight of the `divergence` between the similarities of a clip to the sampled
@@ -129,7 +129,7 @@ def stage_two(
     Raises:
       ValueError: an argument is out of its range.
     """
-    bank = negatives.memory_bank(num_negatives, momentum)
+    bank = memory_bank.make(num_negatives, momentum)
     ranges.check_number("temperature", temperature, above=0)
     ranges.check_number("structure_weight", structure_weight, minimum=0)
     ranges.check_integer("chunks", chunks)
@@ -229,7 +229,7 @@ def _losses_and_scores(memory, z, queries, index, rng, num_negatives, loss_fn, t
         other = memory[OTHER[m]]
         rows = _sample_rows(other, index, rng, num_negatives)
         among = functools.partial(
-            bank_rows.loss_against_memory, other["rows"], index=index, negative_rows=rows
+            memory_bank.loss_against_memory, other["rows"], index=index, negative_rows=rows
         )
         each[f"{m[0]}2{OTHER[m][0]}"] = among(query=z[m] / temperature, loss_fn=loss_fn)
         still = jax.lax.stop_gradient(z[m])

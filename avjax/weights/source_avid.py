@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from avjax.losses.bank_rows import ROW_MULTIPLE
+from avjax.losses.memory_bank import ROW_MULTIPLE
 from avjax.nets.video import avid_r2plus1d
 from avjax.weights.convert import join_names, plain_state_dict
 from avjax.weights.imported import Weights, infer_depth, require_key
@@ -79,7 +79,7 @@ def _criterion(state):
 
 
 def _bank(rows):
-    """AVID's memory [N, D] as one of `avjax.losses.negatives.memory_bank`."""
+    """AVID's memory [N, D] as one of `avjax.losses.memory_bank`."""
     if rows.ndim != 2 or rows.dtype.kind != "f" or not len(rows):
         raise ValueError(f"a memory is of shape {rows.shape}, not [N, D]")
     whole = np.zeros(

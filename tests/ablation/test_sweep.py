@@ -7,7 +7,7 @@ from avjax.ablation import run_study, runner, study, sweep
 from avjax.configs import ablate_negatives, compare_methods, smoke
 from tests import tiny
 
-BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16)
+BANK = dict(fn="avjax.losses.memory_bank", num_negatives=16)
 
 
 def base(**study_keys):

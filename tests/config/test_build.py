@@ -76,10 +76,10 @@ def test_a_message_about_an_argument_gets_the_key_of_the_only_one(text, says):
 
 
 def test_wrong_argument_reports_the_refusing_part():
-    says = "^config.method.negatives.num_negativez: avjax.losses.negatives.memory_bank has no argument .*'num_negatives'"
+    says = "^config.method.negatives.num_negativez: avjax.losses.memory_bank has no argument .*'num_negatives'"
     with pytest.raises(ValueError, match=says):
         build(
-            {"negatives": dict(fn="avjax.losses.negatives.memory_bank", num_negativez=3)},
+            {"negatives": dict(fn="avjax.losses.memory_bank", num_negativez=3)},
             "config.method",
         )
 
@@ -87,10 +87,10 @@ def test_wrong_argument_reports_the_refusing_part():
 def test_missing_argument_and_raising_callable_report_their_key():
     with pytest.raises(
         ValueError,
-        match="^config.negatives.num_negatives is missing: avjax.losses.negatives.memory_bank requires it; "
+        match="^config.negatives.num_negatives is missing: avjax.losses.memory_bank requires it; "
         "set --config.negatives.num_negatives=...",
     ):
-        build(dict(fn="avjax.losses.negatives.memory_bank"), "config.negatives")
+        build(dict(fn="avjax.losses.memory_bank"), "config.negatives")
     with pytest.raises(ValueError, match="^config.x: fractions.Fraction: ZeroDivisionError"):
         build(dict(fn="fractions.Fraction", args=(1, 0)), "config.x")
     with pytest.raises(ValueError, match="'avjax.losses.contrastive' is a module"):

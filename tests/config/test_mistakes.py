@@ -37,7 +37,7 @@ def refused(config, says):
     assert app.is_user_error(caught.value) and "\n" not in app.format_error(caught.value)
 
 
-BANK = dict(fn="avjax.losses.negatives.memory_bank", num_negatives=8)
+BANK = dict(fn="avjax.losses.memory_bank", num_negatives=8)
 CONV = dict(fn="avjax.nets.audio.avid_convnet.AudioConvNet", width=4)
 COSINE = dict(fn="optax.warmup_cosine_decay_schedule", init_value=0.0, peak_value=1.0)
 RULES = ((".*", ()),)
@@ -70,12 +70,12 @@ RULES = ((".*", ()),)
         ("method.loss_fn", dict(fn=3), "config.method.loss_fn.fn=3: give a dotted name"),
         ("method.loss_fn", dict(fn="avjax.losses.contrastive"), "config.method.loss_fn.fn=.* is a module"),
         ("method.loss_fn", dict(fn="avjax.losses.contrastive.logistic", args="x"), "config.method.loss_fn.args='x': give a list"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.memory_bank"), "config.method.negatives.num_negatives is missing: .*memory_bank requires it; set --config.method.negatives.num_negatives=..."),
+        ("method.negatives", dict(fn="avjax.losses.memory_bank"), "config.method.negatives.num_negatives is missing: .*memory_bank requires it; set --config.method.negatives.num_negatives=..."),
         ("method.negatives.num_negativez", 3, "config.method.negatives.num_negativez: .* has no argument 'num_negativez'; did you mean 'num_negatives'"),
         ("method.negatives.num_negatives", 0, "config.method.negatives.num_negatives=0"),
         ("method.negatives", BANK | dict(num_negatives=-4), "num_negatives=-4"),
         ("method.negatives", BANK | dict(momentum=2.0), "momentum=2.0: .* below 1"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.queue", queue_size=0), "queue_size=0"),
+        ("method.negatives", dict(fn="avjax.losses.queue", queue_size=0), "queue_size=0"),
         ("method.negatives", dict(fn="avjax.losses.negatives.tiled", tile=0), "tile=0"),
         ("method.chunks", 0, "chunks=0"),
         ("method.num_clips", 0, "num_clips=0"),
@@ -146,8 +146,8 @@ def test_invalid_value_is_refused_with_its_key(world, key, value, says):
         ("evals", dict(x=dict(fn="avjax.losses.contrastive.info_nce")), "config.evals.x: .* not return an evaluator"),
         ("evals.world.every", -1, "config.evals.world.every=-1"),
         ("method.negatives.num_negatives", 100, "config.method.negatives.num_negatives=100 of a batch of 8"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.memory_bank_shared", num_negatives=99), "num_negatives=99 of 60 records"),
-        ("method.negatives", dict(fn="avjax.losses.negatives.queue", queue_size=7), "less than the batch"),
+        ("method.negatives", dict(fn="avjax.losses.memory_bank.shared_negatives", num_negatives=99), "num_negatives=99 of 60 records"),
+        ("method.negatives", dict(fn="avjax.losses.queue", queue_size=7), "less than the batch"),
         ("method.negatives", dict(fn="avjax.losses.negatives.ring", axis="model"), "config.method.negatives.axis='model': no mesh"),
         ("method.chunks", 3, "config.method.chunks=3: a batch of 8 does not split"),
         ("method.terms", dict(v2v=1.0), "would compare a clip with itself"),

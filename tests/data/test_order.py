@@ -7,7 +7,7 @@ import pytest
 
 from avjax.data import clip_sampling, pipeline
 from avjax.data.source import Source
-from avjax.losses import negatives, score_metrics
+from avjax.losses import memory_bank, score_metrics
 from avjax.training import init_examples
 
 SAMPLER = clip_sampling.random(0, 16, 0.5, 8, max_offset_seconds=0.0)  # Four samples of sound.
@@ -150,7 +150,7 @@ def test_memory_row_age_depends_on_repeats():
 @pytest.mark.parametrize("repeats", [1, 4])
 def test_memory_bank_is_read_then_written_in_order(repeats):
     """Its keys are angles that grow with the steps, so that every row says when it was written."""
-    size, angle, bank = 32, 0.1, negatives.memory_bank(4, momentum=0.0)
+    size, angle, bank = 32, 0.1, memory_bank.make(4, momentum=0.0)
     east = jnp.array([[1.0, 0.0]] * 8)
     memory = bank.init(jax.random.key(0), size, 2)
     memory["rows"] = memory["rows"].at[:size].set(east[0])

@@ -8,7 +8,7 @@ import pytest
 from avjax.config import overrides
 from avjax.config.build import build
 from avjax.configs import avid_audioset, avid_kinetics, cma_kinetics, instdisc_kinetics, world
-from avjax.losses import contrastive, negatives
+from avjax.losses import contrastive, memory_bank, negatives, queue
 from avjax.losses.temperature import fixed_temperature, learned_temperature
 from avjax.methods import avid, moco, sscl
 
@@ -86,10 +86,10 @@ def test_overrides_of_num_negatives_and_temperature_change_the_bias():
         (negatives.in_batch(), 8, 1, 7),
         (negatives.tiled(tile=3), 8, 2, 6),
         (negatives.in_batch(3), 8, 1, 3),
-        (negatives.memory_bank_shared(16), 4, 1, 16),
-        (negatives.queue(24), 8, 1, 24),
-        (negatives.queue(24, num_negatives=5), 8, 1, 5),
-        (negatives.memory_bank(16), 4, 1, 16),
+        (memory_bank.shared_negatives(16), 4, 1, 16),
+        (queue.make(24), 8, 1, 24),
+        (queue.make(24, num_negatives=5), 8, 1, 5),
+        (memory_bank.make(16), 4, 1, 16),
     ],
 )
 def test_number_of_negatives_comes_from_their_source(source, batch, num_clips, count):
@@ -107,9 +107,9 @@ def made(name, nce, dim=16):
     """(a method at 32 negatives and temperature 0.2, of a table of width `dim`; its batch)."""
     table, how = Table((4, dim)), dict(loss_fn=nce, temperature=0.2)
     if name == "avid":
-        return avid.make(table, negatives.memory_bank(32), nce, PAIR, fixed_temperature(0.2))
+        return avid.make(table, memory_bank.make(32), nce, PAIR, fixed_temperature(0.2))
     if name == "learned":
-        return avid.make(table, negatives.memory_bank(32), nce, PAIR, learned_temperature(0.2))
+        return avid.make(table, memory_bank.make(32), nce, PAIR, learned_temperature(0.2))
     if name == "moco":
         return moco.make(table, 32, terms=PAIR, momentum=0.9, **how)
     return sscl.stage_two(table, 32, 0.5, structure_weight=0.0, **how)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avjax import losses
-from avjax.losses import contrastive, functional, margin, negatives
+from avjax.losses import contrastive, functional, margin, memory_bank, negatives
 
 VIDEO, AUDIO = np.random.default_rng(0).normal(size=(2, 6, 5)).astype(np.float32)
 
@@ -55,7 +55,7 @@ def test_tiled_loss_is_equal_and_temperature_has_gradient():
     "video, options, message",
     [
         (VIDEO[:5], {}, r"shapes \(5, 5\) and \(6, 5\)"),
-        (VIDEO, dict(negatives=negatives.memory_bank(3)), "negatives of a memory"),
+        (VIDEO, dict(negatives=memory_bank.make(3)), "negatives of a memory"),
         (VIDEO, dict(negatives=negatives.in_batch(2)), "num_negatives=2"),
     ],
 )

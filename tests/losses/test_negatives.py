@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from avjax.losses import (
-    bank_rows,
     contrastive,
+    memory_bank,
     negatives,
     pairs as pairing,
+    queue,
     sampling,
     score_metrics,
 )
@@ -57,7 +58,7 @@ def test_sampling_is_uniform_and_excludes_the_given_rows():
 
 
 def test_duplicate_row_keeps_last_example():
-    bank = negatives.memory_bank(num_negatives=4)
+    bank = memory_bank.make(num_negatives=4)
     memory = bank.init(jax.random.key(0), 10, D)
     index = jnp.array([3, 5, 3, 7] * 4)
     key = unit(2)
@@ -94,7 +95,7 @@ TERMS = {
 def test_memory_bank_matches_the_reference_program(golden, variant, terms):
     g = golden("avid")
     memory = {m: {"rows": jnp.asarray(g[f"avid/mem_{m}0"])} for m in ("video", "audio")}
-    bank = negatives.memory_bank(num_negatives=16)
+    bank = memory_bank.make(num_negatives=16)
     for step in ("step0", "step1"):
         rows, y = jnp.asarray(g[f"avid/{step}/neg_idx"]), jnp.asarray(g[f"avid/{step}/y"])
         c = contrastive.logistic(float(-np.log(16 * g[f"avid/{variant}/{step}/Z"][0])))
@@ -118,14 +119,14 @@ def avid(raw, memory, rows, y, c, terms):
     z = {m: unit_rows(x) for m, x in raw.items()}
     pairs = [TERMS[t] for t in terms]
     each = [
-        bank_rows.loss_against_memory(memory[k]["rows"], z[q] / 0.07, y, rows, c).mean()
+        memory_bank.loss_against_memory(memory[k]["rows"], z[q] / 0.07, y, rows, c).mean()
         for q, k in pairs
     ]
     return sum(each) / len(each)
 
 
 def test_memory_bank_never_samples_padding_rows():
-    bank = negatives.memory_bank(num_negatives=400)
+    bank = memory_bank.make(num_negatives=400)
     memory = bank.init(jax.random.key(0), 10, D)
     assert len(memory["rows"]) % 1024 == 0
     memory["rows"] = memory["rows"].at[10:].set(jnp.nan)
@@ -144,7 +145,7 @@ def test_stratified_rows_are_distinct_and_uniform():
 
 def test_shared_bank_gives_exact_number_of_other_rows():
     size, num_negatives = 12, 11  # All others: what is left out is known.
-    shared = negatives.memory_bank_shared(num_negatives)
+    shared = memory_bank.shared_negatives(num_negatives)
     memory = shared.init(jax.random.key(0), size, D)
     index, query = jnp.arange(B) % size, 10 * unit(0)
     c = contrastive.logistic(-1.0)
@@ -153,12 +154,12 @@ def test_shared_bank_gives_exact_number_of_other_rows():
     own = np.asarray(index)[:, None] == np.arange(size)[None]
     want = np.log1p(np.exp(np.where(own, -scores, scores))).sum(1)
     np.testing.assert_allclose(got, want, rtol=1e-5)
-    few = negatives.memory_bank_shared(5).loss(
+    few = memory_bank.shared_negatives(5).loss(
         memory, query, None, index, jax.random.key(2), count()
     )
     np.testing.assert_array_equal(few, 5)
     with pytest.raises(ValueError, match="num_negatives=12 of 12 records"):
-        negatives.memory_bank_shared(12).init(jax.random.key(0), size, D)
+        memory_bank.shared_negatives(12).init(jax.random.key(0), size, D)
 
 
 def count():
@@ -175,9 +176,9 @@ def count():
     [
         (negatives.in_batch(), B - 1),
         (negatives.in_batch(5), 5),
-        (negatives.memory_bank(7), 7),
-        (negatives.queue(20), 20),
-        (negatives.queue(20, num_negatives=6), 6),
+        (memory_bank.make(7), 7),
+        (queue.make(20), 20),
+        (queue.make(20, num_negatives=6), 6),
     ],
 )
 def test_every_source_gives_its_declared_number_of_negatives(source, want):
@@ -188,33 +189,33 @@ def test_every_source_gives_its_declared_number_of_negatives(source, want):
 
 
 def test_queue_drops_oldest_and_wraps():
-    queue = negatives.queue(2 * B + 5)
-    memory = queue.init(jax.random.key(0), 0, D)
+    fifo = queue.make(2 * B + 5)
+    memory = fifo.init(jax.random.key(0), 0, D)
     batches = [unit(i) for i in range(4)]
     for key in batches:
-        memory = queue.update(memory, key, None)
+        memory = fifo.update(memory, key, None)
     stream = jnp.concatenate(batches)
     newest = {tuple(np.asarray(k).tolist()) for k in stream[-(2 * B + 5) :]}
     assert {tuple(k) for k in np.asarray(memory["keys"]).tolist()} == newest
     assert memory["head"] == 4 * B % (2 * B + 5)
     with pytest.raises(ValueError, match="queue_size=3 is less than the batch of 16"):
-        negatives.queue(3).update(negatives.queue(3).init(jax.random.key(0), 0, D), unit(0), None)
+        queue.make(3).update(queue.make(3).init(jax.random.key(0), 0, D), unit(0), None)
 
 
 def test_sampling_from_queue_is_uniform():
-    queue = negatives.queue(10, num_negatives=4)
-    memory = queue.init(jax.random.key(0), 0, D) | {"keys": jnp.eye(10, D)}
+    fifo = queue.make(10, num_negatives=4)
+    memory = fifo.init(jax.random.key(0), 0, D) | {"keys": jnp.eye(10, D)}
     mean = score_metrics.score_statistics()
     rngs = jax.random.split(jax.random.key(1), 4000)
     query = jnp.tile(jnp.arange(D, dtype=jnp.float32)[None], (1, 1))
-    one = jax.jit(jax.vmap(lambda r: queue.loss(memory, query, query, None, r, mean)[0, 1]))
+    one = jax.jit(jax.vmap(lambda r: fifo.loss(memory, query, query, None, r, mean)[0, 1]))
     np.testing.assert_allclose(one(rngs).mean(), np.arange(10).mean(), rtol=0.05)
 
 
 def test_queue_matches_moco(golden):
     g = golden("moco")
     q, k = ({n: g[f"moco/{side}/{n}"] for n in NAMES} for side in ("q", "k"))
-    source = negatives.queue(32)
+    source = queue.make(32)
     memory = source.init(jax.random.key(0), 0, 16) | {"keys": jnp.asarray(g["moco/queue0"].T)}
     for step in ("moco/step0", "moco/step1"):
         k = {n: 0.9 * k[n] + 0.1 * q[n] for n in NAMES}
@@ -236,7 +237,7 @@ def encode(w, x):
 
 
 def test_queue_passes_no_gradient_to_keys():
-    source = negatives.queue(20)
+    source = queue.make(20)
     memory = source.init(jax.random.key(0), 0, D)
 
     def mean(key):
@@ -260,7 +261,7 @@ def test_batch_of_one_without_negatives_is_refused(source):
 
 def test_memory_negatives_allow_batch_of_one():
     index, query = jnp.arange(1), unit(0, (1, D))
-    for source in (negatives.memory_bank(4), negatives.memory_bank_shared(4), negatives.queue(8)):
+    for source in (memory_bank.make(4), memory_bank.shared_negatives(4), queue.make(8)):
         memory = source.init(jax.random.key(0), 10, D)
         loss = source.loss(memory, query, query, index, jax.random.key(1), contrastive.info_nce())
         assert loss.shape == (1,) and loss[0] > 0
@@ -271,9 +272,9 @@ def test_pairs_within_batch_of_one_are_refused():
         pairing.random_other_record(jax.random.key(0), jnp.arange(1))
 
 
-@pytest.mark.parametrize("fn, refused", [("in_batch", True), ("memory_bank", False)])
+@pytest.mark.parametrize("fn, refused", [(negatives.in_batch, True), (memory_bank.make, False)])
 def test_batch_of_clips_of_one_record_is_refused_by_dry_run(fn, refused):
-    args = dict(negatives=getattr(negatives, fn)(**({} if refused else dict(num_negatives=4))))
+    args = dict(negatives=fn(**({} if refused else dict(num_negatives=4))))
     dry_run.check_negatives(args, 3, num_clips=1)
     if not refused:
         return dry_run.check_negatives(args, 3, num_clips=3)

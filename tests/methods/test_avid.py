@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive, negatives, pairs
+from avjax.losses import contrastive, memory_bank, negatives, pairs
 from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid
 from avjax.runtime import metrics_writer, sharding
@@ -50,8 +50,8 @@ def test_tiled_training_equals_dense_on_four_devices(world, dense, tmp_path, fn)
 @pytest.mark.parametrize(
     "negatives",
     [
-        dict(fn="avjax.losses.negatives.memory_bank_shared", num_negatives=16),
-        dict(fn="avjax.losses.negatives.queue", queue_size=24),
+        dict(fn="avjax.losses.memory_bank.shared_negatives", num_negatives=16),
+        dict(fn="avjax.losses.queue", queue_size=24),
         dict(fn="avjax.losses.negatives.ring", num_negatives=3),
     ],
 )
@@ -87,7 +87,7 @@ def test_learned_temperature_and_bias_change(world, tmp_path):
 def test_joint_avid_trains_against_memory_bank(world, tmp_path, chunks):
     config = tiny.config(world, steps=30, save_every=30, evals={})
     config["method"] |= dict(
-        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=16),
+        negatives=dict(fn="avjax.losses.memory_bank", num_negatives=16),
         loss_fn=dict(fn="avjax.losses.contrastive.nce"),
         terms=dict(v2a=1.0, a2v=1.0, v2v=1.0, a2a=1.0),
         chunks=chunks,
@@ -103,7 +103,7 @@ def test_joint_avid_trains_against_memory_bank(world, tmp_path, chunks):
     "negatives",
     [
         dict(fn="avjax.losses.negatives.in_batch"),
-        dict(fn="avjax.losses.negatives.queue", queue_size=24),
+        dict(fn="avjax.losses.queue", queue_size=24),
     ],
 )
 def test_within_modal_terms_require_memory_or_two_clips(world, negatives):
@@ -139,7 +139,7 @@ def test_two_steps_of_the_whole_method_match_the_reference_program(golden, varia
     nce = contrastive.logistic(float(-np.log(16 * g[f"avid/{variant}/step0/Z"][0])))
     for step in ("step0", "step1"):
         drawn = jnp.asarray(g[f"avid/{step}/neg_idx"])
-        bank = negatives.memory_bank(16, sampler=lambda *_, drawn=drawn: drawn)
+        bank = memory_bank.make(16, sampler=lambda *_, drawn=drawn: drawn)
         method = avid.make(Table(), bank, nce, terms, fixed_temperature(0.07))
         if state is None:
             _, state = method.init(jax.random.key(0), {}, 60)

@@ -8,7 +8,7 @@ import pytest
 
 from avjax.configs import instdisc_kinetics
 from avjax.evals import knn
-from avjax.losses import bank_rows, contrastive, negatives, sampling, score_metrics
+from avjax.losses import contrastive, memory_bank, sampling, score_metrics
 from avjax.runtime import metrics_writer
 from tests import tiny
 from tests.evals.test_suite import features
@@ -35,13 +35,14 @@ def test_loss_matches_code_of_wu(golden):
 
     def loss(x):
         return (
-            bank_rows.loss_against_memory(memory, x / temperature, index, rows, c).mean() + constant
+            memory_bank.loss_against_memory(memory, x / temperature, index, rows, c).mean()
+            + constant
         )
 
     value, grad = jax.value_and_grad(loss)(x)
     np.testing.assert_allclose(value, g["lem/loss"][0], rtol=5e-7)
     np.testing.assert_allclose(grad, g["lem/dx"], rtol=1e-5, atol=1e-6)
-    bank = negatives.memory_bank(int(num_negatives), momentum)
+    bank = memory_bank.make(int(num_negatives), momentum)
     moved = bank.update({"rows": memory}, x, index)["rows"]
     np.testing.assert_allclose(moved, g["lem/mem1"], atol=1e-6)
 
@@ -52,7 +53,7 @@ def test_loss_without_epsilons_is_within_1e_6(golden):
     c = contrastive.logistic(-float(np.log(z * num_negatives / 50)))
     index, rows = g["lem/idx"][:, 0], jnp.asarray(g["lem/idx"][:, 1:])
     query = jnp.asarray(g["lem/x"]) / temperature
-    loss = bank_rows.loss_against_memory(jnp.asarray(g["lem/mem0"]), query, index, rows, c).mean()
+    loss = memory_bank.loss_against_memory(jnp.asarray(g["lem/mem0"]), query, index, rows, c).mean()
     np.testing.assert_allclose(loss, g["lem/loss"][0], rtol=2e-6)
 
 
@@ -71,7 +72,8 @@ def test_two_view_loss_matches_code_of_cmc(golden, kind):
                 c, constant = reference(z, num_negatives, 50)
             scores = x[query] / temperature
             total += (
-                bank_rows.loss_against_memory(memory[key], scores, index, rows, c).mean() + constant
+                memory_bank.loss_against_memory(memory[key], scores, index, rows, c).mean()
+                + constant
             )
         return total
 
@@ -80,7 +82,7 @@ def test_two_view_loss_matches_code_of_cmc(golden, kind):
     np.testing.assert_allclose(value, g[f"cmc/{kind}/loss_sum"][0], rtol=1e-6)
     for m in x:
         np.testing.assert_allclose(grads[m], g[f"cmc/{kind}/d{m}"], rtol=1e-5, atol=1e-6)
-    moved = negatives.memory_bank(int(num_negatives), momentum).update(
+    moved = memory_bank.make(int(num_negatives), momentum).update(
         {"rows": memory["l"]}, x["l"], index
     )
     np.testing.assert_allclose(moved["rows"], g[f"cmc/{kind}/mem_l"], atol=1e-6)
@@ -91,7 +93,7 @@ def test_wu_samples_all_rows_including_its_own():
     counts = np.stack([np.bincount(r, minlength=20) for r in np.asarray(rows)])
     assert counts.shape == (4, 20) and (abs(counts - 700) < 120).all()
     # A bank asks it: with one record of two, the own row is about half of the negatives.
-    bank = negatives.memory_bank(1000, sampler=sampling.sample_uniform)
+    bank = memory_bank.make(1000, sampler=sampling.sample_uniform)
     memory = bank.init(jax.random.key(0), 2, 8) | {"rows": jnp.eye(1024, 8)}
     query, index = jnp.eye(2, 8), jnp.arange(2)
     own = bank.loss(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.losses import contrastive, negatives, sampling
+from avjax.losses import contrastive, memory_bank, negatives, queue, sampling
 from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid, avts, cma, l3, moco, sscl
 from avjax.nets.layers.mlp import Mlp
@@ -20,9 +20,9 @@ OF_THE_BATCH = {
     "in_batch of 1": negatives.in_batch(1), "tiled of 1": negatives.tiled(1),
 }  # fmt: skip
 REMEMBERED = {
-    "bank": negatives.memory_bank(4), "shared": negatives.memory_bank_shared(4), "queue": negatives.queue(8),
-    "queue of 2": negatives.queue(8, num_negatives=2),
-    "bank of any": negatives.memory_bank(4, sampler=sampling.sample_uniform),
+    "bank": memory_bank.make(4), "shared": memory_bank.shared_negatives(4), "queue": queue.make(8),
+    "queue of 2": queue.make(8, num_negatives=2),
+    "bank of any": memory_bank.make(4, sampler=sampling.sample_uniform),
 }  # fmt: skip
 
 

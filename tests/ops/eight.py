@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
-from avjax.losses import contrastive, negatives
+from avjax.losses import contrastive, memory_bank, negatives, queue
 from avjax.runtime import sharding
 from tests.ops import oracle
 from tests.ops.test_blockwise import batch, gradients
@@ -111,9 +111,9 @@ def main():
             "d128": {b: temporaries(mesh, b, 128) for b in (4096, 16_384, 65_536, 2**18, 2**20)},
             "d768": {b: temporaries(mesh, b, 768) for b in (65_536, 2**17, 2**18, 2**20)},
             "products": products(8192, 128),
-            "bank": gathered(mesh, negatives.memory_bank(16), 200_000),
-            "shared": gathered(mesh, negatives.memory_bank_shared(256), 200_000),
-            "queue": gathered(mesh, negatives.queue(65_536), 200_000),
+            "bank": gathered(mesh, memory_bank.make(16), 200_000),
+            "shared": gathered(mesh, memory_bank.shared_negatives(256), 200_000),
+            "queue": gathered(mesh, queue.make(65_536), 200_000),
         }
     print(json.dumps(found))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from avjax.losses import contrastive, negatives
+from avjax.losses import contrastive, memory_bank, negatives, queue
 from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid, cma, moco, sscl
 from avjax.nets import flops
@@ -24,10 +24,10 @@ SOURCES = {
     "tiled": negatives.tiled(tile=4),
     "tiled, drawn": negatives.tiled(3, tile=4),
     "ring": negatives.ring(tile=2),
-    "bank": negatives.memory_bank(3),
-    "shared": negatives.memory_bank_shared(3),
-    "queue": negatives.queue(B),
-    "queue, drawn": negatives.queue(B, 3),
+    "bank": memory_bank.make(3),
+    "shared": memory_bank.shared_negatives(3),
+    "queue": queue.make(B),
+    "queue, drawn": queue.make(B, 3),
 }
 
 

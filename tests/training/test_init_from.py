@@ -10,7 +10,7 @@ import pytest
 
 from avjax.data import fingerprint
 from avjax.data.source import Source
-from avjax.losses import contrastive, negatives
+from avjax.losses import contrastive, memory_bank, negatives, queue
 from avjax.losses.temperature import fixed_temperature
 from avjax.methods import avid, cma, moco, sscl
 from avjax.nets.layers.batch_norm import BatchNorm
@@ -46,7 +46,7 @@ def in_batch():
 
 
 def bank():
-    return avid_with(negatives.memory_bank(4))
+    return avid_with(memory_bank.make(4))
 
 
 def agreeing():
@@ -185,7 +185,7 @@ def test_cma_without_memories_is_refused_with_remedy(saved):
     said = refused(agreeing(), folder)
     assert said.startswith(f"{folder}: state/memory/video does not exist; {folder}: state/memory/a")
     assert (
-        "avjax.losses.negatives.memory_bank" in said
+        "avjax.losses.memory_bank" in said
         and "configs/cma_kinetics.py" in said
         and "paths=" in said
     )
@@ -236,7 +236,7 @@ def test_avid_keeps_memory_bank_on_same_records_and_reports_new_parts(saved):
     ts, line = started(bank(), folder, videos(name="other"))
     assert not same(ts.state["memory"], trained.state["memory"]) and same(ts.params, trained.params)
     assert line.endswith("new: state/memory")
-    ts, line = started(avid_with(negatives.queue(8)), folder)
+    ts, line = started(avid_with(queue.make(8)), folder)
     assert "state/memory/" not in line and line.endswith("new: state/memory")
 
 
@@ -268,9 +268,7 @@ def test_chain_is_checked_before_its_first_stage(world):
         ValueError, match="config.init_from: runs/first: state/memory/video does not"
     ):
         dry_run.validate(experiment.build(second), "runs/second", earlier)
-    first["method"] |= dict(
-        negatives=dict(fn="avjax.losses.negatives.memory_bank", num_negatives=4)
-    )
+    first["method"] |= dict(negatives=dict(fn="avjax.losses.memory_bank", num_negatives=4))
     dry_run.validate(experiment.build(first), "runs/first", earlier)
     dry_run.validate(experiment.build(second), "runs/second", earlier)
     assert list(earlier) == ["runs/first", "runs/second"]

@@ -75,7 +75,8 @@ def test_refresh_without_period_runs_once():
 
 def test_extraction_from_other_records_is_refused(config, tmp_path):
     data = config["data"]
-    other = data["train"] | dict(source=data["train"]["source"] | dict(split="test", num_videos=12))
+    train_data = {k: v for k, v in data["train"].items() if k != "repeats"}
+    other = train_data | dict(source=train_data["source"] | dict(split="test", num_videos=12))
     odd = config | dict(data=data | dict(refresh=other))
     with pytest.raises(ValueError, match="refresh has 12 records, the training source 60"):
         tiny.run(odd, tmp_path)

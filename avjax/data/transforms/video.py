@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from avjax.config import ranges
-from avjax.data.transforms.augment_params import COLOR_OPS, IDENTITY, LUMA_WEIGHTS, AugmentParams
+from avjax.data.transforms.augment_params import COLOR_OPS, AugmentParams
+from avjax.data.transforms.color_jitter import jitter_colors
 from avjax.data.transforms.requirements import requires
 
 SMALL_FRAME_PIXELS = 64 * 64  # Up to this size all frames are scaled in two calls.
@@ -119,7 +120,7 @@ def apply_on_host(size: int) -> Callable[[dict, np.random.Generator], dict]:
         del rng
         example = dict(example)
         params = AugmentParams(*example.pop("augment").tolist())
-        stacked = _jitter_colors(_crop_and_resize(example["video"], params, size), params)
+        stacked = jitter_colors(_crop_and_resize(example["video"], params, size), params)
         video = np.rint(stacked, out=stacked).astype(np.uint8).reshape(-1, size, size, 3)
         video = video.swapaxes(1, 2) if params.transposed else video
         return {**example, "video": video[:, :, ::-1] if params.flipped else video}
@@ -216,29 +217,3 @@ def _resize(plane, size, box):
     """float32 [height, width] of size = (width, height)."""
     picture = Image.fromarray(plane).convert("F")
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box))
-
-
-def _jitter_colors(image, params):
-    """float32 [H, W, 3] in 0 ... 255 with its colors changed in order; overwrites it."""
-    other = np.empty_like(image)  # Two buffers in turn: new memory costs more than the sums.
-    for k in params[-len(COLOR_OPS) :]:
-        name = COLOR_OPS[int(k)]
-        amount = getattr(params, name)
-        if amount == getattr(IDENTITY, name):
-            continue
-        if name == "hue":
-            cv2.cvtColor(image, cv2.COLOR_RGB2HSV, other)
-            hue = other[..., 0]
-            hue += 360 * (amount % 1)
-            np.subtract(hue, 360, out=hue, where=hue >= 360)
-            cv2.cvtColor(other, cv2.COLOR_HSV2RGB, image)
-        else:  # Mixed with what is left of the video at 0, from a pixel's R, G, B and 1.
-            blend = np.zeros((3, 4))
-            if name == "contrast":
-                blend[:, 3] = np.dot(cv2.mean(image)[:3], LUMA_WEIGHTS)
-            elif name == "saturation":
-                blend[:, :3] = LUMA_WEIGHTS
-            cv2.transform(image, np.eye(3, 4) * amount + blend * (1 - amount), other)
-            image, other = other, image
-        np.clip(image, 0, 255, out=image)
-    return image
