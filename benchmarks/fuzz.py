@@ -92,12 +92,12 @@ def decode_each(files):
     try:
         for name, path in files:
             child = child or _child()
-            begun = time.monotonic()
+            start_time = time.monotonic()
             child.stdin.write(json.dumps(str(path)) + "\n")
             child.stdin.flush()
             ready, _, _ = select.select([child.stdout], [], [], TIMEOUT)
             line = child.stdout.readline() if ready else ""
-            took = time.monotonic() - begun
+            took = time.monotonic() - start_time
             if line:
                 yield Result(name, *json.loads(line), took)
                 continue

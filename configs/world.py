@@ -17,8 +17,7 @@ from avjax.configs import parts, sscl_kinetics, xdc_kinetics
 BATCH, LEARNING_RATE, NUM_DRAWS = 64, 3e-3, 15_360  # Draws of videos per run, in all its stages.
 # The frame rate is high enough to match motion with the audio of the same time.
 CLIP = dict(num_frames=64, fps=32.0, audio_seconds=2.0, sample_rate=8000, frame_size=(24, 24))
-# Seconds to AVTS's hard negatives, and to the shifted audio of Multisensory.
-MIN_MAX_SHIFT = (2.5, None)
+MIN_MAX_SHIFT = (2.5, None)  # Seconds to AVTS's hard negatives, Multisensory's shifted audio.
 OVERLAP_SHIFT = 0.5  # Seconds to AVTS's super-hard negatives.
 PIXELS = 16
 EASY, MIXED, HARD = (1.0, 0.0, 0.0), (0.75, 0.25, 0.0), (0.0, 1.0, 0.0)  # Of AVTS's negatives.
@@ -81,9 +80,8 @@ def train_data(train):
     """Returns the same clips for all methods; some do not use the audio of other times."""
     # In this world an object's hue determines the pitch of its sound, so hues are not jittered.
     clips = parts.train_clips(train, **CLIP, min_area=0.8, color_jitter=0.1, hue=0.0)
-    return parts.apply_on_host(
-        parts.with_shifted_audio(clips, MIN_MAX_SHIFT, OVERLAP_SHIFT), PIXELS
-    )
+    clips = parts.with_shifted_audio(clips, MIN_MAX_SHIFT, OVERLAP_SHIFT)
+    return parts.apply_on_host(clips, PIXELS)
 
 
 def eval_data(videos, count):
@@ -94,12 +92,11 @@ def eval_data(videos, count):
 def source(split, videos):
     """Returns the synthetic world, decoded once for all runs."""
     fps, rate = CLIP["fps"], CLIP["sample_rate"]
-    rendered = dict(seconds=6.0, size=48, fps=fps, sample_rate=rate)
     world = dict(
-        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, num_videos=videos
-    )
-    kept = parts.cached(world | rendered, fps, rate)
-    return kept | dict(short_side=CLIP["frame_size"][0])
+        fn="avjax.data.datasets.synthetic", root="{workdir}/world", split=split, num_videos=videos,
+        seconds=6.0, size=48, fps=fps, sample_rate=rate,
+    )  # fmt: skip
+    return parts.cached(world, fps, rate) | dict(short_side=CLIP["frame_size"][0])
 
 
 def warmup_cosine(steps, rate=LEARNING_RATE):
@@ -258,7 +255,6 @@ METHODS = {
     "cdc": xdc("cdc"),
     "multisensory": multisensory,
 }
-# Name -> batch size, if different: methods on synchronization learn earlier, in clips seen, with
-# small batches.
+# Methods on synchronization learn earlier, in clips seen, with small batches.
 TIMED = ("avts-easy", "avts-mixed", "avts-hard", "avts", "avts-raw-once", "multisensory")
 BATCHES = dict.fromkeys(TIMED, 16)

@@ -89,9 +89,9 @@ def uniform(
 ) -> ClipSampler:  # fmt: skip
     """Samples `num_clips` clips per record, uniformly spaced over what video and audio share.
 
-    Frames and audio of a clip have the same center.  The first clip starts where both
-    streams have begun and the last one ends where one of them ends; a single clip is in
-    the middle.  In a file shorter than a clip all clips are the same.
+    Frames and audio of a clip have the same center.  The first clip starts at the
+    later start of the two streams and the last one ends at the earlier end; a single clip is
+    in the middle.  In a file shorter than a clip all clips are the same.
 
     Args: as of `random`.
     """

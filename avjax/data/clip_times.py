@@ -14,7 +14,7 @@ class Bounds(NamedTuple):
     """Where clips of a record may lie, in seconds on the file's clock.
 
     Attributes:
-      low: when both streams have begun.
+      low: the later start of the two streams.
       video_start, video_end: of the video.
       audio_end: of the audio.
     """

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from avjax.ops.scores import precise_einsum
+from avjax.types import Array
 
 
 class Clusters(NamedTuple):
@@ -26,13 +27,22 @@ class Clusters(NamedTuple):
       n_iter: number of Lloyd's iterations.
     """
 
-    labels: jax.Array
-    centers: jax.Array
-    inertia: jax.Array
-    n_iter: jax.Array
+    labels: Array
+    centers: Array
+    inertia: Array
+    n_iter: Array
 
 
-def fit(rng, x, mask, k: int, max_iter=100, tolerance=1e-4, n_trials=None, block=256) -> Clusters:
+def fit(
+    rng: Array,
+    x: Array,
+    mask: Array,
+    k: int,
+    max_iter: int = 100,
+    tolerance: float = 1e-4,
+    n_trials: int | None = None,
+    block: int = 256,
+) -> Clusters:
     """Clusters the rows of a matrix.
 
     Args:
@@ -66,7 +76,9 @@ def fit(rng, x, mask, k: int, max_iter=100, tolerance=1e-4, n_trials=None, block
     return found._replace(centers=found.centers + middle[None])
 
 
-def kmeans_plus_plus(rng, x, mask, k: int, n_trials: int | None = None):
+def kmeans_plus_plus(
+    rng: Array, x: Array, mask: Array, k: int, n_trials: int | None = None
+) -> Array:
     """k-means++: rows [k, H], each sampled in proportion to the squared distance from those before.
 
     Arthur and Vassilvitskii, SODA 2007.  The distance to the nearest center is updated
@@ -93,7 +105,7 @@ def kmeans_plus_plus(rng, x, mask, k: int, n_trials: int | None = None):
     return lax.fori_loop(1, k, grow, (centers, near))[0]
 
 
-def sample_rows(rng, weights, mask, count: int):
+def sample_rows(rng: Array, weights: Array, mask: Array, count: int) -> Array:
     """Samples distinct rows in proportion to their weights, exactly.
 
     Needs no running sum over devices: the first arrivals of exponential times.
@@ -115,7 +127,15 @@ def sample_rows(rng, weights, mask, count: int):
     return lax.top_k(jnp.where(mask, early, -jnp.inf), count)[1]
 
 
-def lloyd(rng, x, mask, centers, max_iter: int, tolerance: float, block: int = 256) -> Clusters:
+def lloyd(
+    rng: Array,
+    x: Array,
+    mask: Array,
+    centers: Array,
+    max_iter: int,
+    tolerance: float,
+    block: int = 256,
+) -> Clusters:
     """Lloyd's iterations until the inertia falls by less than a share of it.
 
     An empty cluster restarts at a row sampled as in `kmeans_plus_plus`.  This never raises the
@@ -156,8 +176,18 @@ def lloyd(rng, x, mask, centers, max_iter: int, tolerance: float, block: int = 2
     return Clusters(labels, centers, squares.sum() / count, n)
 
 
-def assign(x, mask, centers, block: int = 256):
-    """(label [N] of the nearest center, squared distance [N]); -1 and 0 where mask is False."""
+def assign(x: Array, mask: Array, centers: Array, block: int = 256) -> tuple[Array, Array]:
+    """Assigns each row to its nearest center.
+
+    Args:
+      x: float [N, H].
+      mask: bool [N], the rows that count.
+      centers: float [k, H].
+      block: maximum number of centers compared at a time.
+
+    Returns:
+      (label int32 [N], squared distance [N]); -1 and 0 where mask is False.
+    """
     parts = _blocks(len(centers), block)
     padded = jnp.pad(centers, ((0, parts.size - len(centers)), (0, 0)))
     away = jnp.where(parts < len(centers), 0.0, jnp.inf)  # Padding is never nearest.
@@ -175,10 +205,16 @@ def assign(x, mask, centers, block: int = 256):
     return jnp.where(mask, labels, -1), jnp.where(mask, squares, 0)
 
 
-def cluster_sums(x, labels, k: int, block: int = 256):
+def cluster_sums(x: Array, labels: Array, k: int, block: int = 256) -> tuple[Array, Array]:
     """(sizes int32 [k], sums [k, H]) of the rows of each label.
 
     Computed by products with zeros and ones, which unlike scattered additions have a fixed order.
+
+    Args:
+      x: float [N, H].
+      labels: int32 [N]; -1 for rows that do not count.
+      k: number of clusters.
+      block: maximum number of clusters at a time.
     """
 
     def visit(_, part):
@@ -189,7 +225,7 @@ def cluster_sums(x, labels, k: int, block: int = 256):
     return sizes.reshape(-1)[:k], sums.reshape(-1, x.shape[1])[:k]
 
 
-def normalized_mutual_info(a, b, k: int):
+def normalized_mutual_info(a: Array, b: Array, k: int) -> Array:
     """Normalized mutual information of two labelings, from 0 to 1.
 
     Normalized by the mean entropy; rows where either label is -1 do not count.

@@ -8,6 +8,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from avjax.ops.scores import precise_einsum
+from avjax.types import Array
 
 # Name -> (modalities, how their two similarities are combined).
 CRITERIA = {
@@ -18,7 +19,15 @@ CRITERIA = {
 }
 
 
-def top_k_rows(rows, size, count: int, criterion: str, block=1024, tile=8192, axis="data"):
+def top_k_rows(
+    rows: dict[str, Array],
+    size: Array,
+    count: int,
+    criterion: str,
+    block: int = 1024,
+    tile: int = 8192,
+    axis: str = "data",
+) -> Array:
     """The rows most similar to each row of a memory, itself excluded.
 
     Never more than [block, tile] scores are in memory.  Each device holds only its own rows,

@@ -1,4 +1,4 @@
-"""The data sets of a config, each built once; each source is opened once, whoever reads it."""
+"""The data sets of a config: each is built once, and equal sources are opened once."""
 
 import copy
 import json

@@ -75,7 +75,7 @@ def make(
             done = concurrent.futures.as_completed(jobs)
             for job in progress(done, len(jobs), f"decoding {source.name}") if jobs else ():
                 job.result()
-        finally:  # After an error or Ctrl-C, those not begun are not begun.
+        finally:  # After an error or Ctrl-C, jobs that are pending are canceled.
             pool.shutdown(cancel_futures=True)
     read = functools.partial(_read_clips, names, source.records, fps, sample_rate)
     return dataclasses.replace(source, read=read)

@@ -200,7 +200,7 @@ def render_all(jobs: Iterable[tuple], workers: int | None, title: str) -> None:
         done = concurrent.futures.as_completed(futures)
         for future in progress(done, len(futures), title):
             future.result()
-    finally:  # After an error or Ctrl-C, those not begun are not begun.
+    finally:  # After an error or Ctrl-C, jobs that are pending are canceled.
         pool.shutdown(cancel_futures=True)
 
 

@@ -67,7 +67,7 @@ def _held_message(path, file):
     try:
         holder = json.load(file)
         which = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
-    except ValueError:  # It has only just begun.
+    except ValueError:  # Its holder has not written it yet.
         which = "started just now"
     return (
         f"{os.path.dirname(path)} is being written by another prepare ({which}): wait until it "

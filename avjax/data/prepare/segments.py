@@ -14,7 +14,7 @@ from avjax.data.prepare import content_checks, file_checks
 from avjax.data.prepare.file_checks import PacketScan
 
 MAX_SECONDS = 48 * 3600  # Seconds; time stamps may say anything.
-RESAMPLER_TAIL_SECONDS = 0.01  # Seconds that a resampled audio goes on after its end.
+RESAMPLER_TAIL_SECONDS = 0.01  # Seconds that resampling adds after the end of the audio.
 END_TOLERANCE_SECONDS = 0.5  # Seconds before the end in which damaged frames are no finding.
 THUMBNAIL_SIZE = 96  # Pixels of the longer side of the video that the report shows.
 

@@ -82,7 +82,7 @@ def record_settings(out: str, settings: PrepareSettings, shards: Sequence[Shard]
       shards: as of `plan_shards`.
 
     Raises:
-      ValueError: `out` was begun with other settings or files.
+      ValueError: `out` was started with other settings or files.
     """
     digest = hashlib.blake2b(digest_size=16)
     for shard in shards:
@@ -105,7 +105,7 @@ def record_settings(out: str, settings: PrepareSettings, shards: Sequence[Shard]
                     "files were added, removed or put into other splits"
                 )
             raise ValueError(
-                f"{out} was begun with other "
+                f"{out} was started with other "
                 f"{'settings' if changed_keys != ['files'] else 'files'} "
                 f"({', '.join(changes)}): use another folder, or delete this one"
             )
