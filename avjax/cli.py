@@ -12,6 +12,7 @@ from avjax.config import signatures
 COMMANDS = {
     "train": ("avjax.main", "train a model, or evaluate its latest checkpoint"),
     "prepare": ("avjax.prepare", "check media files and convert them to shards"),
+    "evaluate": ("avjax.evaluate", "evaluate trained nets on downstream tasks"),
     "embed": ("avjax.embed", "extract features of video or audio files"),
     "ablate": ("avjax.ablate", "train and compare variants of a config at several seeds"),
     "port": ("avjax.port", "import or export PyTorch weights"),

@@ -48,6 +48,11 @@ def user_videos(source="folder") -> dict:
     return dict(source=source, **options)
 
 
+def own_data() -> dict:
+    """Returns the data of a suite that are those of the run's own evaluation, unless set."""
+    return user_videos(config_dict.placeholder(str))
+
+
 def user_splits(data) -> tuple[dict, dict]:
     """The data set for training and for test, from the keys of `data`, those of `user_videos`."""
     return split_for_role(data, "train"), split_for_role(data, "test")

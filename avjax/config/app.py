@@ -153,17 +153,18 @@ def load_config(args: argparse.Namespace) -> tuple[types.ModuleType, ConfigDict]
     return module, config
 
 
-def load_config_file(flag: str, text: str) -> tuple[types.ModuleType, ConfigDict]:
+def load_config_file(flag: str, text: str, folder: str = "") -> tuple[types.ModuleType, ConfigDict]:
     """Returns (module, ConfigDict) of a config file.
 
     Args:
       flag: the flag that names it, for messages.
       text: CONFIG[:ARGUMENT], see find_config; ARGUMENT is that of get_config().
+      folder: of the shipped configs, see find_config.
 
     Raises:
       ValueError: the file does not exist or fails; with the line.
     """
-    file, argument = find_config(flag, text)
+    file, argument = find_config(flag, text, folder)
     module = import_config_file(flag, file)
     if not hasattr(module, "get_config"):
         raise ValueError(f"{flag} {file} has no function get_config(): see configs/smoke.py")

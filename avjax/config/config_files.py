@@ -6,13 +6,14 @@ from pathlib import Path
 from avjax.config import signatures
 
 
-def find_config(flag: str, text: str) -> tuple[str, str]:
+def find_config(flag: str, text: str, folder: str = "") -> tuple[str, str]:
     """Returns (path, argument) of a config; the argument is "" if `text` has none.
 
     Args:
       flag: the flag that names it, for messages.
       text: CONFIG[:ARGUMENT]; CONFIG is a file, with or without the suffix .py, or the name of a
         shipped config: "smoke", "smoke.py" and "configs/smoke.py" work in any folder.
+      folder: of the shipped configs, below `configs`: "" or "suites".
 
     Raises:
       ValueError: there is neither; lists both kinds.
@@ -24,22 +25,27 @@ def find_config(flag: str, text: str) -> tuple[str, str]:
     for path in (file, f"{file}.py"):
         if Path(path).is_file():
             return path, argument
-    name, shipped = file.replace("\\", "/").removeprefix("configs/"), shipped_configs()
+    name = file.replace("\\", "/").removeprefix("configs/").removeprefix(f"{folder}/")
+    shipped = shipped_configs(folder)
     if path := shipped.get(name.removesuffix(".py")):
         return str(path), argument
-    folder = Path(file).parent
-    own = [name for name in config_names(folder) if name not in shipped]
+    here = Path(file).parent
+    own = [name for name in config_names(here) if name not in shipped]
     near = signatures.did_you_mean(Path(file).stem, [*own, *shipped])
-    local_configs = f"; configs in {folder}: {', '.join(own)}" if own else ""
+    local_configs = f"; configs in {here}: {', '.join(own)}" if own else ""
     raise ValueError(
         f"{flag} {file}: no such file{near}{local_configs}; shipped configs: {', '.join(shipped)}"
     )
 
 
-def shipped_configs() -> dict[str, Path]:
-    """Returns {name: path} of the shipped configs."""
-    folder = Path(importlib.import_module("avjax.configs").__path__[0])
-    return {name: folder / f"{name}.py" for name in config_names(folder)}
+def shipped_configs(folder: str = "") -> dict[str, Path]:
+    """Returns {name: path} of the shipped configs.
+
+    Args:
+      folder: below `configs`: "" or "suites".
+    """
+    path = Path(importlib.import_module("avjax.configs").__path__[0]) / folder
+    return {name: path / f"{name}.py" for name in config_names(path)}
 
 
 def config_names(folder: Path) -> list[str]:

@@ -43,11 +43,7 @@ def from_config(
     Raises:
       ValueError: the config has no evaluation, the model lacks the modality, or a change is wrong.
     """
-    found = dict(find_datasets(config.get("evals", {})))
-    if not found:
-        raise ValueError("the run's config has no evaluation, which defines the preprocessing")
-    key = next((key for key in found if key.endswith("test")), [*found][0])
-    spec, path = found[key], f"config.evals.{key}"
+    path, spec = evaluation_dataset(config)
     transforms = tuple(build(list(spec["transforms"]), f"{path}.transforms"))
     changes = {name: value for name, value in (changes or {}).items() if value is not None}
     if wrong := [f"{name}={value}" for name, value in changes.items() if value < 1]:
@@ -64,11 +60,40 @@ def from_config(
             f"this model has no {modality} encoder: drop --modality {modality}, or give {other} "
             "files"
         )
-    return _one_modality(sampler, transforms, modality)
+    return one_modality(sampler, transforms, modality)
 
 
-def _one_modality(sampler, transforms, modality):
-    """Returns the Preprocessing without the other modality."""
+def evaluation_dataset(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns (dotted key, spec) of the data set that defines the preprocessing of a run.
+
+    It is the first data set of config.evals whose key ends in "test", or the first.
+
+    Args:
+      config: the config of the run.
+
+    Raises:
+      ValueError: the config has no evaluation.
+    """
+    found = dict(find_datasets(config.get("evals", {})))
+    if not found:
+        raise ValueError("the run's config has no evaluation, which defines the preprocessing")
+    key = next((key for key in found if key.endswith("test")), [*found][0])
+    return f"config.evals.{key}", found[key]
+
+
+def one_modality(
+    sampler: ClipSampler, transforms: tuple[Callable, ...], modality: str
+) -> Preprocessing:
+    """Returns a Preprocessing without the other modality.
+
+    Args:
+      sampler: how clips are cut out of files.
+      transforms: functions (clip, rng) -> clip; those that require the other modality are dropped.
+      modality: "video" or "audio".
+
+    Raises:
+      ValueError: a transform requires the other modality without declaring it.
+    """
     absent = AUDIO_KEYS if modality == "video" else ("video",)
     sampler = sampler._replace(**{"num_samples" if modality == "video" else "num_frames": 0})
     transforms = without_keys(transforms, absent)

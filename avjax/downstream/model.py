@@ -1,0 +1,126 @@
+"""The models of a downstream evaluation: trained nets, and the same nets with random weights."""
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from avjax.config.build import build
+from avjax.data import example
+from avjax.downstream import recipe as recipes
+from avjax.runtime import checkpoint
+from avjax.training import experiment
+from avjax.types import Method, Tree
+
+# Records for which an untrained method makes its memories; they are not evaluated.
+NUM_RECORDS = 4096
+
+
+class Model(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+      name: of the row.
+      kind: "trained" or "untrained".
+      folder: of the run.
+      config: of the run.
+      step: training steps of its latest checkpoint; 0 if untrained.
+      method: the method, with the device transform of the run.
+      plain_method: the method without it, for batches that lack what it requires.
+      requires: keys of a batch that the device transform requires.
+      params, state: as of `types.Method`.
+      key: a hash of the weights and of the config of the nets.
+    """
+
+    name: str
+    kind: str
+    folder: str
+    config: dict[str, Any]
+    step: int
+    method: Method
+    plain_method: Method
+    requires: frozenset[str]
+    params: Tree
+    state: Tree
+    key: str
+
+
+def open_run(folder: str | os.PathLike, name: str | None = None) -> Model:
+    """Opens the latest checkpoint of a run.
+
+    Args:
+      folder: of a run of avjax, or of ported weights.
+      name: of the row; None for the name of the folder.
+
+    Raises:
+      FileNotFoundError: `folder` is not that of a run, or holds no checkpoint.
+      ValueError: the config of the run cannot be built.
+    """
+    config = checkpoint.read_config(folder)
+    method, _ = experiment.build_method(config)
+    transform = build(config.get("device_transform"), "config.device_transform")
+    saved = checkpoint.restore_latest(folder)
+    params, state = saved["params"], saved["state"]
+    return Model(
+        name or Path(folder).resolve().name,
+        "trained",
+        str(folder),
+        config,
+        int(saved["step"]),
+        experiment.with_device_transform(method, transform),
+        method,
+        frozenset(getattr(transform, "requires", ())),
+        params,
+        state,
+        weights_key(config, params, state),
+    )
+
+
+def untrained(model: Model, seed: int = 0) -> Model:
+    """Returns the same nets with random weights.
+
+    The statistics of front ends, such as the mean spectrogram, are those of the run.
+
+    Args:
+      model: a trained model.
+      seed: of the weights.
+    """
+    built = recipes.build_recipe(recipes.recipe_of(model.config))
+    zeros = example.padding_example(built.clip_sampler, built.transforms)
+    method = model.plain_method if model.requires - zeros.keys() else model.method
+    params, new = jax.jit(functools.partial(_init, method.init))(jax.random.key(seed), zeros)
+    stats = {**model.state["stats"], **new}
+    state = {**model.state, "stats": stats}
+    key = weights_key(model.config, params, state)
+    name = f"{model.name} (untrained)"
+    return model._replace(name=name, kind="untrained", step=0, params=params, state=state, key=key)
+
+
+def _init(init, rng, batch):
+    """(params, batch statistics) of a new state."""
+    params, state = init(rng, batch, NUM_RECORDS)
+    stats = state["stats"]
+    return params, {"batch_stats": stats["batch_stats"]} if "batch_stats" in stats else {}
+
+
+def weights_key(config: dict[str, Any], params: Tree, state: Tree) -> str:
+    """Returns a hash of all weights and of the part of the config that defines the nets.
+
+    Args:
+      config: of the run.
+      params, state: as of `types.Method`; memories do not count.
+    """
+    parts = {name: config.get(name) for name in ("method", "device_transform")}
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    tree = {"params": params, "state": {k: v for k, v in state.items() if k != "memory"}}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        value = np.asarray(jax.device_get(leaf))
+        name = f"{jax.tree_util.keystr(path)} {value.dtype} {value.shape}"
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

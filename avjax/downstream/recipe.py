@@ -1,0 +1,61 @@
+"""How clips are cut out of files and preprocessed: as plain data, so that it can be a cache key."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from avjax.config.build import build
+from avjax.inference import preprocessing
+from avjax.inference.preprocessing import Preprocessing
+from avjax.types import NotApplicable
+
+
+class Recipe(NamedTuple):
+    """A clip sampler and transforms, as in a config.
+
+    Attributes:
+      clip_sampler: dict(fn=, ...).
+      transforms: list of dict(fn=, ...).
+      modality: "video" or "audio" if the other one is left out; None for both.
+    """
+
+    clip_sampler: dict[str, Any]
+    transforms: list[dict[str, Any]]
+    modality: str | None = None
+
+
+def recipe_of(
+    config: dict[str, Any], modality: str | None = None, changes: Mapping[str, Any] | None = None
+) -> Recipe:
+    """Returns the recipe of a run's evaluation.
+
+    Args:
+      config: of the run.
+      modality: "video" or "audio" to leave the other one out; None for both.
+      changes: arguments of the clip sampler that replace those of the run, unless None.
+
+    Raises:
+      ValueError: the config has no evaluation.
+      NotApplicable: the run's nets lack the modality.
+    """
+    _, spec = preprocessing.evaluation_dataset(config)
+    changes = {name: value for name, value in (changes or {}).items() if value is not None}
+    sampler = {**spec["clip_sampler"], **changes}
+    recipe = Recipe(sampler, list(spec["transforms"]), modality)
+    built = build_recipe(recipe._replace(modality=None)).clip_sampler
+    sizes = {"video": built.num_frames, "audio": built.num_samples}
+    if modality is not None and not sizes[modality]:
+        raise NotApplicable(f"the run has no {modality} encoder")
+    return recipe
+
+
+def build_recipe(recipe: Recipe) -> Preprocessing:
+    """Builds the clip sampler and the transforms of a recipe.
+
+    Raises:
+      ValueError: a part cannot be built, or a transform requires the modality that is left out.
+    """
+    sampler = build(recipe.clip_sampler, "clip_sampler")
+    transforms = tuple(build(recipe.transforms, "transforms"))
+    if recipe.modality is None:
+        return Preprocessing(sampler, transforms)
+    return preprocessing.one_modality(sampler, transforms, recipe.modality)

@@ -1,0 +1,6 @@
+"""Writes the page of a downstream evaluation."""
+
+
+def write(out):
+    """Placeholder."""
+    return out

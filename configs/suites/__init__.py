@@ -1,0 +1,1 @@
+"""Suites for `python -m avjax.evaluate`: a data set, a protocol, published results."""

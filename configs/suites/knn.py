@@ -1,0 +1,16 @@
+"""kNN classification by frozen features (https://arxiv.org/abs/1805.01978).
+
+python -m avjax.evaluate --run RUN --suite knn --out OUT
+"""
+
+import ml_collections
+
+from avjax.configs import parts
+
+
+def get_config():
+    c = ml_collections.ConfigDict()
+    c.title, c.headline = "kNN", "both/top1"
+    c.data = parts.own_data()
+    c.protocol = dict(fn="avjax.downstream.frozen", scores={"": dict(fn="avjax.evals.knn", k=20)})
+    return c

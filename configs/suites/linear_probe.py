@@ -1,0 +1,18 @@
+"""Linear probe (logistic regression) on frozen features.
+
+python -m avjax.evaluate --run RUN --suite linear_probe --out OUT
+"""
+
+import ml_collections
+
+from avjax.configs import parts
+
+
+def get_config():
+    c = ml_collections.ConfigDict()
+    c.title, c.headline = "Linear probe", "both/top1"
+    c.data = parts.own_data()
+    c.protocol = dict(
+        fn="avjax.downstream.frozen", scores={"": dict(fn="avjax.evals.linear_probe")}
+    )
+    return c
