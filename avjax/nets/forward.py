@@ -1,4 +1,4 @@
-"""The only callers of a Linen module's `init` and `apply`."""
+"""Initializes and applies a model, for all methods."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,7 +10,7 @@ import pytest
 from avjax.configs import multisensory_audioset, parts
 from avjax.methods import multisensory
 from avjax.nets.frontends.spectrogram import to_float
-from avjax.nets.joint.multisensory import Block, Fused, Unit, adaptive_max_pool
+from avjax.nets.joint.multisensory import Block, Fused, Unit
 from avjax.nets.layers import batch_independent_norm
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.conv import CLIPS
@@ -129,16 +129,6 @@ def test_padding_matches_reference_program(kernel, strides, shape):
     short = plain(x, params["shortcut"], strides)
     want = nn.relu(plain(nn.relu(plain(x, params["conv1"], strides)), params["conv2"]) + short)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("samples, length", [(86, 32), (86, 8), (31, 8), (3, 8), (7, 7)])
-def test_audio_features_match_video_length(samples, length):
-    x = np.random.default_rng(0).standard_normal((2, samples, 1, 1, 3))
-    got = adaptive_max_pool(jnp.asarray(x), length)
-    low = [i * samples // length for i in range(length)]
-    high = [-(-(i + 1) * samples // length) for i in range(length)]
-    want = np.stack([x[:, a:b].max(1) for a, b in zip(low, high)], 1)
-    np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
 def test_each_audio_of_a_clip_is_classified_independently(batch, small):

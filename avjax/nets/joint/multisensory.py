@@ -8,10 +8,10 @@ from typing import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 from avjax.nets.frontends.pixels import Normalize
 from avjax.nets.frontends.spectrogram import MuLaw
+from avjax.nets.layers.adaptive_pool import adaptive_max_pool
 from avjax.nets.layers.batch_norm import batch_norm
 from avjax.nets.layers.conv import Conv3D, same_padding
 from avjax.nets.layers.max_pool import max_pool
@@ -59,7 +59,8 @@ class Fused(nn.Module):
         v = Block(w, THREE, (2, 2, 2), *how, name="conv2x_1")(v, train)
         a = MuLaw()(sounds.reshape(b * s, *sounds.shape[2:]), train)
         a = AudioStem(w, *how, name="sound")(a, train)
-        a = adaptive_max_pool(a, v.shape[1])
+        # Reference: samples the borders (https://arxiv.org/abs/1412.6071); here they are even.
+        a = adaptive_max_pool(a, (v.shape[1], 1, 1))
         a = Unit(2 * w, (3, 1, 1), ONE, *how, name="sound_last")(a, train)
         x = Merge(*how, name="merge")(jnp.repeat(v, s, axis=0), a, train)
         for stage, strides in ((3, ONE), (4, (2, 2, 2)), (5, (1, 2, 2))):
@@ -89,24 +90,6 @@ class AudioStem(nn.Module):
             block = Block(times * self.width, (15, 1, 1), (4, 1, 1), *how, name=f"conv{i + 2}x_0")
             x = block(x, train)
         return x
-
-
-def adaptive_max_pool(x: Array, length: int) -> Array:
-    """Takes maxima over time, of N / length neighbors or a little more.
-
-    Reference: samples the borders (https://arxiv.org/abs/1412.6071); here they are even.
-
-    Args:
-      x: [B, N, ...].
-      length: number of maxima.
-
-    Returns:
-      [B, length, ...].
-    """
-    edges = np.arange(length + 1) * x.shape[1] / length
-    first, last = np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int) - 1
-    taps = np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])
-    return x[:, taps].max(2)
 
 
 class Merge(nn.Module):
