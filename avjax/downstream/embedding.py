@@ -1,39 +1,50 @@
 """Embeds batches of clips with a model, on all devices."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
-from avjax.downstream.model import Model
+from avjax.downstream.model import Model, method_for
+from avjax.nets import intermediates
 from avjax.runtime import sharding
 from avjax.training.step import make_embed_fn
+from avjax.types import NotApplicable
 
 
-def make_embed(model: Model, layers: Sequence[str] = ()) -> Callable[[dict], dict]:
-    """Returns a function batch -> {modality: {"features", "embedding", layer, "mask"}}.
+def make_embed(
+    model: Model, layers: Mapping[str, Sequence[str]] | None = None
+) -> Callable[[dict], dict]:
+    """Returns a function batch -> embeddings, as `types.Evaluator` describes them, and layers.
 
     The rows of a batch are padded to a multiple of the devices.
 
     Args:
       model: the nets.
-      layers: names of layers whose pooled outputs are added.
+      layers: {modality: names of layers} whose pooled outputs are added, see
+        `avjax.nets.intermediates`.
+
+    Raises:
+      NotApplicable: layers of a model without towers.
     """
-    mesh = sharding.mesh()
-    functions = {
-        with_transform: jax.jit(make_embed_fn(method), out_shardings=sharding.replicated(mesh))
-        for with_transform, method in ((True, model.method), (False, model.plain_method))
-    }
+    mesh, method = sharding.mesh(), model.method
+    weights = jax.device_put((model.params, model.state), sharding.replicated(mesh))
+    if layers:
+        if model.net is None:
+            raise NotApplicable("its method has no towers, so it has no layers by modality")
+        method = method._replace(embed=intermediates.embed_with_layers(model.net, layers))
+
+    @functools.cache
+    def compiled(names):
+        fn = make_embed_fn(method_for(model, method, dict.fromkeys(names)))
+        return jax.jit(fn, out_shardings=sharding.replicated(mesh))
 
     def embed(batch):
-        size, fn = len(batch["index"]), functions[not model.requires - batch.keys()]
+        size, fn = len(batch["index"]), compiled(tuple(sorted(batch)))
         padded = {name: _pad(value, -size % mesh.size) for name, value in batch.items()}
-        out = jax.device_get(fn(model.params, model.state, sharding.shard_batch(padded, mesh)))
-        return {
-            name: {kind: value[:size] for kind, value in found.items()}
-            for name, found in out.items()
-            if isinstance(found, dict)
-        }
+        out = jax.device_get(fn(*weights, sharding.shard_batch(padded, mesh)))
+        return jax.tree.map(lambda value: value[:size], out)
 
     return embed
 

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,7 @@ def clip_features(
     source: Source,
     recipe: Recipe,
     folder: str | os.PathLike,
-    layers: Sequence[str] = (),
+    layers: Mapping[str, Sequence[str]] | None = None,
     batch_size: int = 64,
     workers: int | None = None,
 ) -> ClipFeatures:
@@ -61,7 +61,8 @@ def clip_features(
       source: the records.
       recipe: the clips.
       folder: of the cache.
-      layers: names of layers whose pooled outputs are added, see `avjax.nets.intermediates`.
+      layers: {modality: names of layers} whose pooled outputs are added, see
+        `avjax.nets.intermediates`.
       batch_size: clips per batch.
       workers: decoding processes; None for one per core.
 
@@ -83,7 +84,7 @@ def clip_features(
 
 
 def key_fields(
-    model: Model, source: Source, recipe: Recipe, layers: Sequence[str]
+    model: Model, source: Source, recipe: Recipe, layers: Mapping[str, Sequence[str]] | None
 ) -> dict[str, Any]:
     """Returns the fields that identify an entry: any change of them is another entry.
 
@@ -100,7 +101,7 @@ def key_fields(
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
         },
         "clips": recipe._asdict(),
-        "layers": list(layers),
+        "layers": {modality: list(names) for modality, names in (layers or {}).items()},
         "version": [avjax.__version__, VERSION],
     }
 

@@ -39,7 +39,7 @@ def make(
         clip_recipe = recipe.recipe_of(model.config, modality, clips)
         for role in ("train", "test") if train else ("test",):
             source = data.open_source(split, role, model.config)
-            options = split.features, (), split.batch_size, split.workers
+            options = split.features, None, split.batch_size, split.workers
             found = feature_cache.clip_features(model, source, clip_recipe, *options)
             parts[role] = record_features(found, source)
         out, reasons = {}, []

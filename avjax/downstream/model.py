@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,9 +31,9 @@ class Model(NamedTuple):
       folder: of the run.
       config: of the run.
       step: training steps of its latest checkpoint; 0 if untrained.
-      method: the method, with the device transform of the run.
-      plain_method: the method without it, for batches that lack what it requires.
-      requires: keys of a batch that the device transform requires.
+      method: the method, without the device transform of the run.
+      net: the Linen module of the towers; None if the method has none.
+      device_transform: batch -> batch, or None; see `experiment.with_device_transform`.
       params, state: as of `types.Method`.
       key: a hash of the weights and of the config of the nets.
     """
@@ -43,8 +44,8 @@ class Model(NamedTuple):
     config: dict[str, Any]
     step: int
     method: Method
-    plain_method: Method
-    requires: frozenset[str]
+    net: Any
+    device_transform: Callable | None
     params: Tree
     state: Tree
     key: str
@@ -62,7 +63,7 @@ def open_run(folder: str | os.PathLike, name: str | None = None) -> Model:
       ValueError: the config of the run cannot be built.
     """
     config = checkpoint.read_config(folder)
-    method, _ = experiment.build_method(config)
+    method, args = experiment.build_method(config)
     transform = build(config.get("device_transform"), "config.device_transform")
     saved = checkpoint.restore_latest(folder)
     params, state = saved["params"], saved["state"]
@@ -72,9 +73,9 @@ def open_run(folder: str | os.PathLike, name: str | None = None) -> Model:
         str(folder),
         config,
         int(saved["step"]),
-        experiment.with_device_transform(method, transform),
         method,
-        frozenset(getattr(transform, "requires", ())),
+        args.get("model"),
+        transform,
         params,
         state,
         weights_key(config, params, state),
@@ -92,13 +93,27 @@ def untrained(model: Model, seed: int = 0) -> Model:
     """
     built = recipes.build_recipe(recipes.recipe_of(model.config))
     zeros = example.padding_example(built.clip_sampler, built.transforms)
-    method = model.plain_method if model.requires - zeros.keys() else model.method
+    method = method_for(model, model.method, zeros)
     params, new = jax.jit(functools.partial(_init, method.init))(jax.random.key(seed), zeros)
     stats = {**model.state["stats"], **new}
     state = {**model.state, "stats": stats}
     key = weights_key(model.config, params, state)
     name = f"{model.name} (untrained)"
     return model._replace(name=name, kind="untrained", step=0, params=params, state=state, key=key)
+
+
+def method_for(model: Model, method: Method, batch: Mapping[str, Any]) -> Method:
+    """Returns a method with the device transform of the run, unless a batch lacks what it requires.
+
+    Args:
+      model: the model.
+      method: its method, or one like it.
+      batch: arrays by name.
+    """
+    required = {*getattr(model.device_transform, "requires", ())}
+    if required - batch.keys():
+        return method
+    return experiment.with_device_transform(method, model.device_transform)
 
 
 def _init(init, rng, batch):

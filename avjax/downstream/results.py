@@ -72,7 +72,9 @@ def write_cell(
       left_out: why the cell is empty, if it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.asarray(value) for name, value in found.items() if np.ndim(value)}
+    arrays: dict[str, Any] = {
+        name: np.asarray(value) for name, value in found.items() if np.ndim(value)
+    }
     metrics = {name: float(value) for name, value in found.items() if not np.ndim(value)}
     counts = {role: metrics.pop(f"{role}/records", None) for role in ("train", "test")}
     if arrays:

@@ -1,0 +1,172 @@
+"""The downstream table: cells are exact, kept, and independent of batch sizes and devices."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from avjax import evaluate
+from avjax.config.suites import list_suites, load_suites
+from avjax.downstream import data, feature_cache, model, recipe
+from avjax.runtime import sharding
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory):
+    """The folder of a run of two steps with its own evaluation."""
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    tiny.run(tiny.config(world, steps=2), folder)
+    return folder
+
+
+def called(out, *args):
+    """The exit status of the command; 0 if it does not exit."""
+    try:
+        evaluate.main([*map(str, args), "--out", str(out), "--workers", "0"])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def cell(out, suite, row="tiny", split="all"):
+    return json.loads((Path(out) / "cells" / row / suite / f"{split}.json").read_text())
+
+
+def test_scores_are_those_of_the_run_itself(run, tmp_path):
+    assert called(tmp_path, "--run", run, "--suite", "retrieval", "--suite", "knn") == 0
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    own = {path: float(value) for step, path, value in rows[1:] if step == "2"}
+    found = cell(tmp_path, "retrieval")["metrics"]
+    assert found["v2a/recall@1"] == pytest.approx(own["eval/world/retrieval/v2a/recall@1"])
+    found = cell(tmp_path, "knn")
+    assert found["metrics"]["both/top1"] == pytest.approx(own["eval/world/knn/both/top1"])
+    assert (found["train"], found["test"]) == (60, 12)
+
+
+def test_what_is_done_is_not_done_again_and_changed_weights_are(run, tmp_path, monkeypatch):
+    args = "--run", run, "--suite", "retrieval"
+    called(tmp_path, *args)
+    before = (tmp_path / "cells/tiny/retrieval/all.json").stat().st_mtime_ns
+
+    def fail(*args):
+        raise AssertionError("features were computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_cache, "_extract", fail)
+        called(tmp_path, *args)
+        assert (tmp_path / "cells/tiny/retrieval/all.json").stat().st_mtime_ns == before
+        called(tmp_path, *args, "--config.retrieval.protocol.scores..ks=(1,2)")  # Features stay.
+    assert "v2a/recall@2" in cell(tmp_path, "retrieval")["metrics"]
+    called(tmp_path, *args, "--untrained")
+    assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_a_cache_entry_says_what_it_holds_and_a_changed_file_is_another(run, world, tmp_path):
+    opened = model.open_run(run)
+    split = data.Split("knn", "all", {}, "", str(tmp_path), 8, 0)
+    source = data.open_source(split, "test", opened.config)
+    clips = recipe.recipe_of(opened.config)
+    fields = feature_cache.key_fields(opened, source, clips, None)
+    assert fields["weights"]["run"] == str(run) and fields["data"]["records"] == 12
+    assert fields["clips"]["clip_sampler"]["num_clips"] == 2
+    path = Path(source[0]["path"])
+    stat = path.stat()
+    import os
+
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    changed = feature_cache.key_fields(opened, source, clips, None)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert changed != fields and feature_cache.key_fields(opened, source, clips, None) == fields
+
+
+@pytest.mark.parametrize("batch_size,devices", [(1, 1), (7, 2), (64, 4)])
+def test_features_are_the_same_for_any_batch_size_and_device_count(
+    run, tmp_path, batch_size, devices, monkeypatch
+):
+    opened = model.open_run(run)
+    split = data.Split("knn", "all", {}, "", str(tmp_path), 8, 0)
+    source = data.open_source(split, "test", opened.config)
+    clips = recipe.recipe_of(opened.config)
+    reference = feature_cache.clip_features(opened, source, clips, tmp_path / "a", workers=0)
+    mesh = sharding.mesh(jax.devices()[:devices])
+    monkeypatch.setattr(sharding, "mesh", lambda: mesh)
+    found = feature_cache.clip_features(
+        opened, source, clips, tmp_path / "b", batch_size=batch_size, workers=0
+    )
+    for name, of in reference.modalities.items():
+        assert of["mask"].all() and of["embedding"].shape == (12, 2, 8)
+        for kind, value in of.items():
+            np.testing.assert_allclose(found.modalities[name][kind], value, atol=1e-6)
+
+
+def test_an_untrained_row_keeps_the_statistics_of_the_front_end(run):
+    trained = model.open_run(run)
+    random = model.untrained(trained)
+    same = jax.tree.map(np.array_equal, trained.params, random.params)
+    assert not all(jax.tree.leaves(same)) and random.key != trained.key and random.step == 0
+    stats = trained.state["stats"], random.state["stats"]
+    for name in stats[0].keys() - {"batch_stats"}:
+        assert jax.tree.all(jax.tree.map(np.array_equal, *(one[name] for one in stats)))
+
+
+def test_missing_data_are_named_and_the_other_suites_still_run(run, tmp_path, capsys):
+    args = "--run", run, "--suite", "knn", "--suite", "retrieval"
+    status = called(
+        tmp_path, *args, "--config.knn.data.source=ucf101", "--config.knn.data.lists=/nowhere"
+    )
+    assert status == 1
+    error = json.loads((tmp_path / "suites" / "knn.json").read_text())["error"]
+    assert "config.knn.data.root is not set: add --config.knn.data.root=DIR" in error
+    assert "v2a/recall@1" in cell(tmp_path, "retrieval")["metrics"]
+    assert "knn: not evaluated" in capsys.readouterr().out
+
+
+def test_a_run_without_a_modality_leaves_its_cell_empty(run, world, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    other = tmp_path / "video_only"
+    other.mkdir()
+    (other / "checkpoints").symlink_to(run / "checkpoints")
+    for part in config["evals"]["world"].values():
+        if isinstance(part, dict) and "clip_sampler" in part:
+            part["clip_sampler"]["audio_seconds"] = 0.0
+    (other / "config.json").write_text(json.dumps(config))
+    called(tmp_path / "out", "--run", other, "--suite", "sync", "--suite", "knn")
+    assert cell(tmp_path / "out", "sync", "video_only")["left_out"] == (
+        "the run's clips lack video or audio"
+    )
+    assert [*cell(tmp_path / "out", "knn", "video_only")["metrics"]] == ["video/top1", "video/top5"]
+
+
+def test_synchronization_is_scored(run, tmp_path):
+    called(tmp_path, "--run", run, "--suite", "sync")
+    found = cell(tmp_path, "sync")["metrics"]
+    assert {"easy/accuracy", "hard/auroc", "super_hard/accuracy"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    "args,message",
+    [
+        (["--suite", "kn"], "did you mean 'knn'?"),
+        (["--suite", "knn", "--config.retrieval.title=x"], "no such suite"),
+        (["--suite", "knn", "--config.knn.tittle=x"], "did you mean 'title'?"),
+        ([], "--suite is missing"),
+        (["--suite", "knn"], "suite knn has no baselines: give a run to evaluate, --run DIR"),
+        (["--suite", "knn", "--run", "/nowhere"], "/nowhere is not a run directory"),
+        (["--suite", "knn", "--run", "/a/x", "--run", "/b/x"], "two rows are named x"),
+    ],
+)
+def test_a_wrong_command_is_refused(args, message, tmp_path, capsys):
+    status = called(tmp_path, *args)
+    assert message in str(status) + capsys.readouterr().out
+
+
+def test_every_shipped_suite_can_be_loaded_and_is_listed(capsys):
+    names = [line.split()[0] for line in list_suites()]
+    assert {"knn", "retrieval", "linear_probe", "sync"} <= {*names}
+    found = load_suites(names, [])
+    assert [*found] == names
+    evaluate.main(["--list"])
+    assert capsys.readouterr().out.split("\n")[:-1] == list_suites()
