@@ -11,8 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "avjax"
 OUT = Path(__file__).parent / "assets" / "floors.svg"
 ABOUT = {
-    "commands": "main, prepare, embed, port, ablate: flags, two calls",
+    "commands": "main, evaluate, prepare, embed, port, ablate",
     "report": "offline pages of runs and studies",
+    "downstream": "suites on trained nets, one table",
     "inference": "load a run, embed files",
     "ablation": "studies: many runs",
     "methods": "one paper, one file",

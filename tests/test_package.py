@@ -56,6 +56,11 @@ def test_shipped_config_runs_by_name(avjax, tmp_path):
     assert (tmp_path / "runs" / "smoke").is_dir()
 
 
+def test_shipped_suites_are_in_the_wheel(avjax, tmp_path):
+    listed = avjax(tmp_path, "evaluate", "--list").stdout.split("\n")
+    assert len(listed) - 1 == len([*(ROOT / "configs" / "suites").glob("[!_]*.py")])
+
+
 def test_parts_of_a_user_package_train(avjax, tmp_path):
     """A net, a data set, a method and a score, as CONTRIBUTING.md shows them."""
     for name, code in re.findall(r"```python\n# (\S+)\n(.*?)```", CONTRIBUTING, re.DOTALL):
