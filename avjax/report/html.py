@@ -12,7 +12,7 @@ HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:">
 <title>TITLE</title><style>
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #22252a;
   --soft: #666d76; --line: #e3e5e8; --right: #1a9a4b; --wrong: #d4483f; --query: #2f81f7;
@@ -78,6 +78,16 @@ svg * { stroke-linejoin: round } svg text { font-family: inherit }
 .tile img.half { width: 50% } .pair { display: flex; flex-wrap: wrap; gap: .2rem; width: 18rem }
 .pair .note { flex-basis: 100%; margin: 0 }
 .tile figcaption { font-size: .74rem; line-height: 1.3; overflow-wrap: anywhere }
+.tile img.whole { width: 100% } .tile audio { width: 100%; height: 2rem; margin-top: .3rem }
+.panel .tile { flex: 1 1 8.6rem } .panel .tile figcaption { font-weight: 400 }
+.columns { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start }
+.columns > * { max-width: 100% } svg.matrix { fill: currentColor; display: block }
+.bars { display: grid; gap: .4rem 1.4rem; margin: .9rem 0;
+  grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)) }
+.bars dt { font-size: .82rem; overflow-wrap: anywhere } .bars small { color: var(--soft) }
+.bars dd { display: flex; gap: .5rem; align-items: center; margin: 0; line-height: 1.1 }
+.bars .bar { flex: 1; margin: 0 } .bars dd small { width: 2rem; text-align: right }
+.results i a { font-style: italic } ol.note { padding-left: 1.4rem }
 .gap { align-self: center; color: var(--soft) }
 details { margin: 1rem 0 } summary { cursor: pointer; color: var(--soft) }
 @media (max-width: 40rem) {

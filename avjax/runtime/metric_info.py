@@ -40,6 +40,11 @@ class Metric(NamedTuple):
 
 # Pattern of a name, without "eval/<suite>/" -> Metric; {0}, {1} are its groups, in words.
 EVALUATION_METRICS = {
+    r".*?(\w)2\1/recall@(\d+)": Metric(
+        "recall@{1}, {0} → {0}",
+        "Share of the test records that have a record of their class among the {1} nearest.",
+        1, 1,
+    ),
     r".*?(\w)2(\w)/recall@(\d+)": Metric(
         "recall@{2}, {0} → {1}",
         "Share of the test records whose own {1} is among the {2} nearest to their {0}, by "
@@ -70,6 +75,24 @@ EVALUATION_METRICS = {
         1, 1,
     ),
     r"(.+)/(\w+)/top(\d+)": Metric("{0} top-{2}, {1}", "Classification accuracy.", 1, 1),
+    r"(\w+)/top(\d+)": Metric(
+        "top-{1}, {0}", "Share of test records whose class is within the {1} most likely.", 1, 1
+    ),
+    r"(?:(.+)/)?(video|clip)@(\d+)": Metric(
+        "{1}@{2}, {0}",
+        "Share of test {1}s whose class is within the {2} most likely.",
+        1, 1,
+    ),
+    r".*?(\w)2(\w)/map": Metric(
+        "mAP, {0} → {1}",
+        "Mean average precision of the rankings of {1} by their similarity to each {0}.",
+        1, 1,
+    ),
+    r".*?(\w)2(\w)/map_truncated@(\d+)": Metric(
+        "mAP@{2} (truncated), {0} → {1}",
+        "Mean average precision of the first {2} of each ranking: not comparable with mAP.",
+        1, 1,
+    ),
     r"(?:.*/)?(easy|hard|super_hard)/accuracy": Metric(
         "sync accuracy, {0}",
         "Synchronization: is this a clip's own audio, or audio {sync}? Share of pairs classified "
@@ -159,7 +182,7 @@ def match(name: str) -> tuple[str, Metric]:
             words = [MODALITY_NAMES.get(group or "", group or "") for group in found.groups()]
             meaning = metric.meaning.format(*words, sync=SYNC.get((*words, "")[0], ""))
             return pattern, metric._replace(
-                title=metric.title.format(*words).strip(), meaning=meaning
+                title=metric.title.format(*words).strip(" ,"), meaning=meaning
             )
     return own, Metric(own)
 
