@@ -25,7 +25,7 @@ def draw(confusion: np.ndarray, classes: Sequence[str]) -> str:
     size = next((size for most, size in CELL_SIZES if count <= most), 2)
     font = min(12.0, size - 0.5)
     names = [shorten(name) for name in classes] if count <= MAX_NAMED else []
-    margin = round(8 + 0.58 * font * max(map(len, names), default=0))
+    margin = round(8 + 0.64 * font * max(map(len, names), default=0))
     width = margin + size * count + 2
     shown = largest_cells(confusion)
     parts = [_cell(confusion, classes, i, j, size, margin) for i, j in shown]

@@ -175,15 +175,15 @@ def _tile(path, name, kind, text):
 
 def _media(path, name):
     frame, audio = read_preview(path, sample_rate=SAMPLE_RATE)
-    images = []
+    name, html = escape(name), ""
     if frame is not None:
-        images.append(f'alt="frame of {escape(name)}" src="{frame_uri(frame)}"')
+        html = f'<img class=whole alt="frame of {name}" src="{frame_uri(frame)}">'
     if audio is not None:
+        kind = "whole" if frame is None else "strip"
         uri = spectrogram_uri(spectrogram(audio, SAMPLE_RATE))
-        images.append(f'alt="spectrogram of {escape(name)}" src="{uri}"')
-    size = "half" if len(images) == 2 else "whole"
-    html = f"<div>{''.join(f'<img class={size} {image}>' for image in images)}</div>"
+        html += f'<img class={kind} alt="spectrogram of {name}" src="{uri}">'
+    html = f"<div>{html}</div>"
     if audio is not None:
-        label = escape(f"audio of {name}")
-        html += f'<audio controls aria-label="{label}" src="{wav_uri(audio, SAMPLE_RATE)}"></audio>'
+        uri = wav_uri(audio, SAMPLE_RATE)
+        html += f'<audio controls aria-label="audio of {name}" src="{uri}"></audio>'
     return html

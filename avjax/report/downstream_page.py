@@ -24,7 +24,13 @@ from avjax.report.downstream_summary import (
     summarize,
     why_empty,
 )
-from avjax.report.downstream_tables import footnote, format_summary, format_value, model_labels
+from avjax.report.downstream_tables import (
+    footnote,
+    format_published,
+    format_summary,
+    format_value,
+    model_labels,
+)
 from avjax.report.headline import format_minutes
 
 NUM_EXAMPLES = 20  # Confusions with files on a page: their audio is most of its size.
@@ -77,7 +83,7 @@ def lead_sentence(results: Results) -> str:
 def errors(results: Results) -> list[str]:
     """Returns the suites that could not be evaluated, with the remedy, as HTML."""
     return [
-        f"<p class=none><b>{escape(suite.title)} was not evaluated.</b></p>"
+        f"<p class=none><b>{escape(suite.title)} could not be evaluated.</b></p>"
         f"<pre>{escape(suite.error)}</pre>"
         for suite in results.suites.values()
         if suite.error
@@ -93,7 +99,7 @@ def main_table(results: Results) -> str:
     rows = []
     for key, model in results.models.items():
         cells = [_cell(results, key, suite, best[suite], notes) for suite in results.suites]
-        step = "" if model.step is None else f", step {model.step:,}"
+        step = f", step {model.step:,}" if model.step else ""
         kind = f"<br><small>{escape(model.kind + step)}</small>" if model.kind else ""
         name = f'<span title="{escape(model.folder)}">{escape(labels[key])}</span>{kind}'
         rows.append(f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
@@ -123,7 +129,7 @@ def _explanation(results):
     ]  # fmt: skip
     if partial:
         text += (
-            f" Not all listed files were found for {', '.join(partial)}: these results are not "
+            f" Not all listed files were found of {'; '.join(partial)}: these results are not "
             "comparable with published ones."
         )
     files = " and ".join(f'<a href="{n}">{n}</a>' for n in ("table.csv", "table.json"))
@@ -170,7 +176,7 @@ def _published_cell(results, suite, found):
     mean = summarize(results, ours[0], suite, metric) if ours else None
     texts = []
     for value, source in found:
-        text = f"<i>{downstream_suite.source_link(source, format_value(value, metric))}</i>"
+        text = f"<i>{downstream_suite.source_link(source, format_published(value))}</i>"
         if mean is not None:
             gap = downstream_suite.difference(mean.mean - value, metric)
             text += f"<br><small>ours {gap}</small>"

@@ -7,6 +7,7 @@ cells/<model>/<suite>/<split>.npz      predictions, if the suite classifies
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,10 +90,15 @@ def read(folder: Path) -> Results:
     for suite in suites.values():
         for model in models:
             for split in suite.splits:
-                path = folder / "cells" / model / suite.key / f"{split}.json"
+                path = folder / "cells" / model / suite.key / f"{file_name(split)}.json"
                 if path.exists() and (cell := _read_file(path, folder, _cell, problems)):
                     cells[model, suite.key, split] = cell
     return Results(suites, models, cells, problems)
+
+
+def file_name(split: str) -> str:
+    """Returns the name of the files of a split, without the characters that files cannot have."""
+    return re.sub(r"[^\w.-]+", "_", split).strip("_.") or "_"
 
 
 def _read_each(folder: Path, kind: str, make: Any, problems: list[str]) -> dict[str, Any]:
@@ -127,17 +133,21 @@ def _suite(path: Path, found: dict) -> Suite:
 
 
 def _model(path: Path, found: dict) -> Model:
+    step = None if found.get("step") is None else int(found["step"])
     return Model(
         path.stem, str(found.get("name") or path.stem), str(found.get("kind") or ""),
-        str(found.get("folder") or ""), found.get("step"),
+        str(found.get("folder") or ""), step,
     )  # fmt: skip
 
 
 def _cell(path: Path, found: dict) -> Cell:
     metrics = {str(name): float(value) for name, value in found.get("metrics", {}).items()}
+    train, test = (
+        None if found.get(part) is None else int(found[part]) for part in ("train", "test")
+    )
     arrays = path.with_suffix(".npz")
+    has_arrays = bool(metrics) and arrays.exists()  # An empty cell may have older ones.
     return Cell(
-        metrics, found.get("train"), found.get("test"), str(found.get("coverage") or ""),
-        float(found.get("seconds") or 0), str(found.get("left_out") or ""),
-        arrays if arrays.exists() else None,
+        metrics, train, test, str(found.get("coverage") or ""), float(found.get("seconds") or 0),
+        str(found.get("left_out") or ""), arrays if has_arrays else None,
     )  # fmt: skip

@@ -9,10 +9,11 @@ from avjax.report.downstream_summary import (
     best_models,
     describe,
     metric_names,
+    ranked_models,
     summarize,
     why_empty,
 )
-from avjax.report.downstream_tables import format_value, is_link, model_labels
+from avjax.report.downstream_tables import format_published, format_value, is_link, model_labels
 from avjax.report.headline import format_minutes
 from avjax.report.html import collapsible, header_row, note, table_row, tooltip
 
@@ -27,12 +28,11 @@ def section(results: Results, suite: str, num_examples: int) -> str:
       suite: key.
       num_examples: confusions with files.
     """
-    found = results.suites[suite]
-    if found.error:
-        return note("Not evaluated, see the top of the page.") + published_table(results, suite)
-    names = metric_names(results, suite)
+    found, names = results.suites[suite], metric_names(results, suite)
     if not names:
-        return note("No model has a result yet.") + empty_cells(results, suite)
+        text = "No model has a result" + (", see the top of the page." if found.error else " yet.")
+        reasons = "" if found.error else empty_cells(results, suite)
+        return note(text) + reasons + published_table(results, suite)
     if len(found.splits) == 1:
         parts = [metric_table(results, suite, names)]
     else:
@@ -122,7 +122,7 @@ def published_table(results: Results, suite: str) -> str:
     for p in published:
         cells = [
             escape(describe(p.metric).title),
-            f"<i>{format_value(p.value, p.metric)}</i>",
+            f"<i>{format_published(p.value)}</i>",
             source_link(p.source, p.source),
         ]
         for model in results.models:
@@ -177,10 +177,8 @@ def classes(results: Results, suite: str, num_examples: int) -> str:
       num_examples: confusions with files.
     """
     labels, metric = model_labels(results), results.suites[suite].headline
-    means = {m: summarize(results, m, suite, metric) for m in results.models}
-    order = sorted(means, key=lambda m: -means[m].mean if means[m] else math.inf)
     found, notes = {}, []
-    for model in order:
+    for model in ranked_models(results, suite, metric):
         paths = [
             cell.arrays for (key, name, _), cell in results.cells.items()
             if key == model and name == suite and cell.arrays is not None

@@ -71,30 +71,42 @@ def lower_is_better(metric: str) -> bool:
     return better < 0 or (better == 0 and any(word in metric for word in LOWER_IS_BETTER))
 
 
+def ranked_models(results: Results, suite: str, metric: str) -> list[str]:
+    """Returns all models, that with the best mean first, those without a finite mean last."""
+    sign = 1 if lower_is_better(metric) else -1
+
+    def rank(model: str) -> float:
+        found = summarize(results, model, suite, metric)
+        return sign * found.mean if found and math.isfinite(found.mean) else math.inf
+
+    return sorted(results.models, key=rank)
+
+
 def best_models(results: Results, suite: str, metric: str) -> list[str]:
     """Returns the models with the best mean: the highest, or the lowest of ranks and losses."""
-    sign = -1 if lower_is_better(metric) else 1
-    means = {}
-    for model in results.models:
-        summary = summarize(results, model, suite, metric)
-        if summary is not None and math.isfinite(summary.mean):
-            means[model] = sign * summary.mean
-    return [model for model, mean in means.items() if mean >= max(means.values()) - 1e-9]
+    found = {m: summarize(results, m, suite, metric) for m in results.models}
+    means = {m: s.mean for m, s in found.items() if s is not None and math.isfinite(s.mean)}
+    if not means:
+        return []
+    best = (min if lower_is_better(metric) else max)(means.values())
+    return [model for model, mean in means.items() if abs(mean - best) <= 1e-9]
 
 
 def why_empty(results: Results, model: str, suite: str, metric: str) -> str:
     """Returns why splits of a model lack a metric of a suite; "" if all have it."""
-    if results.suites[suite].error:
-        return "the suite was not evaluated"
+    error = "the suite could not be evaluated" if results.suites[suite].error else ""
     reasons: dict[str, list[str]] = {}
     for split in results.suites[suite].splits:
         cell = results.cells.get((model, suite, split))
         if cell is None:
-            reasons.setdefault("not evaluated yet: run the same command again", []).append(split)
+            reason = error or "not evaluated yet: run the same command again"
+            reasons.setdefault(reason, []).append(split)
         elif metric not in cell.metrics:
             reason = cell.left_out or f"the results have no {metric}"
             reasons.setdefault(reason, []).append(split)
     count = len(results.suites[suite].splits)
+    if not count:
+        return error or "the suite has no splits"
     return "; ".join(
         reason if len(splits) == count else f"split {', '.join(splits)}: {reason}"
         for reason, splits in reasons.items()

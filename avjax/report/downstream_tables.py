@@ -141,11 +141,13 @@ def markdown(results: Results) -> str:
     for name, row in published_rows(results).items():
         cells = []
         for suite in suites:
-            texts = [_markdown_link(format_value(v, suite.headline), s) for v, s in row[suite.key]]
+            texts = [_markdown_link(format_published(v), s) for v, s in row[suite.key]]
             cells.append("; ".join(f"*{text}*" for text in texts))
         lines.append([f"*{escape_markdown(name)}*", *cells])
     rows = [f"| {' | '.join(line)} |" for line in lines]
-    errors = [f"{suite.title} was not evaluated: {suite.error}" for suite in suites if suite.error]
+    errors = [
+        f"{suite.title} could not be evaluated: {suite.error}" for suite in suites if suite.error
+    ]
     notes = [f"[{i}] {reason}" for i, reason in enumerate(notes, 1)]
     final = [f"{MEAN}. {UNITS} Bold: best of ours. Italics: published."]
     paragraphs = ["\n".join(rows), *final, *map(escape_markdown, [*notes, *errors])]
@@ -187,6 +189,11 @@ def format_value(value: float, metric: str) -> str:
     if not math.isfinite(value):
         return "not finite"
     return f"{scale * value:.1f}" if scale else format_number(value)
+
+
+def format_published(value: float) -> str:
+    """Formats a published value with the digits that it has."""
+    return f"{value:.6g}"
 
 
 def format_summary(found: Summary, metric: str) -> str:

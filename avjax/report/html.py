@@ -78,7 +78,8 @@ svg * { stroke-linejoin: round } svg text { font-family: inherit }
 .tile img.half { width: 50% } .pair { display: flex; flex-wrap: wrap; gap: .2rem; width: 18rem }
 .pair .note { flex-basis: 100%; margin: 0 }
 .tile figcaption { font-size: .74rem; line-height: 1.3; overflow-wrap: anywhere }
-.tile img.whole { width: 100% } .tile audio { width: 100%; height: 2rem; margin-top: .3rem }
+.tile img.whole { width: 100% } .tile img.strip { width: 100%; height: 3rem }
+.panel .tile div { flex-wrap: wrap } .tile audio { width: 100%; height: 2rem; margin-top: .3rem }
 .panel .tile { flex: 1 1 8.6rem } .panel .tile figcaption { font-weight: 400 }
 .columns { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; align-items: flex-start }
 .columns > * { max-width: 100% } svg.matrix { fill: currentColor; display: block }
@@ -87,7 +88,10 @@ svg * { stroke-linejoin: round } svg text { font-family: inherit }
 .bars dt { font-size: .82rem; overflow-wrap: anywhere } .bars small { color: var(--soft) }
 .bars dd { display: flex; gap: .5rem; align-items: center; margin: 0; line-height: 1.1 }
 .bars .bar { flex: 1; margin: 0 } .bars dd small { width: 2rem; text-align: right }
-.results i a { font-style: italic } ol.note { padding-left: 1.4rem }
+.results td:first-child { position: sticky; left: 0; background: var(--page) }
+ol.note { padding-left: 1.4rem }
+.wide + .none, .wide + ol { margin-top: .8rem }
+.panel > figcaption small { font-weight: 400; color: var(--soft); display: block }
 .gap { align-self: center; color: var(--soft) }
 details { margin: 1rem 0 } summary { cursor: pointer; color: var(--soft) }
 @media (max-width: 40rem) {

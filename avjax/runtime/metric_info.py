@@ -78,10 +78,11 @@ EVALUATION_METRICS = {
     r"(\w+)/top(\d+)": Metric(
         "top-{1}, {0}", "Share of test records whose class is within the {1} most likely.", 1, 1
     ),
-    r"(?:(.+)/)?(video|clip)@(\d+)": Metric(
-        "{1}@{2}, {0}",
-        "Share of test {1}s whose class is within the {2} most likely.",
-        1, 1,
+    r"(?:(.+)/)?video@(\d+)": Metric(
+        "video@{1}, {0}", "Share of test videos whose class is within the {1} most likely.", 1, 1
+    ),
+    r"(?:(.+)/)?clip@(\d+)": Metric(
+        "clip@{1}, {0}", "Share of test clips whose class is within the {1} most likely.", 1, 1
     ),
     r".*?(\w)2(\w)/map": Metric(
         "mAP, {0} → {1}",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avjax.data.source import NoRecords, Source
-from avjax.evals import knn, linear_probe, metrics, retrieval, suite, thumbnails
+from avjax.evals import knn, linear_probe, metrics, retrieval, suite
 
 
 def unit(x):
@@ -339,10 +339,6 @@ def test_suite_gives_thumbnails_of_readable_records(monkeypatch):
     assert {"r/v2a/recall@1", "r/a2v/median_rank"} <= set(out)
     none = suite.make(data(9), {"r": retrieval.make()}, batch_size=4, thumbnails=0)(embed, None)
     assert not any(name.startswith("gallery") for name in none)
-
-
-def test_silence_gives_black_spectrogram_image():
-    assert not thumbnails.spectrogram(np.zeros(16000, np.int16), 16000).any()
 
 
 def test_invalid_suite_config_fails_before_reading():

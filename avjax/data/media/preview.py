@@ -35,9 +35,8 @@ def read_preview(
             start, stop = loudest_part(audio, int(seconds * sample_rate))
             audio, time = audio[start:stop], info.audio_start + (start + stop) / 2 / sample_rate
         if info.video_start is not None and info.video_end is not None:
-            middle = (info.video_start + info.video_end) / 2
-            is_inside = time is not None and info.video_start <= time < info.video_end
-            time = time if is_inside else middle
+            if time is None or not info.video_start <= time < info.video_end:
+                time = (info.video_start + info.video_end) / 2
             frame = read_frames(media, time, 1, 1.0, short_side)[0]
     return frame, audio
 
