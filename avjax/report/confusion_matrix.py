@@ -28,28 +28,26 @@ def draw(confusion: np.ndarray, classes: Sequence[str]) -> str:
     margin = round(8 + 0.64 * font * max(map(len, names), default=0))
     width = margin + size * count + 2
     shown = largest_cells(confusion)
-    parts = [_cell(confusion, classes, i, j, size, margin) for i, j in shown]
-    parts += [
-        f'<text x="{margin - 5}" y="{margin + size * (i + 0.5) + 0.36 * font:.1f}" '
-        f'text-anchor="end">{escape(name)}</text>'
-        f'<text transform="translate({margin + size * (i + 0.5) + 0.36 * font:.1f} '
-        f'{margin - 5}) rotate(-90)">{escape(name)}</text>'
-        for i, name in enumerate(names)
-    ]
-    edge = size * count
-    frame = (
-        f'<rect x="{margin}" y="{margin}" width="{edge}" height="{edge}" fill="none" '
-        'stroke="var(--line)"/>'
-    )
-    right = int(np.trace(confusion))
-    total = int(confusion.sum())
+    cells = {
+        color: "".join(
+            _cell(confusion, classes, i, j, size, margin) for i, j in shown if (i == j) == is_right
+        )
+        for color, is_right in (("var(--right)", True), ("var(--wrong)", False))
+    }
+    groups = [f'<g fill="{color}">{drawn}</g>' for color, drawn in cells.items()]
+    numbers = [_number(confusion, i, j, size, margin) for i, j in shown] if size >= 20 else []
+    labels = [_labels(name, i, size, margin, font) for i, name in enumerate(names)]
+    edge, right, total = size * count, int(np.trace(confusion)), int(confusion.sum())
     label = (
         f"Confusion matrix of {count} classes: {right:,} of {total:,} records are on the diagonal."
     )
     return (
-        f'<svg class=matrix role="img" aria-label="{label}" width="{width}" '
-        f'height="{width}" viewBox="0 0 {width} {width}" font-size="{font:g}">'
-        f"{frame}{''.join(parts)}</svg>"
+        f'<svg class=matrix role="img" aria-label="{label}" width="{width}" height="{width}" '
+        f'viewBox="0 0 {width} {width}" font-size="{font:g}"><rect x="{margin}" y="{margin}" '
+        f'width="{edge}" height="{edge}" fill="none" stroke="var(--line)"/>'
+        f"{''.join(groups)}"
+        f'<g text-anchor="middle" pointer-events="none">{"".join(numbers)}</g>'
+        f"{''.join(labels)}</svg>"
     )
 
 
@@ -65,22 +63,29 @@ def largest_cells(confusion: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _cell(confusion, classes, i, j, size, margin):
-    """One cell as SVG, with its count if there is room, and names and count on hover."""
+    """One cell as SVG, with names and count on hover."""
     count, total = int(confusion[i, j]), int(confusion[i].sum())
     share = count / total
-    x, y = margin + size * j, margin + size * i
-    kind = "var(--right)" if i == j else "var(--wrong)"
     words = classes[i] if i == j else f"{classes[i]} → {classes[j]}"
     title = escape(f"{words}: {count:,} of {total:,} ({100 * share:.0f}\N{NO-BREAK SPACE}%)")
-    number = ""
-    if size >= 20:
-        number = (
-            f'<text x="{x + size / 2:.1f}" y="{y + size / 2 + 4:.1f}" text-anchor="middle">'
-            f"{count}</text>"
-        )
     return (
-        f'<g><title>{title}</title><rect x="{x}" y="{y}" width="{size}" height="{size}" '
-        f'fill="{kind}" fill-opacity="{0.1 + 0.8 * share:.2f}"/>{number}</g>'
+        f'<path d="M{margin + size * j} {margin + size * i}h{size}v{size}h-{size}z" '
+        f'fill-opacity="{0.1 + 0.8 * share:.2f}"><title>{title}</title></path>'
+    )
+
+
+def _number(confusion, i, j, size, margin):
+    """The count of a cell as SVG."""
+    x, y = margin + size * (j + 0.5), margin + size * (i + 0.5) + 4
+    return f'<text x="{x:g}" y="{y:g}">{int(confusion[i, j])}</text>'
+
+
+def _labels(name, i, size, margin, font):
+    """The name of a class beside its row and above its column, as SVG."""
+    at = margin + size * (i + 0.5) + 0.36 * font
+    return (
+        f'<text x="{margin - 5}" y="{at:.1f}" text-anchor="end">{escape(name)}</text>'
+        f'<text transform="translate({at:.1f} {margin - 5}) rotate(-90)">{escape(name)}</text>'
     )
 
 

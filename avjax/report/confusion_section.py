@@ -162,7 +162,7 @@ def _tile(path, name, kind, text):
     if not path:
         trouble = "no file name was kept, or there is no such record"
     elif not os.path.isfile(path):
-        trouble = "the file no longer exists"
+        trouble = "file not found"
     else:
         try:
             content = _media(path, name)

@@ -15,6 +15,7 @@ from avjax.report import (
 from avjax.report.downstream_results import Results
 from avjax.report.downstream_summary import (
     best_models,
+    bold_models,
     cells_of,
     coverage,
     describe,
@@ -24,16 +25,20 @@ from avjax.report.downstream_summary import (
     summarize,
     why_empty,
 )
-from avjax.report.downstream_tables import (
+from avjax.report.downstream_text import (
+    INTERVAL,
+    MEAN,
+    UNITS,
     footnote,
     format_published,
     format_summary,
     format_value,
     model_labels,
+    published_rows,
 )
 from avjax.report.headline import format_minutes
 
-NUM_EXAMPLES = 20  # Confusions with files on a page: their audio is most of its size.
+NUM_EXAMPLES = 16  # Confusions with files on a page: their audio is most of its size.
 MAX_EXAMPLES = 8  # Of one suite.
 
 
@@ -95,7 +100,7 @@ def main_table(results: Results) -> str:
     if not results.models or not results.suites:
         return html.note("There are no results yet: no models, or no suites.")
     labels, notes = model_labels(results), []
-    best = {s.key: best_models(results, s.key, s.headline) for s in results.suites.values()}
+    best = {s.key: bold_models(results, s.key, s.headline) for s in results.suites.values()}
     rows = []
     for key, model in results.models.items():
         cells = [_cell(results, key, suite, best[suite], notes) for suite in results.suites]
@@ -103,7 +108,7 @@ def main_table(results: Results) -> str:
         kind = f"<br><small>{escape(model.kind + step)}</small>" if model.kind else ""
         name = f'<span title="{escape(model.folder)}">{escape(labels[key])}</span>{kind}'
         rows.append(f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    for name, row in downstream_tables.published_rows(results).items():
+    for name, row in published_rows(results).items():
         texts = [_published_cell(results, suite, found) for suite, found in row.items()]
         cells = "".join(f"<td>{text}</td>" for text in texts)
         kind = "<br><small>published</small>"
@@ -117,12 +122,16 @@ def main_table(results: Results) -> str:
 
 
 def _explanation(results):
-    text = (
-        f"{downstream_tables.MEAN}; brackets: {downstream_tables.INTERVAL}. "
-        f"{downstream_tables.UNITS} Bold: the best mean of ours. Italics: "
-        "published, with the difference of the best of ours (ours minus published). Splits share "
-        "training records, so the interval is only a rough one."
-    )
+    text = UNITS
+    if any(len(suite.splits) > 1 for suite in results.suites.values()):
+        text = (
+            f"{MEAN}; brackets: {INTERVAL}, a rough one, since "
+            f"splits share training records. {text}"
+        )
+    if len(results.models) > 1:
+        text += " Bold: the best mean of ours."
+    if any(suite.published for suite in results.suites.values()):
+        text += " Italics: published, with the difference of the best of ours (minus published)."
     partial = [
         suite.title for suite in results.suites.values()
         if any(found_share(cell.coverage) < 1 for cell in cells_of(results, suite.key))
@@ -187,7 +196,7 @@ def _published_cell(results, suite, found):
 def sections(results: Results) -> list[str]:
     """Returns one section per suite as HTML."""
     classified = {suite for (_, suite, _), cell in results.cells.items() if cell.arrays is not None}
-    count = min(MAX_EXAMPLES, max(2, NUM_EXAMPLES // max(1, len(classified))))
+    count = min(MAX_EXAMPLES, max(1, NUM_EXAMPLES // max(1, len(classified))))
     return [
         f'<h2 id="{_anchor(results, key)}">{escape(suite.title)}</h2>'
         f"{downstream_suite.section(results, key, count)}"

@@ -8,7 +8,7 @@ from avjax.report import plots
 from avjax.report.confusion_matrix import shorten
 from avjax.report.downstream_results import Results
 from avjax.report.downstream_summary import describe, summarize
-from avjax.report.downstream_tables import model_labels
+from avjax.report.downstream_text import model_labels
 from avjax.runtime.metric_info import format_number
 
 PUBLISHED_COLOR = "#888888"
@@ -26,7 +26,7 @@ def panels(results: Results) -> str:
 
 
 def draw_panel(results: Results, suite: str) -> str:
-    """Plots the headline metric of all models with intervals; "" without results.
+    """Plots the headline metric of all models with intervals; "" if there is nothing to compare.
 
     Args:
       results: of the folder.
@@ -39,7 +39,7 @@ def draw_panel(results: Results, suite: str) -> str:
     means = [(labels[m], summarize(results, m, suite, metric)) for m in results.models]
     found = [(name, s) for name, s in means if s is not None and math.isfinite(s.mean)]
     published = [(p.model, p.value) for p in results.suites[suite].published if p.metric == metric]
-    if not found:
+    if not found or len(found) + len(published) < 2:
         return ""
     with matplotlib.rc_context(plots.STYLE):
         figure, axes = plots.make_axes(3.8)

@@ -6,14 +6,14 @@ from html import escape
 from avjax.report import confusion_section, predictions
 from avjax.report.downstream_results import Results
 from avjax.report.downstream_summary import (
-    best_models,
+    bold_models,
     describe,
     metric_names,
     ranked_models,
     summarize,
     why_empty,
 )
-from avjax.report.downstream_tables import format_published, format_value, is_link, model_labels
+from avjax.report.downstream_text import format_published, format_value, is_link, model_labels
 from avjax.report.headline import format_minutes
 from avjax.report.html import collapsible, header_row, note, table_row, tooltip
 
@@ -56,7 +56,7 @@ def metric_table(results: Results, suite: str, metrics: list[str]) -> str:
     """
     rows = []
     for metric in metrics:
-        best, cells = best_models(results, suite, metric), []
+        best, cells = bold_models(results, suite, metric), []
         for model in results.models:
             found = summarize(results, model, suite, metric)
             cells.append(_mean(found, metric, model in best) if found else "–")
@@ -78,7 +78,7 @@ def split_table(results: Results, suite: str, metrics: list[str]) -> str:
     rows = []
     for metric in metrics:
         rows.append(f"<tr><th colspan={len(heads)}>{_title(metric)}</th></tr>")
-        best = best_models(results, suite, metric)
+        best = bold_models(results, suite, metric)
         for model in results.models:
             if found := summarize(results, model, suite, metric):
                 each = [found.values.get(split) for split in splits]

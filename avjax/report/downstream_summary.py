@@ -92,6 +92,12 @@ def best_models(results: Results, suite: str, metric: str) -> list[str]:
     return [model for model, mean in means.items() if abs(mean - best) <= 1e-9]
 
 
+def bold_models(results: Results, suite: str, metric: str) -> list[str]:
+    """Returns the best models if several have the metric: their values are in bold."""
+    values = [m for m in results.models if summarize(results, m, suite, metric) is not None]
+    return best_models(results, suite, metric) if len(values) > 1 else []
+
+
 def why_empty(results: Results, model: str, suite: str, metric: str) -> str:
     """Returns why splits of a model lack a metric of a suite; "" if all have it."""
     error = "the suite could not be evaluated" if results.suites[suite].error else ""

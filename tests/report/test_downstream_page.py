@@ -239,7 +239,7 @@ def test_classes_are_sorted_and_confusions_counted(out):
     assert "6 of 9 records are on the diagonal" in text
     pairs = rows(section(text, "<div><table>", "</table>"))
     assert pairs[1:] == [["owl", "cat", "2", "50 %"], ["cat", "dog", "1", "33 %"]]
-    assert "owl.mp4 <small>the file no longer exists</small>" in text
+    assert "owl.mp4 <small>file not found</small>" in text
     assert "no file name was kept, or there is no such record" in text
     assert "Confusion matrix of one, scratch" in text
 
