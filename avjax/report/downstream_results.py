@@ -7,10 +7,11 @@ cells/<model>/<suite>/<split>.npz      predictions, if the suite classifies
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from avjax.downstream.results import safe_name
 
 KINDS = ("trained", "untrained", "classical")  # In the order of the rows.
 
@@ -90,15 +91,10 @@ def read(folder: Path) -> Results:
     for suite in suites.values():
         for model in models:
             for split in suite.splits:
-                path = folder / "cells" / model / suite.key / f"{file_name(split)}.json"
+                path = folder / "cells" / model / suite.key / f"{safe_name(split)}.json"
                 if path.exists() and (cell := _read_file(path, folder, _cell, problems)):
                     cells[model, suite.key, split] = cell
     return Results(suites, models, cells, problems)
-
-
-def file_name(split: str) -> str:
-    """Returns the name of the files of a split, without the characters that files cannot have."""
-    return re.sub(r"[^\w.-]+", "_", split).strip("_.") or "_"
 
 
 def _read_each(folder: Path, kind: str, make: Any, problems: list[str]) -> dict[str, Any]:
