@@ -12,6 +12,7 @@ import numpy as np
 from avjax.config import ranges
 from avjax.evals.features import Features, score_by_space
 from avjax.evals.metrics import accuracy, l2_normalize
+from avjax.ops import exact_cosine, ranking
 from avjax.types import NotApplicable
 
 
@@ -107,18 +108,21 @@ def vote(
     classes: int,
     k: int,
     temperature: float,
-    cells: int = 2**24,
+    cells: int = ranking.CELLS,
 ) -> np.ndarray:
-    """Votes of the k nearest keys of each query.
+    """Votes of the k nearest keys of each query, found on the devices.
+
+    Votes are equal for any number of devices, any block and any order of keys.  Keys that tie for
+    the last places share the votes of these places: each counts by its chance in a random order.
 
     Args:
-      query: float [N, H] of unit length.
-      key: float [M, H] of unit length.
-      label: int [M].
+      query: float [N, H].
+      key: float [M, H].
+      label: int [M], 0 or more.
       classes: number of classes.
-      k: neighbors.
+      k: neighbors, at most M.
       temperature: divisor of the cosines.
-      cells: cosines in memory at a time.
+      cells: cosines per device in memory at a time.
 
     Returns:
       Votes [N, classes], each row up to a factor; -inf for a class without a neighbor.
@@ -129,14 +133,29 @@ def vote(
     ranges.check_finite("test features of kNN", query)
     ranges.check_finite("train features of kNN", key)
     votes = np.zeros((len(query), classes))
-    rows = max(1, cells // len(key))
-    for start in range(0, len(query), rows):
-        cosine = query[start : start + rows] @ key.T
-        near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
-        cosine = np.take_along_axis(cosine, near, axis=1)
-        # Relative to the nearest: the same result, without overflow at a low temperature.
-        weight = np.exp((cosine - cosine.max(1, keepdims=True)) / temperature)
-        weight = np.maximum(weight, np.finfo(weight.dtype).tiny)  # Never 0.
-        block = np.arange(start, start + len(cosine))
-        np.add.at(votes, (block[:, None], label[near]), weight)
+    for block, found in ranking.nearest(query, key, label, k, classes, cells):
+        votes[block] = count_votes(found, temperature)
     return np.where(votes > 0, votes, -np.inf)
+
+
+def count_votes(found: ranking.Neighbors, temperature: float) -> np.ndarray:
+    """Adds up the votes of neighbors.
+
+    Args:
+      found: neighbors of N queries.
+      temperature: divisor of the cosines.
+
+    Returns:
+      float64 [N, C], each row up to a factor; 0 for a class without a neighbor.
+    """
+    rows, k = found.score.shape
+    # Relative to the nearest: the same result, without overflow at a low temperature.
+    distance = (found.score - found.score[:, :1]) / exact_cosine.ONE
+    weight = np.maximum(np.exp(distance / temperature), np.finfo(np.float64).tiny)  # Never 0.
+    tied = found.tied.sum(axis=1)
+    alone = np.where(tied > 0, found.above, k)
+    votes = np.zeros(found.tied.shape)
+    weights = np.where(np.arange(k) < alone[:, None], weight, 0)
+    np.add.at(votes, (np.arange(rows)[:, None], found.label), weights)
+    share = (k - alone) / np.maximum(tied, 1) * weight[:, -1]
+    return votes + share[:, None] * found.tied
