@@ -73,6 +73,18 @@ def select_records(features: Features, rows: np.ndarray) -> Features:
     )
 
 
+def sort_by_path(features: Features) -> Features:
+    """Sorts records by path, so that what is learned does not depend on the order of the source.
+
+    Args:
+      features: of N records; unchanged if their paths are unknown.
+    """
+    if not features.path:
+        return features
+    order = sorted(range(len(features.path)), key=features.path.__getitem__)
+    return select_records(features, np.asarray(order, np.int64))
+
+
 def feature_spaces(features: Features) -> dict[str, tuple[str, ...]]:
     """Returns {name: its modalities}: each alone and, of two or more, "both" for all."""
     names = tuple(features.modalities)

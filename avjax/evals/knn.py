@@ -6,10 +6,12 @@ CVPR 2018, section 3.4.  https://arxiv.org/abs/1805.01978
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from avjax.config import ranges
+from avjax.evals.confusion import record_predictions
 from avjax.evals.features import Features, score_by_space
 from avjax.evals.metrics import accuracy, l2_normalize
 from avjax.ops import exact_cosine, ranking
@@ -17,8 +19,11 @@ from avjax.types import NotApplicable
 
 
 def make(
-    k: int, temperature: float = 0.07, representation: str = "features"
-) -> Callable[[Features | None, Features], dict[str, float]]:
+    k: int,
+    temperature: float = 0.07,
+    representation: str = "features",
+    predictions: str | None = None,
+) -> Callable[[Features | None, Features], dict[str, Any]]:
     """kNN top-1 and top-5 accuracy in percent, for each modality and, of two or more, for "both".
 
     A neighbor votes for its class with weight exp(cosine / temperature).  Each modality is scored
@@ -29,6 +34,8 @@ def make(
         suits a few thousand records.
       temperature: divisor of the cosines.
       representation: "features" of the encoder, or "embedding" of the head, as in the paper.
+      predictions: "video", "audio" or "both" to return its predictions too, as of
+        `confusion.prediction_arrays`; None for none.
 
     Returns:
       A score (train, test) -> {name: value} for avjax.evals.suite.
@@ -43,6 +50,7 @@ def make(
     def score(train, test):
         num_voters(train, test, k)
         classes = 1 + max(train.label.max(), test.label.max())
+        arrays = {}
 
         def of_space(name, train, test):
             near = num_voters(train, test, k)
@@ -53,9 +61,11 @@ def make(
             )
             votes = vote(query, key, train.label[train_labeled], classes, near, temperature)
             top = accuracy(votes, test.label[test_labeled])
+            if name == predictions:
+                arrays.update(record_predictions(votes, test))
             return {f"{name}/{metric}": value for metric, value in top.items()}
 
-        return score_by_space("kNN", train, test, of_space)
+        return score_by_space("kNN", train, test, of_space) | arrays
 
     return score
 

@@ -5,71 +5,117 @@ Its L2 penalty is selected on a part of train, never on test.
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from avjax.evals.features import Features, score_by_space
+from avjax.evals.confusion import record_predictions
+from avjax.evals.features import Features, score_by_space, sort_by_path
+from avjax.evals.holdout import holdout_mask
 from avjax.evals.metrics import accuracy
 from avjax.types import NotApplicable
 
+L2_REGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+class Settings(NamedTuple):
+    """How a probe is fitted, see `make`."""
+
+    l2_regs: tuple[float, ...] = L2_REGS
+    validation: float = 0.2
+    seed: int = 0
+    max_iter: int = 1000
+
 
 def make(
-    l2_regs: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
+    l2_regs: tuple[float, ...] = L2_REGS,
     validation: float = 0.2,
     seed: int = 0,
     max_iter: int = 1000,
-) -> Callable[[Features | None, Features], dict[str, float]]:
+    predictions: str | None = None,
+) -> Callable[[Features | None, Features], dict[str, Any]]:
     """Linear probe top-1 and top-5 accuracy in percent, per modality and, of two or more, "both".
 
     Features are standardized with train's mean and standard deviation.  The objective is the mean
     cross-entropy plus l2_reg / 2 * |weights|^2, so an l2_reg means the same for a part of train as
     for all of it, on which the selected one is fitted again.  Each modality is scored on the
-    records that have it, "both" on those with all.
+    records that have it, "both" on those with all.  Train records are sorted by path: their order
+    does not matter.
 
     Args:
       l2_regs: penalties to select from.
       validation: share of train for the selection.
       seed: of the split for the selection.
       max_iter: maximum number of L-BFGS iterations.
+      predictions: "video", "audio" or "both" to return its predictions too, as of
+        `confusion.prediction_arrays`; None for none.
 
     Returns:
       A score (train, test) -> {name: value} for avjax.evals.suite.
     """
+    settings = checked(Settings(l2_regs, validation, seed, max_iter))
+
+    def score(train, test):
+        check(train, test)
+        held_out(train, settings)
+        classes = 1 + max(train.label.max(), test.label.max())
+        arrays = {}
+
+        def of_space(name, train, test):
+            check(train, test)
+            scores, chosen = fit_and_predict(name, train, test, classes, settings)
+            found = accuracy(scores, test.label[test.label >= 0]) | {"l2_reg": chosen}
+            if name == predictions:
+                arrays.update(record_predictions(scores, test))
+            return {f"{name}/{metric}": value for metric, value in found.items()}
+
+        return score_by_space("linear probe", sort_by_path(train), test, of_space) | arrays
+
+    return score
+
+
+def checked(settings: Settings) -> Settings:
+    """Returns the settings; ValueError if one is impossible."""
+    l2_regs, validation, _, max_iter = settings
     if not l2_regs or min(l2_regs) <= 0:
         raise ValueError(f"l2_regs={l2_regs!r}: use one or more, each above 0, e.g. (1e-3,)")
     if not 0 < validation < 1:
         raise ValueError(f"validation={validation!r}: use a share between 0 and 1, e.g. 0.2")
     if max_iter < 1:
         raise ValueError(f"max_iter={max_iter!r} of L-BFGS: use 1 or more, e.g. 1000")
+    return settings
 
-    def score(train, test):
-        check(train, test)
-        held_out(train)
-        classes = 1 + max(train.label.max(), test.label.max())
 
-        def of_space(name, train, test):
-            check(train, test)
-            rows, test_labeled = np.flatnonzero(train.label >= 0), test.label >= 0
-            label = train.label[rows]
-            x, y = standardized(train, test, rows)
-            chosen = select_l2(name, x, label, held_out(train), l2_regs, max_iter)
-            model = fit(name, x, label, chosen, max_iter)
-            scores = predict_logits(model, y[test_labeled], classes)
-            found = accuracy(scores, test.label[test_labeled]) | {"l2_reg": chosen}
-            return {f"{name}/{metric}": value for metric, value in found.items()}
+def fit_and_predict(
+    name: str, train: Features, test: Features, classes: int, settings: Settings
+) -> tuple[np.ndarray, float]:
+    """Fits a probe on the concatenated modalities.
 
-        return score_by_space("linear probe", train, test, of_space)
+    Args:
+      name: of the features, for messages.
+      train, test: features of records that have all modalities, with labels.
+      classes: C.
+      settings: of the fit.
 
-    def held_out(train):
-        """`holdout_mask` of the labeled train records; None if there is nothing to select."""
-        rows = np.flatnonzero(train.label >= 0)
-        group = None if train.group is None else [train.group[i] for i in rows]
-        return (
-            holdout_mask(train.label[rows], group, validation, seed) if len(l2_regs) > 1 else None
-        )
+    Returns:
+      (logits [M, C] of the M labeled test records, the selected penalty).
+    """
+    rows = np.flatnonzero(train.label >= 0)
+    label = train.label[rows]
+    x, y = standardized(train, test, rows)
+    held = held_out(train, settings)
+    chosen = select_l2(name, x, label, held, settings.l2_regs, settings.max_iter)
+    model = fit(name, x, label, chosen, settings.max_iter)
+    return predict_logits(model, y[test.label >= 0], classes), chosen
 
-    return score
+
+def held_out(train: Features, settings: Settings) -> np.ndarray | None:
+    """`holdout_mask` of the labeled train records; None if there is nothing to select."""
+    rows = np.flatnonzero(train.label >= 0)
+    group = None if train.group is None else [train.group[i] for i in rows]
+    if len(settings.l2_regs) < 2:
+        return None
+    return holdout_mask(train.label[rows], group, settings.validation, settings.seed)
 
 
 def check(train: Features | None, test: Features) -> None:
@@ -112,48 +158,6 @@ def standardized(
         return sides[0]
     x, y = (np.concatenate(side, axis=-1) for side in zip(*sides))
     return x, y
-
-
-def holdout_mask(
-    label: np.ndarray, group: Sequence[str | None] | None, validation: float, seed: int
-) -> np.ndarray:
-    """Which train records to hold out: about `validation` of each class, groups kept together.
-
-    Clips cut from one video reveal each other's class.  Groups are taken in random order if they
-    bring the classes nearer to their share.
-
-    Args:
-      label: int [N].
-      group: N names or None.
-      validation: share to hold out.
-      seed: of the order.
-
-    Returns:
-      bool [N].
-
-    Raises:
-      NotApplicable: too few records or groups.
-    """
-    name = [
-        ("row", i) if group is None or group[i] is None else group[i] for i in range(len(label))
-    ]
-    groups = {}
-    for i, g in enumerate(name):
-        groups.setdefault(g, []).append(i)
-    want = validation * np.bincount(label).astype(float)
-    held = np.zeros(len(label), bool)
-    members = list(groups.values())
-    for i in np.random.default_rng(seed).permutation(len(members)):
-        gain = np.bincount(label[members[i]], minlength=len(want))
-        if np.abs(want - gain).sum() < np.abs(want).sum():
-            want -= gain
-            held[members[i]] = True
-    if not held.any() or len(np.unique(label[~held])) < 2:
-        raise NotApplicable(
-            f"{len(label)} labeled train records in {len(groups)} groups leave no validation part "
-            f"of {validation:.0%}: use more records, or a single value of l2_regs"
-        )
-    return held
 
 
 def select_l2(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avjax.data.source import NoRecords, Source
-from avjax.evals import knn, linear_probe, metrics, retrieval, suite
+from avjax.evals import holdout, knn, linear_probe, metrics, retrieval, suite
 
 
 def unit(x):
@@ -202,7 +202,7 @@ def test_validation_keeps_groups_together():
     label = np.repeat(np.arange(5), 40)
     group = [f"{c}/{g}" for c, g in zip(label, rng.integers(0, 9, 200))]
     group[3] = None
-    held = linear_probe.holdout_mask(label, group, 0.2, seed=0)
+    held = holdout.holdout_mask(label, group, 0.2, seed=0)
     assert not {g for g, h in zip(group, held) if h} & {g for g, h in zip(group, held) if not h}
     share = np.bincount(label[held], minlength=5) / 40
     assert (share > 0).all() and 0.1 < share.mean() < 0.3
@@ -210,9 +210,9 @@ def test_validation_keeps_groups_together():
 
 def test_validation_without_groups_is_stratified():
     label = np.repeat([0, 1, 2], [50, 10, 1])
-    held = linear_probe.holdout_mask(label, None, 0.2, seed=0)
+    held = holdout.holdout_mask(label, None, 0.2, seed=0)
     np.testing.assert_array_equal(np.bincount(label[held], minlength=3), [10, 2, 0])
-    assert (held != linear_probe.holdout_mask(label, None, 0.2, seed=1)).any()
+    assert (held != holdout.holdout_mask(label, None, 0.2, seed=1)).any()
 
 
 def test_unconverged_probe_is_reported():
