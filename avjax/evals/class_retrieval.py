@@ -73,7 +73,7 @@ def make(
         for one in find_directions(test, directions):
             kind = representation if one.query == one.key else "embedding"
             try:
-                found = search(one, records, test, records is test, kind, ks, cuts)
+                found = search(one, records, test, gallery == "test", kind, ks, cuts)
             except NotApplicable as error:
                 reasons[one.name] = error
                 continue
