@@ -96,7 +96,7 @@ def gallery_records(gallery: str, train: Features | None, test: Features) -> Fea
 
     Raises:
       ValueError: the suite has no train records.
-      NotApplicable: no class can be told from another.
+      NotApplicable: no class can be told from another, or no query has a relevant record.
     """
     if gallery == "train" and train is None:
         raise ValueError("class retrieval needs train records: set train=, or gallery='test'")
@@ -105,6 +105,9 @@ def gallery_records(gallery: str, train: Features | None, test: Features) -> Fea
         raise NotApplicable(f"needs two classes in the gallery, which has {classes}")
     if not (test.label >= 0).any():
         raise NotApplicable("needs labels in test, which has none")
+    count = np.bincount(records.label[records.label >= 0], minlength=1 + test.label.max())
+    if not (count[test.label[test.label >= 0]] > (gallery == "test")).any():
+        raise NotApplicable("no test record has another record of its class in the gallery")
     return records
 
 

@@ -43,11 +43,12 @@ def make(
 
     def score(train, test):
         linear_probe.check(train, test)
+        linear_probe.held_out(train, settings)
         names = tuple(test.modalities)
         if not names:
             return {}
         if len(names) < 2:
-            raise NotApplicable(f"compares modalities, and these nets have {names[0]} only")
+            raise NotApplicable(f"compares modalities, and these nets have {', '.join(names)} only")
         classes = 1 + max(train.label.max(), test.label.max())
         train, test = sort_by_path(with_modalities(train, names)), with_modalities(test, names)
         linear_probe.check(train, test)
@@ -80,8 +81,8 @@ def class_log_probabilities(
     """
 
     def of(names, title):
-        parts = (with_modalities(part, names) for part in (train, test))
-        logits, _ = linear_probe.fit_and_predict(title, *parts, classes, settings)
+        one, other = with_modalities(train, names), with_modalities(test, names)
+        logits, _ = linear_probe.fit_and_predict(title, one, other, classes, settings)
         return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
 
     names = tuple(test.modalities)

@@ -5,6 +5,7 @@ pip install "avjax[mteb]".  mteb: Muennighoff et al., EACL 2023, https://arxiv.o
 
 import functools
 import hashlib
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,8 @@ def encode(
             f"{title} has {', '.join(columns) or 'neither video nor audio'}, and {run.folder} "
             f"embeds {', '.join(modalities)}"
         )
+    if not len(rows):
+        raise ValueError(f"{title} has no items")
     groups = _group_rows(rows, usable, title)
     parts = {}
     for group, indices in groups.items():
@@ -216,12 +219,11 @@ def _checkpoint_hash(run):
     return digest.hexdigest()[:12]
 
 
-def _import_mteb():
+def _import_mteb() -> Any:
     """The module mteb, with what is used of it; ImportError with the remedy."""
     try:
-        import mteb
-        import mteb.models
-        import mteb.similarity_functions
+        importlib.import_module("mteb.models")
+        importlib.import_module("mteb.similarity_functions")
+        return importlib.import_module("mteb")
     except ImportError as error:
         raise ImportError('this requires mteb: pip install "avjax[mteb]"') from error
-    return mteb

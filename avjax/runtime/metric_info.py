@@ -14,7 +14,10 @@ MODALITY_NAMES = {
     "both": "video + audio",
     "fused": "fused",
     "super_hard": "super-hard",
+    **{f"{q[0]}2{k[0]}": f"{q} → {k}" for q in ("video", "audio") for k in ("video", "audio")},
 }
+# Name of a class retrieval: "by_class/v2a", or alone where no other retrieval is meant.
+CLASS_RETRIEVAL = r"(?:.*/)?(?:by_class/(?=\w2\w)|(?=v2v|a2a|both))(\w+)"
 SYNC = {
     "easy": "of another video",
     "hard": "of another time of the same file",
@@ -40,9 +43,23 @@ class Metric(NamedTuple):
 
 # Pattern of a name, without "eval/<suite>/" -> Metric; {0}, {1} are its groups, in words.
 EVALUATION_METRICS = {
-    r".*?(\w)2\1/recall@(\d+)": Metric(
-        "recall@{1}, {0} → {0}",
-        "Share of the test records that have a record of their class among the {1} nearest.",
+    rf"{CLASS_RETRIEVAL}/recall@(\d+)": Metric(
+        "class recall@{1}, {0}",
+        "Share of the queries with a record of their class among the {1} nearest of the gallery.",
+        1, 1,
+    ),
+    rf"{CLASS_RETRIEVAL}/median_rank": Metric(
+        "class median rank, {0}", "Rank of the nearest record of the query's class.", 0, -1
+    ),
+    r"(?:.*/)?(\w+)/map": Metric(
+        "mAP, {0}",
+        "Mean average precision: records of the query's class are relevant, all are ranked.",
+        1, 1,
+    ),
+    r"(?:.*/)?(\w+)/map_truncated@(\d+)": Metric(
+        "truncated mAP@{1}, {0}",
+        "Mean precision at the hits among the first {1} records, of queries with a hit: another "
+        "definition than that of mAP.",
         1, 1,
     ),
     r".*?(\w)2(\w)/recall@(\d+)": Metric(
@@ -84,16 +101,6 @@ EVALUATION_METRICS = {
     r"(?:(.+)/)?clip@(\d+)": Metric(
         "clip@{1}, {0}", "Share of test clips whose class is within the {1} most likely.", 1, 1
     ),
-    r".*?(\w)2(\w)/map": Metric(
-        "mAP, {0} → {1}",
-        "Mean average precision of the rankings of {1} by their similarity to each {0}.",
-        1, 1,
-    ),
-    r".*?(\w)2(\w)/map_truncated@(\d+)": Metric(
-        "mAP@{2} (truncated), {0} → {1}",
-        "Mean average precision of the first {2} of each ranking: not comparable with mAP.",
-        1, 1,
-    ),
     r"(?:.*/)?(easy|hard|super_hard)/accuracy": Metric(
         "sync accuracy, {0}",
         "Synchronization: is this a clip's own audio, or audio {sync}? Share of pairs classified "
@@ -134,6 +141,8 @@ EVALUATION_METRICS = {
     r"(train|test)/listed": Metric("records in the official list, {0}", counts=True),
     r"(?:.*/)?(\w+)/l2_reg": Metric("L2, {0}", "L2 penalty of the linear probe.", counts=True),
     r"(?:.*/)?(class_)?chance": Metric("chance", counts=True),
+    r"(?:.*/)?(\w+)/queries": Metric("queries, {0}", counts=True),
+    r"(?:.*/)?(train|test)_records": Metric("records with all modalities, {0}", counts=True),
 }  # fmt: skip
 TRAINING_METRICS = {
     r"loss": Metric("loss", "The training loss, averaged over the logged steps.", 0, -1),
@@ -207,7 +216,8 @@ def chance_level(
 
     if leaf == "auroc" or re.search("/(easy|hard|super_hard)/accuracy$", name):
         return 0.5 if describe(name).scale == 100 else 50.0
-    if leaf == "class_precision@1":
+    once = last("chance")
+    if leaf in ("class_precision@1", "map") or (leaf == "recall@1" and once is None):
         return last("class_chance")
     if top := re.fullmatch(r"top(\d+)", leaf):
         every = (label or {}).get("", np.zeros(0, int))
@@ -217,7 +227,6 @@ def chance_level(
             return None
         count = np.sort(np.bincount(known))[::-1]
         return 100 * float(count[: int(top[1])].sum() / len(known))
-    once = last("chance")
     if once and leaf == "median_rank":
         return (100 / once + 1) / 2
     if once and (recall := re.fullmatch(r"recall@(\d+)", leaf)):

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from avjax.data.source import Source
-from avjax.evals import agreement, alignment, knn, linear_probe, retrieval, suite
+from avjax.evals import (
+    agreement,
+    alignment,
+    class_retrieval,
+    knn,
+    linear_probe,
+    multimodal,
+    retrieval,
+    suite,
+)
 from tests.evals.test_suite import Sampler, data, embed, features, pipeline
 
 
@@ -48,18 +57,21 @@ SCORES = {
     "retrieval": retrieval.make(),
     "alignment": alignment.make(),
     "agreement": agreement.make(),
+    "by_class": class_retrieval.make(ks=(1,), cuts=(3,)),
+    "multimodal": multimodal.make(),
 }
+LABELS = {"knn", "linear", "by_class", "multimodal"}  # What they need.
 FEW = {  # Labels of train and test, the scores that are left out, and why.
-    "one class": ([0] * 8, [0] * 6, {"knn", "linear"}, "needs two classes in train, which has 1"),
-    "no labels": ([-1] * 8, [-1] * 6, {"knn", "linear"}, "two classes in train, which has 0"),
-    "no labels in test": ([0, 1] * 4, [-1] * 6, {"knn", "linear"}, "needs labels in test"),
+    "one class": ([0] * 8, [0] * 6, LABELS, "needs two classes in train, which has 1"),
+    "no labels": ([-1] * 8, [-1] * 6, LABELS, "two classes in train, which has 0"),
+    "no labels in test": ([0, 1] * 4, [-1] * 6, LABELS, "needs labels in test"),
     "one in test": (
         [0, 1] * 4, [1], {"retrieval", "alignment", "agreement"}, "two test records, and there are 1"
     ),
     "two in test": ([0, 1] * 4, [1, 0], {"agreement"}, "needs three test records, and there are 2"),
-    "two in train": ([0, 1], [0, 1, 1], {"linear"}, "2 labeled train records in 2 groups leave no"),
-    "one in train": ([0], [0, 1, 1], {"knn", "linear"}, "needs two classes in train, which has 1"),
-    "another class in test": ([0, 1] * 4, [2, 2, 2], set(), ""),
+    "two in train": ([0, 1], [0, 1, 1], {"linear", "multimodal"}, "2 labeled train records in 2 groups leave no"),
+    "one in train": ([0], [0, 1, 1], LABELS, "needs two classes in train, which has 1"),
+    "another class in test": ([0, 1] * 4, [2, 2, 2], {"by_class"}, "no test record has another record of its class"),
 }  # fmt: skip
 
 
