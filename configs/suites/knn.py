@@ -12,5 +12,8 @@ def get_config():
     c = ml_collections.ConfigDict()
     c.title, c.headline = "kNN", "both/top1"
     c.data = parts.own_data()
-    c.protocol = dict(fn="avjax.downstream.frozen", scores={"": dict(fn="avjax.evals.knn", k=20)})
+    c.protocol = dict(
+        fn="avjax.downstream.frozen",
+        scores={"": dict(fn="avjax.evals.knn", k=20, predictions="both")},
+    )
     return c

@@ -13,6 +13,7 @@ def get_config():
     c.title, c.headline = "Linear probe", "both/top1"
     c.data = parts.own_data()
     c.protocol = dict(
-        fn="avjax.downstream.frozen", scores={"": dict(fn="avjax.evals.linear_probe")}
+        fn="avjax.downstream.frozen",
+        scores={"": dict(fn="avjax.evals.linear_probe", predictions="both")},
     )
     return c

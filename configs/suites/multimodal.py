@@ -1,0 +1,19 @@
+"""Linear probes of video, of audio and of both: late fusion and concatenation, as AVTS compares.
+
+python -m avjax.evaluate --run RUN --suite multimodal --out OUT
+"""
+
+import ml_collections
+
+from avjax.configs import parts
+
+
+def get_config():
+    c = ml_collections.ConfigDict()
+    c.title, c.headline = "Video and audio, late fusion", "late_fusion/top1"
+    c.data = parts.own_data()
+    c.protocol = dict(
+        fn="avjax.downstream.frozen",
+        scores={"": dict(fn="avjax.evals.multimodal", predictions="late_fusion")},
+    )
+    return c
