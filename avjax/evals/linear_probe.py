@@ -15,6 +15,9 @@ from avjax.evals.holdout import holdout_mask
 from avjax.evals.metrics import accuracy
 from avjax.types import NotApplicable
 
+# Below, the threads of a matrix product wait for one another longer than they save; products of
+# records, features and classes.
+MIN_PRODUCTS_FOR_THREADS = 2**30
 L2_REGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -202,8 +205,11 @@ def fit(name: str, x: np.ndarray, label: np.ndarray, l2_reg: float, max_iter: in
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    products = x.size * len(np.unique(label))
+    threads = 1 if products < MIN_PRODUCTS_FOR_THREADS else None
+    with warnings.catch_warnings(), threadpool_limits(threads, user_api="blas"):
         # Warned about below, with its name.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # scikit-learn weights the sum, not the mean, of cross-entropies against |weights|^2 / 2.

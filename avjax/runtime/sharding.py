@@ -90,6 +90,28 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
     return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
 
 
+def abstract_batch(batch: Mapping[str, Any], rows: int, mesh: Mesh) -> dict[str, Any]:
+    """Returns the shapes and shardings of a global batch with `rows` rows, as of `shard_batch`.
+
+    Args:
+      batch: arrays or shapes [B, ...].
+      rows: of the result, a multiple of the devices.
+      mesh: the device mesh.
+    """
+    split = NamedSharding(mesh, P("data"))
+    return {
+        k: jax.ShapeDtypeStruct((rows, *v.shape[1:]), v.dtype, sharding=split)
+        for k, v in batch.items()
+    }
+
+
+def abstract_tree(shapes: Tree, shardings: Tree) -> Tree:
+    """Returns the shapes of a tree with their shardings, for tracing ahead of time."""
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, shardings
+    )
+
+
 @contextlib.contextmanager
 def process_zero_first(name: str) -> Iterator[None]:
     """Runs the block in process 0 before the others start it, so they reuse its files.

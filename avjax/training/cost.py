@@ -43,10 +43,7 @@ def abstract_step_args(experiment: Experiment, mesh: jax.sharding.Mesh):
     with contextlib.closing(pipeline.train_batches(**training_data(experiment), stop=1)) as stream:
         batch = sharding.shard_batch(next(stream), mesh)
     shapes, shardings = state.abstract_state(experiment, batch, mesh)
-    shapes = jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, shardings
-    )
-    return shapes, batch, shardings
+    return sharding.abstract_tree(shapes, shardings), batch, shardings
 
 
 def loop_flops(jaxpr) -> float:

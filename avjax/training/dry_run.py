@@ -19,7 +19,7 @@ from avjax.data.source import coverage, unique_notes
 from avjax.losses import pairs
 from avjax.nets.flops import gmacs
 from avjax.runtime import sharding
-from avjax.training import init_from, refresh, settings, state, step
+from avjax.training import init_examples, init_from, refresh, settings, state, step
 from avjax.training.experiment import Experiment, training_data
 from avjax.types import TrainState
 
@@ -130,14 +130,22 @@ def trace_run(
                     "avjax.data.transforms.video.apply_on_host, or set config.device_transform"
                 )
     with error_prefix("method", first):
-        ts, shardings = state.abstract_state(experiment, first, mesh)
-        jax.eval_shape(step.make_step(experiment, shardings, mesh), ts, first)
+        data, min_clips = training_data(experiment), experiment.settings.init_examples
+        rows = init_examples.num_batches(data, min_clips) * experiment.settings.batch_size
+        clips = sharding.abstract_batch(first, rows, mesh)
+        ts, shardings = state.abstract_state(experiment, clips, mesh)
+        placed, batch_size = sharding.abstract_tree(ts, shardings), experiment.settings.batch_size
+        clips = sharding.abstract_batch(first, batch_size, mesh)
+        jax.eval_shape(step.make_step(experiment, shardings, mesh), placed, clips)
     with error_prefix("data.refresh"):
         refresh.make_refresh(experiment, training_data(experiment), mesh, shardings)
     for key, one in batches.items():
         if key.startswith("evals."):
+            # As many rows in all: what JAX has traced for one data set serves the others.
+            one = sharding.abstract_batch(one, batch_size, mesh)
             with error_prefix(key, one):
-                jax.eval_shape(step.make_embed_fn(method), ts.params, ts.state, one)
+                embed = step.make_embed_fn(method.embed)
+                jax.eval_shape(embed, placed.params, placed.state, one)
     if start := experiment.config.get("init_from"):
         with error_prefix("init_from"):
             source = training_source(experiment)

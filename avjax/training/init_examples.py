@@ -23,8 +23,7 @@ def first_clips(data: dict, min_clips: int) -> dict[str, np.ndarray]:
     Returns:
       {name: NumPy array [B, ...]}.
     """
-    epoch = len(data["source"]) * data["clip_sampler"].num_clips // data["batch_size"]
-    count = max(1, min(epoch, -(-min_clips // data["batch_size"])))
+    count = num_batches(data, min_clips)
     shard = jax.process_index(), jax.process_count()
     once: dict[str, Any] = {**data, "repeats": 1}
     batches = pipeline.train_batches(**once, shard=shard, start=0, stop=count)
@@ -39,3 +38,13 @@ def first_clips(data: dict, min_clips: int) -> dict[str, np.ndarray]:
             data["source"].name,
         )
     return found
+
+
+def num_batches(data: dict, min_clips: int) -> int:
+    """Returns how many batches `first_clips` reads.
+
+    Args:
+      data, min_clips: as of `first_clips`.
+    """
+    epoch = len(data["source"]) * data["clip_sampler"].num_clips // data["batch_size"]
+    return max(1, min(epoch, -(-min_clips // data["batch_size"])))

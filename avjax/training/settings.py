@@ -118,8 +118,9 @@ def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> Non
                 check_learning_rates(part, steps, f"{key}.learning_rate")
             learning_rate = build(part, f"{key}.learning_rate")
             at = np.unique(np.linspace(0, steps - 1, min(steps, 65)).astype(int))
+            # One program for all steps, not one for each operation of the schedule.
             values = (
-                [float(cast(Any, learning_rate)(step)) for step in at]
+                np.asarray(jax.jit(jax.vmap(cast(Any, learning_rate)))(at), float)
                 if callable(learning_rate)
                 else [learning_rate]
             )

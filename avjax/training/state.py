@@ -1,27 +1,43 @@
 """The TrainState of a run: its initialization, its shapes and shardings, and its restoration."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from avjax.runtime import checkpoint, sharding
 from avjax.training import init_examples, init_from, precision
 from avjax.training.experiment import Experiment
 from avjax.training.loop import print_on_process_zero
+from avjax.training.step import MAX_FUNCTIONS
 from avjax.types import Array, Batch, TrainState, Tree
 
 
 def make_init(experiment: Experiment) -> Callable[[Array, Batch], TrainState]:
     """Returns a function (rng, batch) -> TrainState at step 0."""
-    method, optimizer = experiment.method, experiment.optimizer
     size = len(experiment.data["data.train"]["source"])
+    return make_init_fn(experiment.method.init, experiment.optimizer, size)
+
+
+@functools.lru_cache(maxsize=MAX_FUNCTIONS)
+def make_init_fn(
+    init_method: Callable, optimizer: optax.GradientTransformation, size: int
+) -> Callable[[Array, Batch], TrainState]:
+    """Returns the function of `make_init`, the same for the same arguments.
+
+    Args:
+      init_method: of the method, see `types.Method`.
+      optimizer: the optimizer.
+      size: number of records of the training source.
+    """
 
     def init(rng, batch):
         rng, rng_init = jax.random.split(rng)
-        params, state = method.init(rng_init, batch, size)
+        params, state = init_method(rng_init, batch, size)
         return TrainState(jnp.zeros((), jnp.int32), rng, params, optimizer.init(params), state)
 
     return init

@@ -1,5 +1,10 @@
-"""The training step and the embedding of a batch, as compiled functions."""
+"""The training step and the embedding of a batch, as compiled functions.
 
+The plain functions are made once per method, so that the check of a run and the run itself share
+what JAX traces.
+"""
+
+import functools
 from collections.abc import Callable
 
 import jax
@@ -8,6 +13,8 @@ import optax
 from avjax.runtime import sharding
 from avjax.training.experiment import Experiment
 from avjax.types import Method
+
+MAX_FUNCTIONS = 16  # Of as many runs of a process: the stages of a chain are checked first.
 
 
 def make_step(experiment: Experiment, shardings, mesh: jax.sharding.Mesh) -> Callable:
@@ -20,30 +27,46 @@ def make_step(experiment: Experiment, shardings, mesh: jax.sharding.Mesh) -> Cal
       shardings: of the TrainState.
       mesh: the device mesh.
     """
-    method, tx = experiment.method, optax.with_extra_args_support(experiment.optimizer)
+    step = make_step_fn(experiment.method.loss, experiment.optimizer)
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+
+
+@functools.lru_cache(maxsize=MAX_FUNCTIONS)
+def make_step_fn(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
+    """Returns the function (state, batch) -> (state, metrics), see `make_step`.
+
+    Args:
+      loss_fn: of the method, see `types.Method`.
+      optimizer: the optimizer.
+    """
+    tx = optax.with_extra_args_support(optimizer)
 
     def step(ts, batch):
         rng = jax.random.fold_in(ts.rng, ts.step)
-        grad = jax.value_and_grad(method.loss, has_aux=True)
+        grad = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (state, metrics)), grads = grad(ts.params, ts.state, batch, rng)
         updates, opt = tx.update(grads, ts.opt, ts.params, value=loss)
         params = optax.apply_updates(ts.params, updates)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **metrics}
         return ts.replace(step=ts.step + 1, params=params, opt=opt, state=state), metrics
 
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
+    return step
 
 
-def make_embed_fn(method: Method) -> Callable:
+@functools.lru_cache(maxsize=MAX_FUNCTIONS)
+def make_embed_fn(embed_clips: Callable) -> Callable:
     """Returns (params, state, batch) -> the embeddings of a batch, see `types.Evaluator`.
 
     Where silence stands in for missing audio, "mask" is False in all modalities but "video".
+
+    Args:
+      embed_clips: of the method, see `types.Method`.
     """
 
     def embed(params, state, batch):
         known = {k: batch[k] for k in ("index", "label", "mask")}
         audio_mask = known["mask"] & (batch["has_audio"] if "audio" in batch else True)
-        out = dict(method.embed(params, state, batch))
+        out = dict(embed_clips(params, state, batch))
         for name in (name for name, value in out.items() if isinstance(value, dict)):
             out[name] = out[name] | {"mask": known["mask"] if name == "video" else audio_mask}
         return out | known
@@ -53,7 +76,7 @@ def make_embed_fn(method: Method) -> Callable:
 
 def make_embed(method: Method, mesh: jax.sharding.Mesh) -> Callable:
     """Returns (state, this host's batch) -> NumPy arrays of the global batch."""
-    embed = jax.jit(make_embed_fn(method), out_shardings=sharding.replicated(mesh))
+    embed = jax.jit(make_embed_fn(method.embed), out_shardings=sharding.replicated(mesh))
     return lambda ts, batch: jax.device_get(
         embed(ts.params, ts.state, sharding.shard_batch(batch, mesh))
     )
