@@ -18,6 +18,10 @@ class Throughput:
         """Restarts counting after compiling, saving or evaluating."""
         self._since, self._steps, self._waited = self.clock(), 0, np.zeros(2)
 
+    def exclude(self, seconds: float) -> None:
+        """Does not count `seconds` that have passed since `resume`."""
+        self._since += seconds
+
     def add(self, waited: np.ndarray) -> None:
         """Counts a step.
 

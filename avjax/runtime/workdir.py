@@ -10,7 +10,7 @@ from avjax.runtime.atomic import write_atomic
 
 # Keys that may change when a run is resumed.
 CHANGEABLE_KEYS = (
-    "steps", "log_every", "save_every", "max_to_keep", "evals",
+    "steps", "log_every", "save_every", "max_to_keep", "evals", "profile",
     "data.train.workers", "data.train.timeout", "data.train.memory_limit", "study.report",
 )  # fmt: skip
 
@@ -60,6 +60,11 @@ def check_config(
             f"{workdir} holds a run of another config ({differences}): choose another --workdir"
         )
     return workdir
+
+
+def profile_folder(workdir: str | os.PathLike) -> Path:
+    """Returns where the traces of JAX's profiler go in the folder of a run."""
+    return Path(workdir) / "profile"
 
 
 def check_writable(workdir: str | os.PathLike) -> Path:

@@ -35,6 +35,7 @@ class Settings(NamedTuple):
       max_to_keep: number of latest checkpoints that are kept.
       refresh_every: steps between refreshes of the method; 0 for one before the first step only.
       init_examples: clips that a new state is initialized with.
+      profile: whether start-up and a few steps are profiled, see `avjax.runtime.profiling`.
     """
 
     seed: int
@@ -45,12 +46,13 @@ class Settings(NamedTuple):
     max_to_keep: int
     refresh_every: int
     init_examples: int
+    profile: bool = False
 
 
 def from_config(config: dict) -> Settings:
     """Returns the settings of a config; raises the errors of `validate`."""
     validate(config)
-    return Settings(*(config[key] for key in Settings._fields))
+    return Settings(**{key: config[key] for key in Settings._fields if key in config})
 
 
 def validate(config: dict) -> None:
@@ -63,6 +65,8 @@ def validate(config: dict) -> None:
         )
     for key, (minimum, maximum) in INTEGER_KEYS.items():
         ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
+    if not isinstance(config.get("profile", False), bool):
+        raise ValueError(f"config.profile={config['profile']!r}: use True or False")
     for key in REQUIRED_PARTS[:-1]:
         if not isinstance(config[key], dict):
             raise ValueError(

@@ -12,6 +12,7 @@ from avjax.training.experiment import Experiment
 from avjax.types import TrainState
 
 # A study names the metrics of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
+STAGE_KEYS = {"init_from", "device_transform", "profile"}  # Also if the config has them not.
 RESERVED_NAMES = ("eval", "untrained")
 
 
@@ -32,7 +33,7 @@ def expand(config: dict, workdir: str) -> list[tuple[str, dict]]:
     for name in topological_order(stages):
         stage = dict(stages[name])
         after = stage.pop("after", None) or {}
-        if unknown := sorted(stage.keys() - config.keys() - {"init_from", "device_transform"}):
+        if unknown := sorted(stage.keys() - config.keys() - STAGE_KEYS):
             near = signatures.did_you_mean(unknown[0], config)
             raise ValueError(f"config.stages.{name}.{unknown[0]}: config has no such key{near}")
         own = {**config, **copy.deepcopy(stage)}

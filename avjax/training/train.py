@@ -13,6 +13,7 @@ from avjax.runtime import (
     checkpoint,
     metrics_writer,
     preemption,
+    profiling,
     provenance,
     sharding,
     workdir as workdirs,
@@ -87,6 +88,7 @@ def run_in_workdir(
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
     print_on_process_zero("reading the first batches and compiling the initialization")
     experiment, ts, shardings = init_or_restore(experiment, data, mesh, checkpoints)
+    profiling.mark("initialization, or the checkpoint")
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
     log = open_run(experiment.config, workdir, at_steps, fingerprints, changes, int(ts.step))
@@ -105,10 +107,13 @@ def run_in_workdir(
         shard = jax.process_index(), jax.process_count()
         options = data | dict(shard=shard, on_skipped=unreadable_files.log_skipped)
         batches = functools.partial(pipeline.train_batches, **options)
+        profile = workdirs.profile_folder(workdir) if experiment.settings.profile else None
         parts = Run(
-            experiment.settings, mesh, batches, step, renew, evaluate, checkpoints, log, signals
-        )
+            experiment.settings, mesh, batches, step, renew, evaluate if evals else None,
+            checkpoints, log, signals, profile,
+        )  # fmt: skip
         ts = loop(parts, ts)
+        profiling.restart()
         checkpoints.wait_until_finished()
     evaluate(ts, int(ts.step), always=True)
     note(int(ts.step))
