@@ -14,10 +14,11 @@ file's clips; with --per_clip, one row per clip.  Unreadable files are listed in
 
 import argparse
 import csv
+import os
 
 from avjax.config import app
 from avjax.config.program import program_name
-from avjax.runtime import preemption
+from avjax.runtime import preemption, workdir as workdirs
 from avjax.runtime.filenames import OPEN_ARGS
 
 
@@ -53,6 +54,9 @@ def run(args: argparse.Namespace) -> None:
     from avjax.inference import writers
 
     write = writers.make_writer(args.out)  # A wrong name must not fail after hours of work.
+    workdirs.check_is_run(args.run)
+    if missing := [path for path in args.paths if not os.path.exists(path)]:
+        raise FileNotFoundError(f"no such file or folder: {', '.join(missing)}")
     app.start_jax()
     import avjax
 

@@ -9,9 +9,10 @@ simulates four devices.
 import argparse
 import os
 
-from avjax.config import app
+from avjax.config import app, build
 from avjax.config.config_files import run_name
-from avjax.runtime import preemption
+from avjax.runtime import preemption, profiling, workdir as workdirs
+from avjax.training import stages
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,29 +40,47 @@ def run(args: argparse.Namespace) -> None:
     """Trains, evaluates or does a dry run, as the arguments say."""
     _, config = app.load_config(args)
     workdir = args.workdir or f"runs/{run_name(args.config)}"
-    app.start_jax()  # First: the imports below may set up logging.
-    import jax
-
-    from avjax.config import build, errors
-    from avjax.report import run_page, stages_page as report
-    from avjax.training import dry_run, stages
-
     chain = stages.expand(build.substitute(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     stages.check_workdirs(chain, at_steps)
     specs = config.to_dict().get("stages") or {}
+    stages.check_configs(chain, specs)
+    if args.mode == "eval" and not args.dry_run:
+        for folder, _ in chain:
+            workdirs.check_is_trained(folder)
+    profiling.mark("Python, the config and its checks")
+    app.start_jax()  # First: the imports below may set up logging.
+    if config.get("profile"):
+        profiling.count_jax()
+    import jax
+
+    from avjax.config import errors
+    from avjax.training import dry_run
+
+    profiling.mark("imports of JAX and what builds on it")
     runs, checked, earlier = stages.build(chain, specs), [], {}
+    profiling.mark("nets, data sets")
     for folder, experiment in runs:
         with errors.stage_keys(specs, folder):
             checked.append(dry_run.validate(experiment, folder, earlier))
+    profiling.mark("check: a batch of each data set, tracing")
     if args.dry_run:
         for (folder, experiment), found in zip(runs, checked):
             print(f"{folder}:\n{dry_run.summarize(experiment, found)}\n")
         return
-    stages.run(runs, run_page.write_or_log, args.mode == "train", at_steps, args.allow_changed_data)
+    stages.run(runs, write_report, args.mode == "train", at_steps, args.allow_changed_data)
     if len(chain) > 1 and jax.process_index() == 0:
-        report.write(workdir, [os.path.basename(folder) for folder, _ in chain])
+        from avjax.report import stages_page
+
+        stages_page.write(workdir, [os.path.basename(folder) for folder, _ in chain])
     print(f"the run is in {workdir}: open {workdir}/report.html")
+
+
+def write_report(workdir: str | os.PathLike) -> None:
+    """Writes the report of a run, see `run_page.write_or_log`; imports Matplotlib."""
+    from avjax.report import run_page
+
+    run_page.write_or_log(workdir)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ AVID ships in a separate file: pass it as --audio_stats, else only the video net
 """
 
 import argparse
+import os
 
 from avjax.config import app
 from avjax.config.program import program_name
-from avjax.runtime import preemption
+from avjax.runtime import preemption, workdir as workdirs
 from avjax.weights import published
 
 
@@ -49,17 +50,33 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> dict | None:
     """Runs what the arguments say."""
+    check_arguments(args)
     from avjax.weights import exporting, porting
 
     if args.check:
         return exporting.check(args.check)
-    if not args.out:
-        raise ValueError("--out is required")
     if args.export:
         return exporting.export(args.export, args.out)
-    if not args.source or not args.file:
-        raise ValueError("SOURCE and FILE are required: avid checkpoint.pth.tar --out DIR")
     return porting.port(args.source, args.file, args.out, args.sha256, args.audio_stats)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises an error for arguments that cannot work, before the imports that take a second."""
+    if args.check:
+        if not os.path.isfile(os.path.join(args.check, "certificate.json")):
+            raise FileNotFoundError(
+                f"--check {args.check}: no certificate.json in it: name a run that was ported"
+            )
+    elif not args.out:
+        raise ValueError("--out is required")
+    elif args.export:
+        workdirs.check_is_run(args.export)
+    elif not args.source or not args.file:
+        raise ValueError("SOURCE and FILE are required: avid checkpoint.pth.tar --out DIR")
+    else:
+        published.check_source(args.source)
+        if not os.path.isfile(args.file):
+            raise FileNotFoundError(f"FILE {args.file}: no such file")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from avjax.config.signatures import ANY, Argument
 PART = Argument(False, ("dict", "None"))
 # Optional keys of a config.
 OPTIONAL = {
-    "init_from": ANY, "device_transform": PART, "stages": PART, "profile": Argument(False, ("bool",))
+    "init_from": ANY, "device_transform": PART, "stages": PART,
+    "profile": Argument(False, ("bool",)),
 }  # fmt: skip
 INIT_FROM = {"folder": Argument(True, ("str",)), "paths": ANY}
 # Arguments of a pipeline that the loop gives.

@@ -1,9 +1,12 @@
 """Range checks of values; errors name the value and the allowed range."""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
+
+MIN_MEMORY_LIMIT = 2**26  # Bytes: with fewer a worker cannot decode anything.
 
 
 def check_integer(name: str, value, minimum: int = 1, maximum: int | None = None) -> None:
@@ -34,6 +37,22 @@ def check_number(name: str, value, minimum=None, maximum=None, above=None, below
         or (below is not None and value >= below)
     ):
         raise ValueError(f"{name}={value!r}: use a number {bounds or 'that is finite'}")
+
+
+def check_loading(values: Mapping, prefix: str = "") -> None:
+    """Raises ValueError unless the arguments of `data.pipeline` among `values` are in range.
+
+    Args:
+      values: {name: value}; other names are ignored, as is None for the number of workers.
+      prefix: of the names in messages, e.g. "config.data.train.".
+    """
+    for name, minimum in (("workers", 0), ("memory_limit", MIN_MEMORY_LIMIT), ("repeats", 1)):
+        if values.get(name) is not None or (name in values and name != "workers"):
+            check_integer(f"{prefix}{name}", values[name], minimum)
+    if "timeout" in values:
+        check_number(f"{prefix}timeout", values["timeout"], above=0)
+    if "max_unreadable" in values:
+        check_number(f"{prefix}max_unreadable", values["max_unreadable"], minimum=0, maximum=1)
 
 
 def check_interval(name: str, pair, minimum: float, maximum: float) -> None:

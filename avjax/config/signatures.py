@@ -8,6 +8,7 @@ import difflib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import types
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ TYPE_NAMES = {
     "tuple": "a list such as (1, 2)", "list": "a list such as [1, 2]", "None": "None",
     "dict": "a dictionary such as {'fn': 'package.name'}",
 }  # fmt: skip
+# In a module with one of these a name may be defined that its text does not have.
+DYNAMIC = r"import \*|def __getattr__|globals\(\)|setattr\("
 # Annotations that stand for plain types.
 ALIASES = {"Mapping": "dict", "Sequence": "tuple"}
 
@@ -86,6 +89,8 @@ def resolve(name: str, key: str = "fn"):
     """
     if not isinstance(name, str):
         raise ValueError(f"{key}={name!r}: give a dotted name, e.g. 'optax.adamw'")
+    if (missing := _missing_attribute(name)) is not None:
+        raise ValueError(f"{key}={name!r} cannot be imported: {missing}{_hint(name)}")
     try:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -99,6 +104,17 @@ def resolve_callable(name: str):
     if not callable(fn):
         raise ValueError(f"fn={name!r} is a {type(fn).__name__}: name a function or a class")
     return fn
+
+
+def _missing_attribute(name):
+    """Returns what a module lacks if its text, which is not run, cannot define it; else None."""
+    path, rest = _file(name)
+    if path is None or not rest or not path.is_file() or [*path.parent.glob(f"{rest[0]}.*")]:
+        return None
+    text = path.read_text(encoding="utf-8")
+    if re.search(rf"\b{re.escape(rest[0])}\b|{DYNAMIC}", text):
+        return None
+    return f"module {name.removesuffix('.' + '.'.join(rest))!r} has no attribute {rest[0]!r}"
 
 
 def _hint(name):

@@ -20,7 +20,6 @@ from avjax.data.source import Source
 from avjax.data.workers import pickling, prefetch
 
 MAX_NO_AUDIO_REPLACEMENTS = 1000  # The same if records without audio are skipped: cheap.
-MIN_MEMORY_LIMIT = 2**26  # Bytes: with fewer a worker cannot decode anything.
 
 
 def train_batches(
@@ -84,9 +83,12 @@ def train_batches(
     """
     host_batch_size = _host_batch_size(batch_size, shard)
     ranges.check_integer("seed", seed, 0)
-    ranges.check_integer("repeats", repeats, 1)
-    ranges.check_number("max_unreadable", max_unreadable, minimum=0, maximum=1)
-    _check_limits(workers, timeout, memory_limit)
+    ranges.check_loading(
+        dict(
+            repeats=repeats, max_unreadable=max_unreadable, workers=workers, timeout=timeout,
+            memory_limit=memory_limit,
+        )
+    )  # fmt: skip
     if not isinstance(skip_no_audio, bool):
         raise ValueError(f"skip_no_audio={skip_no_audio!r}: use True or False")
     if host_batch_size % clip_sampler.num_clips:
@@ -153,7 +155,7 @@ def eval_batches(
       ValueError: an argument is out of its range, or no batch can be formed.
     """
     host_batch_size = _host_batch_size(batch_size, shard)
-    _check_limits(workers, timeout, memory_limit)
+    ranges.check_loading(dict(workers=workers, timeout=timeout, memory_limit=memory_limit))
     records = host_batch_size // clip_sampler.num_clips  # A batch.
     if records == 0:
         raise ValueError(
@@ -173,13 +175,6 @@ def eval_batches(
         memory_limit,
     )  # fmt: skip
     return _report_errors(batches, on_error)
-
-
-def _check_limits(workers, timeout, memory_limit):
-    if workers is not None:
-        ranges.check_integer("workers", workers, 0)
-    ranges.check_number("timeout", timeout, above=0)
-    ranges.check_integer("memory_limit", memory_limit, MIN_MEMORY_LIMIT)
 
 
 def _host_batch_size(batch_size, shard):

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from avjax.runtime import sharding
+from avjax.runtime import sharding, workdir as workdirs
 from avjax.types import TrainState, Tree
 
 
@@ -82,10 +82,7 @@ def read_config(folder: str | os.PathLike) -> dict:
       FileNotFoundError: the folder is not that of a run.
       ValueError: its config.json is damaged.
     """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        what = "no config.json" if Path(folder).is_dir() else "no such directory"
-        raise FileNotFoundError(f"{folder} is not a run directory ({what})")
+    path = workdirs.check_is_run(folder)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -108,8 +105,7 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
     Raises:
       FileNotFoundError: the folder holds no checkpoint.
     """
-    if not (Path(folder) / "checkpoints").is_dir():
-        raise FileNotFoundError(f"{folder} is not a run directory (no checkpoints/)")
+    workdirs.check_has_checkpoints(folder)
     with manager(folder, max_to_keep=None) as checkpoints:
         step = checkpoints.latest_step()
         if step is None:

@@ -66,9 +66,9 @@ def count_jax() -> None:
     """Starts counting what JAX traces, lowers and compiles; imports JAX."""
     import jax
 
-    def add(event: str, seconds: float, **_) -> None:
+    def add(event: str, duration_secs: float, **_) -> None:
         if name := JAX_EVENTS.get(event):
-            _record.jax_seconds[name] = _record.jax_seconds.get(name, 0.0) + seconds
+            _record.jax_seconds[name] = _record.jax_seconds.get(name, 0.0) + duration_secs
             if event.endswith("backend_compile_duration"):
                 _record.counts["programs"] = _record.counts.get("programs", 0) + 1
 

@@ -62,6 +62,34 @@ def check_config(
     return workdir
 
 
+def check_is_run(folder: str | os.PathLike) -> Path:
+    """Returns the path of the config of a run.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      FileNotFoundError: it is not the folder of a run.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        what = "no config.json" if Path(folder).is_dir() else "no such directory"
+        raise FileNotFoundError(f"{folder} is not a run directory ({what})")
+    return path
+
+
+def check_has_checkpoints(folder: str | os.PathLike) -> None:
+    """Raises FileNotFoundError if a folder is not that of a run with checkpoints."""
+    if not (Path(folder) / "checkpoints").is_dir():
+        raise FileNotFoundError(f"{folder} is not a run directory (no checkpoints/)")
+
+
+def check_is_trained(workdir: str | os.PathLike) -> None:
+    """Raises FileNotFoundError if the folder of a run holds no checkpoint to evaluate."""
+    if not any(path.name.isdigit() for path in Path(workdir).glob("checkpoints/*")):
+        raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
+
+
 def profile_folder(workdir: str | os.PathLike) -> Path:
     """Returns where the traces of JAX's profiler go in the folder of a run."""
     return Path(workdir) / "profile"

@@ -8,7 +8,7 @@ import optax
 from avjax.config import ranges
 from avjax.config.build import build as build_part
 from avjax.data.source import NoRecords, Source
-from avjax.training import settings as settings_, sources as sources_
+from avjax.training import config_checks, settings as settings_, sources as sources_
 from avjax.types import Evaluator, Method
 
 
@@ -86,7 +86,7 @@ def build_method(config: dict) -> tuple[Method, dict[str, Any]]:
 def build_optimizer(config: dict) -> optax.GradientTransformation:
     """Returns config.optimizer; ValueError if it cannot be built, or is none."""
     spec = config["optimizer"]
-    settings_.check_warmup(spec)
+    config_checks.check_warmup(spec)
     optimizer = build_part(spec, "config.optimizer")
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(f"config.optimizer: {spec.get('fn')} does not return an optax optimizer")

@@ -38,8 +38,9 @@ class Run(NamedTuple):
 def loop(run: Run, ts: TrainState) -> TrainState:
     """Trains from `ts.step` to `settings.steps` and returns the final state.
 
-    The untrained nets are evaluated after the first step, see `first_step`.  On an interruption the state after the last step is saved if its metrics are finite, and
-    Interrupted is raised again.
+    The untrained nets are evaluated after the first step, see `first_step`.  On an interruption
+    the state after the last step is saved if its metrics are finite, and Interrupted is raised
+    again.
     """
     first, last = int(ts.step), run.settings.steps
     if first >= last:

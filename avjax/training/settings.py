@@ -1,27 +1,19 @@
 """Validates the values that the loop reads: numbers, learning rates, clip lengths."""
 
-import math
 from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 
-from avjax.config import known_keys, ranges, signatures
+from avjax.config import ranges
 from avjax.config.build import build
 from avjax.data import clip_sampling, clip_times
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
+from avjax.training import config_checks
+from avjax.training.config_checks import MAX_LEARNING_RATE
 
-# (minimum, maximum or None) of each integer that the loop reads.
-INTEGER_KEYS = {
-    "seed": (0, 2**63 - 1), "batch_size": (1, None), "steps": (1, None), "log_every": (1, None),
-    "save_every": (1, None), "max_to_keep": (1, None), "refresh_every": (0, None),
-    "init_examples": (1, 2**16),
-}  # fmt: skip
-REQUIRED_PARTS = ("data", "method", "optimizer", "evals", "sharding_rules")
-DTYPES = ("float32", "bfloat16", "float16", "float64")
 NUM_FILES_CHECKED = 8  # Files whose duration is compared with that of a clip.
-MAX_LEARNING_RATE = 1e4
 
 
 class Settings(NamedTuple):
@@ -50,61 +42,20 @@ class Settings(NamedTuple):
 
 
 def from_config(config: dict) -> Settings:
-    """Returns the settings of a config; raises the errors of `validate`."""
-    validate(config)
+    """Returns the settings of a config; raises the errors of `config_checks.check_values`."""
+    config_checks.check_values(config)
+    check_devices(config)
     return Settings(**{key: config[key] for key in Settings._fields if key in config})
 
 
-def validate(config: dict) -> None:
-    """Raises ValueError if a key of the config is missing or a number is out of range."""
-    if missing := [key for key in (*INTEGER_KEYS, *REQUIRED_PARTS) if key not in config]:
-        others = [key for key in config if key not in (*INTEGER_KEYS, *REQUIRED_PARTS)]
-        near = signatures.did_you_mean(missing[0], others)
-        raise ValueError(
-            f"config.{missing[0]} is missing{near or '.'} See configs/smoke.py for all keys"
-        )
-    for key, (minimum, maximum) in INTEGER_KEYS.items():
-        ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
-    if not isinstance(config.get("profile", False), bool):
-        raise ValueError(f"config.profile={config['profile']!r}: use True or False")
-    for key in REQUIRED_PARTS[:-1]:
-        if not isinstance(config[key], dict):
-            raise ValueError(
-                f"config.{key}={config[key]!r}: use a dictionary, see configs/smoke.py"
-            )
-    known_keys.check(config)
-    for key, value in iter_leaves(config, "config"):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key}={value}: use a finite number")
-        if key.endswith(".dtype") and value not in (None, *DTYPES):
-            raise ValueError(f"{key}={value!r}: use one of {', '.join(DTYPES)}")
-    if not isinstance(config["data"].get("train"), dict):
-        raise ValueError(
-            "config.data.train is missing: give a source, a clip_sampler and transforms"
-        )
+def check_devices(config: dict) -> None:
+    """Raises ValueError if the batch cannot be divided among the devices."""
     devices = jax.device_count()
     if config["batch_size"] % devices:
         raise ValueError(
             f"config.batch_size={config['batch_size']} must be divisible by the number of devices "
             f"({devices})"
         )
-
-
-def check_warmup(spec: dict | list | tuple, key: str = "config.optimizer") -> None:
-    """Raises ValueError if a schedule of an optimizer decays before its warm-up ends.
-
-    Args:
-      spec: of the optimizer, or a part of it.
-      key: the dotted key of `spec`.
-    """
-    if isinstance(spec, dict) and spec.get("warmup_steps", 0) >= spec.get("decay_steps", math.inf):
-        raise ValueError(
-            f"{key}.warmup_steps={spec['warmup_steps']} of decay_steps={spec['decay_steps']}: use "
-            "fewer, or a larger config.steps"
-        )
-    for name, part in spec.items() if isinstance(spec, dict) else enumerate(spec):
-        if isinstance(part, dict | list | tuple):
-            check_warmup(part, f"{key}.{name}")
 
 
 def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> None:
@@ -130,7 +81,10 @@ def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> Non
             )
             for value in values:
                 ranges.check_number(
-                    f"{key}.learning_rate", value, minimum=0, maximum=MAX_LEARNING_RATE
+                    f"{key}.learning_rate",
+                    value,
+                    minimum=0,
+                    maximum=MAX_LEARNING_RATE,
                 )
             if not any(values):
                 raise ValueError(f"{key}.learning_rate is 0 in all {steps} steps: use more than 0")
@@ -159,12 +113,3 @@ def record_seconds(record: dict) -> float:
         return 0.0
     streams = (info.video_start, info.video_end), (info.audio_start, info.audio_end)
     return max(end - start for start, end in streams if start is not None and end is not None)
-
-
-def iter_leaves(tree, key):
-    """Yields (dotted key, leaf) of nested dicts and lists."""
-    if isinstance(tree, dict | list | tuple):
-        for name, part in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from iter_leaves(part, f"{key}.{name}")
-    else:
-        yield key, tree

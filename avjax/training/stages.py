@@ -3,13 +3,16 @@
 import copy
 import functools
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from avjax.config import errors, signatures
 from avjax.config.build import substitute
-from avjax.runtime import sharding, workdir as workdirs
-from avjax.training import experiment, train
-from avjax.training.experiment import Experiment
-from avjax.types import TrainState
+from avjax.runtime import workdir as workdirs
+from avjax.training import config_checks
+
+if TYPE_CHECKING:  # Late imports of JAX: what a config says of its stages is checked before.
+    from avjax.training.experiment import Experiment
+    from avjax.types import TrainState
 
 # A study names the metrics of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
 STAGE_KEYS = {"init_from", "device_transform", "profile"}  # Also if the config has them not.
@@ -87,6 +90,19 @@ def at_steps(config, workdir: str) -> Callable[[str, int], dict]:
     return stage_at
 
 
+def check_configs(chain: list[tuple[str, dict]], stages: Mapping[str, dict]) -> None:
+    """Raises the errors of `config_checks.check` of each stage; imports no JAX.
+
+    Args:
+      chain: as `expand` returns it.
+      stages: config.stages, whose keys stand in messages.
+    """
+    folders = {folder for folder, _ in chain}
+    for folder, config in chain:
+        with errors.stage_keys(stages, folder):
+            config_checks.check(config, folders)
+
+
 def check_workdirs(chain: list[tuple[str, dict]], at_steps: Callable[[str, int], dict]) -> None:
     """Raises ValueError if a stage cannot run in its folder, see `workdir.check_config`."""
     for folder, config in chain:
@@ -95,13 +111,16 @@ def check_workdirs(chain: list[tuple[str, dict]], at_steps: Callable[[str, int],
 
 def build(
     chain: list[tuple[str, dict]], stages: Mapping[str, dict] | None = None
-) -> list[tuple[str, Experiment]]:
+) -> "list[tuple[str, Experiment]]":
     """Builds the parts of each stage; a source that several stages read is opened once.
 
     Args:
       chain: as `expand` returns it.
       stages: config.stages, whose keys stand in messages.
     """
+    from avjax.runtime import sharding
+    from avjax.training import experiment
+
     opened, runs = {}, []
     with sharding.process_zero_first("data"):  # The others reuse the files it renders.
         for folder, config in chain:
@@ -111,12 +130,12 @@ def build(
 
 
 def run(
-    chain: list[tuple[str, Experiment]],
+    chain: "list[tuple[str, Experiment]]",
     report: Callable | None = None,
     training: bool = True,
     at_steps: Callable[[str, int], dict] | None = None,
     allow_changed_data: bool = False,
-) -> TrainState:
+) -> "TrainState":
     """Trains the stages one after the other, or resumes them.
 
     Args:
@@ -129,6 +148,8 @@ def run(
     Returns:
       The TrainState of the last stage.
     """
+    from avjax.training import train
+
     for number, (folder, parts) in enumerate(chain, 1):
         if len(chain) > 1:
             print(f"stage {number} of {len(chain)}: {folder}", flush=True)

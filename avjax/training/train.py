@@ -52,8 +52,8 @@ def run(
       The final TrainState.
     """
     workdir = workdirs.check_config(workdir, experiment.config, at_steps)
-    if not train and not (workdir / "checkpoints").is_dir():
-        raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
+    if not train:
+        workdirs.check_is_trained(workdir)
     # With many processes JAX handles SIGTERM: all must stop at the same step.
     numbers = tuple(preemption.SIGNALS) if jax.process_count() == 1 else (signal.SIGINT,)
     with (

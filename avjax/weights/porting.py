@@ -15,6 +15,7 @@ from avjax.weights import (
     certificate,
     convert,
     names_towers,
+    published,
     safetensors,
     sources,
     spectrogram_statistics,
@@ -39,10 +40,7 @@ def port(
       sha256: start of the file's expected hash.
       audio_stats: .npz with `mean` and `std` of the spectrogram.
     """
-    if source not in sources.SOURCES:
-        raise ValueError(
-            f"unknown source {source!r}; available: {', '.join(sources.SOURCES)}; see --help"
-        )
+    published.check_source(source)
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: choose another --out")

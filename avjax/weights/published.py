@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from avjax.config import signatures
+
 
 class Published(NamedTuple):
     """nets: what is ported; files: what to download, and where; home: the repository."""
@@ -53,6 +55,15 @@ PUBLISHED = {
         "MIT",
     ),
 }
+
+
+def check_source(source: str) -> None:
+    """Raises ValueError if `source` is no key of PUBLISHED; lists them."""
+    if source not in PUBLISHED:
+        near = signatures.did_you_mean(source, PUBLISHED)
+        raise ValueError(
+            f"unknown source {source!r}{near}; available: {', '.join(PUBLISHED)}; see --help"
+        )
 
 
 def table() -> str:
