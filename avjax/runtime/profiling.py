@@ -117,7 +117,7 @@ def trace_steps(folder: str | os.PathLike | None, first: int) -> Iterator[Callab
         if folder is None:
             return
         if n == begin:
-            jax.profiler.start_trace(os.fspath(folder), create_perfetto_trace=True)
+            jax.profiler.start_trace(os.fspath(folder))
             running.append(n)
         elif running and n == begin + TRACED_STEPS:
             running.clear()
