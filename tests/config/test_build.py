@@ -116,3 +116,17 @@ def test_references_in_lists_follow_overrides():
     c.steps = 9
     args = ({"rate": {"decay_steps": 18}}, [9])
     assert substitute(c.to_dict(), "") == {"steps": 9, "optimizer": {"args": args}}
+
+
+def test_name_that_a_module_lacks_is_refused_without_importing_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "heavy_part.py").write_text("raise SystemError('imported')\ndef here(): ...\n")
+    (tmp_path / "late_part.py").write_text("globals()['fo' + 'und'] = int\n")
+    with pytest.raises(
+        ValueError, match="module 'heavy_part' has no attribute 'her'; did you mean"
+    ):
+        build(dict(fn="heavy_part.her"))
+    with pytest.raises(SystemError, match="imported"):
+        build(dict(fn="heavy_part.here"))
+    # Its text does not say what a module defines with globals(): it is imported.
+    assert build(dict(fn="late_part.found")) == 0

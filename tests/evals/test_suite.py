@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import threadpoolctl
 
 from avjax.data.source import NoRecords, Source
 from avjax.evals import holdout, knn, linear_probe, metrics, retrieval, suite
@@ -391,23 +390,3 @@ def test_suite_stops_on_too_many_unreadable_records(monkeypatch, caplog):
     assert "evaluation of made up left out: no record could be used" in caplog.text
     with pytest.raises(RuntimeError, match="6 of 6 records"):
         suite.make(data(6) | {"max_unreadable": 0.3}, scores)(embed, None)
-
-
-def test_linear_probe_of_small_matrices_uses_one_thread(monkeypatch):
-    """Threads of BLAS wait for one another: a probe of 480 records took 20 times as long."""
-    from sklearn.linear_model import LogisticRegression
-
-    threads, fit = set(), LogisticRegression.fit
-
-    def watched(self, *args):
-        threads.update(
-            pool["num_threads"]
-            for pool in threadpoolctl.threadpool_info()
-            if pool["user_api"] == "blas"
-        )
-        return fit(self, *args)
-
-    monkeypatch.setattr(LogisticRegression, "fit", watched)
-    x, label = np.random.default_rng(0).standard_normal((40, 4)), np.arange(40) % 2
-    linear_probe.fit("video", x, label, 0.1, 100)
-    assert threads == {1}
