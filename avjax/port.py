@@ -75,6 +75,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise ValueError("SOURCE and FILE are required: avid checkpoint.pth.tar --out DIR")
     else:
         published.check_source(args.source)
+        if os.path.isdir(args.out) and os.listdir(args.out):
+            raise ValueError(f"{args.out} is not empty: choose another --out")
         if not os.path.isfile(args.file):
             raise FileNotFoundError(f"FILE {args.file}: no such file")
 
