@@ -16,7 +16,11 @@ PREROLL_SECONDS = 0.25
 # Samples on both sides, of the lower rate and up to 8 kHz, that a resampled one depends on: half
 # of them do, 17 ms at 8 kHz.
 RESAMPLER_SUPPORT = 320
-SAMPLE_DTYPES = dict(u8=np.uint8, s16=np.int16, s32=np.int32, s64=np.int64, flt="f4", dbl="f8")
+# By FFmpeg's name of the sample format; its planar formats have a "p" at the end.
+SAMPLE_DTYPES = {
+    name: np.dtype(kind)
+    for name, kind in dict(u8="u1", s16="i2", s32="i4", s64="i8", flt="f4", dbl="f8").items()
+}
 MAX_RATE = 768_000
 MAX_CHANNELS = 64
 
@@ -101,13 +105,12 @@ def _decode_pieces(media, point, end):
 
 def _frame_samples(frame):
     """The samples of an AVFrame, [n] per channel, not copied: frames are small and many."""
-    planes = [
-        np.frombuffer(plane, SAMPLE_DTYPES[frame.format.packed.name]) for plane in frame.planes
-    ]
+    dtype, length = SAMPLE_DTYPES[frame.format.name.removesuffix("p")], frame.samples
+    planes = [np.frombuffer(plane, dtype) for plane in frame.planes]
     if len(planes) == 1:  # One channel, or all of them in turn.
         count = frame.layout.nb_channels
-        planes = [planes[0][side : frame.samples * count : count] for side in range(count)]
-    return [plane[: frame.samples] for plane in planes]
+        planes = [planes[0][side : length * count : count] for side in range(count)]
+    return [plane[:length] for plane in planes]
 
 
 def _to_packed(frame):
@@ -151,6 +154,9 @@ def _to_mono(samples):
         return (mean - 128.0) / 128.0
     if kind.kind == "i":
         return mean / -float(np.iinfo(kind).min)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(mean.sum()):  # Then so is every sample.
+            return mean
     return np.where(np.isfinite(mean), mean, np.float32(0))
 
 
