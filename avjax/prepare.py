@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sample_rate", type=int, default=48_000, help="Hz of the audio (48000)")
     p.add_argument("--channels", type=int, default=1, choices=(1, 2), help="2 keeps stereo (1)")
     p.add_argument("--jpeg_quality", type=int, default=90, help="1 to 100; 0 for lossless PNG (90)")
-    p.add_argument("--segment_seconds", type=float, default=10.0, help="length of an example (10)")
+    p.add_argument("--segment_seconds", type=float, default=3.0, help="length of an example (3)")
     p.add_argument("--min_seconds", type=float, default=0.5, help="minimum length of a file (0.5)")
     p.add_argument(
         "--require",

@@ -91,7 +91,7 @@ def prepared(place: str, records: tuple[dict, ...], clip: Clip) -> Source:
     whole = {"train": Source("benchmark", tuple(dict(path=path) for path in paths))}
     made = shard_layout.plan_shards(place, "benchmark", "/", whole)
     kept = segments.PrepareSettings(
-        clip.side, float(clip.fps), clip.rate, 1, 90, 10.0, ("video", "audio"), 0.5
+        clip.side, float(clip.fps), clip.rate, 1, 90, 3.0, ("video", "audio"), 0.5
     )
     shard_layout.record_settings(place, kept, made)
     for number in range(len(made)):

@@ -1,6 +1,6 @@
 """Clips from shards that `python -m avjax.prepare` wrote: random access, no video codec.
 
-A record is one or more examples of the data set (its pieces of about ten seconds), so a
+A record is one or more examples of the data set (its segments of about three seconds), so a
 clip reads one or two of them, decodes only its own frames, and copies only its own audio.
 Which frame is shown at a time is decided by the rule of avjax.data.media.video, on the times
 that the frames have in the file.

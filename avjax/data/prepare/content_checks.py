@@ -19,6 +19,7 @@ ANTIPHASE_RATIO = 0.01  # Power of the mean of two channels, in those of the cha
 MIN_RMS = 30.0  # Root of the mean square, in 16-bit steps, below which audio tells nothing.
 STEREO_SAMPLE_RATE = 8000  # Hz at which channels are compared.
 MIN_FRACTION = 0.8  # Share of a file's parts that must sound alike for a hint.
+PART_SECONDS = 10.0  # Seconds of audio that have statistics of their own.
 FRAME_SECONDS, HOP_SECONDS = 0.064, 0.016  # Seconds of the spectra.
 
 
@@ -51,7 +52,8 @@ class Contents:
       max_change: the largest difference of any mean of a later frame from it.
       num_frames: how many frames there were.
       mean_power, channel_power: power of the mean of two channels, and of the channels.
-      audio: an AudioStatistics for each part that has one.
+      audio: an AudioStatistics for each part of about PART_SECONDS that has one.
+      pending, rate: audio that has not filled a part yet, int16, and its rate in Hz.
     """
 
     first_frame: np.ndarray | None = None
@@ -60,6 +62,8 @@ class Contents:
     mean_power: float = 0.0
     channel_power: float = 0.0
     audio: list[AudioStatistics] = dataclasses.field(default_factory=list)
+    pending: list[np.ndarray] = dataclasses.field(default_factory=list)
+    rate: int = 0
 
 
 def add_frame(contents: Contents, frame: np.ndarray) -> None:
@@ -91,19 +95,38 @@ def add_stereo(contents: Contents, stereo: np.ndarray) -> None:
 
 
 def add_audio(contents: Contents, waveform: np.ndarray, rate: int) -> None:
-    """Adds a part of the audio to the statistics.
+    """Adds the next samples of the audio to the statistics.
 
     Args:
       contents: updated in place.
       waveform: int16 [N] or [N, channels].
-      rate: Hz.
+      rate: Hz, the same for all of a file.
     """
-    stats = audio_statistics(waveform, rate)
+    contents.pending.append(waveform)
+    contents.rate = rate
+    if _pending_seconds(contents) > 0.95 * PART_SECONDS:
+        _finish_part(contents)
+
+
+def _pending_seconds(contents):
+    return sum(map(len, contents.pending)) / contents.rate if contents.pending else 0.0
+
+
+def _finish_part(contents):
+    stats = audio_statistics(np.concatenate(contents.pending), contents.rate)
     contents.audio += [] if stats is None else [stats]
+    contents.pending.clear()
 
 
 def findings(contents: Contents) -> list[str]:
-    """Returns the names of the findings, as avjax.data.prepare.file_checks has them."""
+    """Returns the names of the findings, as avjax.data.prepare.file_checks has them.
+
+    Args:
+      contents: of a whole file; updated in place.
+    """
+    rest = _pending_seconds(contents)  # A short one counts only if there is nothing else.
+    if rest >= PART_SECONDS / 2 or (rest and not contents.audio):
+        _finish_part(contents)
     found = ["still"] if contents.num_frames > 1 and contents.max_change < STILL_THRESHOLD else []
     if contents.mean_power < ANTIPHASE_RATIO * contents.channel_power:
         found.append("antiphase")

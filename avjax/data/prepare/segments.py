@@ -1,4 +1,4 @@
-"""A media file -> segments of about ten seconds: frames, PCM audio, and the times of both."""
+"""A media file -> segments of a few seconds: frames, PCM audio, and the times of both."""
 
 import base64
 import itertools
@@ -27,7 +27,7 @@ class PrepareSettings(NamedTuple):
     sample_rate: int  # Hz
     channels: int
     jpeg_quality: int  # Of the JPEGs, 1 to 100; 0: PNG, which loses nothing.
-    segment_seconds: float  # Seconds of a piece.
+    segment_seconds: float  # Seconds of an example.
     require: tuple[str, ...]  # What a file must have: "video", "audio".
     min_seconds: float  # Seconds that a file must last.
 
