@@ -14,7 +14,9 @@ What a clip may ask for is what the shards can give exactly:
 - Frames up to the kept size, and no more channels of audio than are kept.
 """
 
+import bisect
 import functools
+import itertools
 import json
 import logging
 import math
@@ -190,13 +192,13 @@ def _read_frames(record, info, read_segment, start, sampler, fps):
     times = times[np.arange(len(times)) % inside]
     frame_indices = np.searchsorted(timestamps, times + tolerance, side="right") - 1
     frame_lists = [segment["video"] for segment in segments]
-    first_frames = np.cumsum([0, *map(len, frame_lists)])
+    first_frames = [0, *itertools.accumulate(map(len, frame_lists))]
     out, decoded_at = np.empty((0, 0, 0, 3), np.uint8), {}
     for k, i in enumerate(frame_indices.tolist()):
         if i in decoded_at:
             out[k] = out[decoded_at[i]]
             continue
-        segment_index = np.searchsorted(first_frames, i, side="right") - 1
+        segment_index = bisect.bisect_right(first_frames, i) - 1
         image = decode_image(
             record["path"],
             frame_lists[segment_index][i - first_frames[segment_index]],
@@ -215,8 +217,8 @@ def _num_dropped(record, fps):
 def _segments_between(record, low, high):
     """Numbers of the segments that overlap `low` to `high` seconds."""
     cuts = record["boundaries"]  # Where each piece begins, and the end.
-    first = max(0, np.searchsorted(cuts, low + record["time_tolerance"], side="right") - 1)
-    last = np.searchsorted(cuts, high + record["time_tolerance"], side="right") - 1
+    first = max(0, bisect.bisect_right(cuts, low + record["time_tolerance"]) - 1)
+    last = bisect.bisect_right(cuts, high + record["time_tolerance"]) - 1
     return range(min(first, len(cuts) - 2), min(max(first, last), len(cuts) - 2) + 1)
 
 
