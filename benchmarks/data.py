@@ -36,7 +36,7 @@ CLIPS = {
     "8 frames of short side 128, 2 s of audio": Clip(8, 16, 128, 2.0, 24_000, crop=False),
     "16 frames of 112 x 112, no audio": Clip(16, 16, 112, 0.0, 24_000, crop=True),
 }
-SHARD_REPEATS = 20  # Repetitions for shards, so that starting the pipeline does not count.
+SHARD_REPEATS = 10  # Repetitions for shards, so that starting the pipeline does not count.
 
 
 def sampler_and_transforms(clip):
