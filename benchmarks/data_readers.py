@@ -172,12 +172,12 @@ def spdl_reader(record: dict, clip: Clip) -> tuple[np.ndarray, None]:
 
     first = frame_times(record, clip)[0]
     width, height = scaled_size(record, clip)
-    span = first, first + clip.frames / clip.fps
+    span = first, first + (clip.frames + 1) / clip.fps
     filters = spdl.io.get_video_filter_desc(
         frame_rate=(clip.fps, 1), timestamp=span, scale_width=width, scale_height=height,
-        scale_algo="bilinear", scale_mode=None, num_frames=clip.frames,
+        scale_algo="bilinear", scale_mode=None, num_frames=clip.frames + 1,
         crop_width=clip.side if clip.crop else None, crop_height=clip.side if clip.crop else None,
     )  # fmt: skip
     packets = spdl.io.demux_video(record["path"], timestamp=span)
     frames = spdl.io.convert_frames(spdl.io.decode_packets(packets, filters))
-    return spdl.io.to_numpy(frames), None
+    return spdl.io.to_numpy(frames)[: clip.frames], None  # Of N it gives N - 1 at some times.
