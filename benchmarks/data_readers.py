@@ -167,7 +167,7 @@ def torchcodec_reader(seek_mode: str) -> Reader:
 
 
 def spdl_reader(record: dict, clip: Clip) -> tuple[np.ndarray, None]:
-    """Reads the frames of a clip by SPDL, whose filter takes the frame nearest to each time."""
+    """Reads the frames of a clip by SPDL, whose filter rounds times to its own grid."""
     import spdl.io
 
     first = frame_times(record, clip)[0]
