@@ -330,7 +330,7 @@ def test_speech_and_music_give_hints(tmp_path):
     for name, wave in sounds.items():
         path = waves(tmp_path / f"{name}.wav", np.repeat(wave.astype(np.int16)[:, None], 2, 1))
         hints = {"speech only", "music only"} & set(
-            found(path, require=("audio",), segment_seconds=10.0)
+            found(path, require=("audio",), segment_seconds=3.0)
         )
         assert hints == {name} & {"speech only", "music only"}, name
     assert (
