@@ -115,12 +115,16 @@ def _apply_transforms(clip, transforms, rng):
 def _stack_clips(clips, row, label, has_audio, mask):
     num_clips = len(clips)
     return {
-        **{name: np.stack([clip[name] for clip in clips]) for name in clips[0]},
+        **{name: _stack([clip[name] for clip in clips]) for name in clips[0]},
         "index": np.full(num_clips, row, np.int32),
         "label": np.full(num_clips, label, np.int32),
         "has_audio": np.full(num_clips, has_audio),
         "mask": np.full(num_clips, mask),
     }
+
+
+def _stack(arrays):
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)  # The first copies nothing.
 
 
 def padding_example(sampler: ClipSampler, transforms: Sequence[Callable]) -> dict[str, np.ndarray]:
