@@ -110,7 +110,7 @@ def main():
             records = data_files.windows(paths, options.clips, number)
             for title, clip in CLIPS.items():
                 folder = os.path.join(place, f"shards_{number}_{clip.side}")
-                kept = data_files.prepared(folder, records, clip)
+                kept = data_files.prepared(folder, records, clip, options.segment_seconds)
                 sides = make_sides(records, kept, clip, options.batch_size)
                 print_table(f"{title}; {name}", seconds_per_clip(sides, options.rounds))
 

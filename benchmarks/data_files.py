@@ -80,18 +80,18 @@ def windows(paths, count, seed):
     return tuple(records)
 
 
-def prepared(place: str, records: tuple[dict, ...], clip: Clip) -> Source:
+def prepared(place: str, records: tuple[dict, ...], clip: Clip, segment_seconds: float) -> Source:
     """Writes shards of the files of `records`, and returns a source of the same windows.
 
     They are as python -m avjax.prepare writes them with --short_side, --fps and --sample_rate of
-    the clip.
+    the clip, and with --segment_seconds.
     """
     os.makedirs(place)
     paths = sorted({record["path"] for record in records})
     whole = {"train": Source("benchmark", tuple(dict(path=path) for path in paths))}
     made = shard_layout.plan_shards(place, "benchmark", "/", whole)
     kept = segments.PrepareSettings(
-        clip.side, float(clip.fps), clip.rate, 1, 90, 3.0, ("video", "audio"), 0.5
+        clip.side, float(clip.fps), clip.rate, 1, 90, segment_seconds, ("video", "audio"), 0.5
     )
     shard_layout.record_settings(place, kept, made)
     for number in range(len(made)):
@@ -117,4 +117,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="a folder of videos; else files are rendered")
     parser.add_argument("--clips", type=int, default=48, help="clips a round (default 48)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips per batch (default 16)")
+    parser.add_argument("--segment_seconds", type=float, default=3.0, help="of shards (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of all (default 5)")

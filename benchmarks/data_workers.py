@@ -103,7 +103,8 @@ def main():
     with data_files.files_and_folder(options.root, gops=(12,)) as (groups, place):
         for name, paths in groups.items():
             records = data_files.windows(paths, options.clips, 0)
-            kept = data_files.prepared(os.path.join(place, "shards"), records, clip)
+            folder = os.path.join(place, "shards")
+            kept = data_files.prepared(folder, records, clip, options.segment_seconds)
             print(f"\n{name}\n\n| | clips/s | per second of processor time |\n|---|---|---|")
             for side, rates in measure(records, kept, clip, options).items():
                 cells = " | ".join(f"{rate:.0f}" for rate in [*rates, float("nan")][:2])

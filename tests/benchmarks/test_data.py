@@ -69,7 +69,7 @@ def test_spdl_reads_the_frames_of_avjax_within_a_tenth_of_a_second(record):
 
 
 def test_shards_of_the_benchmark_hold_the_frames_of_the_file(record, tmp_path):
-    kept = data_files.prepared(str(tmp_path / "shards"), (record,), SMALL)
+    kept = data_files.prepared(str(tmp_path / "shards"), (record,), SMALL, 3.0)
     sampler, _ = data.sampler_and_transforms(SMALL)
     (clip,), _ = kept.read(0, sampler, [np.random.default_rng(0)])
     expected, sound = data_readers.avjax_decoding(record, SMALL)
