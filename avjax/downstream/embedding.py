@@ -37,7 +37,7 @@ def make_embed(
 
     @functools.cache
     def compiled(names):
-        fn = make_embed_fn(method_for(model, method, dict.fromkeys(names)))
+        fn = make_embed_fn(method_for(model, method, dict.fromkeys(names)).embed)
         return jax.jit(fn, out_shardings=sharding.replicated(mesh))
 
     def embed(batch):
