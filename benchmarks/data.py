@@ -21,10 +21,14 @@ them alike; ratios are of medians.
 
 import argparse
 import os
+import pathlib
 import statistics
+import sys
 import time
 
 import cv2
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
 
 from avjax.data import clip_sampling, pipeline
 from avjax.data.source import Source
