@@ -5,9 +5,9 @@ overwritten.  A clip of each is decoded in a child process with 1 GB of address 
 depends on the seed and the intact files only.  The exit code is 1 if another error was raised or
 decoding took longer; a child in which FFmpeg crashed is restarted, and counted.
 
-    PYTHONPATH=. python benchmarks/fuzz.py --files 5000
-    PYTHONPATH=. python benchmarks/fuzz.py --files 5000 --seeds ~/videos --keep_folder failures
-    PYTHONPATH=. python benchmarks/fuzz.py --files 0 --seeds ~/videos       # as they are
+    python benchmarks/fuzz.py --files 5000
+    python benchmarks/fuzz.py --files 5000 --seeds ~/videos --keep_folder failures
+    python benchmarks/fuzz.py --files 0 --seeds ~/videos       # as they are
 """
 
 import argparse
@@ -27,6 +27,8 @@ import traceback
 from typing import NamedTuple
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
 
 from avjax.data import clip_sampling
 from avjax.data.media import video as media_video
