@@ -9,6 +9,7 @@ ones less, and less before than after.
 `benchmarks/step.py` compares a training step with PyTorch's.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -115,21 +116,38 @@ def full(
       [N, T', H', W', Cout].
     """
 
-    def fold(x, w):
-        kt, kh, kw, c, co = w.shape
-        x = jnp.pad(x, ((0, 0), pads[0], *((0, 0),) * 3))
-        t = (x.shape[1] - kt) // strides[0] + 1
-        taps = [x[:, i : i + (t - 1) * strides[0] + 1 : strides[0]] for i in range(kt)]
-        w = jnp.moveaxis(w, 0, 2).reshape(kh, kw, kt * c, co)
-        return spatial(jnp.concatenate(taps, -1), w, strides[1:], pads[1:])
-
-    def plain(x, w):
-        return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=CLIPS)
-
     if w.shape[0] * w.shape[3] <= 16:  # A stem: few channels starve a matrix unit.
-        return fold(x, w)
+        return taps_as_channels(x, w, strides, pads)
+    fold, plain = (
+        functools.partial(f, strides=strides, pads=pads) for f in (taps_as_channels, direct)
+    )
     # The input is copied kt times: again for the gradient rather than kept for it.
     return lax.platform_dependent(x, w, cpu=jax.checkpoint(fold), default=plain)
+
+
+def taps_as_channels(
+    x: Array, w: Array, strides: tuple[int, int, int], pads: tuple[tuple[int, int], ...]
+) -> Array:
+    """`full` as a 2-D convolution of each frame with its neighbors in time as channels.
+
+    Args and Returns: as `full`.
+    """
+    kt, kh, kw, c, co = w.shape
+    x = jnp.pad(x, ((0, 0), pads[0], *((0, 0),) * 3))
+    t = (x.shape[1] - kt) // strides[0] + 1
+    taps = [x[:, i : i + (t - 1) * strides[0] + 1 : strides[0]] for i in range(kt)]
+    w = jnp.moveaxis(w, 0, 2).reshape(kh, kw, kt * c, co)
+    return spatial(jnp.concatenate(taps, -1), w, strides[1:], pads[1:])
+
+
+def direct(
+    x: Array, w: Array, strides: tuple[int, int, int], pads: tuple[tuple[int, int], ...]
+) -> Array:
+    """`full` as XLA's own 3-D convolution.
+
+    Args and Returns: as `full`.
+    """
+    return lax.conv_general_dilated(x, w, strides, pads, dimension_numbers=CLIPS)
 
 
 def conv3d(
