@@ -1,7 +1,7 @@
 """The symmetric InfoNCE of a batch and its gradients: tiles against all scores at once.
 
-    PYTHONPATH=. python benchmarks/loss.py
-    PYTHONPATH=. python benchmarks/loss.py --device gpu --batch 65536 262144 1048576 --dim 128 768
+    python benchmarks/loss.py
+    python benchmarks/loss.py --device gpu --batch 65536 262144 1048576 --dim 128 768
 
 Each round times one call of every contender, so that a busy machine slows all of them; the
 ratio is that of the medians, below 1 if tiles are faster.  On a CPU all compute in float32; on a
@@ -14,36 +14,53 @@ loss requires.
 import argparse
 import datetime
 import importlib.util
+import pathlib
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
+
 from avjax.losses import contrastive, negatives
+from benchmarks import timing
 
-TEMPERATURE = 0.07
+TEMPERATURE, BIAS = 0.07, -10.0
 
 
-def jax_contender(source, query, key):
-    """() -> seconds of one call, and its bytes of temporaries by the compiler's account."""
+def jax_contender(source, query, key, name="info_nce"):
+    """One call of a loss and its gradients.
+
+    Args:
+      source: Negatives.
+      query, key: [B, D] of unit length.
+      name: "info_nce", with gradients of `query` and `key`, or "logistic", the sigmoid loss, with
+        those of the temperature and the bias too.
+
+    Returns:
+      () -> seconds; the compiler's account of the memory; () -> the loss.
+    """
     index = jnp.arange(len(query))
 
-    def value(query, key):
-        loss = contrastive.info_nce()
-        pair = source.symmetric_loss(
-            query / jnp.asarray(TEMPERATURE, query.dtype), key, index, None, loss
-        )
-        return sum(side.mean() for side in pair)
+    def value(query, key, temperature, bias):
+        loss = contrastive.info_nce() if name == "info_nce" else contrastive.logistic(bias)
+        query = query / temperature.astype(query.dtype)
+        pair = source.symmetric_loss(query, key, index, None, loss)
+        return sum(side.mean() for side in pair) / 2
 
-    compiled = jax.jit(jax.value_and_grad(value, (0, 1))).lower(query, key).compile()
+    args = query, key, jnp.float32(TEMPERATURE), jnp.float32(BIAS)
+    count = 2 if name == "info_nce" else 4
+    grad = jax.value_and_grad(value, tuple(range(count)))
+    compiled = jax.jit(grad).lower(*args).compile()
 
     def run():
         start = time.perf_counter()
-        jax.block_until_ready(compiled(query, key))
+        jax.block_until_ready(compiled(*args))
         return time.perf_counter() - start
 
-    return run, compiled.memory_analysis().temp_size_in_bytes
+    return run, compiled.memory_analysis(), lambda: float(compiled(*args)[0])
 
 
 def torch_contender(query, key, device):
@@ -61,7 +78,7 @@ def torch_contender(query, key, device):
 
     def loss(query, key):
         scores = (query / TEMPERATURE @ key.T).float()
-        return F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)
+        return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
     loss = torch.compile(loss) if device == "gpu" else loss
 
@@ -91,13 +108,16 @@ def compare(args, b, d):
     dense = 12 * b * b < args.room * 1e9
     if dense:
         makers["dense"] = negatives.in_batch()
-    sides = {name: jax_contender(source, query, key) for name, source in makers.items()}
+    sides = {}
+    for name, source in makers.items():
+        run, memory, _ = jax_contender(source, query, key)
+        sides[name] = run, memory.temp_size_in_bytes
     if dense and importlib.util.find_spec("torch"):
         sides["dense, PyTorch"] = torch_contender(query, key, args.device)
     runs = [run for run, _ in sides.values()]
     for run in runs:
         run()
-    seconds = np.median([[run() for run in runs] for _ in range(args.reps)], 0)
+    seconds = timing.medians(runs, args.reps)
     print(f"B = {b:,}, D = {d}, {jnp.dtype(dtype).name}, medians of {args.reps}:")
     for (name, (_, size)), s in zip(sides.items(), seconds):
         held = "" if size is None else f", {size / 1e6:10,.1f} MB of temporaries"
@@ -117,7 +137,7 @@ def main():
     flags.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     args = flags.parse_args()
     jax.config.update("jax_platforms", "cpu" if args.device == "cpu" else "cuda")
-    print(f"{jax.devices()[0].device_kind}; {datetime.date.today()}; jax {jax.__version__}")
+    print(f"{timing.machine(jax.devices()[0])}; {datetime.date.today()}; jax {jax.__version__}")
     for b in args.batch:
         for d in args.dim:
             compare(args, b, d)

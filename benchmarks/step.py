@@ -1,8 +1,8 @@
 """A training step, avjax against PyTorch: forward, backward and Adam, in turn.
 
     python -m venv bench && bench/bin/pip install avjax torch==2.13.0
-    PYTHONPATH=. bench/bin/python benchmarks/step.py
-    PYTHONPATH=. bench/bin/python benchmarks/step.py --net i3d --batch 8 --frames 16 --size 224
+    bench/bin/python benchmarks/step.py
+    bench/bin/python benchmarks/step.py --net i3d --batch 8 --frames 16 --size 224
 
 Each round times one step of every contender, so that a busy machine slows all of them;
 the ratio is that of the medians, below 1 where avjax is faster.  PyTorch's threads wait for
@@ -20,8 +20,10 @@ those of `torch_nets.py`, written from the same descriptions.
 
 import argparse
 import datetime
+import functools
 import os
-import platform
+import pathlib
+import sys
 import time
 
 import flax.linen as nn
@@ -29,15 +31,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import torch
-import torch.nn.functional as F
-import torch_nets  # Beside this file.
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
 
 from avjax.nets.audio.avid_convnet import AudioConvNet
 from avjax.nets.flops import gmacs
 from avjax.nets.image import resnet
 from avjax.nets.layers.mlp import Mlp
 from avjax.nets.video import avid_r2plus1d, i3d, resnet3d, vgg_mc3
+from benchmarks import timing
 
 TEMPERATURE = 0.07
 SHAPES = {"cpu": ((8, 112),), "gpu": ((8, 112), (8, 224), (16, 112), (32, 112))}  # (frames, size)
@@ -57,27 +60,42 @@ class Model(nn.Module):
         return Mlp((512, 512, 128))(v, train), Mlp((512, 512, 128))(a, train)
 
 
-def torch_model():
-    return torch_nets.avid().append(torch_nets.head()), torch_nets.audio().append(torch_nets.head())
-
-
-def of(kind):
-    return lambda: (torch_nets.video_resnet(kind),)
-
-
-# Name -> (our net of a dtype, PyTorch's nets).
-NETS = {
-    "avid": (lambda dtype: avid_r2plus1d.R2Plus1D(dtype=dtype), lambda: (torch_nets.avid(),)),
-    "vmz": (lambda dtype: resnet3d.r2plus1d(dtype=dtype), of("vmz")),
-    "torchvision": (lambda dtype: resnet3d.torchvision_r2plus1d(dtype=dtype), of("torchvision")),
-    "r3d": (lambda dtype: resnet3d.r3d(dtype=dtype), of("r3d")),
-    "mc2": (lambda dtype: resnet3d.mc2(dtype=dtype), of("mc2")),
-    "mc3": (lambda dtype: resnet3d.mc3(dtype=dtype), of("mc3")),
-    "i3d": (lambda dtype: i3d.I3D(dtype=dtype), lambda: (torch_nets.i3d(),)),
-    "vggmc3": (lambda dtype: vgg_mc3.VGGMC3(dtype=dtype), lambda: (torch_nets.vggmc3(),)),
-    "resnet18": (lambda dtype: resnet.ResNet2D(dtype=dtype), lambda: (torch_nets.resnet(),)),
-    "model": (Model, torch_model),
+NETS = {  # Name -> our net of a dtype; `torch_side` has PyTorch's of the same name.
+    "avid": avid_r2plus1d.R2Plus1D,
+    "vmz": resnet3d.r2plus1d,
+    "torchvision": resnet3d.torchvision_r2plus1d,
+    "r3d": resnet3d.r3d,
+    "mc2": resnet3d.mc2,
+    "mc3": resnet3d.mc3,
+    "i3d": i3d.I3D,
+    "vggmc3": vgg_mc3.VGGMC3,
+    "resnet18": resnet.ResNet2D,
+    "model": Model,
 }
+
+
+def torch_side(name):
+    """PyTorch's nets of a name of NETS, one per input."""
+    from benchmarks import torch_nets
+
+    if name == "model":
+        towers = torch_nets.avid(), torch_nets.audio()
+        return tuple(tower.append(torch_nets.head()) for tower in towers)
+    plain = {"avid": torch_nets.avid, "i3d": torch_nets.i3d, "vggmc3": torch_nets.vggmc3,
+             "resnet18": torch_nets.resnet}  # fmt: skip
+    return (plain[name]() if name in plain else torch_nets.video_resnet(name),)
+
+
+def drawn(shapes):
+    """Variables drawn by NumPy: XLA takes long to compile a net's `init`."""
+    rs, flat = np.random.RandomState(0), {}
+    for path, leaf in flatten_dict(shapes).items():
+        if path[-1] == "kernel":
+            value = rs.standard_normal(leaf.shape) * np.prod(leaf.shape[:-1]) ** -0.5
+        else:
+            value = np.full(leaf.shape, float(path[-1] in ("scale", "var")))
+        flat[path] = value.astype(leaf.dtype)
+    return unflatten_dict(flat)
 
 
 def inputs(name, batch, frames, size):
@@ -90,7 +108,7 @@ def inputs(name, batch, frames, size):
 
 
 def jax_contender(net, dtype, arrays):
-    """() -> (seconds, CPU seconds) of one step, and the number of parameters."""
+    """() -> (seconds, CPU seconds) of one compiled step, and the number of parameters."""
     tx, inputs = optax.adam(1e-4), tuple(map(jnp.asarray, arrays))
 
     def loss(params, stats, inputs):
@@ -109,10 +127,11 @@ def jax_contender(net, dtype, arrays):
         updates, opt = tx.update(grads, opt)
         return (optax.apply_updates(params, updates), stats, opt), value
 
-    variables = jax.jit(net.init, static_argnums=len(inputs) + 1)(jax.random.key(0), *inputs, False)
+    shapes = jax.eval_shape(lambda key: net.init(key, *inputs, False), jax.random.key(0))
+    variables = jax.device_put(drawn(shapes))
     params = variables["params"]
-    state = [(params, variables["batch_stats"], tx.init(params))]
-    step = jax.jit(step, donate_argnums=0)
+    state = [(params, variables["batch_stats"], jax.jit(tx.init)(params))]
+    step = jax.jit(step, donate_argnums=0).lower(state[0], inputs).compile()
 
     def run():
         start = time.perf_counter(), time.process_time()
@@ -124,7 +143,13 @@ def jax_contender(net, dtype, arrays):
 
 
 def torch_contender(nets, dtype, order, arrays):
-    """As `jax_contender`, in PyTorch; `order` is "contiguous" or "channels-last"."""
+    """As `jax_contender`, in PyTorch; `order` is "contiguous" or "channels-last".
+
+    The first runs compile, on a GPU.
+    """
+    import torch
+    import torch.nn.functional as F
+
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     inputs = [torch.from_numpy(np.moveaxis(x, -1, 1).copy()) for x in arrays]
     if order == "channels-last":
@@ -145,6 +170,7 @@ def torch_contender(nets, dtype, order, arrays):
         return F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)
 
     if device == "cuda":
+        torch.backends.cudnn.benchmark = True
         torch.compiler.reset()  # After a few nets it would compile no more.
         loss = torch.compile(loss)
 
@@ -160,24 +186,13 @@ def torch_contender(nets, dtype, order, arrays):
     return run, sum(p.numel() for p in parameters)
 
 
-def machine():
-    """The kind of machine, in words."""
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        return f"{device.device_kind}"
-    name = platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        name = names[0] if names else name
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
-
-
 def main():
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # Else none for PyTorch.
     backend = jax.default_backend()
     if backend not in SHAPES:
         raise ValueError(f"a {backend}: PyTorch is compared with on a CPU or a GPU")
+    import torch
+
     if backend == "gpu" and not torch.cuda.is_available():
         raise ValueError("this PyTorch has no GPU: install one with CUDA, or set JAX_PLATFORMS=cpu")
     fast = backend == "gpu"
@@ -193,7 +208,8 @@ def main():
     shapes = SHAPES[backend]
     if args.frames or args.size:
         shapes = ((args.frames or 8, args.size or 112),)
-    print(f"{machine()}; {datetime.date.today()}; jax {jax.__version__}, torch {torch.__version__}")
+    versions = f"jax {jax.__version__}, torch {torch.__version__}"
+    print(f"{timing.machine(jax.devices()[0])}; {datetime.date.today()}; {versions}")
     kind = "compiled, channels-last" if fast else "in the better of two orders"
     print(f"{backend}: {args.dtype}, {args.batch} clips, PyTorch {kind}, {args.reps} steps")
     for frames, size in shapes:
@@ -204,34 +220,53 @@ def main():
 
 def compare(name, args, frames, size):
     """Prints the times of a net by every contender in turn."""
-    arrays, (ours, theirs) = inputs(name, args.batch, frames, size), NETS[name]
+    arrays = inputs(name, args.batch, frames, size)
     orders = ("contiguous", "channels-last")[jax.default_backend() == "gpu" :]
-    contenders = {"avjax": jax_contender(ours(args.dtype), args.dtype, arrays)}
+    makers = {"avjax": functools.partial(jax_contender, NETS[name](dtype=args.dtype))}
     for order in orders:
-        contenders[f"torch {order}"] = torch_contender(theirs(), args.dtype, order, arrays)
+        nets = torch_side(name)
+        makers[f"torch {order}"] = functools.partial(torch_contender, nets, order=order)
+    contenders = {maker: make(args.dtype, arrays=arrays) for maker, make in makers.items()}
+    times = measure(name, contenders, args.reps)
+    print(f"{name}, {contenders['avjax'][1]:,} parameters")
+    for maker, (wall, cpu) in times.items():
+        part = share(name, arrays, wall)
+        row = f"  {maker:20} {1e3 * wall:8.1f} ms, {1e3 * cpu:8.1f} ms of CPU, "
+        row += f"{args.batch / wall:6.1f} clips/s"
+        print(row + (f", {part:.0%} of the peak" if part else ""))
+    ours, *others = times.values()
+    wall, cpu = ours / np.min(others, 0)
+    print(f"  avjax / PyTorch's best {wall:.2f}, of CPU {cpu:.2f}", flush=True)
+
+
+def measure(name, contenders, reps):
+    """{maker: (seconds, CPU seconds)} of a step, medians of interleaved runs.
+
+    Args:
+      name: of the net.
+      contenders: {maker: what `jax_contender` or `torch_contender` returned}.
+      reps: rounds.
+
+    Raises:
+      ValueError: the nets have different numbers of parameters.
+    """
     sizes = {maker: size for maker, (_, size) in contenders.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(f"{name}: not as many parameters: {sizes}")
     runs = [run for run, _ in contenders.values()]
     for run in runs:  # Compiles; the first step after that is slower too.
         run(), run()
-    times = np.array([[run() for run in runs] for _ in range(args.reps)])
-    medians = np.median(times, 0)  # [contender, (wall, CPU)]
-    print(f"{name}, {sizes['avjax']:,} parameters")
-    for maker, (wall, cpu) in zip(contenders, medians):
-        row = f"  {maker:20} {1e3 * wall:8.1f} ms, {1e3 * cpu:8.1f} ms of CPU, "
-        print(row + f"{args.batch / wall:6.1f} clips/s{share(name, ours, arrays, wall)}")
-    wall, cpu = medians[0] / medians[1:].min(0)
-    print(f"  avjax / PyTorch's best {wall:.2f}, of CPU {cpu:.2f}", flush=True)
+    return dict(zip(contenders, timing.medians(runs, reps)))
 
 
-def share(name, ours, arrays, seconds):
-    """In words, how much of the chip's peak a step of the video net is; backward counts twice."""
+def share(name, arrays, seconds):
+    """How much of the chip's peak a step of the net is, backward counted twice; None if unknown."""
     peak = PEAKS.get(jax.devices()[0].device_kind)
     if peak is None or name == "model":
-        return ""
-    macs = 1e9 * gmacs(ours("float32"), (1, *arrays[0].shape[1:])) * len(arrays[0])
-    return f", {2 * 3 * macs / seconds / peak:.0%} of the peak"
+        return None
+    net = NETS[name](dtype="float32")
+    macs = 1e9 * gmacs(net, (1, *arrays[0].shape[1:])) * len(arrays[0])
+    return 2 * 3 * macs / seconds / peak
 
 
 if __name__ == "__main__":
