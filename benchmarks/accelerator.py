@@ -43,9 +43,9 @@ class Part(NamedTuple):
 
 PARTS = {
     "machine": Part(HOME + "machine", 45),
-    "check_losses": Part(HOME + "check_losses", 110),
-    "check_layers": Part(HOME + "check_layers", 110),
-    "check_methods": Part(HOME + "check_methods", 110),
+    "check_losses": Part(HOME + "check_losses", 120),
+    "check_layers": Part(HOME + "check_layers", 120),
+    "check_methods": Part(HOME + "check_methods", 120),
     "step": Part(HOME + "step", 130, ("r3d", "avid")),
     "loss": Part(HOME + "loss", 80),
     "strided": Part(HOME + "strided", 60),
