@@ -21,6 +21,7 @@ those of `torch_nets.py`, written from the same descriptions.
 import argparse
 import datetime
 import functools
+import math
 import os
 import pathlib
 import sys
@@ -74,16 +75,16 @@ NETS = {  # Name -> our net of a dtype; `torch_side` has PyTorch's of the same n
 }
 
 
-def torch_side(name):
-    """PyTorch's nets of a name of NETS, one per input."""
+def torch_side(name, depth=18):
+    """PyTorch's nets of a name of NETS, one per input; `depth` is of those that are residual."""
     from benchmarks import torch_nets
 
     if name == "model":
-        towers = torch_nets.avid(), torch_nets.audio()
+        towers = torch_nets.avid(depth), torch_nets.audio()
         return tuple(tower.append(torch_nets.head()) for tower in towers)
     plain = {"avid": torch_nets.avid, "i3d": torch_nets.i3d, "vggmc3": torch_nets.vggmc3,
              "resnet18": torch_nets.resnet}  # fmt: skip
-    return (plain[name]() if name in plain else torch_nets.video_resnet(name),)
+    return (plain[name](depth) if name in plain else torch_nets.video_resnet(name, depth),)
 
 
 def drawn(shapes):
@@ -239,13 +240,14 @@ def compare(name, args, frames, size):
     print(f"  avjax / PyTorch's best {wall:.2f}, of CPU {cpu:.2f}", flush=True)
 
 
-def measure(name, contenders, reps):
+def measure(name, contenders, reps, seconds=math.inf):
     """{maker: (seconds, CPU seconds)} of a step, medians of interleaved runs.
 
     Args:
       name: of the net.
       contenders: {maker: what `jax_contender` or `torch_contender` returned}.
       reps: rounds.
+      seconds: after these no round begins but the first.
 
     Raises:
       ValueError: the nets have different numbers of parameters.
@@ -256,7 +258,7 @@ def measure(name, contenders, reps):
     runs = [run for run, _ in contenders.values()]
     for run in runs:  # Compiles; the first step after that is slower too.
         run(), run()
-    return dict(zip(contenders, timing.medians(runs, reps)))
+    return dict(zip(contenders, timing.medians(runs, reps, seconds)))
 
 
 def share(name, arrays, seconds):

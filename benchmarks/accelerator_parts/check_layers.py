@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from benchmarks.accelerator_parts import nets, report
 from benchmarks.accelerator_parts.compiling import compile_fast
 
+TITLE = "layers against float32 on the CPU"
 BOUND, FLOAT32_BOUND = 2.0**-7, 2.0**-9
 PER_PROGRAM = 8  # Layers that are compiled together.
 DRY_NETS = ("avid audio, small", "pixels", "mlp")
@@ -57,13 +58,12 @@ def run(add, dry):
     results = {}
     with concurrent.futures.ThreadPoolExecutor(2 if dry else 8) as pool:  # Compiling is slow.
         for group, future in [(g, pool.submit(errors, g)) for g in groups]:
-            each = report.attempt(
-                lambda *_: None, "", {}, lambda f=future: {"errors": f.result()}
-            ).get("errors")
-            results |= dict(zip(group, each or [{"failed": float("inf")}] * len(group)))
+            first = {"net": f"layers as {unique[group[0]].module!r}"}
+            each = report.guard(add, TITLE, first, future.result)
+            results |= dict(zip(group, each or [{"error": float("inf")}] * len(group)))
     pools = {key: (unique[key], key) for key in unique if key.startswith("max pool ")}
     for name, calls in (found | {"max pooling": pools}).items():
-        add("layers against float32 on the CPU", {"net": name} | worst(calls, results))
+        add(TITLE, {"net": name} | worst(calls, results))
 
 
 def worst(calls, results):

@@ -29,26 +29,34 @@ def add(folder, part, table, fields):
     write_tables(folder)
 
 
-def attempt(add, table, names, measure):
-    """Reports the row that `measure` returns, or the error that it ends with.
+def guard(add, table, names, make):
+    """Returns `make()`; an error becomes a row of results, and None is returned.
 
     Args:
       add: (table, fields) -> None.
       table: title of the table.
-      names: {column: value}, the first columns of the row.
-      measure: () -> {column: value}.
-
-    Returns:
-      The measured columns; {} after an error.
+      names: {column: value}, the first columns of the row of an error.
+      make: function without arguments.
     """
     try:
-        fields = measure()
+        return make()
     except Exception as error:  # Out of memory, say: the next row may fit.
         traceback.print_exc()
         add(table, names | {"error": describe(error)})
-        return {}
-    add(table, names | fields)
-    return fields
+        return None
+
+
+def attempt(add, table, names, measure):
+    """Reports the row that `measure` returns, or its error; returns the measured columns.
+
+    Args:
+      add, table, names: as of `guard`.
+      measure: () -> {column: value}.
+    """
+    fields = guard(add, table, names, measure)
+    if fields is not None:
+        add(table, names | fields)
+    return fields or {}
 
 
 def describe(error):
