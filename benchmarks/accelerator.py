@@ -42,14 +42,14 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "machine": Part(HOME + "machine", 45),
-    "check_losses": Part(HOME + "check_losses", 120),
-    "check_layers": Part(HOME + "check_layers", 120),
-    "check_methods": Part(HOME + "check_methods", 120),
-    "step": Part(HOME + "step", 130, ("r3d", "avid")),
-    "loss": Part(HOME + "loss", 80),
+    "machine": Part(HOME + "machine", 60),
+    "check_losses": Part(HOME + "check_losses", 110),
+    "check_layers": Part(HOME + "check_layers", 110),
+    "check_methods": Part(HOME + "check_methods", 110),
+    "step": Part(HOME + "step", 120, ("r3d", "avid")),
+    "loss": Part(HOME + "loss", 100),
     "strided": Part(HOME + "strided", 60),
-    "data": Part(HOME + "data", 70),
+    "data": Part(HOME + "data", 60),
     "step_more": Part(HOME + "step", 480, ("vmz", "i3d")),  # As much as is left.
 }
 # What runs at the same time, in this order: checks first, then what is most worth knowing.
