@@ -46,29 +46,26 @@ class Layer(NamedTuple):
 def run(add, dry):
     """A row per net: its worst layer."""
     chosen = {n: v for n, v in nets.nets(dry).items() if not dry or n in DRY_NETS}
-    found = {name: layers(net, batch) for name, (net, batch) in chosen.items()}
-    unique = {key: layer for calls in found.values() for key, (layer, _) in calls.items()}
-    unique |= {f"max pool {p}": layer for p, layer in nets.pools(Layer, dry).items()}
-    keys, cpu = list(unique), jax.devices("cpu")[0]
-    groups = [keys[i : i + PER_PROGRAM] for i in range(0, len(keys), PER_PROGRAM)]
-
-    def errors(group):
-        return compare([unique[key] for key in group], cpu)
-
-    results = {}
+    calls = {"max pooling": {p: (layer, p) for p, layer in nets.pools(Layer, dry).items()}}
+    results, cpu, waiting = {}, jax.devices("cpu")[0], {}
     with concurrent.futures.ThreadPoolExecutor(2 if dry else 8) as pool:  # Compiling is slow.
-        for group, future in [(g, pool.submit(errors, g)) for g in groups]:
-            first = {"net": f"layers as {unique[group[0]].module!r}"}
-            each = report.guard(add, TITLE, first, future.result)
-            results |= dict(zip(group, each or [{"error": float("inf")}] * len(group)))
-    pools = {key: (unique[key], key) for key in unique if key.startswith("max pool ")}
-    for name, calls in (found | {"max pooling": pools}).items():
-        add(TITLE, {"net": name} | worst(calls, results))
+        for name in ("max pooling", *chosen):
+            if name in chosen:
+                calls[name] = layers(*chosen[name])
+            new = [(key, layer) for key, (layer, _) in calls[name].items() if key not in results]
+            results |= dict.fromkeys((key for key, _ in new), {"error": float("inf")})
+            parts = [new[i : i + PER_PROGRAM] for i in range(0, len(new), PER_PROGRAM)]
+            waiting[name] = [(part, pool.submit(compare, part, cpu)) for part in parts]
+        for name, parts in waiting.items():
+            for part, future in parts:
+                each = report.guard(add, TITLE, {"net": name}, future.result)
+                results |= dict(zip((key for key, _ in part), each or ()))
+            add(TITLE, {"net": name} | worst(calls[name], results))
 
 
 def worst(calls, results):
     """The columns of a net: its layer that is farthest from its bound."""
-    shares, most = [], -1.0
+    shares, most, row = [], -1.0, {}
     for key, (layer, path) in calls.items():
         bound = BOUND if layer.low else FLOAT32_BOUND
         for what, value in results[key].items():
@@ -114,8 +111,9 @@ def record(module, args, kwargs):
     return Layer(module.clone(parent=None, name=None), variables, args, kwargs, low)
 
 
-def compare(group, cpu):
-    """[{quantity: relative error}] of layers on this device against the CPU."""
+def compare(named, cpu):
+    """[{quantity: relative error}] of [(key, layer)] on this device against the CPU."""
+    group = [layer for _, layer in named]
     values = [draw(layer, seed) for seed, layer in enumerate(group)]
     low = compile_fast(functools.partial(values_of, group), values)(values)
     wide = [widen(layer) for layer in group]
