@@ -46,7 +46,7 @@ def jax_contender(source, query, key, name="info_nce"):
 
     def value(query, key, temperature, bias):
         loss = contrastive.info_nce() if name == "info_nce" else contrastive.logistic(bias)
-        query = query / temperature.astype(query.dtype)
+        query = (query / temperature).astype(query.dtype)  # Rounded once.
         pair = source.symmetric_loss(query, key, index, None, loss)
         return sum(side.mean() for side in pair) / 2
 
