@@ -1,4 +1,4 @@
-"""Two steps of every method of `configs/world.py`, with clips of noise.
+"""A refresh and two steps of every method of `configs/world.py`, with clips of noise.
 
 The first step of a warm-up has a learning rate of 0.  The loss and the norm of the gradients must
 be finite, and the parameters must change.
@@ -13,7 +13,8 @@ import numpy as np
 from avjax.config.build import substitute
 from avjax.configs import world
 from avjax.runtime import sharding
-from avjax.training import stages
+from avjax.training import refresh, stages
+from avjax.training.experiment import training_data
 from avjax.training.state import abstract_state, make_init, run_key
 from avjax.training.step import make_step
 from benchmarks.accelerator_parts import noise, report
@@ -71,6 +72,8 @@ def two_steps(config):
         _, shardings = abstract_state(made, batch, mesh)
         init = jax.jit(make_init(made), out_shardings=shardings)
         ts = compile_fast(init, run_key(made), batch)(run_key(made), batch)
+        if renew := refresh.make_refresh(made, training_data(made), mesh, shardings):
+            ts = renew(ts)
         before = jax.device_get(ts.params)
         step = compile_fast(make_step(made, shardings, mesh), ts, batch)
         ts, first = step(ts, batch)

@@ -38,15 +38,20 @@ def source(records: int, fps: float, side: int, sample_rate: int) -> Source:
 
 
 def make(config: dict, records: Source) -> experiment.Experiment:
-    """The Experiment of a config with other training data and without evaluations."""
+    """The Experiment of a config with other records and without evaluations."""
     method, args = experiment.build_method(config)
     transform = build(config.get("device_transform"), "config.device_transform")
-    train = {k: v for k, v in config["data"]["train"].items() if k != "source"}
-    parts: dict[str, Any] = {k: build(v, f"config.data.train.{k}") for k, v in train.items()}
+    data: dict[str, dict[str, Any]] = {}
+    for name in ("train", "refresh"):
+        parts = {k: v for k, v in config["data"].get(name, {}).items() if k != "source"}
+        if parts:
+            key = f"data.{name}"
+            data[key] = {k: build(v, f"config.{key}.{k}") for k, v in parts.items()}
+            data[key]["source"] = records
     return experiment.Experiment(
         config, settings.from_config(config), experiment.with_device_transform(method, transform),
         args, transform, experiment.build_optimizer(config),
-        {"data.train": {"source": records, **parts}}, {}, config["sharding_rules"], {},
+        data, {}, config["sharding_rules"], {},
     )  # fmt: skip
 
 
