@@ -14,6 +14,7 @@ same time, parts that measure run alone.
 """
 
 import argparse
+import concurrent.futures
 import functools
 import importlib
 import os
@@ -126,21 +127,20 @@ def run_group(names, args, end):
       end: when all must have ended, in seconds of `time.monotonic`.
     """
     children, well = [], True
-    try:
-        for name in names:
-            left = end - time.monotonic()
-            limit = min(PARTS[name].seconds * args.budget / 480, left)
-            if limit <= 0:
-                report.add(args.out, name, "not run", {"error": "the budget was used up"})
-                well = False
-                continue
-            children.append(start(name, args, limit))
-        for child in children:
-            well &= finish(child, args.out)
-    finally:
-        for child in children:  # Still running only after an interruption.
-            stop(child)
-    return well
+    with concurrent.futures.ThreadPoolExecutor(len(names) or 1) as pool:
+        try:
+            for name in names:
+                limit = min(PARTS[name].seconds * args.budget / 480, end - time.monotonic())
+                if limit <= 0:
+                    report.add(args.out, name, "not run", {"error": "the budget was used up"})
+                    well = False
+                    continue
+                children.append(start(name, args, limit))
+            ended_well = list(pool.map(lambda child: finish(child, args.out), children))
+        finally:
+            for child in children:  # Still running only after an interruption.
+                stop(child)
+    return well and all(ended_well)
 
 
 def start(name, args, limit):

@@ -22,7 +22,10 @@ POOLS = (  # Windows and strides of the nets.
 
 
 def nets(dry):
-    """{name: (net, shapes of a batch)}; all are called as (x, train)."""
+    """{name: (net, shapes of a batch)}; all are called as (x, train).
+
+    A depth of 10 has the layers of more depth, once each.
+    """
     clip = array(8, 64, 64, 3)
     group_norm = batch_independent_norm.group_norm()
     frozen = batch_independent_norm.frozen_batch_norm()
@@ -31,10 +34,10 @@ def nets(dry):
         "avid, group norm": (avid_r2plus1d.R2Plus1D(10, norm=group_norm, **LOW), clip),
         "avid, frozen batch norm": (avid_r2plus1d.R2Plus1D(10, norm=frozen, **LOW), clip),
         "vmz": (resnet3d.r2plus1d(**LOW), clip),
-        "torchvision": (resnet3d.torchvision_r2plus1d(**LOW), clip),
+        "torchvision": (resnet3d.torchvision_r2plus1d(10, **LOW), clip),
         "r3d": (resnet3d.r3d(**LOW), clip),
-        "mc2": (resnet3d.mc2(**LOW), clip),
-        "mc3": (resnet3d.mc3(**LOW), clip),
+        "mc2": (resnet3d.mc2(10, **LOW), clip),
+        "mc3": (resnet3d.mc3(10, **LOW), clip),
         "i3d": (i3d.I3D(**LOW), array(16, 64, 64, 3)),
         "vgg mc3": (vgg_mc3.VGGMC3(**LOW), clip),
         "ccl student": (ccl_student.Student(**LOW), clip),
@@ -87,15 +90,7 @@ class Pool(nn.Module):
         return max_pool(x, self.window, self.strides)
 
 
-def pools(layer, dry):
-    """{name: a layer of max pooling}.
-
-    Args:
-      layer: the type of a layer, see `check_layers`.
-      dry: whether to make the first only.
-    """
+def pools(dry):
+    """{name: (a module of max pooling, shape of its input)}; the first only if `dry`."""
     x = array(4, 16, 16, 8) if dry else array(8, 28, 28, 64)
-    return {
-        f"{window} /{strides}": layer(Pool(window, strides), {}, (x, True), {}, True)
-        for window, strides in POOLS[: 1 if dry else None]
-    }
+    return {f"{size} /{step}": (Pool(size, step), x) for size, step in POOLS[: 1 if dry else None]}

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import threading
 import traceback
 
 ROWS, TABLES, LOG = "accelerator.jsonl", "accelerator.md", "accelerator.log"
@@ -70,7 +71,9 @@ def load(folder):
     path = pathlib.Path(folder, ROWS)
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    text = path.read_text(encoding="utf-8")
+    complete = text[: text.rfind("\n") + 1]  # Another part may be writing a line.
+    return [json.loads(line) for line in complete.splitlines()]
 
 
 def failures(rows):
@@ -91,7 +94,7 @@ def write_tables(folder):
             lines += [f"{title}:", "", row_of(columns), row_of(["---"] * len(columns))]
             lines += [row_of([text(row.get(name)) for name in columns]) for row in rows]
             lines.append("")
-    new = pathlib.Path(folder, f"{TABLES}.{os.getpid()}")
+    new = pathlib.Path(folder, f"{TABLES}.{os.getpid()}-{threading.get_ident()}")
     new.write_text("\n".join(lines), encoding="utf-8")
     new.replace(pathlib.Path(folder, TABLES))
 
