@@ -27,7 +27,6 @@ import pathlib
 import sys
 import time
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,55 +35,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
 
-from avjax.nets.audio.avid_convnet import AudioConvNet
 from avjax.nets.flops import gmacs
-from avjax.nets.image import resnet
-from avjax.nets.layers.mlp import Mlp
-from avjax.nets.video import avid_r2plus1d, i3d, resnet3d, vgg_mc3
 from benchmarks import timing
+from benchmarks.step_nets import NETS, inputs, torch_side
 
 TEMPERATURE = 0.07
 SHAPES = {"cpu": ((8, 112),), "gpu": ((8, 112), (8, 224), (16, 112), (32, 112))}  # (frames, size)
 # Multiplications and additions a second of dense bfloat16 matrices, as their maker says.
 PEAKS = {"NVIDIA H200": 989e12, "NVIDIA H100 80GB HBM3": 989e12}
-
-
-class Model(nn.Module):
-    """Both towers of AVID: (clips, spectrograms) -> embeddings [B, 128]."""
-
-    dtype: str
-
-    @nn.compact
-    def __call__(self, video, audio, train):
-        v = avid_r2plus1d.R2Plus1D(dtype=self.dtype)(video, train)
-        a = AudioConvNet(dtype=self.dtype)(audio, train)
-        return Mlp((512, 512, 128))(v, train), Mlp((512, 512, 128))(a, train)
-
-
-NETS = {  # Name -> our net of a dtype; `torch_side` has PyTorch's of the same name.
-    "avid": avid_r2plus1d.R2Plus1D,
-    "vmz": resnet3d.r2plus1d,
-    "torchvision": resnet3d.torchvision_r2plus1d,
-    "r3d": resnet3d.r3d,
-    "mc2": resnet3d.mc2,
-    "mc3": resnet3d.mc3,
-    "i3d": i3d.I3D,
-    "vggmc3": vgg_mc3.VGGMC3,
-    "resnet18": resnet.ResNet2D,
-    "model": Model,
-}
-
-
-def torch_side(name, depth=18):
-    """PyTorch's nets of a name of NETS, one per input; `depth` is of those that are residual."""
-    from benchmarks import torch_nets
-
-    if name == "model":
-        towers = torch_nets.avid(depth), torch_nets.audio()
-        return tuple(tower.append(torch_nets.head()) for tower in towers)
-    plain = {"avid": torch_nets.avid, "i3d": torch_nets.i3d, "vggmc3": torch_nets.vggmc3,
-             "resnet18": torch_nets.resnet}  # fmt: skip
-    return (plain[name](depth) if name in plain else torch_nets.video_resnet(name, depth),)
 
 
 def drawn(shapes):
@@ -97,15 +55,6 @@ def drawn(shapes):
             value = np.full(leaf.shape, float(path[-1] in ("scale", "var")))
         flat[path] = value.astype(leaf.dtype)
     return unflatten_dict(flat)
-
-
-def inputs(name, batch, frames, size):
-    """The net's inputs, channels last: clips, pictures, or clips and spectrograms."""
-    rs = np.random.RandomState(0)
-    shapes = [(batch, size, size, 3) if name == "resnet18" else (batch, frames, size, size, 3)]
-    if name == "model":
-        shapes.append((batch, 200, 257, 1))
-    return tuple(rs.standard_normal(shape).astype(np.float32) for shape in shapes)
 
 
 def jax_contender(net, dtype, arrays):

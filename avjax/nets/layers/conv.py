@@ -237,7 +237,22 @@ class Conv2D(nn.Module):
         w, b = self.param("kernel", self.kernel_init, shape), None
         if self.use_bias:
             b = self.param("bias", self.bias_init or within, (self.features,))
-        x, w, b = promote_dtype(x, w, b, dtype=self.dtype)
+        x, w = promote_dtype(x, w, dtype=self.dtype)
         pads = _half_padding(self.kernel) if self.pads is None else self.pads
         y = conv2d(x, w, self.strides, pads)
-        return y if b is None else y + b[None, None, None]
+        return y if b is None else add_bias(y, b)
+
+
+def add_bias(y: Array, b: Array) -> Array:
+    """Adds a bias in float32 at least, in which its gradient is summed over all places too.
+
+    Args:
+      y: [..., C].
+      b: [C].
+
+    Returns:
+      [..., C] of the type of `y`.
+    """
+    wide = jnp.promote_types(y.dtype, jnp.float32)
+    total = y.astype(wide) + jnp.expand_dims(b.astype(wide), range(y.ndim - 1))
+    return total.astype(y.dtype)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from avjax.config import ranges
-from avjax.nets.layers.conv import uniform
+from avjax.nets.layers.conv import add_bias, uniform
 from avjax.types import Array
 
 
@@ -26,8 +26,8 @@ class Linear(nn.Module):
 
         w = self.param("kernel", uniform, (x.shape[-1], self.width))
         b = self.param("bias", within, (self.width,))
-        x, w, b = promote_dtype(x, w, b, dtype=self.dtype)
-        return x @ w + jnp.expand_dims(b, range(x.ndim - 1))
+        x, w = promote_dtype(x, w, dtype=self.dtype)
+        return add_bias(x @ w, b)
 
 
 class Mlp(nn.Module):

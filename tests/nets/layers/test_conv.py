@@ -7,8 +7,9 @@ import pytest
 from jax import lax
 
 from avjax.nets.layers import conv2d_kernels as pictures
-from avjax.nets.layers.conv import conv2d, conv3d
+from avjax.nets.layers.conv import Conv2D, conv2d, conv3d
 from avjax.nets.layers.max_pool import max_pool
+from avjax.nets.layers.mlp import Linear
 
 CLIPS = ("NTHWC", "THWIO", "NTHWC")
 SAME = None
@@ -115,6 +116,25 @@ def test_bfloat16_is_summed_in_float32(case):
     high = [a.astype(jnp.float32) for a in (x, w)]
     theirs = value_and_gradients(lambda x, w: reference(x, w, strides, pads), *high)
     same([a.astype(jnp.float32) for a in ours], theirs, 1e-2)
+
+
+@pytest.mark.parametrize("layer", [Conv2D(4, (3, 3), use_bias=True), Linear(4)])
+def test_gradient_of_a_bias_in_bfloat16_is_summed_in_float32(layer):
+    """Of 4,096 places: a sum in bfloat16 is off by several per cent."""
+    (x,) = drawn((4, 32, 32, 2))
+    args = (x,) if isinstance(layer, Conv2D) else (x, False)
+    variables = layer.init(jax.random.key(0), *args)
+
+    def gradient(dtype):
+        def loss(params):
+            out = layer.clone(dtype=dtype).apply({"params": params}, *args)
+            return (out.astype(jnp.float32) * jnp.asarray(slopes)).sum()
+
+        return jax.jit(jax.grad(loss))(variables["params"])["bias"]
+
+    (slopes,) = drawn((4, 32, 32, 4))
+    slopes = np.asarray(jnp.asarray(slopes + 0.5, jnp.bfloat16), np.float32)
+    same([gradient("bfloat16")], [gradient("float32")], 1e-5)
 
 
 def test_consecutive_bfloat16_convolutions_approximate_float32():
