@@ -11,12 +11,16 @@ and per second of processor time; medians of interleaved rounds.
 
 import argparse
 import os
+import pathlib
 import statistics
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
 
 from avjax.data import example as reading, pipeline
 from avjax.data.media import video as media_video
