@@ -141,10 +141,6 @@ def main():
     backend = jax.default_backend()
     if backend not in SHAPES:
         raise ValueError(f"a {backend}: PyTorch is compared with on a CPU or a GPU")
-    import torch
-
-    if backend == "gpu" and not torch.cuda.is_available():
-        raise ValueError("this PyTorch has no GPU: install one with CUDA, or set JAX_PLATFORMS=cpu")
     fast = backend == "gpu"
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("--net", choices=NETS, action="append", help="as often as wanted; or all")
@@ -155,6 +151,10 @@ def main():
                        default="bfloat16" if fast else "float32")  # fmt: skip
     flags.add_argument("--reps", type=int, default=20 if fast else 5)
     args = flags.parse_args()
+    import torch
+
+    if backend == "gpu" and not torch.cuda.is_available():
+        raise ValueError("this PyTorch has no GPU: install one with CUDA, or set JAX_PLATFORMS=cpu")
     shapes = SHAPES[backend]
     if args.frames or args.size:
         shapes = ((args.frames or 8, args.size or 112),)
