@@ -28,7 +28,7 @@ DRY_NETS = ("avid audio, small", "pixels", "mlp")
 
 
 class Layer(NamedTuple):
-    """A call of a module that calls no other module.
+    """A call of a module that calls no other module, or of a front end.
 
     Attributes:
       module: unbound.
@@ -89,7 +89,8 @@ def layers(net, batch):
         inner[-1:] = [True]
         inner.append(False)
         y = call(*args, **kwargs)
-        if not inner.pop():
+        whole = not context.module.path and not hasattr(context.module, "dtype")  # A front end.
+        if not inner.pop() or whole:
             layer = record(context.module, args, kwargs)
             found.setdefault(repr(layer), (layer, "/".join(context.module.path) or "itself"))
         return y
@@ -109,8 +110,8 @@ def record(module, args, kwargs):
     args, kwargs, variables = (
         jax.tree.map(shape, tree) for tree in (args, kwargs, module.variables)
     )
-    dtype = getattr(module, "dtype", None) or args[0].dtype
-    low = jnp.dtype(dtype).itemsize == 2
+    dtype = jnp.dtype(getattr(module, "dtype", None) or args[0].dtype)
+    low = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize == 2
     bound = BOUND if low else FLOAT32_BOUND
     return Layer(module.clone(parent=None, name=None), variables, args, kwargs, low, bound)
 
