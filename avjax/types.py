@@ -76,6 +76,8 @@ class Method(NamedTuple):
         If False, their clips reach the loss with has_audio False and silence as audio.
       inherits: {path: Inherited} for paths such as "state/memory"; None for no such part.  params
         and state["stats"] (the nets) are always restored from a run given without `paths`.
+      inherited_nets: names of the parts of params and of each collection of state["stats"] that
+        are restored, e.g. "encoders_video"; the others stay new.  None for all.
     """
 
     init: Callable[[Array, Batch, int], tuple[Tree, Tree]]
@@ -85,6 +87,7 @@ class Method(NamedTuple):
     extract: Callable[[Tree, Tree, Batch], dict[str, Tree]] | None = None
     needs_audio: bool = True
     inherits: dict[str, Inherited] | None = None
+    inherited_nets: tuple[str, ...] | None = None
 
 
 class ContrastiveLoss(NamedTuple):

@@ -18,12 +18,24 @@ def accuracy(scores: np.ndarray, label: np.ndarray) -> dict[str, float]:
     Returns:
       {"top1", "top5"} in percent.  Ties count by their expected value in a random order.
     """
+    at = (1, 5) if scores.shape[1] > 5 else (1,)
+    return {f"top{k}": 100 * float(hits(scores, label, k).mean()) for k in at}
+
+
+def hits(scores: np.ndarray, label: np.ndarray, k: int) -> np.ndarray:
+    """Whether each row's own class is among its k highest scores.
+
+    Args:
+      scores: float [N, C]; -inf for classes that never count.
+      label: int [N].
+      k: number of scores.
+
+    Returns:
+      float [N], 0 or 1; in between for ties, their expected value in a random order.
+    """
     own = scores[np.arange(len(label)), label][:, None]
     greater, equal = (scores > own).sum(1), (scores == own).sum(1) - 1
-    at = (1, 5) if scores.shape[1] > 5 else (1,)
-    counts = np.isfinite(own[:, 0])
-    hit = {k: np.where(counts, np.clip((k - greater) / (1 + equal), 0, 1), 0) for k in at}
-    return {f"top{k}": 100 * float(hit[k].mean()) for k in at}
+    return np.where(np.isfinite(own[:, 0]), np.clip((k - greater) / (1 + equal), 0, 1), 0)
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:

@@ -101,6 +101,9 @@ EVALUATION_METRICS = {
     r"(?:(.+)/)?clip@(\d+)": Metric(
         "clip@{1}, {0}", "Share of test clips whose class is within the {1} most likely.", 1, 1
     ),
+    r"(?:(.+)/)?class_mean@1": Metric(
+        "class mean@1, {0}", "Mean over the classes of the accuracy on their test videos.", 1, 1
+    ),
     r"(?:.*/)?(easy|hard|super_hard)/accuracy": Metric(
         "sync accuracy, {0}",
         "Synchronization: is this a clip's own audio, or audio {sync}? Share of pairs classified "
@@ -164,7 +167,7 @@ TRAINING_METRICS = {
         "0 % perfect.",
         100, -1,
     ),
-    r"accuracy(?:/(.+))?": Metric("training accuracy {0}", "Of the pretext task.", 100, 1),
+    r"accuracy(?:/(.+))?": Metric("training accuracy {0}", "On the training batches.", 100, 1),
     r"temperature": Metric("temperature", "The learned temperature of the softmax."),
     r"distance/(.+)": Metric("distance of {0} pairs", "Mean distance of the embeddings."),
 }  # fmt: skip
@@ -219,7 +222,7 @@ def chance_level(
     once = last("chance")
     if leaf in ("class_precision@1", "map") or (leaf == "recall@1" and once is None):
         return last("class_chance")
-    if top := re.fullmatch(r"top(\d+)", leaf):
+    if top := re.fullmatch(r"(?:top|video@|clip@)(\d+)", leaf):
         every = (label or {}).get("", np.zeros(0, int))
         known = (label or {}).get(metric_records.record_group(name), every)
         known = known[known >= 0]

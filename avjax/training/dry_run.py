@@ -15,7 +15,7 @@ import jax
 
 from avjax.config import app, errors
 from avjax.data import pipeline
-from avjax.data.source import coverage, unique_notes
+from avjax.data.source import Source, coverage, unique_notes
 from avjax.losses import pairs
 from avjax.nets.flops import gmacs
 from avjax.runtime import sharding
@@ -87,6 +87,7 @@ def first_batch(experiment: Experiment, key: str) -> dict[str, Any]:
                     f"num_clips={count}"
                 )
             check_negatives(args, experiment.settings.batch_size, count)
+            check_labels(args, data["source"])
             stream = pipeline.train_batches(**training_data(experiment), stop=1)
         else:
             data = {name: value for name, value in data.items() if name != "max_unreadable"}
@@ -108,6 +109,28 @@ def check_negatives(method_args: dict[str, Any], batch_size: int, num_clips: int
     compares_others = {"pairs", "curriculum"} & method_args.keys()
     if getattr(method_args.get("negatives"), "symmetric_loss", None) or compares_others:
         pairs.check_other_records(batch_size, num_clips)
+
+
+def check_labels(method_args: dict[str, Any], source: Source) -> None:
+    """Raises ValueError if a method learns labels that the source does not have.
+
+    Args:
+      method_args: the built arguments of the method; "num_classes" if it learns labels.
+      source: of the training data.
+    """
+    if (count := method_args.get("num_classes")) is None:
+        return
+    highest = max((record.get("label", -1) for record in source.records), default=-1)
+    if highest < 0:
+        raise ValueError(
+            f"config.method learns labels, and {source.name} has none: give a data set with "
+            "classes, e.g. a folder of videos per class"
+        )
+    if highest >= count:
+        raise ValueError(
+            f"config.method.num_classes={count}, but {source.name} has {highest + 1} classes: use "
+            f"--config.method.num_classes={max(highest + 1, len(source.classes))}"
+        )
 
 
 def trace_run(
@@ -149,7 +172,8 @@ def trace_run(
     if start := experiment.config.get("init_from"):
         with error_prefix("init_from"):
             source = training_source(experiment)
-            init_from.validate(ts, start, method.inherits, source, earlier)
+            nets = method.inherited_nets
+            init_from.validate(ts, start, method.inherits, source, earlier, nets)
     return ts
 
 

@@ -29,7 +29,11 @@ class SourceRun(NamedTuple):
 
 
 def apply(
-    ts: TrainState, init_from: Any, inherits: dict[str, Inherited] | None, source: Source | None
+    ts: TrainState,
+    init_from: Any,
+    inherits: dict[str, Inherited] | None,
+    source: Source | None,
+    nets: tuple[str, ...] | None = None,
 ) -> tuple[TrainState, str]:
     """Replaces parts of a new state by those of other runs.
 
@@ -40,6 +44,7 @@ def apply(
         {path in this run: path in the other run}; or a list of these, applied in order.
       inherits: of the method, see `types.Inherited`.
       source: the training data; None only if no part of `inherits` has one row per record.
+      nets: inherited_nets of the method, see `types.Method`.
 
     Returns:
       (the state, one line that names the parts that are taken, copied and new).
@@ -54,7 +59,7 @@ def apply(
             checkpoint.restore_latest(folder), functools.cache(lambda: _records(folder))
         )
 
-    return _initialize(ts, init_from, inherits or {}, source, read)
+    return _initialize(ts, init_from, inherits or {}, source, nets, read)
 
 
 def validate(
@@ -63,12 +68,13 @@ def validate(
     inherits: dict[str, Inherited] | None,
     source: Source | None,
     earlier: dict[str, SourceRun] | None = None,
+    nets: tuple[str, ...] | None = None,
 ) -> str:
     """Returns the line of `apply` and raises its errors, from shapes alone.
 
     Args:
       ts: a state as `jax.eval_shape` returns it.
-      init_from, inherits, source: as for `apply`.
+      init_from, inherits, source, nets: as for `apply`.
       earlier: {folder: shapes} of runs that need not exist yet.
     """
     earlier = earlier or {}
@@ -79,7 +85,7 @@ def validate(
         shapes = checkpoint.restore_latest(folder, shapes=True)
         return SourceRun(shapes, functools.cache(lambda: _records(folder)))
 
-    return _initialize(ts, init_from, inherits or {}, source, read)[1]
+    return _initialize(ts, init_from, inherits or {}, source, nets, read)[1]
 
 
 def records_of(source: Source) -> list:
@@ -96,7 +102,7 @@ def _records(folder) -> list | None:
     return found and [record[:3] for record in found["records"]]
 
 
-def _initialize(ts, init_from, inherits, source, read):
+def _initialize(ts, init_from, inherits, source, nets, read):
     """Returns (ts, line) of `apply`; read: folder -> SourceRun."""
     inherits = {
         path: how for path, how in inherits.items() if _subtree(_tree(ts), path) is not None
@@ -105,7 +111,7 @@ def _initialize(ts, init_from, inherits, source, read):
     for folder, paths in parts:
         other = read(folder)
         if paths is None:
-            paths, reasons = _default_paths(_tree(ts), inherits, other, source)
+            paths, reasons = _default_paths(_tree(ts), inherits, other, source, nets)
             remaining |= {path: f"{folder}: {path} {reason}" for path, reason in reasons.items()}
         paths = paths if isinstance(paths, dict) else dict(zip(paths, paths))
         _check_record_counts(folder, paths, inherits, other, source)
@@ -137,9 +143,12 @@ def _parse(init_from) -> list:
     return [(init_from["folder"], init_from.get("paths"))]
 
 
-def _default_paths(tree, inherits, other: SourceRun, source):
+def _default_paths(tree, inherits, other: SourceRun, source, nets):
     """Returns (paths taken without `paths`, {path of `inherits`: why it is not taken})."""
     paths = ["params", *(f"state/stats/{kind}" for kind in other.tree["state"]["stats"])]
+    if nets is not None:  # A front end may have statistics and no parameters, or neither.
+        every = [f"{path}/{name}" for path in paths for name in nets]
+        paths = [path for path in every if _subtree(tree, path) is not None]
     remaining = {}
     for path, how in inherits.items():
         if (other_part := _subtree(other.tree, path)) is None:

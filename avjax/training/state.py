@@ -109,7 +109,10 @@ def init_or_restore(
     init = jax.jit(make_init(experiment), out_shardings=shardings)
     ts = init(run_key(experiment), batch)
     if start := experiment.config.get("init_from"):
-        ts, line = init_from.apply(ts, start, experiment.method.inherits, data["source"])
+        method = experiment.method
+        ts, line = init_from.apply(
+            ts, start, method.inherits, data["source"], method.inherited_nets
+        )
         print_on_process_zero(line)
         restart = jax.jit(experiment.optimizer.init, out_shardings=shardings.opt)
         ts = dataclasses.replace(ts, opt=restart(ts.params))
