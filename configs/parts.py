@@ -35,6 +35,13 @@ def towers(video: dict, audio: dict, head=(512, 512, 128), window=1024, hop=240)
     )
 
 
+def one_tower(modality: str, encoder: dict) -> dict:
+    """Returns AVID's tower of one modality without a head: its embedding is its features."""
+    both = towers(video=encoder, audio=encoder, head=())
+    kinds = ("frontends", "encoders", "heads")
+    return both | {kind: {modality: both[kind][modality]} for kind in kinds}
+
+
 # Keys of config.data: arguments of the data sets; None is the default of the data set.
 OPTIONS = dict(
     root=str, train_split=str, test_split=str, lists=str, annotations=str, splits=str, fold=int,

@@ -23,7 +23,7 @@ BEST = "best_layer"
 
 
 def make(data: dict[str, Any], batch_size: int = 64) -> Evaluator:
-    """Accuracy in percent of nets that give "logits" [B, C], or "logits/<layer>" for several layers.
+    """Accuracy in percent of nets that give "logits" [B, C], or "logits/<layer>" of each layer.
 
     An evaluation returns, for several layers with "<layer>/" in front:
 

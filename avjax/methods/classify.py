@@ -1,7 +1,7 @@
-"""Classification: fine-tuning of pre-trained encoders, or supervised training from random weights.
+"""Classification: fine-tuning of pre-trained encoders, or supervised training from scratch.
 
-The downstream task of Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943, and of most other
-papers: a linear classifier on the features of one encoder or several, with dropout.
+The downstream task of Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.12943, and of most
+other papers: a linear classifier on the features of one encoder or several, with dropout.
 """
 
 from typing import Any
@@ -30,8 +30,8 @@ def make(
 ) -> Method:
     """Cross-entropy of a linear classifier on the concatenated features of all encoders.
 
-    Clips without a label (-1) do not count.  From a run given as config.init_from without paths, the
-    front ends and encoders are restored, whatever its method; the classifier is new.
+    Clips without a label (-1) do not count.  From a run given as config.init_from without paths,
+    the front ends and encoders are restored, whatever its method; the classifier is new.
 
     Args:
       model: towers, with the encoders whose features are classified.

@@ -11,6 +11,7 @@ from avjax.runtime.metric_info import format_number, format_percent
 
 # The main metrics, in order of priority: title -> pattern of the names that are averaged.
 HEADLINE_METRICS = {
+    "video accuracy": "eval/[^/]+/(best_layer/)?video@1",
     "recall@1": r"eval/[^/]+/.*?\w2\w/recall@1",
     "linear probe, video": "eval/[^/]+/linear/(video|fused)/top1",
     "linear probe, audio": "eval/[^/]+/linear/audio/top1",

@@ -161,8 +161,8 @@ def _merge(target, restored, name):
             f"{k!r} is only {'here' if k in target else 'there'}" for k in invalid[:8]
         )
         raise ValueError(
-            f"{name} belongs to another net: {details}; use the same net in config.method.model, or "
-            "name the parts to take (paths)"
+            f"{name} belongs to another net: {details}; use the same net in config.method.model, "
+            "or name the parts to take (paths)"
         )
     return {key: _merge(target[key], restored[key], f"{name}/{key}") for key in target}
 

@@ -52,8 +52,8 @@ def layerwise(
 
     Args:
       optimizer: its updates are multiplied by the factors, a decoupled weight decay included.
-      factors: ((regular expression, factor), ...); the first that occurs in a parameter's path, such
-        as "encoders_video/conv1/conv/kernel", counts; 1 if none does.
+      factors: ((regular expression, factor), ...); the first that occurs in a parameter's path,
+        such as "encoders_video/conv1/conv/kernel", counts; 1 if none does.
 
     Raises:
       ValueError: a factor is negative, or a path is no regular expression; from `init`, a path

@@ -9,7 +9,15 @@ import pytest
 from avjax.ablation import study
 from avjax.config import signatures
 from avjax.config.build import build, substitute
-from avjax.configs import avid_folder, avts_kinetics, compare_folder, world, xdc_kinetics
+from avjax.configs import (
+    avid_folder,
+    avts_kinetics,
+    compare_folder,
+    finetune_hmdb51,
+    finetune_ucf101,
+    world,
+    xdc_kinetics,
+)
 from avjax.training import sources, stages
 from tests.data.test_dataset import layout, prepared
 
@@ -17,6 +25,7 @@ RECIPES = {  # Of real data -> what may follow the colon.
     "avid_audioset": (), "avid_folder": avid_folder.SIZES, "avid_kinetics": (),
     "avid_self_folder": ("small",), "avts_kinetics": avts_kinetics.NETS, "cma_audioset": (),
     "cma_kinetics": ("paper", "ported"), "compare_folder": (), "instdisc_kinetics": (),
+    "finetune_hmdb51": finetune_hmdb51.FRAMES, "finetune_ucf101": finetune_ucf101.FRAMES,
     "l3_kinetics": (), "l3_star_kinetics": (), "moco_kinetics": ("v1", "v2"),
     "multisensory_audioset": (), "sscl_kinetics": (), "xdc_kinetics": xdc_kinetics.VARIANTS,
 }  # fmt: skip
