@@ -113,23 +113,12 @@ def two_stages(c, head, rest, epochs, milestones) -> dict:
     same = {key: c.method.get_ref(key) for key in ("num_classes", "dropout", "label_smoothing")}
     method = dict(fn=c.method.fn, model=c.method.model, encoders="batch_stats", **same)
     adam = dict(fn="optax.adam", learning_rate=c.get_ref("learning_rate"))
-    frozen = dict(fn="avjax.training.optim.freeze", optimizer=adam, paths=("^encoders_",))
-    decayed = steps_of_decay(c.get_ref("learning_rate"), rest, epochs, milestones)
+    decayed = parts.step_decay(c.get_ref("learning_rate"), rest, epochs, milestones, DECAY)
     return dict(
-        head=dict(method=method, optimizer=frozen, steps=head),
+        head=dict(method=method, optimizer=parts.frozen(adam), steps=head),
         all=dict(
             after=dict(head=("params", "state/stats")),
             optimizer=dict(fn="optax.adam", learning_rate=decayed),
             steps=rest,
         ),
-    )
-
-
-def steps_of_decay(rate, steps, epochs, milestones) -> dict:
-    """Returns a schedule: `rate`, multiplied by DECAY after each of the epochs `milestones`."""
-    rates = [rate * DECAY**i for i in range(len(milestones) + 1)]
-    return dict(
-        fn="optax.join_schedules",
-        schedules=[dict(fn="optax.constant_schedule", value=value) for value in rates],
-        boundaries=[steps * epoch // epochs for epoch in milestones],
     )

@@ -110,6 +110,11 @@ def with_l2_decay(weight_decay, optimizer: dict, **more) -> dict:
     return dict(fn="optax.chain", args=(decay, optimizer))
 
 
+def frozen(optimizer: dict) -> dict:
+    """Returns `optimizer` of all parameters but those of the encoders."""
+    return dict(fn="avjax.training.optim.freeze", optimizer=optimizer, paths=("^encoders_",))
+
+
 def lars_cosine(peak, warmup, steps, weight_decay=1e-6) -> dict:
     """Returns LARS with momentum 0.9, for large batches (https://arxiv.org/abs/1708.03888).
 
@@ -144,6 +149,24 @@ def cosine(peak, warmup, steps) -> dict:
         fn="optax.warmup_cosine_decay_schedule",
         init_value=0.0, peak_value=peak, warmup_steps=warmup, decay_steps=steps,
     )  # fmt: skip
+
+
+def step_decay(rate, steps, epochs, milestones, decay) -> dict:
+    """Returns a schedule: `rate`, multiplied by `decay` after each of some epochs.
+
+    Args:
+      rate: learning rate, or a reference.
+      steps: of all epochs, or a reference.
+      epochs: number of epochs.
+      milestones: epochs after which it decays.
+      decay: factor.
+    """
+    rates = [rate * decay**i for i in range(len(milestones) + 1)]
+    return dict(
+        fn="optax.join_schedules",
+        schedules=[dict(fn="optax.constant_schedule", value=value) for value in rates],
+        boundaries=[steps * epoch // epochs for epoch in milestones],
+    )
 
 
 def linear_rate(base, batch_size):

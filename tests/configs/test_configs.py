@@ -15,6 +15,7 @@ from avjax.configs import (
     compare_folder,
     finetune_hmdb51,
     finetune_ucf101,
+    probe_kinetics_layers,
     world,
     xdc_kinetics,
 )
@@ -27,7 +28,8 @@ RECIPES = {  # Of real data -> what may follow the colon.
     "cma_kinetics": ("paper", "ported"), "compare_folder": (), "instdisc_kinetics": (),
     "finetune_hmdb51": finetune_hmdb51.FRAMES, "finetune_ucf101": finetune_ucf101.FRAMES,
     "l3_kinetics": (), "l3_star_kinetics": (), "moco_kinetics": ("v1", "v2"),
-    "multisensory_audioset": (), "sscl_kinetics": (), "xdc_kinetics": xdc_kinetics.VARIANTS,
+    "multisensory_audioset": (), "probe_kinetics_layers": probe_kinetics_layers.SIZES,
+    "sscl_kinetics": (), "xdc_kinetics": xdc_kinetics.VARIANTS,
 }  # fmt: skip
 WORLDS = {"smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed")}
 
@@ -119,11 +121,14 @@ def test_record_order_matches_paper():
     """How many copies of the list are shuffled together, in all stages of a recipe."""
     copies = dict(avid_kinetics=10, cma_kinetics=10, l3_star_kinetics=10, sscl_kinetics=10)
     copies |= dict(avid_audioset=5, cma_audioset=5, instdisc_kinetics=1)
+    copies |= dict(finetune_ucf101=10, finetune_hmdb51=25)
     for name in RECIPES:
         for _, config in made(name, None):
             assert config["data"]["train"].get("repeats", 1) == copies.get(name, 1), name
-    for _, config in made("cma_kinetics", "ported"):
-        assert config["data"]["train"]["repeats"] == 10
+    others = ("cma_kinetics", "ported"), ("finetune_hmdb51", "32"), ("finetune_ucf101", "32")
+    for (name, arg), repeats in zip(others, (10, 10, 5)):
+        for _, config in made(name, arg):
+            assert config["data"]["train"]["repeats"] == repeats
 
 
 def test_moco_versions_have_their_color_augmentation():
