@@ -106,16 +106,11 @@ def stage_steps(steps, epochs):
 
 
 def two_stages(c, head, rest, epochs, milestones) -> dict:
-    """Returns c.stages: the classifier alone, then all parameters.
-
-    Keys of c.method that a flag sets hold for both.
-    """
-    same = {key: c.method.get_ref(key) for key in ("num_classes", "dropout", "label_smoothing")}
-    method = dict(fn=c.method.fn, model=c.method.model, encoders="batch_stats", **same)
+    """Returns c.stages: the classifier alone, then all parameters."""
     adam = dict(fn="optax.adam", learning_rate=c.get_ref("learning_rate"))
     decayed = parts.step_decay(c.get_ref("learning_rate"), rest, epochs, milestones, DECAY)
     return dict(
-        head=dict(method=method, optimizer=parts.frozen(adam), steps=head),
+        head=dict(method=dict(encoders="batch_stats"), optimizer=parts.frozen(adam), steps=head),
         all=dict(
             after=dict(head=("params", "state/stats")),
             optimizer=dict(fn="optax.adam", learning_rate=decayed),

@@ -112,8 +112,13 @@ def _complete(text, config):
 
 
 def _of_stage(text, own, stage):
-    """Returns a message with the key of the stage, which replaces the parts `own`."""
-    match = re.match(r"config\.(\w+)", text)
-    if match and match[1] in own:
+    """Returns a message with the key of the stage, which replaces the parts `own`.
+
+    A part without `fn` replaces only the arguments in it.
+    """
+    match = re.match(r"config\.(\w+)(?:\.(\w+))?", text)
+    part = own.get(match[1]) if match else None
+    whole = not isinstance(part, Mapping) or bool({"fn", "ref"} & part.keys())
+    if match and match[1] in own and (whole or match[2] in part):
         return f"config.stages.{stage}.{text.removeprefix('config.')}"
     return f"{text} (in config.stages.{stage})"

@@ -24,8 +24,9 @@ def expand(config: dict, workdir: str) -> list[tuple[str, dict]]:
 
     Args:
       config: config["stages"] is {name: {"after": {earlier stage: paths}, key: value, ...}}.  A
-        stage is the config with these keys replaced as a whole.  It is initialized from the runs
-        in "after": paths as for `init_from.apply`, or None for its default.
+        stage is the config with these keys replaced as a whole, except that a part without `fn`
+        replaces only the arguments that it names: {"method": {"chunks": 2}}.  It is initialized
+        from the runs in "after": paths as for `init_from.apply`, or None for its default.
       workdir: stages run in its sub-folders.
     """
     config = copy.deepcopy(config)
@@ -39,13 +40,19 @@ def expand(config: dict, workdir: str) -> list[tuple[str, dict]]:
         if unknown := sorted(stage.keys() - config.keys() - STAGE_KEYS):
             near = signatures.did_you_mean(unknown[0], config)
             raise ValueError(f"config.stages.{name}.{unknown[0]}: config has no such key{near}")
-        own = {**config, **copy.deepcopy(stage)}
+        own = {**config, **{key: _replaced(config.get(key), part) for key, part in stage.items()}}
         if after:
             own["init_from"] = [
                 dict(folder=f"{workdir}/{earlier}", paths=paths) for earlier, paths in after.items()
             ]
         chain.append((f"{workdir}/{name}", own))
     return chain
+
+
+def _replaced(old, new):
+    """Returns a copy of `new`, a part of a stage, or of `old` with the arguments in `new`."""
+    parts = isinstance(old, dict) and "fn" in old and isinstance(new, dict)
+    return copy.deepcopy({**old, **new} if parts and not {"fn", "ref"} & new.keys() else new)
 
 
 def topological_order(stages: dict) -> list[str]:

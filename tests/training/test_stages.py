@@ -31,6 +31,18 @@ def test_stage_is_config_with_overrides():
         stages.expand({"steps": 5, "stages": {"one": {"stepz": 7}}}, "run")
 
 
+def test_stage_may_replace_single_arguments_of_a_part():
+    config = {
+        "steps": 5,
+        "method": {"fn": "x", "k": 1, "n": {"fn": "y", "m": 2}},
+        "evals": {"a": 1},
+    }
+    config["stages"] = {"one": {"method": {"k": 3}, "evals": {}}, "two": {"method": {"fn": "z"}}}
+    one, two = (own for _, own in stages.expand(config, "run"))
+    assert one["method"] == {"fn": "x", "k": 3, "n": {"fn": "y", "m": 2}} and one["evals"] == {}
+    assert two["method"] == {"fn": "z"}
+
+
 def test_stage_named_like_a_metric_is_refused():
     for name in ("eval", "untrained", "eval/one"):
         with pytest.raises(ValueError, match=f"config.stages: a stage cannot be named '{name}'"):
