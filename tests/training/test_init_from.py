@@ -12,9 +12,9 @@ from avjax.data import fingerprint
 from avjax.data.source import Source
 from avjax.losses import contrastive, memory_bank, negatives, queue
 from avjax.losses.temperature import fixed_temperature
-from avjax.methods import avid, cma, moco, sscl
+from avjax.methods import avid, avts, classify, cma, l3, moco, sscl, xdc
 from avjax.nets.layers.batch_norm import BatchNorm
-from avjax.nets.layers.mlp import Linear
+from avjax.nets.layers.mlp import Linear, Mlp
 from avjax.nets.towers import Towers
 from avjax.runtime import checkpoint
 from avjax.training import dry_run, experiment, init_from
@@ -111,8 +111,9 @@ def started(method, spec, source=None):
     """(state, line) of a run that starts so; the check by shapes must say the same line."""
     source = source or videos()
     new = drawn(method, 2)
-    ts, line = init_from.apply(new, spec, method.inherits, source)
-    assert init_from.validate(shapes_of(new), spec, method.inherits, source) == line
+    takes, nets = method.inherits, method.inherited_nets
+    ts, line = init_from.apply(new, spec, takes, source, nets)
+    assert init_from.validate(shapes_of(new), spec, takes, source, nets=nets) == line
     return ts, line
 
 
@@ -120,9 +121,10 @@ def refused(method, spec, source=None):
     """The message that both the run and the check before it end with."""
     source, new = source or videos(), drawn(method, 2)
     with pytest.raises(ValueError) as error:
-        init_from.apply(new, spec, method.inherits, source)
+        init_from.apply(new, spec, method.inherits, source, method.inherited_nets)
     with pytest.raises(ValueError) as before:
-        init_from.validate(shapes_of(new), spec, method.inherits, source)
+        nets = method.inherited_nets
+        init_from.validate(shapes_of(new), spec, method.inherits, source, nets=nets)
     assert str(before.value) == str(error.value)
     return str(error.value)
 
@@ -252,6 +254,43 @@ def test_sscl_student_restores_teacher_and_both_memories(saved):
     assert new in line
     other, _ = saved(taught(), videos(name="other"))
     assert "A student of SSCL needs a trained teacher" in refused(taught(), other)
+
+
+def pretraining():
+    return {
+        "avid": bank(), "cma": agreeing(), "moco": slow(),
+        "sscl": sscl.stage_two(towers(), num_negatives=4, momentum=0.5, loss_fn=INFO,
+                               temperature=0.1, structure_weight=1.0, keep_fraction=None),
+        "xdc": xdc.make(towers(), dict(video=("audio",), audio=("video",)), 4, 1.0),
+        "l3": l3.make(towers(), Mlp((8, 1)), l3.matched_and_mismatched_pairs),
+        "avts": avts.make(towers(), 0.99, ((0, (1.0, 0.0, 0.0)),)),
+        "classify": classify.make(towers(), 7),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("video",), BOTH])
+@pytest.mark.parametrize("name", pretraining())
+def test_classifier_takes_front_ends_and_encoders_of_any_method(saved, name, names):
+    folder, trained = saved(pretraining()[name])
+    parts = ({m: make() for m in names} for make in (Norm, Norm, lambda: Mlp(())))
+    ts, line = started(classify.make(Towers(*parts), 3), folder)
+    nets = [f"{part}_{m}" for part in ("encoders", "frontends") for m in names]
+    for net in nets:
+        assert same(ts.params[net], trained.params[net])
+        stats = (one.state["stats"]["batch_stats"][net] for one in (ts, trained))
+        assert same(*stats)
+    assert set(ts.params) == {*nets, "classifier"} and line.endswith("new: params/classifier")
+
+
+def test_missing_encoder_is_named(saved):
+    folder, _ = saved(taught("audio"))
+    said = refused(classify.make(towers(), 3), folder)
+    assert "params/frontends_video: no 'frontends_video'; available: ['encoders_audio'" in said
+    teacher = {
+        f"params/{part}_video": f"state/teacher/{part}_video" for part in ("frontends", "encoders")
+    }
+    _, line = started(classify.make(towers(), 3), dict(folder=folder, paths=teacher))
+    assert "params/encoders_video (from state/teacher/encoders_video)" in line
 
 
 def test_chain_is_checked_before_its_first_stage(world):
