@@ -8,7 +8,7 @@ python -m avjax.main --config configs/finetune_hmdb51.py --config.data.root=DIR 
 avjax/data/datasets/hmdb51.py.
 
 The paper, with 32 frames, mean of three splits: 59.9 from Kinetics, 64.1 from AudioSet (CMA 60.8
-and 64.7); with 8 frames 49.1 and 57.5 (CMA 49.5 and 57.6).  Not yet run here.
+and 64.7); with 8 frames 49.1 and 57.5.  Not yet run here.
 """
 
 from avjax.configs import finetune_ucf101, parts

@@ -7,14 +7,14 @@ python -m avjax.main --config configs/finetune_ucf101.py --config.data.root=DIR 
 `configs/finetune_ucf101.py:32` has clips of 32 frames (of 2 s) instead of 8; weights of either
 serve for both.  `--config.data.fold=2` is the second of the three splits.  Without init_from the
 encoder starts from random weights: supervised training.  DIR and LISTS as of
-avjax/data/datasets/ucf101.py; for your own classes, `--config.data.source=folder` and
-`--config.method.num_classes=N`.
+avjax/data/datasets/ucf101.py; for your own classes, `--config.data.source=folder`,
+`--config.method.num_classes=N` and `--config.train_records=N`, which the steps follow.
 
 The first stage, `head`, trains the classifier alone, the second, `all`, everything.  RUN is a run
 of any method whose towers have the encoder of config.method.model, see docs/methods/classify.md.
 
 The paper, with 32 frames, mean of three splits: 86.9 from Kinetics, 91.0 from AudioSet (CMA 87.5
-and 91.5); with 8 frames 82.3 and 88.3 (CMA 83.7 and 88.6).  Not yet run here.
+and 91.5); with 8 frames 82.3 and 88.3.  Not yet run here.
 """
 
 import ml_collections
@@ -47,7 +47,7 @@ def finetuning(
     Args:
       dataset: name of the data set, see avjax.data.dataset; it is also that of the evaluation.
       num_classes: of the data set.
-      train_records: of its training list.
+      train_records: of its training list; the number of steps follows.
       num_frames: per clip, at 16 frames per second.
       batch_size: clips per batch.
       clips_per_video: of each video in an epoch.
@@ -57,8 +57,9 @@ def finetuning(
     """
     c = ml_collections.ConfigDict()
     c.seed, c.batch_size, c.learning_rate = 0, batch_size, LEARNING_RATE
-    whole = HEAD_EPOCHS + epochs
-    c.steps = train_records * clips_per_video * whole // batch_size  # Of both stages.
+    c.train_records = train_records
+    clips = c.get_ref("train_records") * clips_per_video * (HEAD_EPOCHS + epochs)
+    c.steps = clips // c.get_ref("batch_size")  # Of both stages.
     head, rest = stage_steps(c.get_ref("steps"), epochs)
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 2, 0
     c.init_examples = batch_size

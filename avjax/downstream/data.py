@@ -62,6 +62,20 @@ def open_source(split: Split, role: str, config: dict[str, Any]) -> Source:
 
 def _own_source(role, config):
     """Opens the records of the run's own evaluation."""
+    key, spec = own_dataset(role, config)
+    return sources.open_source(spec["source"], f"{key}.source", {})
+
+
+def own_dataset(role: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns (dotted key, spec) of a data set of the run's own evaluation.
+
+    Args:
+      role: "train" or "test".
+      config: of the run.
+
+    Raises:
+      NotApplicable: it has no such records.
+    """
     key, spec = preprocessing.evaluation_dataset(config)
     if role == "train":
         name = key.removesuffix("test").removeprefix("config.evals.") + "train"
@@ -69,4 +83,4 @@ def _own_source(role, config):
         if name not in found:
             raise NotApplicable("the run's own evaluation has no train records")
         key, spec = f"config.evals.{name}", found[name]
-    return sources.open_source(spec["source"], f"{key}.source", {})
+    return key, spec
