@@ -4,6 +4,7 @@ The training is the run, or the chain of runs, of a config: fine-tuning in stage
 configs/finetune_ucf101.py, or probes of layers as in configs/probe_kinetics_layers.py.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -78,9 +79,9 @@ def make(
             if model.kind == "trained":
                 c.init_from = os.path.abspath(model.folder)
         overrides.apply(c, [tuple(text.split("=", 1)) for text in settings])
-        training = substitute(c.to_dict(), split.folder)
-        folder = str(Path(split.folder) / run_key(training, model))
-        last = train_chain(training, folder)
+        folder = str(Path(split.folder) / run_key(substitute(c.to_dict(), ""), model))
+        use_batches(c, split)
+        last = train_chain(substitute(c.to_dict(), folder), folder)
         return read_results(last, next(iter(c.evals))) | {"train/records": len(train)}
 
     return evaluate
@@ -128,19 +129,36 @@ def use_data(c: ConfigDict, split: Split, config: dict[str, Any]) -> None:
       config: of the model's run, for data of its own evaluation.
     """
     given = {name: value for name, value in split.data.items() if value is not None}
-    for key in [key for key, _ in find_datasets(c.to_dict())]:
-        role, node = "test" if key.startswith("evals.") else "train", c
-        for name in key.split("."):
-            node = node[name]
+    for key, node in datasets(c):
+        role = "test" if key.startswith("evals.") else "train"
         own = None if given else data.own_dataset(role, config)[1]["source"]
         node.source = own or dict(fn="avjax.data.dataset", role=role, **given)
-        node.workers = split.workers
-        if role == "test":
-            # At least the clips of one record, and a multiple of the devices.
-            size = max(split.batch_size, node.clip_sampler.get("num_clips", 1))
-            devices = jax.device_count()
-            c.evals[key.split(".")[1]].batch_size = -(-size // devices) * devices
     c.data = {key: part for key, part in c.data.items() if isinstance(part, ConfigDict)}
+
+
+def use_batches(c: ConfigDict, split: Split) -> None:
+    """Gives a training config the number of workers, and its evaluation the size of batches.
+
+    Args:
+      c: the training config.
+      split: the split.
+    """
+    devices = jax.device_count()
+    with c.unlocked(), c.ignore_type():
+        for key, node in datasets(c):
+            if split.workers is not None:
+                node.workers = split.workers
+            if key.startswith("evals."):  # At least the clips of a record.
+                size = max(split.batch_size, node.clip_sampler.get("num_clips", 1))
+                c.evals[key.split(".")[1]].batch_size = -(-size // devices) * devices
+
+
+def datasets(c: ConfigDict) -> list[tuple[str, ConfigDict]]:
+    """Returns (dotted key, part of `c`) of each data set of a training config."""
+    keys = [key for key, _ in find_datasets(c.to_dict())]
+    return [
+        (key, functools.reduce(lambda node, name: node[name], key.split("."), c)) for key in keys
+    ]
 
 
 def use_clips_of_run(c: ConfigDict, config: dict[str, Any], modality: str) -> None:
@@ -159,10 +177,7 @@ def use_clips_of_run(c: ConfigDict, config: dict[str, Any], modality: str) -> No
     if modality == "video" and not sizes:
         raise ValueError("clips='run': the transforms of the run's evaluation have no frame_size")
     on_host = [part for part in own["transforms"] if part.get("fn") == HOST_TRANSFORM]
-    for key in [key for key, _ in find_datasets(c.to_dict())]:
-        node = c
-        for name in key.split("."):
-            node = node[name]
+    for _, node in datasets(c):
         node.clip_sampler.update(
             {
                 name: own["clip_sampler"][name]
@@ -177,7 +192,12 @@ def use_clips_of_run(c: ConfigDict, config: dict[str, Any], modality: str) -> No
 
 
 def run_key(config: dict[str, Any], model: Model) -> str:
-    """Returns a hash of a training config and of the weights that it starts from."""
+    """Returns a hash of a training config and of the weights that it starts from.
+
+    Args:
+      config: a plain dict, without the number of workers and the size of evaluation batches.
+      model: the weights.
+    """
     text = json.dumps([config, model.key], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -83,7 +83,7 @@ def test_finetuning_and_scratch_fill_cells_and_resume(run, world, tmp_path):
     before, arrays = cell(tmp_path, "ucf101_own", "tiny", "2")
     (tmp_path / "cells" / "tiny" / "ucf101_own" / "2.json").unlink()
     shutil.rmtree(next(start.glob("*/all/checkpoints/3")))
-    called(world, tmp_path, "ucf101:own", *flags)
+    called(world, tmp_path, "ucf101:own", *flags, "--batch_size", 11)
     after, again = cell(tmp_path, "ucf101_own", "tiny", "2")
     assert after["metrics"] == before["metrics"] and len(list(start.iterdir())) == 1
     for name, value in arrays.items():
