@@ -118,7 +118,7 @@ def _of_stage(text, own, stage):
     """
     match = re.match(r"config\.(\w+)(?:\.(\w+))?", text)
     part = own.get(match[1]) if match else None
-    whole = not isinstance(part, Mapping) or bool({"fn", "ref"} & part.keys())
-    if match and match[1] in own and (whole or match[2] in part):
+    arguments = isinstance(part, Mapping) and not {"fn", "ref"} & part.keys()
+    if match and match[1] in own and (not arguments or match[2] in own[match[1]]):
         return f"config.stages.{stage}.{text.removeprefix('config.')}"
     return f"{text} (in config.stages.{stage})"

@@ -69,7 +69,7 @@ def make(
         tower = tower_of(model, modality)
         train = data.open_source(split, "train", model.config)
         classes = num_classes(train, data.open_source(split, "test", model.config))
-        c = app.load_config_file("config", config)[1]
+        c: Any = app.load_config_file("config", config)[1]
         with c.unlocked(), c.ignore_type():
             if clips == "run":
                 use_clips_of_run(c, model.config, modality)
@@ -78,7 +78,7 @@ def make(
             c.method.model = ConfigDict(tower)
             if model.kind == "trained":
                 c.init_from = os.path.abspath(model.folder)
-        overrides.apply(c, [tuple(text.split("=", 1)) for text in settings])
+        overrides.apply(c, [(key, value) for key, _, value in (t.partition("=") for t in settings)])
         folder = str(Path(split.folder) / run_key(substitute(c.to_dict(), ""), model))
         use_batches(c, split)
         last = train_chain(substitute(c.to_dict(), folder), folder)
@@ -120,11 +120,11 @@ def num_classes(*sources: Source) -> int:
     return count
 
 
-def use_data(c: ConfigDict, split: Split, config: dict[str, Any]) -> None:
+def use_data(c: Any, split: Split, config: dict[str, Any]) -> None:
     """Puts the records of a split into the data sets of a training config.
 
     Args:
-      c: the training config.
+      c: the training config, a ConfigDict.
       split: the split.
       config: of the model's run, for data of its own evaluation.
     """
@@ -136,11 +136,11 @@ def use_data(c: ConfigDict, split: Split, config: dict[str, Any]) -> None:
     c.data = {key: part for key, part in c.data.items() if isinstance(part, ConfigDict)}
 
 
-def use_batches(c: ConfigDict, split: Split) -> None:
+def use_batches(c: Any, split: Split) -> None:
     """Gives a training config the number of workers, and its evaluation the size of batches.
 
     Args:
-      c: the training config.
+      c: the training config, a ConfigDict.
       split: the split.
     """
     devices = jax.device_count()
@@ -153,7 +153,7 @@ def use_batches(c: ConfigDict, split: Split) -> None:
                 c.evals[key.split(".")[1]].batch_size = -(-size // devices) * devices
 
 
-def datasets(c: ConfigDict) -> list[tuple[str, ConfigDict]]:
+def datasets(c: Any) -> list[tuple[str, Any]]:
     """Returns (dotted key, part of `c`) of each data set of a training config."""
     keys = [key for key, _ in find_datasets(c.to_dict())]
     return [
@@ -161,11 +161,11 @@ def datasets(c: ConfigDict) -> list[tuple[str, ConfigDict]]:
     ]
 
 
-def use_clips_of_run(c: ConfigDict, config: dict[str, Any], modality: str) -> None:
+def use_clips_of_run(c: Any, config: dict[str, Any], modality: str) -> None:
     """Gives the clips of a training config the length, rate and size of those of a run.
 
     Args:
-      c: the training config.
+      c: the training config, a ConfigDict.
       config: of the run.
       modality: "video" or "audio".
 

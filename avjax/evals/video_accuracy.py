@@ -6,7 +6,7 @@ The protocol of UCF101, HMDB51 and Kinetics: ten evenly spaced clips, mean of th
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,20 @@ from avjax.types import Evaluator, TrainState
 log = logging.getLogger(__name__)
 
 BEST = "best_layer"
+
+
+class Totals(NamedTuple):
+    """Sums over the clips of each of N records.
+
+    Attributes:
+      probability: sum of the softmax, float64 [N, C].
+      hits: clips whose highest score is their class, float64 [N]; ties by their expected value.
+      clips: number of clips, int64 [N].
+    """
+
+    probability: np.ndarray
+    hits: np.ndarray
+    clips: np.ndarray
 
 
 def make(data: dict[str, Any], batch_size: int = 64) -> Evaluator:
@@ -61,13 +75,13 @@ def make(data: dict[str, Any], batch_size: int = 64) -> Evaluator:
     label = np.array([record.get("label", -1) for record in source.records], np.int32)
 
     def evaluate(embed: Callable, ts: TrainState) -> dict:
-        totals = {}
+        totals: dict[str, Totals] = {}
         for batch in pipeline.eval_batches(**reading(data, batch_size)):
             if not accumulate(embed(ts, batch), label, totals):
                 log.warning("video accuracy left out: the net has no logits")
                 return {}
-        layers = {name: scores(*totals[name], label) for name in totals}
-        read = next(iter(totals.values()))[2] > 0
+        layers = {name: scores(totals[name], label) for name in totals}
+        read = next(iter(totals.values())).clips > 0
         out = record_counts("test", data, int(read.sum()), {})
         labeled = read & (label >= 0)
         if not labeled.any():
@@ -99,14 +113,13 @@ def reading(data: dict[str, Any], batch_size: int) -> dict[str, Any]:
     return kept | dict(batch_size=batch_size, shard=shard, on_error=on_error)
 
 
-def accumulate(out: dict, label: np.ndarray, totals: dict) -> bool:
+def accumulate(out: dict, label: np.ndarray, totals: dict[str, Totals]) -> bool:
     """Adds the clips of a batch to the totals of their records; False without logits.
 
     Args:
       out: result of `embed`.
       label: int [N], of all records.
-      totals: {layer, "" for the only one: [sum of the softmax float64 [N, C], hits of the clips
-        float64 [N], clips int64 [N]]}.
+      totals: {layer, "" for the only one: its Totals}.
 
     Raises:
       ValueError: logits are not finite, or there are fewer than the classes.
@@ -126,12 +139,11 @@ def accumulate(out: dict, label: np.ndarray, totals: dict) -> bool:
         layer = name.partition("/")[2]
         if layer not in totals:
             zeros = np.zeros((len(label), logits.shape[1])), np.zeros(len(label))
-            totals[layer] = *zeros, np.zeros(len(label), np.int64)
-        probability, hits, clips = totals[layer]
-        np.add.at(probability, index, softmax(logits))
-        known = label[index] >= 0
-        np.add.at(hits, index[known], metrics.hits(logits[known], label[index[known]], 1))
-        np.add.at(clips, index, 1)
+            totals[layer] = Totals(*zeros, np.zeros(len(label), np.int64))
+        total, known = totals[layer], label[index] >= 0
+        np.add.at(total.probability, index, softmax(logits))
+        np.add.at(total.hits, index[known], metrics.hits(logits[known], label[index[known]], 1))
+        np.add.at(total.clips, index, 1)
     return bool(found)
 
 
@@ -141,24 +153,22 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(1, keepdims=True)
 
 
-def scores(
-    probability: np.ndarray, hits: np.ndarray, clips: np.ndarray, label: np.ndarray
-) -> tuple[dict[str, float], np.ndarray]:
+def scores(total: Totals, label: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
     """Accuracies of one classifier.
 
     Args:
-      probability, hits, clips: of N records, as of `accumulate`.
+      total: of N records.
       label: int [N].
 
     Returns:
       ({metric: percent}, {} without labels; mean of the softmax, float64 [N, C]).
     """
-    mean = probability / np.maximum(clips, 1)[:, None]
-    rows = np.flatnonzero((clips > 0) & (label >= 0))
+    mean = total.probability / np.maximum(total.clips, 1)[:, None]
+    rows = np.flatnonzero((total.clips > 0) & (label >= 0))
     if not len(rows):
         return {}, mean
     top = metrics.accuracy(mean[rows], label[rows])
-    out = {"clip@1": 100 * float(hits[rows].sum() / clips[rows].sum())}
+    out = {"clip@1": 100 * float(total.hits[rows].sum() / total.clips[rows].sum())}
     out |= {f"video@{name.removeprefix('top')}": value for name, value in top.items()}
     per_class = class_accuracy(mean[rows], label[rows])
     return out | {"class_mean@1": float(np.nanmean(per_class))}, mean

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.losses.classification import accuracy, cross_entropy
@@ -95,7 +96,7 @@ def make(
             metrics[f"loss/{name}"] = cross_entropy(logits, batch["label"])
             metrics[f"accuracy/{name}"] = accuracy(logits, batch["label"])
             total += metrics[f"loss/{name}"]
-        return total, (state | {"probe_stats": moments}, metrics)
+        return jnp.asarray(total), (state | {"probe_stats": moments}, metrics)
 
     def embed(params, state, batch):
         out, found = pooled(params, state, batch)

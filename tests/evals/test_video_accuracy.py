@@ -135,8 +135,8 @@ def test_mistakes_are_refused():
 
 def test_metrics_have_titles_and_chance():
     curves, label = {}, {"": LABEL}
-    for name, title in (("video@1", "video top-1"), ("conv4x/video@5", "video top-5 conv4x"),
-                        ("clip@1", "clip top-1"), ("class_mean@1", "mean of classes, top-1")):  # fmt: skip
+    for name, title in (("video@1", "video@1"), ("conv4x/video@5", "video@5, conv4x"),
+                        ("clip@1", "clip@1"), ("class_mean@1", "class mean@1")):  # fmt: skip
         metric = metric_info.describe(f"eval/ucf101/{name}")
         assert (metric.title, metric.scale) == (title, 1)
     chance = metric_info.chance_level("eval/ucf101/conv4x/video@1", curves, label)

@@ -1,5 +1,7 @@
 """Dropout (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html)."""
 
+from typing import Any
+
 import flax.linen as nn
 
 from avjax.types import Array
@@ -13,4 +15,5 @@ def dropout(rng: Array, x: Array, rate: float) -> Array:
       x: float [...].
       rate: probability of 0, below 1.
     """
-    return nn.Dropout(rate, deterministic=False).apply({}, x, rngs={"dropout": rng})
+    module: Any = nn.Dropout(rate, deterministic=False)  # `apply` gives an array or a pair.
+    return module.apply({}, x, rngs={"dropout": rng})
