@@ -9,6 +9,7 @@ from avjax.methods import classify
 from avjax.nets.layers.batch_norm import BatchNorm
 from avjax.nets.layers.mlp import Linear, Mlp
 from avjax.nets.towers import Towers
+from avjax.runtime import sharding
 from avjax.training import optim
 
 
@@ -103,6 +104,25 @@ def test_dropout_is_of_training_only_and_keeps_the_mean():
     assert set(np.unique(dropped)) == {0.0, np.float32(1 / 0.75)}
     np.testing.assert_allclose((dropped == 0).mean(), 0.25, atol=0.02)
     np.testing.assert_array_equal(classify.drop(jax.random.key(0), x, 0.0), x)
+
+
+def test_one_device_and_four_agree():
+    method = classify.make(towers("video", "audio"), 3, dropout=0.4, label_smoothing=0.1)
+    params, state = method.init(jax.random.key(0), batch(), 8)
+    found = []
+    for count in (1, 2, 4):
+        mesh = sharding.mesh(jax.devices()[:count])
+        with jax.set_mesh(mesh):
+            here = sharding.shard_batch(jax.device_get(batch()), mesh)
+            weights = jax.device_put((params, state), sharding.replicated(mesh))
+            grad = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
+            (loss, (after, _)), grads = grad(*weights, here, jax.random.key(3))
+            logits = jax.jit(method.embed)(*weights, here)["logits"]
+            found.append(jax.device_get((loss, after, grads, logits)))
+    for other in found[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found[0], other
+        )
 
 
 def test_clips_without_label_do_not_count():
