@@ -66,7 +66,8 @@ def from_config(
 def evaluation_dataset(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Returns (dotted key, spec) of the data set that defines the preprocessing of a run.
 
-    It is the first data set of config.evals whose key ends in "test", or the first.
+    It is the first data set of config.evals whose key ends in "test" and that has train data beside
+    it; without any, the first whose key ends in "test", or the first.
 
     Args:
       config: the config of the run.
@@ -77,7 +78,9 @@ def evaluation_dataset(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     found = dict(find_datasets(config.get("evals", {})))
     if not found:
         raise ValueError("the run's config has no evaluation, which defines the preprocessing")
-    key = next((key for key in found if key.endswith("test")), [*found][0])
+    tests = [key for key in found if key.endswith("test")]
+    pairs = [key for key in tests if f"{key.removesuffix('test')}train" in found]
+    key = (pairs or tests or [*found])[0]
     return f"config.evals.{key}", found[key]
 
 

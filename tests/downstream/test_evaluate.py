@@ -140,6 +140,14 @@ def test_a_run_without_a_modality_leaves_its_cell_empty(run, world, tmp_path):
     assert [*cell(tmp_path / "out", "knn", "video_only")["metrics"]] == ["video/top1", "video/top5"]
 
 
+def test_own_data_are_those_of_an_evaluation_with_train_records(world):
+    config = tiny.config(world)
+    world_test = config["evals"]["world"]["test"]
+    config["evals"] = {"a": {"test": dict(world_test, source="other")}, **config["evals"]}
+    assert data.own_dataset("test", config) == ("config.evals.world.test", world_test)
+    assert data.own_dataset("train", config)[0] == "config.evals.world.train"
+
+
 def test_synchronization_is_scored(run, tmp_path):
     called(tmp_path, "--run", run, "--suite", "sync")
     found = cell(tmp_path, "sync")["metrics"]
