@@ -12,6 +12,8 @@ MODALITY_NAMES = {
     "v": "video",
     "a": "audio",
     "both": "video + audio",
+    "late_fusion": "late fusion",
+    "concat": "concatenated",
     "fused": "fused",
     "super_hard": "super-hard",
     **{f"{q[0]}2{k[0]}": f"{q} → {k}" for q in ("video", "audio") for k in ("video", "audio")},

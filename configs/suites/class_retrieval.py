@@ -10,7 +10,7 @@ from avjax.configs import parts
 
 def get_config():
     c = ml_collections.ConfigDict()
-    c.title, c.headline = "Class retrieval, both modalities", "by_class/both/map"
+    c.title, c.headline = "Class retrieval", "by_class/both/map"
     c.data = parts.own_data()
     c.protocol = dict(
         fn="avjax.downstream.frozen",

@@ -10,7 +10,7 @@ from avjax.configs import parts
 
 def get_config():
     c = ml_collections.ConfigDict()
-    c.title, c.headline = "Video and audio, late fusion", "late_fusion/top1"
+    c.title, c.headline = "Video and audio", "late_fusion/top1"
     c.data = parts.own_data()
     c.protocol = dict(
         fn="avjax.downstream.frozen",

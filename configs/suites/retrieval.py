@@ -10,7 +10,7 @@ from avjax.configs import parts
 
 def get_config():
     c = ml_collections.ConfigDict()
-    c.title, c.headline = "Retrieval, video to audio", "v2a/recall@10"
+    c.title, c.headline = "Retrieval", "v2a/recall@10"
     c.data = parts.own_data()
     c.protocol = dict(
         fn="avjax.downstream.frozen",
