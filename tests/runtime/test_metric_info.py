@@ -15,7 +15,7 @@ from avjax.runtime import metric_info
         ("by_class/both/median_rank", "class median rank, video + audio"),
         ("a2a/map", "mAP, audio → audio"),
         ("by_class/v2v/map_truncated@500", "truncated mAP@500, video → video"),
-        ("multimodal/late_fusion/top1", "multimodal top-1, late_fusion"),
+        ("multimodal/late_fusion/top1", "multimodal top-1, late fusion"),
     ],
 )
 def test_metrics_have_titles(name, title):
