@@ -200,7 +200,7 @@ def test_readme_is_short_and_starts_with_smoke_run():
     assert first == install + SMOKE
     assert second == install + ".venv/bin/python -m pytest"
     assert {word for word in re.findall(r'src="([^"]+)"', text)} == {
-        f"docs/assets/{name}" for name in ("hero.gif", "report.png", "floors.svg")
+        f"docs/assets/{name}" for name in ("hero.gif", "report.png", "floors.svg", "downstream.png")
     }
 
 
