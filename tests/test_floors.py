@@ -64,7 +64,7 @@ def test_data_does_not_import_jax():
 
 def test_only_configs_name_methods_nets_and_datasets():
     concrete = {"methods", "evals"}
-    shared = {"metrics", "features", "suite"}  # What several evaluators share.
+    shared = {"metrics", "features", "suite", "windows"}  # What several evaluators share.
     for path in ROOT.rglob("*.py"):
         here = path.relative_to(ROOT).parts[0]
         for name in imports(path):

@@ -48,9 +48,9 @@ def esc10(
 ) -> Source:
     """Returns the Source of the ten classes of ESC-10, numbered again.
 
-    Args: as of `make`.
+    Args: as of `make`; annotations without a column `esc10` are of ESC-10 alone.
     """
-    rows = [row for row in _rows(root, annotations) if row.get("esc10") == "True"]
+    rows = [row for row in _rows(root, annotations) if row.get("esc10", "True") == "True"]
     return _source("esc10", rows, root, split, fold, quarantine)
 
 

@@ -237,3 +237,43 @@ def test_gain_scales_by_one_factor_and_clips():
     assert got.dtype == np.int16 and np.all(got[:, 0] == 0)
     np.testing.assert_array_equal(got[:, 1], -got[:, 2])
     assert got[:, 1].min() < 700 and got[:, 1].max() > 1800 and got[:, 3].max() == 32767
+
+
+def peak_frequency(wave):
+    """Cycles per sample of the loudest part of a waveform."""
+    spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+    return spectrum.argmax() / len(wave)
+
+
+@pytest.mark.parametrize("factor", [3 / 4, 1.0, 4 / 3])
+def test_speed_changes_the_pitch_by_the_factor(factor):
+    tone = (10_000 * np.sin(2 * np.pi * 0.05 * np.arange(4000))).astype(np.int16)
+    out = audio.random_speed(3000, factor, factor)({"audio": tone, "shifted": tone}, rng(0))
+    for name in ("audio", "shifted"):
+        assert out[name].shape == (3000,) and out[name].dtype == np.int16
+        np.testing.assert_allclose(peak_frequency(out[name]), 0.05 / factor, atol=5e-4)
+        assert 9000 < np.abs(out[name][200:-200].astype(int)).max() < 11_000
+
+
+def test_speed_takes_parts_of_all_of_the_clip_and_keeps_channels_together():
+    ramp = np.stack([np.arange(4000), -np.arange(4000)], 1).astype(np.int16)
+    change = audio.random_speed(3000)
+    found = [change({"audio": ramp}, rng(i))["audio"] for i in range(200)]
+    assert all(wave.shape == (3000, 2) for wave in found)
+    assert all(np.abs(wave[100:-100].astype(int).sum(1)).max() <= 1 for wave in found)
+    middle = [int(wave[1500, 0]) for wave in found]
+    assert min(middle) < 1300 and max(middle) > 2700
+    again = change({"audio": ramp}, rng(7))["audio"]
+    np.testing.assert_array_equal(again, found[7])
+
+
+def test_speed_names_clips_that_are_too_short():
+    with pytest.raises(
+        ValueError, match="3999 samples for num_samples=3000 with low=0.75: .* 4000"
+    ):
+        for seed in range(1000):
+            audio.random_speed(3000, 0.75, 0.7500001)(
+                {"audio": np.zeros(3999, np.int16)}, rng(seed)
+            )
+    with pytest.raises(ValueError, match="low=0"):
+        audio.random_speed(3000, 0.0)
