@@ -121,7 +121,7 @@ def test_folds_that_share_the_cache_have_the_windows_of_folds_that_do_not(run, e
         np.testing.assert_allclose(
             joint.layers[name][joint.rows], value[alone.rows], atol=1e-5, err_msg=name
         )
-    assert {record.split("-")[0][-1] for record in joint.path} == {"3"}
+    assert {path.split("/")[-1][0] for path in joint.path} == {"3"}
     assert not {*seen[0][0].path} & {*seen[0][1].path}
 
 
