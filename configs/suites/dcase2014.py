@@ -29,7 +29,7 @@ def get_config():
         quarantine=config_dict.placeholder(str),
     )
 
-    svm = dict(fn="avjax.evals.svm", c=1.0)
+    svm = dict(fn="avjax.evals.svm", c=1.0, solver=dict(fn="avjax.evals.svm.liblinear"))
     c.protocol = dict(
         fn="avjax.downstream.audio_svm",
         classifiers={"": svm, "logistic": dict(fn="avjax.evals.window_probe")},

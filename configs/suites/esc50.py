@@ -41,7 +41,7 @@ def get_config(subset=""):
     )
     c.splits = dict(fold=(1, 2, 3, 4, 5))
 
-    svm = dict(fn="avjax.evals.svm", c=10.0)
+    svm = dict(fn="avjax.evals.svm", c=10.0, solver=dict(fn="avjax.evals.svm.liblinear"))
     c.protocol = dict(
         fn="avjax.downstream.audio_svm",
         classifiers={"": svm, "logistic": dict(fn="avjax.evals.window_probe")},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from avjax import evaluate
+from avjax.config.build import build
 from avjax.config.suites import load_suites
 from avjax.downstream import audio_sides, audio_svm, data, feature_cache, model, recipe
 from avjax.evals import svm, window_probe
@@ -204,6 +205,14 @@ def test_esc10_takes_its_ten_classes_or_a_list_of_its_own(esc, tmp_path):
     assert len(data.open_source(split, "test", {})) == 6  # Without a column `esc10`.
     with pytest.raises(ValueError, match="use esc50 or esc50:esc10"):
         load_suites(["esc50:esc5"], [])
+
+
+def test_the_solver_is_a_key_of_the_suite():
+    key = "esc50.protocol.classifiers..solver.fn"
+    suite = load_suites(["esc50"], [(key, "avjax.evals.svm.on_devices")])["esc50"]
+    classifier = suite["protocol"]["classifiers"][""]
+    assert classifier["solver"] == dict(fn="avjax.evals.svm.on_devices")
+    build(suite["protocol"], "config.esc50.protocol")
 
 
 def test_feature_cache_is_read_again(run, esc, tmp_path, monkeypatch):
