@@ -35,11 +35,15 @@ def mfcc_statistics(
         import librosa
 
         wave = waveform.astype(np.float32) / 32768
-        how = dict(hop_length=hop)
         mfcc = librosa.feature.mfcc(
-            y=wave, sr=sample_rate, n_mfcc=coefficients + 1, n_fft=frame, n_mels=40, **how
+            y=wave,
+            sr=sample_rate,
+            n_mfcc=coefficients + 1,
+            n_mels=40,
+            n_fft=frame,
+            hop_length=hop,
         )
-        crossings = librosa.feature.zero_crossing_rate(wave, frame_length=frame, **how)
+        crossings = librosa.feature.zero_crossing_rate(wave, frame_length=frame, hop_length=hop)
         x = np.concatenate([mfcc[1:], crossings])
         return np.concatenate([x.mean(1), x.std(1)]).astype(np.float32)
 

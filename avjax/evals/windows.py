@@ -90,7 +90,7 @@ def standardized(
     mean = x.x.mean(0, dtype=np.float64)
     deviation = np.sqrt(np.square(x.x - mean.astype(np.float32)).mean(0, dtype=np.float64))
     low, scale = mean.astype(np.float32), (1 / (deviation + epsilon)).astype(np.float32)
-    return tuple(side._replace(x=(side.x - low) * scale) for side in (x, y))
+    return x._replace(x=(x.x - low) * scale), y._replace(x=(y.x - low) * scale)
 
 
 def _windows(features, layer):
