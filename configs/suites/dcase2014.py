@@ -38,10 +38,9 @@ def get_config():
     )
 
     features = dict(fn="avjax.evals.classical.mfcc_statistics")
-    solver = dict(fn="avjax.evals.svm.on_devices")
     baseline = dict(fn="avjax.downstream.audio_baseline", features=features, seconds=30.0)
     c.baselines = dict(
-        mfcc_svm=dict(baseline, classifier=dict(svm, solver=solver)),
+        mfcc_svm=dict(baseline, classifier=dict(fn="avjax.evals.classical.linear_svm")),
         mfcc_random_forest=dict(
             baseline, classifier=dict(fn="avjax.evals.classical.random_forest", trees=500)
         ),

@@ -51,12 +51,11 @@ def get_config(subset=""):
     )
 
     features = dict(fn="avjax.evals.classical.mfcc_statistics")
-    solver = dict(fn="avjax.evals.svm.on_devices")
     baseline = dict(
         fn="avjax.downstream.audio_baseline", features=features, seconds=5.0, folds=True
     )
     c.baselines = dict(
-        mfcc_svm=dict(baseline, classifier=dict(svm, c=1.0, solver=solver)),
+        mfcc_svm=dict(baseline, classifier=dict(fn="avjax.evals.classical.linear_svm")),
         mfcc_random_forest=dict(
             baseline, classifier=dict(fn="avjax.evals.classical.random_forest", trees=500)
         ),

@@ -5,7 +5,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from avjax.evals import classical, svm, window_probe, windows
 from avjax.evals.windows import WindowFeatures
@@ -184,6 +184,19 @@ def test_mfcc_statistics_tell_a_tone_from_noise():
     np.testing.assert_allclose(b[12], 0.5, atol=0.03)
     # The coefficients do not depend on loudness, which is the 0th.
     np.testing.assert_allclose(features(noise // 4, rate)[:12], b[:12], atol=1.0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_linear_svm_separates_pairs_of_classes(classes):
+    labels = np.arange(45, dtype=np.int32) % classes
+    train, test = side(0, labels=labels), side(1, labels=labels)
+    got = classical.linear_svm(layer="audio")(train, test)
+    x, y = windows.standardized(train, test, "audio")
+    values = SVC(kernel="linear").fit(x.x, x.label).decision_function(y.x)
+    values = np.stack([-values, values], 1) if values.ndim == 1 else values
+    mean = np.stack([values[y.record == i].mean(0) for i in range(45)])
+    np.testing.assert_array_equal(got["predicted"], mean.argmax(1))
+    assert got["audio/top1"] == pytest.approx(100 * (mean.argmax(1) == labels).mean())
 
 
 def test_random_forest_is_the_same_again_and_learns():
