@@ -16,6 +16,7 @@ from avjax.downstream.data import Split
 from avjax.downstream.model import Model
 from avjax.downstream.recipe import Recipe
 from avjax.nets import intermediates
+from avjax.types import NotApplicable
 
 TRANSFORMS = "avjax.data.transforms.audio"
 
@@ -82,11 +83,14 @@ def layer_names(model: Model, layers: Sequence[str] | None) -> list[str]:
       layers: names, or None.
 
     Raises:
+      NotApplicable: the model has no audio encoder by itself.
       ValueError: the encoder has no such layer; the message lists those that exist.
     """
+    if f"{intermediates.PREFIX}audio" not in model.params:
+        raise NotApplicable("the run's nets have no audio encoder of their own")
     if layers is not None:
         return [*intermediates.resolve_layers(model.params, {"audio": layers})["audio"]]
-    return [*intermediates.stage_paths(model.params).get("audio", ())] if model.net else []
+    return [*intermediates.stage_paths(model.params)["audio"]]
 
 
 def train_recipe(

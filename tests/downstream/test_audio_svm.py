@@ -165,6 +165,9 @@ def test_layers_can_be_chosen_and_wrong_ones_are_named(run, esc, tmp_path):
     assert {"block2/top1", "audio/top1", "best/top1"} < protocol(opened, split).keys()
     with pytest.raises(ValueError, match="layer 'block7' of the audio encoder: its stages are"):
         audio_svm.make({"": svm.make()}, layers=("block7",))(opened, split)
+    joint = opened._replace(params={"merge": opened.params["encoders_audio"]})
+    with pytest.raises(NotApplicable, match="no audio encoder of their own"):
+        protocol(joint, split)
 
 
 def test_unreadable_recordings_are_left_out_and_counted(run, esc, tmp_path, caplog):
