@@ -26,7 +26,7 @@ from avjax.types import Array
 CHECK_EVERY = 25  # Iterations between two duality gaps; the penalty adapts at check 1, 2, 4, 8 ...
 OVER_RELAXATION = 1.6
 # The penalty, as a share of the ratio of the dual to the primal variable.
-PENALTY_RATIO = 0.3
+PENALTY_RATIO = 1.0
 EIGENVALUE_ERROR = 1e-6  # Of float32, as a share of the largest: keeps the iteration stable.
 
 
@@ -128,13 +128,18 @@ def _iterate(x, sign, cost, curvature, state):
     """One iteration: weights, copy of the margins, dual variable."""
     rate = state.penalty[None]
     residual = sign * (state.margins - state.copy + state.dual)
-    gradient = state.weights / rate + precise_einsum(x.T, residual)
+    gradient = state.weights / rate + _sum_rows(x, residual)
     weights = state.weights - gradient / (1 / rate + curvature)
     margins = sign * precise_einsum(x, weights)
     relaxed = OVER_RELAXATION * margins + (1 - OVER_RELAXATION) * state.copy
     value = relaxed + state.dual
     copy = jnp.where(value > 1, value, jnp.minimum(1, value + cost / rate))
     return state._replace(weights=weights, margins=margins, copy=copy, dual=value - copy)
+
+
+def _sum_rows(x, factors):
+    """Rows [N, H] times factors [N, C], summed: [H, C].  In this form no copy of x is made."""
+    return precise_einsum(factors.T, x).T
 
 
 def _multipliers(cost, state):
@@ -145,7 +150,7 @@ def _multipliers(cost, state):
 def _check(x, sign, cost, state):
     """Keeps the better weights and updates the gap."""
     multipliers = _multipliers(cost, state)
-    of_dual = precise_einsum(x.T, sign * multipliers)
+    of_dual = _sum_rows(x, sign * multipliers)
     bound = multipliers.sum(0) - (of_dual**2).sum(0) / 2
     best, objective = state.best, state.objective
     for weights, margins in (
