@@ -9,13 +9,8 @@ import numpy as np
 from avjax.runtime import metric_records
 
 MODALITY_NAMES = {
-    "v": "video",
-    "a": "audio",
-    "both": "video + audio",
-    "late_fusion": "late fusion",
-    "concat": "concatenated",
-    "fused": "fused",
-    "super_hard": "super-hard",
+    **{"v": "video", "a": "audio", "both": "video + audio", "super_hard": "super-hard"},
+    **{"late_fusion": "late fusion", "concat": "concatenated"},
     **{f"{q[0]}2{k[0]}": f"{q} → {k}" for q in ("video", "audio") for k in ("video", "audio")},
 }
 # Name of a class retrieval: "by_class/v2a", or alone where no other retrieval is meant.
