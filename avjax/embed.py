@@ -16,7 +16,7 @@ import argparse
 import csv
 import os
 
-from avjax.config import app
+from avjax.config import app, trust
 from avjax.config.program import program_name
 from avjax.runtime import preemption, workdir as workdirs
 from avjax.runtime.filenames import OPEN_ARGS
@@ -32,6 +32,7 @@ def parser():
     p.add_argument("paths", metavar="IN", nargs="+", help="files, and folders of files")
     p.add_argument("--run", required=True, help="folder of the run")
     p.add_argument("--out", required=True, help=".npz or .parquet")
+    p.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=trust.HELP)
     p.add_argument("--per_clip", action="store_true", help="one row per clip")
     p.add_argument("--modality", choices=("video", "audio"), help="use this modality only")
     p.add_argument(
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     import avjax
 
     options = ("modality", "per_clip", "num_clips", "num_frames", "batch_size", "workers")
-    columns, unreadable = avjax.load(args.run).embed_files(
+    columns, unreadable = avjax.load(args.run, args.trust).embed_files(
         args.paths, **{name: getattr(args, name) for name in options}
     )
     write(args.out, columns, unreadable)

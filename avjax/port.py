@@ -19,7 +19,7 @@ AVID ships in a separate file: pass it as --audio_stats, else only the video net
 import argparse
 import os
 
-from avjax.config import app
+from avjax.config import app, trust
 from avjax.config.program import program_name
 from avjax.runtime import preemption, workdir as workdirs
 from avjax.weights import published
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sha256", default="", help="expected start of the file's SHA-256")
     p.add_argument("--audio_stats", help=".npz with `mean` and `std` of the spectrogram")
     p.add_argument("--export", metavar="RUN", help="export the latest weights of a run")
+    p.add_argument("--trust", metavar="PACKAGE", action="append", default=[], help=trust.HELP)
     p.add_argument("--check", metavar="DIR", help="verify a ported run against its certificate")
     return p
 
@@ -54,9 +55,9 @@ def run(args: argparse.Namespace) -> dict | None:
     from avjax.weights import exporting, porting
 
     if args.check:
-        return exporting.check(args.check)
+        return exporting.check(args.check, args.trust)
     if args.export:
-        return exporting.export(args.export, args.out)
+        return exporting.export(args.export, args.out, args.trust)
     return porting.port(args.source, args.file, args.out, args.sha256, args.audio_stats)
 
 

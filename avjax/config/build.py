@@ -1,15 +1,15 @@
 """Turns a config into objects: `dict(fn="optax.adam", b1=0.9)` -> `optax.adam(b1=0.9)`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
-from avjax.config import arguments, signatures
+from avjax.config import arguments, signatures, trust as trust_
 from avjax.config.errors import with_key
 
 
-def build(spec: Any, path: str = "config") -> Any:
+def build(spec: Any, path: str = "config", trust: Sequence[str] | None = None) -> Any:
     """Builds `spec` and, first, every spec within it.
 
     There is no registry: names are importable dotted names.
@@ -22,13 +22,16 @@ def build(spec: Any, path: str = "config") -> Any:
         - dict(ref=NAME): the object with this dotted name, such as a function that is not called.
         - anything else, which is returned with its parts built.
       path: the dotted key of `spec` in the config, for messages, e.g. "config.method".
+      trust: of a config that was read from the folder of a run: packages that it may name beside
+        `trust.PARTS`; other names are refused before anything is imported.  None for a config that
+        is a program: it may name anything.
 
     Returns:
       The object.
 
     Raises:
-      ValueError: a name cannot be imported, or an argument is unknown, missing or of the wrong
-        type, or the callable raised an error; the message starts with the key.
+      ValueError: a name is refused or cannot be imported, or an argument is unknown, missing or of
+        the wrong type, or the callable raised an error; the message starts with the key.
       OSError: raised by the callable, with the key in its message.
       TypeError: `spec` is a ConfigDict.
 
@@ -38,18 +41,26 @@ def build(spec: Any, path: str = "config") -> Any:
     """
     if isinstance(spec, ml_collections.ConfigDict):
         raise TypeError("build requires a plain dict: pass config.to_dict()")
+    if trust is not None:
+        trust_.check_names(spec, path, trust)
+    return _build(spec, path, trust)
+
+
+def _build(spec, path, trust):
+    if isinstance(spec, ml_collections.ConfigDict):
+        raise TypeError(f"{path} is a ConfigDict: pass config.to_dict()")
     if isinstance(spec, Mapping):
         if "ref" in spec:
-            return _referenced(spec, path)
-        parts = {name: build(part, f"{path}.{name}") for name, part in spec.items()}
-        return _call(spec, parts, path) if "fn" in spec else parts
+            return _referenced(spec, path, trust)
+        parts = {name: _build(part, f"{path}.{name}", trust) for name, part in spec.items()}
+        return _call(spec, parts, path, trust) if "fn" in spec else parts
     # A named tuple is a part that is built already.
     if isinstance(spec, list | tuple) and not hasattr(spec, "_fields"):
-        return type(spec)(build(part, f"{path}.{i}") for i, part in enumerate(spec))
+        return type(spec)(_build(part, f"{path}.{i}", trust) for i, part in enumerate(spec))
     return spec
 
 
-def _referenced(spec, path):
+def _referenced(spec, path, trust):
     """Returns the object that dict(ref=NAME) names."""
     if others := sorted(map(str, spec.keys() - {"ref"})):
         hint = (
@@ -59,17 +70,22 @@ def _referenced(spec, path):
         )
         raise ValueError(f"{path} has ref and {', '.join(others)}: {hint}")
     try:
-        return signatures.resolve(spec["ref"], "ref")
+        found = signatures.resolve(spec["ref"], "ref")
     except ValueError as error:
         raise ValueError(with_key(path, error, spec)) from error
+    if trust is not None:
+        trust_.check_object(found, f"{path}.ref", spec["ref"], trust)
+    return found
 
 
-def _call(spec, parts, path):
+def _call(spec, parts, path, trust):
     """Calls `fn` of a spec with its built parts and returns the result."""
     kwargs = {name: part for name, part in parts.items() if name not in ("fn", "args")}
     name, args = spec["fn"], parts.get("args", ())
     try:
         fn = signatures.resolve_callable(name)
+        if trust is not None:
+            trust_.check_object(fn, f"{path}.fn", name, trust)
         if not isinstance(args, list | tuple):
             raise ValueError(f"args={args!r}: give a list of positional arguments")
         arguments.check(fn, name, spec, args, kwargs, path)

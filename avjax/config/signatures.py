@@ -77,6 +77,11 @@ def describe_types(types: tuple[str, ...]) -> str:
     return " or ".join(dict.fromkeys(words))
 
 
+def attributes_of(name: str) -> list[str]:
+    """Returns the part of a dotted name below its module, e.g. ["make"]; imports nothing."""
+    return _file(name)[1]
+
+
 def resolve(name: str, key: str = "fn"):
     """Returns the object of a dotted name.
 

@@ -26,6 +26,7 @@ class TrainedRun(NamedTuple):
       embed: batch -> {modality: {"features": [B, H], "embedding": [B, D]}, ...}, as `Method.embed`;
         NumPy arrays.  A device transform that requires a key that the batch lacks is left out.
       preprocess: ("video", "audio" or None for both) -> the Preprocessing of its evaluation.
+      trust: packages that its config may name, see `open_run`.
     """
 
     folder: str
@@ -33,6 +34,7 @@ class TrainedRun(NamedTuple):
     step: int
     embed: Callable[[dict], dict]
     preprocess: Callable[[str | None], preprocessing.Preprocessing]
+    trust: Sequence[str] = ()
 
 
 class FileFeatures(NamedTuple):
@@ -49,15 +51,20 @@ class FileFeatures(NamedTuple):
     unreadable: list[tuple[str, str]]
 
 
-def open_run(folder: str) -> TrainedRun:
-    """Restores the latest checkpoint of a run.
+def open_run(folder: str, trust: Sequence[str] = ()) -> TrainedRun:
+    """Restores the latest checkpoint of a run; writes nothing into its folder.
+
+    Args:
+      folder: of the run.
+      trust: packages whose parts its config may name, beside those of avjax and optax.
 
     Raises:
       FileNotFoundError: `folder` is not that of a run, or holds no checkpoint.
+      ValueError: its config names something else, or cannot be built.
     """
     config = checkpoint.read_config(folder)
-    method, _ = experiment.build_method(config)
-    transform = build(config.get("device_transform"), "config.device_transform")
+    method, _ = experiment.build_method(config, trust)
+    transform = build(config.get("device_transform"), "config.device_transform", trust)
     saved = checkpoint.restore_latest(folder)
     required = {*getattr(transform, "requires", ())}
     plain, transformed = (
@@ -69,8 +76,10 @@ def open_run(folder: str) -> TrainedRun:
         compiled = plain if required - batch.keys() else transformed
         return jax.device_get(compiled(saved["params"], saved["state"], batch))
 
-    preprocess = functools.cache(functools.partial(preprocessing.from_config, config))
-    return TrainedRun(folder, config, int(saved["step"]), embed, preprocess)
+    preprocess = functools.cache(
+        functools.partial(preprocessing.from_config, config, trust=(*trust,))
+    )
+    return TrainedRun(folder, config, int(saved["step"]), embed, preprocess, trust)
 
 
 def _embed(method, folder, params, state, batch):
@@ -121,7 +130,7 @@ def embed_files(
     source, named, modality = inputs.from_paths(paths, modality)
     print("".join(f"{note}\n" for note in source.notes), end="")
     changes = {"num_clips": num_clips, "num_frames": num_frames}
-    steps = preprocessing.from_config(run.config, modality, changes)
+    steps = preprocessing.from_config(run.config, modality, changes, run.trust)
     data = steps._asdict() | dict(source=source, workers=workers)
     clips, faults = extract_features(run, data, batch_size)
     columns = clips if per_clip else mean_over_clips(clips)

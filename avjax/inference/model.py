@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,15 +42,19 @@ class Model(NamedTuple):
     config: dict[str, Any]
 
 
-def load(run: str | os.PathLike) -> Model:
+def load(run: str | os.PathLike, trust: Sequence[str] = ()) -> Model:
     """Loads the latest checkpoint of a run, with the preprocessing of its evaluation.
+
+    The config of the run names the functions that build it.  Those of avjax and optax are called,
+    others are refused: a run may come from anyone.  Nothing is written into its folder.
 
     Args:
       run: the folder of a run of avjax, or of ported weights.
+      trust: further packages that the config may name, e.g. ("mypackage",); their code is run.
 
     Raises:
       FileNotFoundError: it is not the folder of a run, or holds no checkpoint.
-      ValueError: the config of the run has no evaluation.
+      ValueError: the config of the run has no evaluation, or names a package that is not trusted.
 
     Example:
       import avjax, numpy as np
@@ -62,7 +66,7 @@ def load(run: str | os.PathLike) -> Model:
       files = model.embed_files(["clips"]).columns
       print(files["path"], files["video_embedding"].shape)
     """
-    opened = features.open_run(str(run))
+    opened = features.open_run(str(run), trust)
     sampler = opened.preprocess(None).clip_sampler
     return Model(
         functools.partial(embed_video, opened),

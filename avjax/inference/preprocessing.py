@@ -1,6 +1,6 @@
 """The preprocessing of a run's evaluation: its clip sampler and transforms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avjax.config.build import build
@@ -29,6 +29,7 @@ def from_config(
     config: dict[str, Any],
     modality: str | None = None,
     changes: Mapping[str, int | None] | None = None,
+    trust: Sequence[str] | None = (),
 ) -> Preprocessing:
     """Returns the preprocessing of a run's evaluation.
 
@@ -39,17 +40,18 @@ def from_config(
       modality: "video" or "audio" to leave the other one out, with the transforms that require it;
         None for both.
       changes: arguments of the clip sampler that replace those of the config, unless None.
+      trust: packages that the config may name, see `config.build`.
 
     Raises:
       ValueError: the config has no evaluation, the model lacks the modality, or a change is wrong.
     """
     path, spec = evaluation_dataset(config)
-    transforms = tuple(build(list(spec["transforms"]), f"{path}.transforms"))
+    transforms = tuple(build(list(spec["transforms"]), f"{path}.transforms", trust))
     changes = {name: value for name, value in (changes or {}).items() if value is not None}
     if wrong := [f"{name}={value}" for name, value in changes.items() if value < 1]:
         raise ValueError(f"{wrong[0]}: use 1 or more")
-    sampler = build({**spec["clip_sampler"], **changes}, f"{path}.clip_sampler")
-    unchanged = build(spec["clip_sampler"], f"{path}.clip_sampler")
+    sampler = build({**spec["clip_sampler"], **changes}, f"{path}.clip_sampler", trust)
+    unchanged = build(spec["clip_sampler"], f"{path}.clip_sampler", trust)
     if "num_frames" in changes and not unchanged.num_frames:
         raise ValueError("this model has no video encoder: drop --num_frames")
     if modality is None:

@@ -1,12 +1,13 @@
 """The parts of a run, each built once from its config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import optax
 
 from avjax.config import ranges
 from avjax.config.build import build as build_part
+from avjax.config.trust import check_names
 from avjax.data.source import NoRecords, Source
 from avjax.training import config_checks, settings as settings_, sources as sources_
 from avjax.types import Evaluator, Method
@@ -69,15 +70,21 @@ def build(config: dict, opened: dict[str, Source] | None = None) -> Experiment:
     )  # fmt: skip
 
 
-def build_method(config: dict) -> tuple[Method, dict[str, Any]]:
+def build_method(config: dict, trust: Sequence[str] | None = None) -> tuple[Method, dict[str, Any]]:
     """Returns (config.method without a device transform, the arguments that it was made with).
+
+    Args:
+      config: of the run.
+      trust: see `config.build`; required for a config that was read from the folder of a run.
 
     Raises:
       ValueError: it cannot be built, or is no Method.
     """
     spec = config["method"]
-    args = {name: build_part(part, f"config.method.{name}") for name, part in spec.items()}
-    method = build_part(args, "config.method")
+    if trust is not None:
+        check_names(spec, "config.method", trust)  # Before the first part is imported.
+    args = {name: build_part(part, f"config.method.{name}", trust) for name, part in spec.items()}
+    method = build_part(args, "config.method", trust)
     if not isinstance(method, Method):
         raise ValueError(f"config.method: {spec.get('fn')} does not return an avjax.types.Method")
     return method, {name: part for name, part in args.items() if name != "fn"}

@@ -6,6 +6,7 @@ checksum: the last digits differ between devices.
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -36,13 +37,16 @@ def shapes(model: dict, inputs: dict[str, tuple]) -> dict[str, tuple]:
     return found
 
 
-def outputs(model: dict, tree: dict, inputs: dict[str, tuple]) -> dict[str, dict]:
+def outputs(
+    model: dict, tree: dict, inputs: dict[str, tuple], trust: Sequence[str] = ()
+) -> dict[str, dict]:
     """Summarizes each encoder's and head's output for input drawn by RandomState(0).
 
     Args:
       model: the spec of Towers.
       tree: {collection: {net: arrays}}, its variables.
       inputs: {modality: shape of an encoder's input}.
+      trust: packages that the spec may name, see `config.build`.
 
     Returns:
       {net: {"input", "shape", "mean", "largest", "first"}}.
@@ -51,7 +55,7 @@ def outputs(model: dict, tree: dict, inputs: dict[str, tuple]) -> dict[str, dict
       ValueError: an output is not finite.
     """
     found = {}
-    for modality, (encoder, head) in nets(model).items():
+    for modality, (encoder, head) in nets(model, trust).items():
         x = np.random.RandomState(0).standard_normal(inputs[modality]).astype(np.float32)
         for where, net in ((f"encoders_{modality}", encoder), (f"heads_{modality}", head)):
             variables = {c: tree[c][where] for c in tree if where in tree[c]}
@@ -101,16 +105,18 @@ def digest(tree: dict) -> str:
     return total.hexdigest()
 
 
-def nets(model: dict) -> dict[str, tuple]:
+def nets(model: dict, trust: Sequence[str] = ()) -> dict[str, tuple]:
     """Builds the nets of a Towers' spec.
 
     Args:
       model: the spec.
+      trust: packages that the spec may name, see `config.build`.
 
     Returns:
       {modality: (encoder, head)}.
     """
-    built = build({part: model[part] for part in ("encoders", "heads")}, "config.method.model")
+    spec = {part: model[part] for part in ("encoders", "heads")}
+    built = build(spec, "config.method.model", trust)
     return {m: (encoder, built["heads"][m]) for m, encoder in built["encoders"].items()}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -13,7 +14,9 @@ from avjax.weights import certificate, convert, names_towers, safetensors, spect
 from avjax.weights.source_avid import ENDS
 
 
-def export(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, np.ndarray]:
+def export(
+    run: str | os.PathLike, file: str | os.PathLike, trust: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """Exports encoders and heads of a run's latest checkpoint as a PyTorch state dict.
 
     Includes the statistics of its spectrogram, if it has any.
@@ -21,6 +24,7 @@ def export(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, np.ndar
     Args:
       run: folder of the run.
       file: the .safetensors file to write.
+      trust: packages that the run's config may name, see `config.build`.
 
     Returns:
       {name: array}, as written.
@@ -29,7 +33,7 @@ def export(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, np.ndar
     tree, step = net_variables(saved), int(saved["step"])
     model = config["method"]["model"]
     default = {f"{g}_{m}": (f"{m}_{e}.", "conv") for m in model["heads"] for g, e in ENDS.items()}
-    table = names_towers.of_towers(model, config.get("names", default))
+    table = names_towers.of_towers(model, config.get("names", default), trust)
     ours = ("encoders_", "heads_")  # Not, e.g., a learned temperature.
     inside = {c: {w: part for w, part in tree[c].items() if w.startswith(ours)} for c in tree}
     state = convert.to_torch(inside, table)
@@ -66,15 +70,20 @@ def net_variables(saved: Tree) -> dict:
     return {"params": saved["params"], "batch_stats": stats.get("batch_stats", {})}
 
 
-def check(folder: str | os.PathLike) -> None:
-    """Verifies a ported run against its certificate; ValueError if they differ."""
+def check(folder: str | os.PathLike, trust: Sequence[str] = ()) -> None:
+    """Verifies a ported run against its certificate; ValueError if they differ.
+
+    Args:
+      folder: of the run.
+      trust: packages that its config may name, see `config.build`.
+    """
     paper = json.loads((Path(folder) / "certificate.json").read_text())
     config, tree, _ = load_run(folder)
     if certificate.digest(tree) != paper["weights"]:
         raise ValueError(f"{folder}: the weights differ from those of the certificate")
     reference = paper["outputs"]
     inputs = {k.partition("_")[2]: tuple(o["input"]) for k, o in reference.items()}
-    found = certificate.outputs(config["method"]["model"], tree, inputs)
+    found = certificate.outputs(config["method"]["model"], tree, inputs, trust)
     if odd := certificate.differing(found, reference):
         raise ValueError(f"{folder}: outputs of {', '.join(odd)} differ from the certificate")
     print(f"{folder}: weights and outputs match the certificate")
