@@ -13,6 +13,7 @@ from avjax.ablation.study import Arm, Run
 from avjax.runtime import metrics_writer
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.filenames import OPEN_ARGS, printable
+from avjax.runtime.regular_files import read_text
 from avjax.training import cost, experiment, stages
 
 # Config keys that do not change the cost of a step.
@@ -38,7 +39,7 @@ def read_result(folder: Path, name: str) -> dict | None:
       name: of the run.
     """
     path = folder / "runs" / name / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return json.loads(read_text(path)) if path.exists() else None
 
 
 def read_failure(folder: Path, name: str) -> str | None:
@@ -49,7 +50,7 @@ def read_failure(folder: Path, name: str) -> str | None:
       name: of the run.
     """
     path = folder / "runs" / name / "failure.txt"
-    return path.read_text("utf-8").strip().splitlines()[-1] if path.exists() else None
+    return read_text(path).strip().splitlines()[-1] if path.exists() else None
 
 
 def check_arm(arm: Arm, config: dict) -> None:

@@ -53,7 +53,7 @@ def config_names(folder: Path) -> list[str]:
     return sorted(
         path.stem
         for path in folder.glob("*.py")
-        if "def get_config" in path.read_text(encoding="utf-8", errors="replace")
+        if path.is_file() and "def get_config" in path.read_text(encoding="utf-8", errors="replace")
     )
 
 

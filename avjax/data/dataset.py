@@ -13,6 +13,7 @@ from collections.abc import Callable
 from avjax.data import dataset_args
 from avjax.data.datasets import shards
 from avjax.data.source import NoRecords, Source
+from avjax.runtime.regular_files import read_text
 
 # The splits that serve a purpose, the best first.  "probe" trains classifiers on the features.
 ROLES = {
@@ -72,8 +73,8 @@ def _open_prepared(root, metadata, role, requested, options):
         )
     candidates = ROLES[role]
     if not requested and "splits" not in options and os.path.exists(metadata):
-        with open(metadata, encoding="utf-8") as file:
-            candidates = _splits_for_role(role, json.load(file)["splits"], root)
+        splits = json.loads(read_text(metadata))["splits"]
+        candidates = _splits_for_role(role, splits, root)
     candidates = (requested,) if requested else candidates
     return _first_available(role, candidates, lambda split: shards.make(root, split, **options))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from avjax.data.source import Source
 from avjax.runtime.atomic import write_atomic
+from avjax.runtime.regular_files import check_regular
 
 FILENAME = "data.json.gz"  # In a run's folder, beside config.json.
 NUM_THREADS = 32  # Sizes are asked side by side: on network storage each takes a millisecond.
@@ -61,6 +62,7 @@ def read(workdir: str | os.PathLike) -> dict:
     path = Path(workdir) / FILENAME
     if not path.exists():
         return {}
+    check_regular(path)
     try:
         return json.loads(gzip.decompress(path.read_bytes()))["sources"]
     except (OSError, EOFError, ValueError, KeyError) as error:

@@ -1,6 +1,5 @@
 """The tables of an ablation: runs.csv by run, study.csv by arm with intervals over seeds."""
 
-import csv
 import math
 import os
 import re
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from avjax.ablation import study as arithmetic
 from avjax.ablation.study import Arm, Run
+from avjax.runtime import csv_tables
 from avjax.runtime.atomic import atomic_replace
 
 # Name -> (title, pattern of the values of a run that are averaged).
@@ -150,4 +150,4 @@ def write_csv(path: str | os.PathLike, lines: Iterable[Sequence]) -> None:
       lines: of cells.
     """
     with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(lines)
+        csv_tables.write_rows(file, lines)

@@ -4,7 +4,6 @@ Reads the arrays of each suite of a run (see avjax.evals.suite), and writes the 
 every clip with both modalities to agreement.csv in the same folder.
 """
 
-import csv
 import os
 import zipfile
 from html import escape
@@ -15,9 +14,10 @@ import numpy as np
 from avjax.evals import metrics
 from avjax.report import retrieval_gallery, similarity_plane
 from avjax.report.html import collapsible, header_row, note, table_row
-from avjax.runtime import metric_records
+from avjax.runtime import csv_tables, metric_records
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS
+from avjax.runtime.regular_files import check_regular
 
 NUM_SHOWN, NUM_LISTED = 16, 100  # Clips with the lowest agreement: with thumbnails, and by name.
 
@@ -32,6 +32,7 @@ def section(folder: Path) -> str:
     sections, table = [], []
     for path in files:
         try:
+            check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 arrays = retrieval_gallery.with_names(
                     metric_records.with_all_modalities(dict(file))
@@ -100,7 +101,7 @@ def write_csv(path: Path, table: list[list]) -> None:
     """
     names = ("suite", "row", "path", "class", "agreement", "swapped")
     with atomic_replace(path) as part, open(part, "w", **OPEN_ARGS) as file:
-        csv.writer(file).writerows([names, *table])
+        csv_tables.write_rows(file, [names, *table])
 
 
 def lowest_agreement(arrays: dict, score: np.ndarray, found: list[tuple[int, list]]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from avjax.report.html import note
 from avjax.runtime import metric_records
+from avjax.runtime.regular_files import check_regular
 
 MARKS = {"right": "✓", "same": "≈", "wrong": "✗"}
 TIE = 1e-6  # Cosines nearer than this are equal, as in avjax.evals.retrieval.
@@ -41,6 +42,7 @@ def section(folder: Path) -> str:
     sections = []
     for path in files:
         try:
+            check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 html = suite_gallery(dict(file))
         except (OSError, ValueError, zipfile.BadZipFile) as error:

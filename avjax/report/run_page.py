@@ -21,6 +21,7 @@ from avjax.report import agreement, evaluation_tables, headline, html, plots, re
 from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_info, metric_records
 from avjax.runtime.metric_info import format_number
+from avjax.runtime.regular_files import check_regular, read_text
 
 LARGE_TEST_SET = (
     5000  # From so many test records on, agreement takes longer than the rest of the page.
@@ -89,7 +90,7 @@ def read_json(path: Path) -> tuple[dict, list[str]]:
     if not path.exists():
         return {}, []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except ValueError as error:
         return {}, [f"{path.name} cannot be read: {error}"]
     return (found, []) if isinstance(found, dict) else ({}, [f"{path.name} is not a mapping."])
@@ -100,6 +101,7 @@ def read_labels(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     labels = {}
     for path in sorted(folder.glob("*.npz")):
         try:
+            check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 labels[path.stem] = metric_records.labels_by_group(file)
         except (OSError, ValueError, zipfile.BadZipFile):
@@ -114,6 +116,7 @@ def read_metrics(path: Path) -> tuple[dict[str, plots.Curve], int]:
     """
     found, torn = {}, 0
     if path.exists():
+        check_regular(path)
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             for row in csv.reader(file):
                 if row == ["step", "name", "value"]:

@@ -8,22 +8,27 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from avjax.runtime import sharding, workdir as workdirs
+from avjax.runtime import checkpoint_files, sharding, workdir as workdirs
+from avjax.runtime.regular_files import read_text
 from avjax.types import TrainState, Tree
 
 
-def manager(workdir: str | os.PathLike, max_to_keep: int | None) -> ocp.CheckpointManager:
+def manager(
+    workdir: str | os.PathLike, max_to_keep: int | None, write: bool = True
+) -> ocp.CheckpointManager:
     """Returns the CheckpointManager of `workdir`/checkpoints.
 
     Args:
       workdir: the folder of a run.
       max_to_keep: number of latest checkpoints that are kept; None for all.
+      write: False to read only.  Else unfinished saves are deleted: by then the one under way of
+        a run that is going on, too.
     """
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=max_to_keep,
-        create=True,
-        enable_async_checkpointing=True,
-        cleanup_tmp_directories=True,
+        max_to_keep=max_to_keep if write else None,
+        create=write,
+        enable_async_checkpointing=write,
+        cleanup_tmp_directories=write,
     )
     folder = Path(workdir).resolve() / "checkpoints"
     return ocp.CheckpointManager(
@@ -59,6 +64,7 @@ def restore(
     step = checkpoints.latest_step()
     if step is None:
         return None
+    checkpoint_files.check(checkpoints.directory / str(step))
     target = jax.tree.map(
         lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, shardings
     )
@@ -84,8 +90,8 @@ def read_config(folder: str | os.PathLike) -> dict:
     """
     path = workdirs.check_is_run(folder)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        config = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} is not the config of a run")
@@ -94,6 +100,8 @@ def read_config(folder: str | os.PathLike) -> dict:
 
 def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
     """Restores the latest TrainState of a run as plain dicts, replicated on all devices.
+
+    Nothing is written: the run may be going on, or be on a disk that is read-only.
 
     Args:
       folder: the folder of the run.
@@ -104,12 +112,14 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
 
     Raises:
       FileNotFoundError: the folder holds no checkpoint.
+      ValueError: the checkpoint has files that are refused, see `checkpoint_files.check`.
     """
     workdirs.check_has_checkpoints(folder)
-    with manager(folder, max_to_keep=None) as checkpoints:
+    with manager(folder, max_to_keep=None, write=False) as checkpoints:
         step = checkpoints.latest_step()
         if step is None:
             raise FileNotFoundError(f"{folder} holds no checkpoint")
+        checkpoint_files.check(checkpoints.directory / str(step))
         place = sharding.replicated(sharding.mesh())
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),

@@ -10,8 +10,10 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
+from avjax.runtime import csv_tables
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS, printable
+from avjax.runtime.regular_files import check_appendable, read_text
 
 HEADER = ("step", "name", "value")
 
@@ -27,7 +29,9 @@ class Log(NamedTuple):
     has: Callable
 
 
-def open_log(workdir: str | os.PathLike, step: int, write: bool = True) -> Log:
+def open_log(
+    workdir: str | os.PathLike, step: int, write: bool = True, append_only: bool = False
+) -> Log:
     """Opens metrics.csv (rows of step, name, value) of a run that starts or resumes at `step`.
 
     Rows after `step`, which the run will write again, and damaged lines are dropped.
@@ -36,13 +40,16 @@ def open_log(workdir: str | os.PathLike, step: int, write: bool = True) -> Log:
       workdir: the folder of the run.
       step: number of steps done.
       write: whether this process writes; True in one process of a run.
+      append_only: drop nothing, as the run may be going on in another process.
     """
     path = Path(workdir) / "metrics.csv"
     rows, damaged = _parse(path)
     rows = [row for row in rows if row[0] <= step]
     seen = {(s, name) for s, name, _ in rows}
     board = _tensorboard(workdir) if write else None
-    if write:
+    if write and append_only:
+        _end_last_line(path)
+    elif write:
         if damaged:
             print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} left out", flush=True)
         with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
@@ -75,7 +82,7 @@ def _parse(path: Path) -> tuple[list[tuple[int, str, float]], int]:
     """Returns (rows, number of damaged lines); an incomplete last line does not count."""
     if not path.exists():
         return [], 0
-    *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    *lines, _ = read_text(path, errors="replace").split("\n")
     rows, damaged = [], 0
     for line in lines:
         try:
@@ -85,6 +92,17 @@ def _parse(path: Path) -> tuple[list[tuple[int, str, float]], int]:
         except (ValueError, csv.Error):
             damaged += 1
     return rows, damaged
+
+
+def _end_last_line(path: Path) -> None:
+    """Creates a file with the header, or ends its last line if that is incomplete."""
+    with path.open("ab+") as file:
+        if not file.tell():
+            file.write((",".join(HEADER) + "\r\n").encode())
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n":
+            file.write(b"\n")
 
 
 def write_arrays(workdir: str | os.PathLike, name: str, values: dict[str, np.ndarray]) -> None:
@@ -101,7 +119,9 @@ def write_arrays(workdir: str | os.PathLike, name: str, values: dict[str, np.nda
         np.savez(file, **values)  # pyright: ignore[reportArgumentType]
 
 
-def unreadable_file_log(workdir: str | os.PathLike, process: int = 0) -> Callable[[str, str], None]:
+def unreadable_file_log(
+    workdir: str | os.PathLike, process: int = 0, write: bool = True
+) -> Callable[[str, str], None]:
     """Returns a function that prints each unreadable file once and lists it in a table.
 
     The table is unreadable_files.csv, in process n > 0 unreadable_files-n.csv, as each host reads
@@ -110,6 +130,7 @@ def unreadable_file_log(workdir: str | os.PathLike, process: int = 0) -> Callabl
     Args:
       workdir: the folder of the run.
       process: index of this process.
+      write: False only prints it.
 
     Returns:
       (path, reason) -> None.
@@ -124,8 +145,11 @@ def unreadable_file_log(workdir: str | os.PathLike, process: int = 0) -> Callabl
             return
         seen.add(path)
         print(f"skipped {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
+        if not write:
+            return
+        check_appendable(table)
         with table.open("a", **OPEN_ARGS) as f:
-            csv.writer(f).writerow((path, reason))
+            csv_tables.write_rows(f, [(path, reason)])
 
     return note
 

@@ -17,6 +17,7 @@ import jax
 
 import avjax
 from avjax.runtime.atomic import write_atomic
+from avjax.runtime.regular_files import read_text
 from avjax.types import Tree
 
 
@@ -66,7 +67,7 @@ def record(
 def read(workdir: str | os.PathLike) -> dict:
     """Returns the content of run.json; {} if it is missing or damaged."""
     try:
-        found = json.loads((Path(workdir) / "run.json").read_text(encoding="utf-8"))
+        found = json.loads(read_text(Path(workdir) / "run.json"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

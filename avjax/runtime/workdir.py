@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avjax.runtime.atomic import write_atomic
+from avjax.runtime.regular_files import read_text
 
 # Keys that may change when a run is resumed.
 CHANGEABLE_KEYS = (
@@ -133,7 +134,7 @@ def existing_config(workdir: str | os.PathLike) -> dict | None:
     """
     path = Path(workdir) / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -44,7 +44,8 @@ def run(
       experiment: the parts of the run, as `experiment.build` returns them.
       workdir: the folder of the run.
       report: called with the workdir after each evaluation and at the end.
-      train: False evaluates the latest checkpoint without training.
+      train: False evaluates the latest checkpoint without training: evaluations are added to
+        metrics.csv, evals/ and the report; nothing else in the folder changes.
       at_steps: steps -> the config with that many, if the number changes; see `workdir`.
       allow_changed_data: resume even if the files are not those that the run started with.
 
@@ -59,7 +60,7 @@ def run(
     with (
         preemption.watch(numbers) as signals,
         jax.set_mesh(sharding.mesh()),
-        checkpoint.manager(workdir, experiment.settings.max_to_keep) as checkpoints,
+        checkpoint.manager(workdir, experiment.settings.max_to_keep, write=train) as checkpoints,
     ):
         try:
             ts = run_in_workdir(
@@ -84,15 +85,18 @@ def run_in_workdir(
     mesh, last = sharding.mesh(), experiment.settings.steps
     fingerprints, changes = sources.check_unchanged(workdir, experiment.sources, allow_changed_data)
     data = training_data(experiment)
-    data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index()))
+    data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index(), train))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
     print_on_process_zero("reading the first batches and compiling the initialization")
     experiment, ts, shardings = init_or_restore(experiment, data, mesh, checkpoints)
     profiling.mark("initialization, or the checkpoint")
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
-    log = open_run(experiment.config, workdir, at_steps, fingerprints, changes, int(ts.step))
-    note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
+    if train:
+        log = open_run(experiment.config, workdir, at_steps, fingerprints, changes, int(ts.step))
+        note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
+    else:
+        log, note = open_evaluation(workdir, changes, int(ts.step)), lambda step: None
 
     def renew_report(step):
         note(step)
@@ -122,8 +126,7 @@ def run_in_workdir(
 
 def open_run(config, workdir, at_steps, fingerprints, changes, step: int) -> metrics_writer.Log:
     """Opens the folder of a run that starts or resumes at `step`; returns its log."""
-    for change in changes:
-        print_on_process_zero(f"the data have changed, as allowed: {change}")
+    print_changes(changes)
     if workdirs.existing_config(workdir):
         print_on_process_zero(workdirs.steps_change_message(workdir, config))
     if step:
@@ -135,3 +138,17 @@ def open_run(config, workdir, at_steps, fingerprints, changes, step: int) -> met
     if writes:
         fingerprint.write(workdir, fingerprints, changes, step)
     return metrics_writer.open_log(workdir, step, write=writes)
+
+
+def open_evaluation(workdir, changes, step: int) -> metrics_writer.Log:
+    """Opens the log of a run that may be going on: evaluations of `step` are added to it."""
+    print_changes(changes)
+    print_on_process_zero(f"evaluating step {step}: {workdir}/checkpoints/{step}")
+    writes = jax.process_index() == 0
+    return metrics_writer.open_log(workdir, step, write=writes, append_only=True)
+
+
+def print_changes(changes: list[str]) -> None:
+    """Prints the changes of the data that were allowed."""
+    for change in changes:
+        print_on_process_zero(f"the data have changed, as allowed: {change}")

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from avjax.config.build import build
+from avjax.runtime.regular_files import check_regular
 from avjax.weights.convert import flatten
 
 TOLERANCE = 1e-3  # Of the largest output.
@@ -91,6 +92,7 @@ def _same(one, other):
 
 def sha256(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
+    check_regular(path)
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

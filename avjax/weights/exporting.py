@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from avjax.runtime import checkpoint
+from avjax.runtime.regular_files import read_text
 from avjax.types import Tree
 from avjax.weights import certificate, convert, names_towers, safetensors, spectrogram_statistics
 from avjax.weights.source_avid import ENDS
@@ -77,7 +78,7 @@ def check(folder: str | os.PathLike, trust: Sequence[str] = ()) -> None:
       folder: of the run.
       trust: packages that its config may name, see `config.build`.
     """
-    paper = json.loads((Path(folder) / "certificate.json").read_text())
+    paper = json.loads(read_text(Path(folder) / "certificate.json"))
     config, tree, _ = load_run(folder)
     if certificate.digest(tree) != paper["weights"]:
         raise ValueError(f"{folder}: the weights differ from those of the certificate")

@@ -14,6 +14,7 @@ import ml_dtypes  # noqa: F401  NumPy then knows bfloat16 by its name.
 import numpy as np
 
 from avjax.runtime.atomic import atomic_replace
+from avjax.runtime.regular_files import check_regular
 
 HEADER = 4 << 20  # Bytes; 30,000 tensors take as many.
 KINDS = {
@@ -77,6 +78,7 @@ def check(path: str | os.PathLike) -> dict:
       ValueError: the header is not consistent, or does not fit the file.
     """
     path = Path(path)
+    check_regular(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)

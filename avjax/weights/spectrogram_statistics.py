@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from avjax.runtime.regular_files import check_regular
 from avjax.weights.convert import flatten, unflatten
 
 # Range of avjax.nets.frontends.spectrogram.decibel_spectrogram, and of standard deviations, which
@@ -37,6 +38,7 @@ def read(file: str | os.PathLike, size: int) -> dict[str, np.ndarray]:
       ValueError: the file lacks one, or has another shape or unit.
     """
     try:
+        check_regular(file)
         with np.load(file, allow_pickle=False) as arrays:
             stored = dict(arrays)
     except (zipfile.BadZipFile, ValueError, EOFError, TypeError) as error:

@@ -17,6 +17,7 @@ from typing import Any
 import ml_dtypes  # noqa: F401  NumPy then knows bfloat16 by its name.
 import numpy as np
 
+from avjax.runtime.regular_files import check_regular
 from avjax.weights import torch_pickle, torch_zip
 
 MAGIC = 0x1950A86A20F9469CFC6C  # Start of files in the old format.
@@ -37,6 +38,7 @@ def read(path: str | os.PathLike) -> Any:
     Raises:
       ValueError: names the file and what is refused: anything but tensors and plain containers.
     """
+    check_regular(path)
     with Path(path).open("rb") as file:
         head = file.read(512)
         if not head:

@@ -27,6 +27,7 @@ from avjax.data.media import video as media_video
 from avjax.data.source import Source
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
+from avjax.runtime.regular_files import read_text
 
 VERSION = 2  # In the names: raise it with any change to what is kept.
 
@@ -135,8 +136,7 @@ def _read_clips(names, records, fps, sample_rate, row, sampler, rngs):
             f"sound is stored in one channel and the clip sampler asks for {sampler.channels}: use "
             f"1"
         )
-    with open(f"{name}.json", encoding="utf-8") as file:
-        metadata = json.load(file)
+    metadata = json.loads(read_text(f"{name}.json"))
     if "error" in metadata:
         raise media_video.MediaError(record["path"], metadata["error"])
     info = media_video.Info(**metadata["info"])

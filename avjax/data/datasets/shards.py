@@ -33,6 +33,7 @@ from avjax.data.files.splits import split_by_csv
 from avjax.data.media import audio as media_audio, video as media_video
 from avjax.data.media.image import decode_image
 from avjax.data.source import NoRecords, Source
+from avjax.runtime.regular_files import check_regular, read_text
 
 MAX_OPEN_SHARDS = 256  # Shards that a process keeps open.
 TIME_TOLERANCE = 1e-6  # Seconds by which times may be off, which are sums of floats.
@@ -97,7 +98,8 @@ def _load_rows(root, metadata, split, splits, fold):
     rows = []
     for name, kept in metadata["splits"].items():
         if splits or name == split:
-            with open(os.path.join(root, kept["records"]), encoding="utf-8") as lines:
+            check_regular(records := os.path.join(root, kept["records"]))
+            with open(records, encoding="utf-8") as lines:
                 rows += [json.loads(line) for line in lines]
     if not splits:
         return rows
@@ -113,8 +115,7 @@ def _load_metadata(root):
         raise FileNotFoundError(
             f"no prepared data set in {root}: write it with python -m avjax.prepare IN {root}"
         )
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    return json.loads(read_text(path))
 
 
 def _read_clips(root, metadata, rows, row, sampler, rngs):
@@ -256,4 +257,5 @@ def _timestamps(segment):
 def _open_reader(path):
     from array_record.python.array_record_module import ArrayRecordReader
 
+    check_regular(path)
     return ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0")

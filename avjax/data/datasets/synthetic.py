@@ -27,6 +27,7 @@ from avjax.data.synthesis import (
 from avjax.data.synthesis.scene import Look, Scene, look_of
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
+from avjax.runtime.regular_files import read_text
 
 VERSION = 1  # In the folder's name: raise it with any change to what is drawn, heard or told.
 SPLITS = ("train", "test", "val")  # The number of a split is in its seeds: add at the end.
@@ -136,8 +137,7 @@ def write_ground_truth(path: str, truths: Iterable[dict]) -> None:
     """
     lines = [json.dumps(row) + "\n" for row in truths]
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            old = file.readlines()
+        old = read_text(path).splitlines(keepends=True)
         shared = min(len(old), len(lines))
         if old[:shared] != lines[:shared]:
             raise ValueError(f"{path} is of another version of this world: delete its folder")

@@ -5,9 +5,10 @@ import csv
 import io
 import json
 import os
-import stat
 from collections.abc import Sequence
 from typing import Any
+
+from avjax.runtime.regular_files import check_regular
 
 DELIMITERS = ",;\t|"
 # How files begin that are often given for a text: what they are, and the remedy.
@@ -102,8 +103,7 @@ def read_text(file: str) -> str:
     """
     if not os.path.exists(file):
         raise FileNotFoundError(f"no file {file}: it comes with the data set; say where it is")
-    if not stat.S_ISREG(os.stat(file).st_mode):  # A FIFO would hang, a device never end.
-        raise ValueError(f"{file} is not a regular file: name the list itself")
+    check_regular(file)
     with open(file, "rb") as opened:
         data = opened.read()
     for mark, remedy in NOT_TEXT.items():

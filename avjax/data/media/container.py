@@ -5,13 +5,13 @@ and every failure is a MediaError.
 """
 
 import contextlib
-import os
-import stat
 from collections.abc import Iterator
 from typing import Any
 
 import av
 from av.error import FFmpegError
+
+from avjax.runtime.regular_files import special_kind
 
 # Containers that hold their own data.  An allow-list, since FFmpeg looks at the bytes,
 # not at the name: a playlist called x.mp4 would make it open the files it lists.
@@ -65,8 +65,8 @@ def open_container(path: str) -> Any:
       MediaError: it is not a regular file, or not a supported container.
     """
     with errors_with_path(path):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise MediaError(path, "is not a regular file")
+        if kind := special_kind(path):
+            raise MediaError(path, f"is {kind}, not a regular file")
         options = {
             "protocol_whitelist": "file",
             "format_whitelist": CONTAINERS,

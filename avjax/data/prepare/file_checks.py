@@ -53,6 +53,7 @@ MISSING_FINDINGS = {"video": {"no video"}, "audio": {"no audio", "silent", "anti
 REASONS = {
     "neither video nor audio": "unsupported",
     "holds no data": "corrupt",
+    "not a regular file": "unsupported",  # Nor is it opened: to read a FIFO would wait for ever.
     "clock restarts": "clock restarts",
     "outside": "outside",
 }

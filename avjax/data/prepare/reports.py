@@ -1,12 +1,12 @@
 """Tables of the files of a prepared data set and their findings."""
 
 import contextlib
-import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
 
 from avjax.data.prepare import file_checks
+from avjax.runtime import csv_tables
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS
 
@@ -20,25 +20,26 @@ def write_csv_reports(out: str, rows: Sequence[dict], require: Sequence[str]) ->
       require: the modalities that a file must have.
     """
     with _open_csv(out, "doctor.csv") as file:
-        table = csv.writer(file)
-        table.writerow(
+        table = [
             ["path", "split", "usable", "findings", "reason", "seconds", "fps", "width", "height",
              "sample_rate", "sha256"]
-        )  # fmt: skip
+        ]  # fmt: skip
         for row in rows:
             info = row.get("info", {})
             is_usable = file_checks.is_usable(row["findings"], require)
-            table.writerow(
+            table.append(
                 [row["path"], row["split"], "yes" if is_usable else "no", ";".join(row["findings"]),
                  row["reason"], f"{duration_seconds(info):.3f}", info.get("fps"), info.get("width"),
                  info.get("height"), info.get("sample_rate"), row.get("sha256")]
             )  # fmt: skip
+        csv_tables.write_rows(file, table)
     with _open_csv(out, "quarantine.csv") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "reason"])
-        for row in rows:
-            if not file_checks.is_usable(row["findings"], require):
-                table.writerow([row["path"], row["reason"] or ", ".join(row["findings"])])
+        table = [
+            [row["path"], row["reason"] or ", ".join(row["findings"])]
+            for row in rows
+            if not file_checks.is_usable(row["findings"], require)
+        ]
+        csv_tables.write_rows(file, [["path", "reason"], *table])
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from avjax.data.prepare.segments import PrepareSettings
 from avjax.data.prepare.shard_writer import Shard
 from avjax.data.source import Source, unique_notes
 from avjax.runtime.atomic import write_atomic
+from avjax.runtime.regular_files import read_text
 
 VERSION = 3  # Raise it with any change to what shards hold.
 SUFFIX = "array_record"
@@ -91,8 +92,7 @@ def record_settings(out: str, settings: PrepareSettings, shards: Sequence[Shard]
     current = json.loads(json.dumps(current))
     path = os.path.join(out, "prepare_settings.json")
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            old = json.load(file)
+        old = json.loads(read_text(path))
         changed_keys = sorted(
             key for key in current.keys() | old.keys() if current.get(key) != old.get(key)
         )
