@@ -52,7 +52,7 @@ def check_config(
     if old is None:
         return workdir
     new = json.loads(json.dumps(config))
-    if at_steps and old.get("steps") != new.get("steps"):
+    if at_steps and "steps" in old and old["steps"] != new.get("steps"):
         new = json.loads(json.dumps(at_steps(old["steps"])))
     old, new = fixed_items(old), fixed_items(new)
     if changed := sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k)):

@@ -19,6 +19,7 @@ from avjax.inference import model as models, preprocessing
 from tests import tiny
 
 FILES = 3
+TRUST = ("tests",)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def run(world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(run):
-    return avjax.load(run)
+    return avjax.load(run, TRUST)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def paths(source):
 
 def clips(run, source, name):
     """The clips of the files as arrays [FILES * 2, ...], before transforms."""
-    sampler = models.features.open_run(str(run)).preprocess(None).clip_sampler
+    sampler = models.features.open_run(str(run), TRUST).preprocess(None).clip_sampler
     rngs = [np.random.default_rng(0)] * 2
     each = [example.decode_clips(source[i], sampler, rngs, True)[0] for i in range(FILES)]
     return np.stack([clip[name] for of in each for clip in of])
@@ -71,7 +72,7 @@ def test_arrays_have_the_embeddings_of_their_files(run, model, source, paths):
 
 def test_files_have_the_numbers_of_the_command(run, model, paths, tmp_path):
     out = str(tmp_path / "x.npz")
-    embed.main(["--run", str(run), *paths, "--out", out, "--workers", "0"])
+    embed.main(["--run", str(run), *paths, "--out", out, "--workers", "0", "--trust", "tests"])
     columns, unreadable = model.embed_files(paths, workers=0)
     with np.load(out) as arrays:
         assert arrays.keys() == {*columns, "unreadable"} and not unreadable
@@ -117,7 +118,7 @@ def test_a_model_without_a_modality_says_so(run, tmp_path):
     config = json.loads((run / "config.json").read_text())
     config["evals"]["world"]["test"]["clip_sampler"]["audio_seconds"] = 0.0
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    model = avjax.load(tmp_path / "run")
+    model = avjax.load(tmp_path / "run", TRUST)
     assert model.num_samples == 0
     with pytest.raises(ValueError, match="this model has no audio encoder"):
         model.embed_audio(np.zeros(0))
@@ -136,12 +137,12 @@ def test_a_transform_of_frames_is_left_out_where_there_is_audio_only(world):
     config = tiny.config(world)
     test = config["evals"]["world"]["test"]
     test["transforms"] = (dict(fn="tests.inference.test_model.mirror"), *test["transforms"])
-    assert len(preprocessing.from_config(config).transforms) == 3
-    assert preprocessing.from_config(config, "audio").transforms == ()
-    assert len(preprocessing.from_config(config, "video").transforms) == 3
+    assert len(preprocessing.from_config(config, trust=TRUST).transforms) == 3
+    assert preprocessing.from_config(config, "audio", trust=TRUST).transforms == ()
+    assert len(preprocessing.from_config(config, "video", trust=TRUST).transforms) == 3
     test["transforms"] = (dict(fn="tests.inference.test_model.undeclared"),)
     with pytest.raises(ValueError, match="requires 'video', which clips of audio lack: declare"):
-        preprocessing.from_config(config, "audio")
+        preprocessing.from_config(config, "audio", trust=TRUST)
 
 
 def test_the_example_of_the_documentation_runs(run, paths, tmp_path, monkeypatch, capsys):
@@ -150,6 +151,7 @@ def test_the_example_of_the_documentation_runs(run, paths, tmp_path, monkeypatch
     os.symlink(run.parent, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     text = avjax.load.__doc__.split("Example:\n")[1]
+    text = text.replace('"runs/smoke"', '"runs/smoke", ("tests",)')
     exec(textwrap.dedent(text), {})
     assert "['one.mp4'] (1, 8)" in capsys.readouterr().out
 
