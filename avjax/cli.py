@@ -33,7 +33,8 @@ def main() -> None:
         raise SystemExit(f"avjax: no such command: {name}{near} (see avjax --help)")
     else:
         sys.argv = [f"avjax {name}", *rest]
-        sys.path.insert(0, os.getcwd())  # As `python -m` does, for a user's own modules.
+        # For a user's own modules; last, so that no file of this folder replaces a library.
+        sys.path.append(os.getcwd())
         importlib.import_module(COMMANDS[name][0]).main()
 
 

@@ -2,6 +2,9 @@
 
 IN is one or more files or folders.  RUN is the folder of a run of avjax or of ported weights: clips
 are sampled and preprocessed as in its evaluation, and its latest checkpoint computes the features.
+RUN is only read.  Its config.json names the functions that build it: those of avjax and optax, and
+of each --trust PACKAGE, are called, others are refused.
+
 OUT is an .npz file or, with pyarrow, a .parquet file.  It has one row per file, the mean over the
 file's clips; with --per_clip, one row per clip.  Unreadable files are listed in OUT and in
 <OUT>.unreadable.csv.

@@ -20,7 +20,8 @@ def parser() -> argparse.ArgumentParser:
     p = app.make_parser("main", __doc__, app.CONFIG_HELP, app.CACHE_HELP)
     add = p.add_argument
     add("--config", required=True, metavar="CONFIG[:ARG]",
-        help="config of the run: a file, or the name of a shipped one, e.g. smoke")  # fmt: skip
+        help="config of the run: a file, which is a program that is run, or the name of a shipped "
+        "one, e.g. smoke")  # fmt: skip
     add("--workdir", metavar="DIR", help="folder of the run (runs/<name of the config>)")
     add("--mode", default="train", choices=("train", "eval"),
         help="eval: evaluate the latest checkpoint, no training (train)")  # fmt: skip

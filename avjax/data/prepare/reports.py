@@ -20,7 +20,7 @@ def write_csv_reports(out: str, rows: Sequence[dict], require: Sequence[str]) ->
       require: the modalities that a file must have.
     """
     with _open_csv(out, "doctor.csv") as file:
-        table = [
+        table: list[list] = [
             ["path", "split", "usable", "findings", "reason", "seconds", "fps", "width", "height",
              "sample_rate", "sha256"]
         ]  # fmt: skip
@@ -34,7 +34,7 @@ def write_csv_reports(out: str, rows: Sequence[dict], require: Sequence[str]) ->
             )  # fmt: skip
         csv_tables.write_rows(file, table)
     with _open_csv(out, "quarantine.csv") as file:
-        table = [
+        table: list[list] = [
             [row["path"], row["reason"] or ", ".join(row["findings"])]
             for row in rows
             if not file_checks.is_usable(row["findings"], require)
