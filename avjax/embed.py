@@ -20,7 +20,7 @@ import os
 
 from avjax.config import app, trust
 from avjax.config.program import program_name
-from avjax.runtime import csv_tables, preemption, workdir as workdirs
+from avjax.runtime import csv_file, preemption, workdir as workdirs
 from avjax.runtime.filenames import OPEN_ARGS
 
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     write(args.out, columns, unreadable)
     if unreadable:
         with open(f"{args.out}.unreadable.csv", "w", **OPEN_ARGS) as file:
-            csv_tables.write_rows(file, [("path", "reason"), *unreadable])
+            csv_file.write_rows(file, [("path", "reason"), *unreadable])
     paths = columns["path"]
     text = f"{args.out}: {len(paths)} rows of {len({*paths})} files; {len(unreadable)} unreadable"
     silent = {path for path, has_audio in zip(paths, columns.get("has_audio", ())) if not has_audio}

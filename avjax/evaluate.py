@@ -12,7 +12,7 @@ is missing.
 import argparse
 import os
 
-from avjax.config import app
+from avjax.config import app, trust
 from avjax.config.suites import list_suites, load_suites
 from avjax.runtime import preemption
 
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("--run", action="append", default=[], metavar="[NAME=]DIR",
         help="folder of a run, and the name of its row; may be repeated")  # fmt: skip
+    add("--trust", action="append", default=[], metavar="PACKAGE", help=trust.HELP)
     add("--suite", action="append", default=[], metavar="SUITE[:ARG]",
         help="a suite; may be repeated")  # fmt: skip
     add("--config", help=argparse.SUPPRESS)  # Keys of the suites are parsed as --config.KEY.
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from avjax.downstream import model, run_suites
     from avjax.report import downstream_page
 
-    models = [model.open_run(folder, name) for name, folder in runs.items()]
+    models = [model.open_run(folder, name, args.trust) for name, folder in runs.items()]
     if args.untrained:
         models += [model.untrained(one) for one in models]
     features = args.features or run_suites.default_features(args.out)

@@ -39,15 +39,15 @@ def check_names(spec: Any, path: str, trust: Sequence[str]) -> None:
       ValueError: a name is not one of PARTS or `trust`; with its key and the remedy.
     """
     check_packages(trust)
-    for key, name in _names(spec, path):
+    for key, name in iter_names(spec, path):
         if not isinstance(name, str):
             raise ValueError(f"{key}={name!r}: give a dotted name, e.g. 'optax.adamw'")
         if name in FUNCTIONS:
             continue
-        if not _is_dotted_name(name) or not _is_below(name, (*PARTS, *trust)):
+        if not _is_dotted_name(name) or not is_below(name, (*PARTS, *trust)):
             raise ValueError(f"{key}={name!r} is refused{_reason(name)}")
         attributes = signatures.attributes_of(name)
-        if len(attributes) > 1 and not _is_below(name, trust):
+        if len(attributes) > 1 and not is_below(name, trust):
             raise ValueError(
                 f"{key}={name!r} is refused in the config of a run: name a function, a class or a "
                 f"module, not {'.'.join(attributes)} within a module"
@@ -82,7 +82,7 @@ def check_object(found: Any, key: str, name: str, trust: Sequence[str]) -> None:
     while isinstance(found, functools.partial):
         found = found.func
     where = found.__name__ if isinstance(found, types.ModuleType) else _module(found)
-    if name not in FUNCTIONS and not _is_below(where, (*PARTS, *trust)):
+    if name not in FUNCTIONS and not is_below(where, (*PARTS, *trust)):
         raise ValueError(f"{key}={name!r} is defined in {where}: it is refused{_reason(where)}")
 
 
@@ -91,16 +91,21 @@ def _module(found: Any) -> str:
     return getattr(found, "__module__", None) or type(found).__module__
 
 
-def _names(spec: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yields (dotted key, name) of each `fn` and `ref`."""
+def iter_names(spec: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yields (dotted key, name) of each `fn` and `ref` in a config.
+
+    Args:
+      spec: the config, or a part of it.
+      path: its dotted key.
+    """
     if isinstance(spec, Mapping):
         for key, part in spec.items():
             if key in ("fn", "ref"):
                 yield f"{path}.{key}", part
-            yield from _names(part, f"{path}.{key}")
+            yield from iter_names(part, f"{path}.{key}")
     elif isinstance(spec, list | tuple) and not hasattr(spec, "_fields"):
         for i, part in enumerate(spec):
-            yield from _names(part, f"{path}.{i}")
+            yield from iter_names(part, f"{path}.{i}")
 
 
 def _is_dotted_name(name: Any) -> bool:
@@ -110,7 +115,8 @@ def _is_dotted_name(name: Any) -> bool:
     )
 
 
-def _is_below(name: str, packages: Sequence[str]) -> bool:
+def is_below(name: str, packages: Sequence[str]) -> bool:
+    """Returns whether a dotted name is one of `packages`, or within one."""
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from avjax.data import dataset
 from avjax.data.source import Source
+from avjax.downstream import own_data
+from avjax.downstream.model import Model
 from avjax.inference import preprocessing
 from avjax.training import sources
 from avjax.training.sources import find_datasets
@@ -33,13 +35,13 @@ class Split(NamedTuple):
     workers: int | None
 
 
-def open_source(split: Split, role: str, config: dict[str, Any]) -> Source:
+def open_source(split: Split, role: str, model: Model | None) -> Source:
     """Opens the records of a split.
 
     Args:
       split: the split.
       role: "train" or "test".
-      config: of the run, for data of its own evaluation.
+      model: the run, for data of its own evaluation; None for a baseline.
 
     Raises:
       ValueError, FileNotFoundError: files or arguments are missing; the message says which.
@@ -57,13 +59,16 @@ def open_source(split: Split, role: str, config: dict[str, Any]) -> Source:
             f"config.{split.suite}.data.{next(iter(data))} is set without a data set: add "
             f"--config.{split.suite}.data.source=folder, or the name of one"
         )
-    return _own_source(role, config)
+    if model is None:
+        raise ValueError(f"config.{split.suite}.data.source is not set: baselines need a data set")
+    return _own_source(role, model)
 
 
-def _own_source(role, config):
+def _own_source(role: str, model: Model) -> Source:
     """Opens the records of the run's own evaluation."""
-    key, spec = own_dataset(role, config)
-    return sources.open_source(spec["source"], f"{key}.source", {})
+    key, spec = own_dataset(role, model.config)
+    trust = own_data.check(spec["source"], f"{key}.source", model.folder, model.trust)
+    return sources.open_source(spec["source"], f"{key}.source", {}, trust)
 
 
 def own_dataset(role: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -116,7 +116,7 @@ def _modified(path):
 
 def _extract(model, source, recipe, layers, batch_size, workers, folder: Path) -> None:
     """Writes the arrays of an entry."""
-    built, failed = build_recipe(recipe), []
+    built, failed = build_recipe(recipe, model.trust), []
     num_clips = built.clip_sampler.num_clips
     each = max(1, batch_size // num_clips)
     batches = pipeline.eval_batches(
@@ -168,6 +168,8 @@ def _read(folder: Path) -> ClipFeatures:
     modalities = {}
     for path in sorted(folder.glob("*.*.npy")):
         modality, kind = path.stem.split(".", 1)
-        modalities.setdefault(modality, {})[kind] = np.load(path, mmap_mode="r")
+        modalities.setdefault(modality, {})[kind] = np.load(path, mmap_mode="r", allow_pickle=False)
     unreadable = json.loads((folder / "unreadable.json").read_text(encoding="utf-8"))
-    return ClipFeatures(modalities, np.load(folder / "readable.npy"), unreadable)
+    return ClipFeatures(
+        modalities, np.load(folder / "readable.npy", allow_pickle=False), unreadable
+    )

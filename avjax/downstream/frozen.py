@@ -36,9 +36,9 @@ def make(
 
     def evaluate(model: Model, split: Split) -> dict[str, Any]:
         parts = {}
-        clip_recipe = recipe.recipe_of(model.config, modality, clips)
+        clip_recipe = recipe.recipe_of(model.config, modality, clips, model.trust)
         for role in ("train", "test") if train else ("test",):
-            source = data.open_source(split, role, model.config)
+            source = data.open_source(split, role, model)
             options = split.features, None, split.batch_size, split.workers
             found = feature_cache.clip_features(model, source, clip_recipe, *options)
             parts[role] = record_features(found, source)

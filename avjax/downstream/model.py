@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ class Model(NamedTuple):
       device_transform: batch -> batch, or None; see `experiment.with_device_transform`.
       params, state: as of `types.Method`.
       key: a hash of the weights and of the config of the nets.
+      trust: packages that the config may name beside avjax and optax.
     """
 
     name: str
@@ -49,22 +50,26 @@ class Model(NamedTuple):
     params: Tree
     state: Tree
     key: str
+    trust: Sequence[str] = ()
 
 
-def open_run(folder: str | os.PathLike, name: str | None = None) -> Model:
+def open_run(
+    folder: str | os.PathLike, name: str | None = None, trust: Sequence[str] = ()
+) -> Model:
     """Opens the latest checkpoint of a run.
 
     Args:
       folder: of a run of avjax, or of ported weights.
       name: of the row; None for the name of the folder.
+      trust: packages that its config may name, beside parts of avjax and optax.
 
     Raises:
       FileNotFoundError: `folder` is not that of a run, or holds no checkpoint.
-      ValueError: the config of the run cannot be built.
+      ValueError: the config of the run names something else, or cannot be built.
     """
     config = checkpoint.read_config(folder)
-    method, args = experiment.build_method(config)
-    transform = build(config.get("device_transform"), "config.device_transform")
+    method, args = experiment.build_method(config, trust)
+    transform = build(config.get("device_transform"), "config.device_transform", trust)
     saved = checkpoint.restore_latest(folder)
     params, state = saved["params"], saved["state"]
     return Model(
@@ -79,6 +84,7 @@ def open_run(folder: str | os.PathLike, name: str | None = None) -> Model:
         params,
         state,
         weights_key(config, params, state),
+        trust,
     )
 
 
@@ -91,7 +97,7 @@ def untrained(model: Model, seed: int = 0) -> Model:
       model: a trained model.
       seed: of the weights.
     """
-    built = recipes.build_recipe(recipes.recipe_of(model.config))
+    built = recipes.build_recipe(recipes.recipe_of(model.config, trust=model.trust), model.trust)
     zeros = example.padding_example(built.clip_sampler, built.transforms)
     method = method_for(model, model.method, zeros)
     params, new = jax.jit(functools.partial(_init, method.init))(jax.random.key(seed), zeros)

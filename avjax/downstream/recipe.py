@@ -1,6 +1,6 @@
 """How clips are cut out of files and preprocessed: as plain data, so that it can be a cache key."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avjax.config.build import build
@@ -24,7 +24,10 @@ class Recipe(NamedTuple):
 
 
 def recipe_of(
-    config: dict[str, Any], modality: str | None = None, changes: Mapping[str, Any] | None = None
+    config: dict[str, Any],
+    modality: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    trust: Sequence[str] = (),
 ) -> Recipe:
     """Returns the recipe of a run's evaluation.
 
@@ -32,6 +35,7 @@ def recipe_of(
       config: of the run.
       modality: "video" or "audio" to leave the other one out; None for both.
       changes: arguments of the clip sampler that replace those of the run, unless None.
+      trust: packages that the config may name, see `config.build`.
 
     Raises:
       ValueError: the config has no evaluation.
@@ -41,21 +45,25 @@ def recipe_of(
     changes = {name: value for name, value in (changes or {}).items() if value is not None}
     sampler = {**spec["clip_sampler"], **changes}
     recipe = Recipe(sampler, list(spec["transforms"]), modality)
-    built = build_recipe(recipe._replace(modality=None)).clip_sampler
+    built = build_recipe(recipe._replace(modality=None), trust).clip_sampler
     sizes = {"video": built.num_frames, "audio": built.num_samples}
     if modality is not None and not sizes[modality]:
         raise NotApplicable(f"the run has no {modality} encoder")
     return recipe
 
 
-def build_recipe(recipe: Recipe) -> Preprocessing:
+def build_recipe(recipe: Recipe, trust: Sequence[str] = ()) -> Preprocessing:
     """Builds the clip sampler and the transforms of a recipe.
+
+    Args:
+      recipe: the recipe.
+      trust: packages that it may name, see `config.build`.
 
     Raises:
       ValueError: a part cannot be built, or a transform requires the modality that is left out.
     """
-    sampler = build(recipe.clip_sampler, "clip_sampler")
-    transforms = tuple(build(recipe.transforms, "transforms"))
+    sampler = build(recipe.clip_sampler, "clip_sampler", trust)
+    transforms = tuple(build(recipe.transforms, "transforms", trust))
     if recipe.modality is None:
         return Preprocessing(sampler, transforms)
     return preprocessing.one_modality(sampler, transforms, recipe.modality)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from avjax.runtime.atomic import atomic_replace, write_atomic
+from avjax.runtime.regular_files import read_text
 
 
 def safe_name(name: str) -> str:
@@ -43,7 +44,7 @@ def read_cell(path: Path, key: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        cell = json.loads(path.read_text(encoding="utf-8"))
+        cell = json.loads(read_text(path))
     except ValueError:  # Not complete: it is computed again.
         return None
     return cell if isinstance(cell, dict) and cell.get("key") == key else None

@@ -37,13 +37,13 @@ class Row(NamedTuple):
     Attributes:
       name: of the row.
       key: a hash of what is evaluated.
-      config: of the run; {} for a baseline.
+      model: the run; None for a baseline.
       evaluate: split -> {metric: value or array}.
     """
 
     name: str
     key: str
-    config: dict[str, Any]
+    model: Model | None
     evaluate: Callable[[Split], dict[str, Any]]
 
 
@@ -103,12 +103,12 @@ def make_rows(
     rows = []
     if models:
         protocol = build(suite["protocol"], f"config.{name}.protocol")
-        rows = [Row(m.name, m.key, m.config, lambda split, m=m: protocol(m, split)) for m in models]
+        rows = [Row(m.name, m.key, m, lambda split, m=m: protocol(m, split)) for m in models]
     for baseline, spec in (suite.get("baselines") or {}).items():
         evaluate = build(spec, f"config.{name}.baselines.{baseline}")
         key = results.cell_key(baseline=spec)
         results.write_model(options.out, baseline, "classical", "", 0)
-        rows.append(Row(baseline, key, {}, evaluate))
+        rows.append(Row(baseline, key, None, evaluate))
     if not rows:
         raise ValueError(f"suite {name} has no baselines: give a run to evaluate, --run DIR")
     return rows
@@ -151,7 +151,7 @@ def run_cell(row: Row, split: Split, path: Path, suite: dict[str, Any]) -> None:
     where = f"{split.suite}, split {split.name}, {row.name}"
     found, left_out, seen, start = {}, "", "", time.monotonic()
     try:
-        test = data.open_source(split, "test", row.config)
+        test = data.open_source(split, "test", row.model)
         seen = coverage(test)
         key = results.cell_key(
             row=row.key,

@@ -49,16 +49,17 @@ def make(
     """
 
     def evaluate(model: Model, split: Split) -> dict[str, Any]:
-        easy = recipe.recipe_of(model.config, changes=dict(num_clips=num_clips))
+        changes, trust = dict(num_clips=num_clips), model.trust
+        easy = recipe.recipe_of(model.config, changes=changes, trust=trust)
         if not (easy.clip_sampler.get("num_frames") and easy.clip_sampler.get("audio_seconds")):
             raise NotApplicable("the run's clips lack video or audio")
-        source = data.open_source(split, "test", model.config)
+        source = data.open_source(split, "test", model)
         embed = embedding.make_embed(model)
         shifted = _with_shifted_audio(easy, min_gap_seconds, overlap_fraction)
-        built = recipe.build_recipe(shifted)
+        built = recipe.build_recipe(shifted, trust)
         if not _readable(source, built):
             log.warning("%s: files too short for shifted audio: easy negatives only", source.name)
-            built = recipe.build_recipe(easy)
+            built = recipe.build_recipe(easy, trust)
         data_set = dict(source=source, **built._asdict(), workers=split.workers)
         size = max(split.batch_size, 2 * num_clips) // num_clips * num_clips
         found = evaluator(data_set, batch_size=size)(_without_state(embed), _no_state())

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ def load(
     of: str = "embedding",
     num_clips: int | None = None,
     batch_size: int = 32,
+    trust: Sequence[str] = (),
 ) -> MtebModel:
     """Loads the latest checkpoint of a run as a model of mteb.
 
@@ -51,6 +52,7 @@ def load(
       of: "embedding", for retrieval across modalities, or "features" of the encoder.
       num_clips: clips per item; None for those of the run's evaluation.
       batch_size: clips per batch.
+      trust: packages that the run's config may name, as of `avjax.load`.
 
     Raises:
       FileNotFoundError: it is not the folder of a run, or holds no checkpoint.
@@ -66,7 +68,7 @@ def load(
     similarity = _import_mteb().similarity_functions
     if of not in KINDS:
         raise ValueError(f"of={of!r}: use one of {', '.join(KINDS)}")
-    opened = features.open_run(str(run))
+    opened = features.open_run(str(run), trust)
     options = {"of": of, "num_clips": num_clips}
     opened.preprocess(None)  # Reports a config without evaluation now.
     return MtebModel(
@@ -154,7 +156,7 @@ def _embed_rows(run, rows, indices, title, modality, num_clips, batch_size):
     steps = run.preprocess(modality)
     if num_clips is not None:
         changes = {"num_clips": num_clips}
-        steps = features.preprocessing.from_config(run.config, modality, changes)
+        steps = features.preprocessing.from_config(run.config, modality, changes, run.trust)
     source = decoder_source.make(title, rows, indices)
     clips, faults = features.extract_features(
         run, steps._asdict() | dict(source=source, workers=0), batch_size

@@ -12,6 +12,7 @@ from avjax.ablation.study import Arm, Run
 from avjax.report import ablation_summary, ablation_tables, html, plots, run_page
 from avjax.report.ablation_tables import QUANTITIES, Row
 from avjax.report.html import header_row, note
+from avjax.runtime import csv_file
 from avjax.runtime.metric_info import format_number
 
 LINE_OFFSET = 0.07  # Octaves, at most, between lines at the same x.
@@ -43,8 +44,8 @@ def write(
     folder, study = Path(folder), config["study"]
     main_runs = [run for run in runs if run.learning_rate is None]
     rows = [ablation_tables.make_row(arm, plans[arm.name], main_runs, results) for arm in arms]
-    ablation_tables.write_csv(folder / "study.csv", ablation_tables.arm_lines(rows))
-    ablation_tables.write_csv(folder / "runs.csv", ablation_tables.run_lines(runs, results))
+    csv_file.write_csv(folder / "study.csv", ablation_tables.arm_lines(rows))
+    csv_file.write_csv(folder / "runs.csv", ablation_tables.run_lines(runs, results))
     chosen = arithmetic.select_learning_rates(results, runs, study)
     remaining = {run.name: failures.get(run.name, "not finished") for run in runs}
     remaining = {name: failure for name, failure in remaining.items() if name not in results}

@@ -1,15 +1,12 @@
 """The tables of an ablation: runs.csv by run, study.csv by arm with intervals over seeds."""
 
 import math
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from avjax.ablation import study as arithmetic
 from avjax.ablation.study import Arm, Run
-from avjax.runtime import csv_tables
-from avjax.runtime.atomic import atomic_replace
 
 # Name -> (title, pattern of the values of a run that are averaged).
 QUANTITIES = {
@@ -140,14 +137,3 @@ def format_cell(cell: object) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
-
-
-def write_csv(path: str | os.PathLike, lines: Iterable[Sequence]) -> None:
-    """Writes a CSV file atomically.
-
-    Args:
-      path: the file.
-      lines: of cells.
-    """
-    with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        csv_tables.write_rows(file, lines)

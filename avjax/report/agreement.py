@@ -14,7 +14,7 @@ import numpy as np
 from avjax.evals import metrics
 from avjax.report import retrieval_gallery, similarity_plane
 from avjax.report.html import collapsible, header_row, note, table_row
-from avjax.runtime import csv_tables, metric_records
+from avjax.runtime import csv_file, metric_records
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS
 from avjax.runtime.regular_files import check_regular
@@ -101,7 +101,7 @@ def write_csv(path: Path, table: list[list]) -> None:
     """
     names = ("suite", "row", "path", "class", "agreement", "swapped")
     with atomic_replace(path) as part, open(part, "w", **OPEN_ARGS) as file:
-        csv_tables.write_rows(file, [names, *table])
+        csv_file.write_rows(file, [names, *table])
 
 
 def lowest_agreement(arrays: dict, score: np.ndarray, found: list[tuple[int, list]]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from avjax.ablation import study as arithmetic
 from avjax.ablation.study import Arm, Run
 from avjax.report import ablation_page, ablation_tables, html, plots, run_page
-from avjax.runtime import metric_info
+from avjax.runtime import csv_file, metric_info
 
 # Default quantities: title -> pattern of the names of a run's values.
 QUANTITIES = {
@@ -52,8 +52,8 @@ def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
         folder = Path(folder)
         rows = [aggregate_arm(arm, runs, results, quantities) for arm in arms]
         available = [t for t in quantities if not all(math.isnan(row[t][0][0]) for row in rows)]
-        ablation_tables.write_csv(folder / "study.csv", csv_lines(rows, available))
-        ablation_tables.write_csv(folder / "runs.csv", ablation_tables.run_lines(runs, results))
+        csv_file.write_csv(folder / "study.csv", csv_lines(rows, available))
+        csv_file.write_csv(folder / "runs.csv", ablation_tables.run_lines(runs, results))
         remaining = {r.name: failures.get(r.name, "not finished") for r in runs}
         remaining = {name: failure for name, failure in remaining.items() if name not in results}
         remaining |= {r.name: reason for r in runs if (reason := planned[r.arm.name]["refused"])}

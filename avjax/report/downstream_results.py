@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avjax.downstream.results import safe_name
+from avjax.runtime.regular_files import read_text
 
 KINDS = ("trained", "untrained", "classical")  # In the order of the rows.
 
@@ -107,7 +108,7 @@ def _read_each(folder: Path, kind: str, make: Any, problems: list[str]) -> dict[
 
 def _read_file(path: Path, folder: Path, make: Any, problems: list[str]) -> Any:
     try:
-        return make(path, json.loads(path.read_text(encoding="utf-8")))
+        return make(path, json.loads(read_text(path)))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         problems.append(
             f"{path.relative_to(folder)} cannot be read ({type(error).__name__}: {error}): delete "

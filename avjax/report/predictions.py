@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from avjax.runtime.regular_files import check_regular
+
 
 class Predictions(NamedTuple):
     """Test records of all splits; every array but `confusion` is empty if they were not kept.
@@ -49,6 +51,7 @@ def read(paths: Sequence[Path]) -> tuple[Predictions | None, list[str]]:
     parts, problems = [], []
     for path in paths:
         try:
+            check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 parts.append(from_arrays(dict(file)))
         except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:

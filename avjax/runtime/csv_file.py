@@ -1,38 +1,60 @@
-"""CSV files for spreadsheets: written atomically, without formulas in text cells."""
+"""CSV files for spreadsheets: written atomically, without formulas in text cells.
+
+A spreadsheet takes a text that begins with one of = + - @ as a formula, which may run a program or
+send other cells elsewhere; names of files and classes may begin so.  Such a text gets an apostrophe
+in front; numbers stay numbers.  See https://owasp.org/www-community/attacks/CSV_Injection
+"""
 
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable
+from typing import Any
 
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.filenames import printable
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A text that begins with an apostrophe and one of these gets another one, so that `unescape` is
+# exact.
+FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
-def escape_formula(cell: object) -> object:
-    """Returns a cell that a spreadsheet does not evaluate: text that starts a formula gets a "'".
-
-    Numbers are unchanged, also negative ones.  See
-    https://owasp.org/www-community/attacks/CSV_Injection
-
-    Args:
-      cell: text, a number or None.
-    """
-    if not isinstance(cell, str):
-        return cell
-    text = printable(cell)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
-def write_csv(path: str | os.PathLike, lines: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV file; see `escape_formula` for its cells.
+def write_csv(path: str | os.PathLike, lines: Iterable[Iterable[object]]) -> None:
+    """Writes a CSV file; see `escape` for its cells.
 
     Args:
       path: the file; its folder must exist.
       lines: of cells; floats are written with all digits, None as an empty cell.
     """
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([escape_formula(cell) for cell in line] for line in lines)
+    texts = [[printable(c) if isinstance(c, str) else c for c in line] for line in lines]
+    write_rows(text, texts)
     write_atomic(path, text.getvalue())
+
+
+def write_rows(file: Any, rows: Iterable[Iterable[object]]) -> None:
+    """Writes rows of cells to an open text file; see `escape`.
+
+    Args:
+      file: opened with newline="".
+      rows: of texts, numbers and None.
+    """
+    csv.writer(file).writerows([escape(cell) for cell in row] for row in rows)
+
+
+def escape(cell: object) -> object:
+    """Returns a cell; with an apostrophe in front if it is a text that would be a formula.
+
+    Args:
+      cell: text, a number or None.  A text that is a number, such as "-1.5", is unchanged.
+    """
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def unescape(cell: str) -> str:
+    """Returns the text of a cell that `escape` wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from avjax.runtime import csv_tables
+from avjax.runtime import csv_file
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS, printable
 from avjax.runtime.regular_files import check_appendable, read_text
@@ -149,7 +149,7 @@ def unreadable_file_log(
             return
         check_appendable(table)
         with table.open("a", **OPEN_ARGS) as f:
-            csv_tables.write_rows(f, [(path, reason)])
+            csv_file.write_rows(f, [(path, reason)])
 
     return note
 

@@ -73,7 +73,7 @@ def check_is_run(folder: str | os.PathLike) -> Path:
       FileNotFoundError: it is not the folder of a run.
     """
     path = Path(folder) / "config.json"
-    if not path.is_file():
+    if not path.exists():
         what = "no config.json" if Path(folder).is_dir() else "no such directory"
         raise FileNotFoundError(f"{folder} is not a run directory ({what})")
     return path

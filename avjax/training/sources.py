@@ -3,7 +3,7 @@
 import copy
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from avjax.config.build import build
@@ -93,20 +93,23 @@ def warn_left_out(name: str, error: NoRecords) -> None:
     logging.getLogger(__name__).warning("evaluation %s left out: %s", name, error)
 
 
-def open_source(spec: Any, key: str, opened: dict[str, Source]) -> Any:
+def open_source(
+    spec: Any, key: str, opened: dict[str, Source], trust: Sequence[str] | None = None
+) -> Any:
     """Builds a source, and the source that it reads from, unless an equal one is in `opened`.
 
     Args:
       spec: of the source; anything but a dict is returned unchanged.
       key: its dotted key, for messages.
       opened: {spec as JSON: Source}; new ones are added.
+      trust: see `config.build`.
     """
     if not isinstance(spec, dict):
         return spec
     name = json.dumps(spec, sort_keys=True)
     if name not in opened:
-        inner = open_source(spec.get("source"), f"{key}.source", opened)
-        opened[name] = build({**spec, "source": inner} if "source" in spec else spec, key)
+        inner = open_source(spec.get("source"), f"{key}.source", opened, trust)
+        opened[name] = build({**spec, "source": inner} if "source" in spec else spec, key, trust)
     return opened[name]
 
 

@@ -13,6 +13,9 @@ from avjax.downstream import data, feature_cache, model, recipe
 from avjax.runtime import sharding
 from tests import tiny
 
+# The nets of tests.tiny; and its data set renders its files outside of the folder of the run.
+TRUST = ("--trust", "tests", "--trust", "avjax.data.datasets.synthetic")
+
 
 @pytest.fixture(scope="module")
 def run(world, tmp_path_factory):
@@ -25,7 +28,7 @@ def run(world, tmp_path_factory):
 def called(out, *args):
     """The exit status of the command; 0 if it does not exit."""
     try:
-        evaluate.main([*map(str, args), "--out", str(out), "--workers", "0"])
+        evaluate.main([*map(str, args), "--out", str(out), "--workers", "0", *TRUST])
     except SystemExit as stop:
         return stop.code
     return 0
@@ -65,10 +68,10 @@ def test_what_is_done_is_not_done_again_and_changed_weights_are(run, tmp_path, m
 
 
 def test_a_cache_entry_says_what_it_holds_and_a_changed_file_is_another(run, world, tmp_path):
-    opened = model.open_run(run)
+    opened = model.open_run(run, trust=TRUST[1::2])
     split = data.Split("knn", "all", {}, "", str(tmp_path), 8, 0)
-    source = data.open_source(split, "test", opened.config)
-    clips = recipe.recipe_of(opened.config)
+    source = data.open_source(split, "test", opened)
+    clips = recipe.recipe_of(opened.config, trust=("tests",))
     fields = feature_cache.key_fields(opened, source, clips, None)
     assert fields["weights"]["run"] == str(run) and fields["data"]["records"] == 12
     assert fields["clips"]["clip_sampler"]["num_clips"] == 2
@@ -86,10 +89,10 @@ def test_a_cache_entry_says_what_it_holds_and_a_changed_file_is_another(run, wor
 def test_features_are_the_same_for_any_batch_size_and_device_count(
     run, tmp_path, batch_size, devices, monkeypatch
 ):
-    opened = model.open_run(run)
+    opened = model.open_run(run, trust=TRUST[1::2])
     split = data.Split("knn", "all", {}, "", str(tmp_path), 8, 0)
-    source = data.open_source(split, "test", opened.config)
-    clips = recipe.recipe_of(opened.config)
+    source = data.open_source(split, "test", opened)
+    clips = recipe.recipe_of(opened.config, trust=("tests",))
     reference = feature_cache.clip_features(opened, source, clips, tmp_path / "a", workers=0)
     mesh = sharding.mesh(jax.devices()[:devices])
     monkeypatch.setattr(sharding, "mesh", lambda: mesh)
@@ -103,7 +106,7 @@ def test_features_are_the_same_for_any_batch_size_and_device_count(
 
 
 def test_an_untrained_row_keeps_the_statistics_of_the_front_end(run):
-    trained = model.open_run(run)
+    trained = model.open_run(run, trust=TRUST[1::2])
     random = model.untrained(trained)
     same = jax.tree.map(np.array_equal, trained.params, random.params)
     assert not all(jax.tree.leaves(same)) and random.key != trained.key and random.step == 0

@@ -62,7 +62,7 @@ def encode(run, rows, columns=("video", "audio"), of="embedding", batch_size=7, 
     kept = Rows({name: row[name] for name in columns} for row in rows)
     kept.column_names = columns
     options = dict(of=of, num_clips=num_clips, batch_size=batch_size)
-    opened = features.open_run(str(run))
+    opened = features.open_run(str(run), ("tests",))
     meta = SimpleNamespace(name="Fake")
     return mteb_model.encode(
         opened, SimpleNamespace(dataset=kept), task_metadata=meta, hf_split="test", **options
@@ -73,7 +73,7 @@ def encode(run, rows, columns=("video", "audio"), of="embedding", batch_size=7, 
 def test_vectors_are_those_of_the_files(run, rows, paths, of):
     for modality in ("video", "audio"):
         got = encode(run, rows, (modality,), of)
-        want = avjax.load(run).embed_files(paths, modality, workers=0).columns
+        want = avjax.load(run, ("tests",)).embed_files(paths, modality, workers=0).columns
         want = features.unit_length(want[f"{modality}_{of}"])
         assert got.dtype == np.float32 and got.shape == want.shape
         # The files are compressed; times and resampling are the same.

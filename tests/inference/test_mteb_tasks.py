@@ -84,7 +84,7 @@ class Retrieval(AbsTaskRetrieval):
 
 @pytest.fixture(scope="module")
 def model(run):  # noqa: F811
-    return mteb_model.load(run, batch_size=7)
+    return mteb_model.load(run, batch_size=7, trust=("tests",))
 
 
 def evaluate(model, kind, files):
@@ -98,7 +98,7 @@ def evaluate(model, kind, files):
 def test_classification_is_the_same_for_any_batch_size(run, model, paths):  # noqa: F811
     found = evaluate(model, Classification, paths)
     assert len(found["scores_per_experiment"]) == 2
-    other = evaluate(mteb_model.load(run, batch_size=64), Classification, paths)
+    other = evaluate(mteb_model.load(run, batch_size=64, trust=("tests",)), Classification, paths)
     assert other["accuracy"] == found["accuracy"]
 
 
@@ -123,7 +123,7 @@ def test_model_is_described_to_mteb(run, model):  # noqa: F811
     assert meta.revision.startswith("1-") and meta.framework == ["JAX"]
     assert meta.experiment_kwargs == {"of": "embedding"}
     assert isinstance(model, mteb.models.models_protocols.EncoderProtocol)
-    again = mteb_model.load(run, name="me/mine", num_clips=3).mteb_model_meta
+    again = mteb_model.load(run, name="me/mine", num_clips=3, trust=("tests",)).mteb_model_meta
     assert again.revision == meta.revision and again.name == "me/mine"
     assert again.experiment_kwargs == {"of": "embedding", "num_clips": 3}
     with pytest.raises(ValueError, match="of='logits': use one of embedding, features"):

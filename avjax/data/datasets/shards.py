@@ -98,9 +98,8 @@ def _load_rows(root, metadata, split, splits, fold):
     rows = []
     for name, kept in metadata["splits"].items():
         if splits or name == split:
-            check_regular(records := os.path.join(root, kept["records"]))
-            with open(records, encoding="utf-8") as lines:
-                rows += [json.loads(line) for line in lines]
+            lines = read_text(os.path.join(root, kept["records"])).split("\n")
+            rows += map(json.loads, filter(None, lines))
     if not splits:
         return rows
     listed_rows = split_by_csv(splits, fold, (metadata["root"],), {row["path"] for row in rows})

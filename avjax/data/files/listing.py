@@ -23,7 +23,7 @@ from avjax.data.files.file_index import (
 )
 from avjax.data.files.text_lists import read_csv, read_json, read_lines, read_text, truncated_repr
 from avjax.data.source import NoRecords, Source, coverage
-from avjax.runtime import csv_tables
+from avjax.runtime import csv_file
 
 # What a data set needs to find its files and to read its lists.
 __all__ = [
@@ -105,7 +105,7 @@ def read_quarantine(quarantine: str | None) -> frozenset[str]:
     if quarantine is None:
         return frozenset()
     rows = read_csv(quarantine, ("path",))
-    return frozenset(posixpath.normpath(csv_tables.unescape(row["path"])) for row in rows)
+    return frozenset(posixpath.normpath(csv_file.unescape(row["path"])) for row in rows)
 
 
 def _log_coverage(source, tree, missing, num_repeated, quarantine):

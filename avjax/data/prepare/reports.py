@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from avjax.data.prepare import file_checks
-from avjax.runtime import csv_tables
+from avjax.runtime import csv_file
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS
 
@@ -32,14 +32,14 @@ def write_csv_reports(out: str, rows: Sequence[dict], require: Sequence[str]) ->
                  row["reason"], f"{duration_seconds(info):.3f}", info.get("fps"), info.get("width"),
                  info.get("height"), info.get("sample_rate"), row.get("sha256")]
             )  # fmt: skip
-        csv_tables.write_rows(file, table)
+        csv_file.write_rows(file, table)
     with _open_csv(out, "quarantine.csv") as file:
         table: list[list] = [
             [row["path"], row["reason"] or ", ".join(row["findings"])]
             for row in rows
             if not file_checks.is_usable(row["findings"], require)
         ]
-        csv_tables.write_rows(file, [["path", "reason"], *table])
+        csv_file.write_rows(file, [["path", "reason"], *table])
 
 
 @contextlib.contextmanager
