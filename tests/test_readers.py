@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import avjax
-from avjax import embed
+from avjax import embed, evaluate
 from avjax.report import run_page
 from avjax.runtime import checkpoint, metrics_writer
 from avjax.training import experiment, init_from
@@ -58,6 +58,12 @@ def embed_files(run, out):
     embed.main(["--run", str(run), videos, *options])
 
 
+def evaluate_suite(run, out):
+    options = ["--out", str(out / "table"), "--workers", "0", "--trust", "tests"]
+    trust = ["--trust", "avjax.data.datasets.synthetic"]
+    evaluate.main(["--run", str(run), "--suite", "retrieval", "--untrained", *options, *trust])
+
+
 def export(run, out):
     assert exporting.load_run(run)[2] == 2
 
@@ -68,7 +74,13 @@ def init(run, out):
     checkpoint.restore_latest(run)
 
 
-READERS = {"load": load, "embed": embed_files, "export": export, "init_from": init}
+READERS = {
+    "load": load,
+    "embed": embed_files,
+    "evaluate": evaluate_suite,
+    "export": export,
+    "init_from": init,
+}
 
 
 @pytest.mark.parametrize("reader", READERS)

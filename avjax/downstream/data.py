@@ -88,4 +88,6 @@ def own_dataset(role: str, config: dict[str, Any]) -> tuple[str, dict[str, Any]]
         if name not in found:
             raise NotApplicable("the run's own evaluation has no train records")
         key, spec = f"config.evals.{name}", found[name]
+    if not isinstance(spec["source"], dict):  # A ported run.
+        raise NotApplicable("the run has no data of its own: give the suite some, data.source")
     return key, spec

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import avjax
-from avjax import embed, main, port
+from avjax import embed, evaluate, main, port
 from avjax.config import trust
 from avjax.config.build import build
 from avjax.inference import preprocessing
@@ -28,10 +28,10 @@ def text_net():
     return dict(fn="avjax.nets.layers.mlp.Mlp", widths=(2,))
 
 
-def config(attack=None, place=""):
+def config(attack=None, place="", root="/nowhere"):
     """The config of a run of small nets, with `attack` at a dotted key."""
     evals = dict(
-        source=None,
+        source=dict(fn="avjax.data.datasets.folder", root=str(root), split="all"),
         clip_sampler=dict(
             fn="avjax.data.clip_sampling.uniform",
             num_frames=1,
@@ -71,7 +71,7 @@ def config(attack=None, place=""):
 def stranger(folder, attack=None, place=""):
     """A folder of a run, as a download."""
     porting.save(folder, {"encoders_video": {"w": np.zeros(2)}}, {"stats": {}})
-    (folder / "config.json").write_text(json.dumps(config(attack, place)))
+    (folder / "config.json").write_text(json.dumps(config(attack, place, folder.parent)))
     (folder / "certificate.json").write_text(json.dumps(dict(weights="", outputs={})))
     return folder
 
@@ -83,7 +83,7 @@ PLACES = [
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("door", ["load", "embed", "export", "check"])
+@pytest.mark.parametrize("door", ["load", "embed", "evaluate", "export", "check"])
 def test_a_run_from_elsewhere_runs_nothing(tmp_path, door, place):
     canary = tmp_path / "CANARY"
     attack = dict(fn="os.system", args=[f"touch {canary}"])
@@ -92,6 +92,9 @@ def test_a_run_from_elsewhere_runs_nothing(tmp_path, door, place):
     doors = {
         "load": lambda: avjax.load(run),
         "embed": lambda: embed.main(["--run", str(run), str(tmp_path / "x.mp4"), "--out", "x.npz"]),
+        "evaluate": lambda: evaluate.main(
+            ["--run", str(run), "--suite", "knn", "--out", str(tmp_path)]
+        ),
         "export": lambda: port.main(
             ["--export", str(run), "--out", str(tmp_path / "x.safetensors")]
         ),
@@ -101,7 +104,9 @@ def test_a_run_from_elsewhere_runs_nothing(tmp_path, door, place):
     with pytest.raises((ValueError, SystemExit, KeyError)) as error:
         doors[door]()
     assert not canary.exists()
-    if door in ("load", "embed") or (door == "export" and built_by_port):
+    if door == "evaluate" and place.startswith("evals"):
+        assert error.value.code == 1  # Of the suite: the others go on.
+    elif door in ("load", "embed", "evaluate") or (door == "export" and built_by_port):
         key = f"config.{place}" + ".0" * place.endswith("transforms") + ".fn"
         assert f"{key}='os.system' is refused" in str(error.value)
 

@@ -1,6 +1,7 @@
 """The config of a run names its own data sets only if they read files, or write within its folder."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from avjax.config.build import substitute
 from avjax.configs import smoke
 from avjax.downstream import data, own_data
 from avjax.training import sources
+from avjax.types import NotApplicable
 
 KEY = "config.evals.x.test.source"
 SYNTHETIC = "avjax.data.datasets.synthetic"
@@ -64,3 +66,10 @@ def test_readers_and_trusted_packages_are_opened(tmp_path):
     assert [os.path.basename(record["path"]) for record in source.records] == ["x.mp4"]
     with pytest.raises(ValueError, match="baselines need a data set"):
         data.open_source(data.Split("mine", "all", {}, "", "", 1, None), "test", None)
+
+
+def test_a_ported_run_has_no_data_of_its_own():
+    evals = dict(ported=dict(source=None, clip_sampler={}, transforms=()))
+    run = SimpleNamespace(config=dict(evals=evals), folder="", trust=())
+    with pytest.raises(NotApplicable, match="no data of its own"):
+        data.open_source(data.Split("knn", "all", {}, "", "", 1, None), "test", run)
