@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from avjax.config import app, errors, overrides
 from avjax.config.build import substitute
 from avjax.data.source import Source
-from avjax.downstream import data
+from avjax.downstream import data, recipe
 from avjax.downstream.data import Split
 from avjax.downstream.model import Model
 from avjax.inference import preprocessing
@@ -67,12 +67,12 @@ def make(
 
     def evaluate(model: Model, split: Split) -> dict[str, Any]:
         tower = tower_of(model, modality)
-        train = data.open_source(split, "train", model.config)
-        classes = num_classes(train, data.open_source(split, "test", model.config))
+        train = data.open_source(split, "train", model)
+        classes = num_classes(train, data.open_source(split, "test", model))
         c: Any = app.load_config_file("config", config)[1]
         with c.unlocked(), c.ignore_type():
             if clips == "run":
-                use_clips_of_run(c, model.config, modality)
+                use_clips_of_run(c, model, modality)
             use_data(c, split, model.config)
             c.train_records, c.method.num_classes = len(train), classes
             c.method.model = ConfigDict(tower)
@@ -161,18 +161,20 @@ def datasets(c: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def use_clips_of_run(c: Any, config: dict[str, Any], modality: str) -> None:
+def use_clips_of_run(c: Any, model: Model, modality: str) -> None:
     """Gives the clips of a training config the length, rate and size of those of a run.
 
     Args:
       c: the training config, a ConfigDict.
-      config: of the run.
+      model: the run.
       modality: "video" or "audio".
 
     Raises:
-      ValueError: the size of the run's frames is not known.
+      ValueError: the size of the run's frames is not known, or its config names parts that are not
+        trusted.
     """
-    _, own = preprocessing.evaluation_dataset(config)
+    _, own = preprocessing.evaluation_dataset(model.config)
+    recipe.build_recipe(recipe.recipe_of(model.config, trust=model.trust), model.trust)
     sizes = [part["frame_size"] for part in own["transforms"] if "frame_size" in part]
     if modality == "video" and not sizes:
         raise ValueError("clips='run': the transforms of the run's evaluation have no frame_size")
@@ -188,7 +190,7 @@ def use_clips_of_run(c: Any, config: dict[str, Any], modality: str) -> None:
         parts = [dict(part) for part in node.transforms]
         kept = [part | ({"frame_size": sizes[0]} if "frame_size" in part else {}) for part in parts]
         node.transforms = (*(p for p in kept if p.get("fn") != HOST_TRANSFORM), *on_host)
-    c.device_transform = config.get("device_transform")
+    c.device_transform = model.config.get("device_transform")
 
 
 def run_key(config: dict[str, Any], model: Model) -> str:

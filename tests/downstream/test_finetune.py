@@ -3,9 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from avjax import evaluate
 from avjax.config.suites import load_suites
@@ -16,6 +18,9 @@ from tests import tiny
 
 SETTINGS = ("steps=4", "batch_size=8", "save_every=2", "log_every=1", "learning_rate=0.01")
 STAGED = dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=10, width=2)
+
+
+TRUST = ("tests", "avjax.data.datasets.synthetic")
 
 
 def videos(root, split, fold):
@@ -49,7 +54,8 @@ def called(world, out, suite, *flags):
     name = suite.replace(":", "_")
     evaluate.main([
         "--suite", suite, "--out", str(out), "--workers", "0", f"--config.{name}.data.root={world}",
-        f"--config.{name}.data.source=tests.downstream.test_finetune.videos", *map(str, flags),
+        f"--config.{name}.data.source=tests.downstream.test_finetune.videos",
+        "--trust", "tests", *map(str, flags),
     ])  # fmt: skip
 
 
@@ -97,7 +103,7 @@ def test_layer_probes_fill_a_cell_from_the_own_data_of_the_run(world, tmp_path):
     settings = (*SETTINGS[1:], *suite["protocol"]["settings"], "steps=3")
     protocol = finetune.make(suite["protocol"]["config"], settings, "run")
     split = data.Split("kinetics_layers", "all", {}, str(tmp_path / "split"), "", 7, 0)
-    found = protocol(model.open_run(run), split)
+    found = protocol(model.open_run(run, trust=TRUST), split)
     layers = [f"conv{i}x" for i in (2, 3, 4, 5)]
     best = max(found[f"{layer}/video@1"] for layer in layers)
     assert found["best_layer/video@1"] == best and "best/video@1" not in found
@@ -106,7 +112,7 @@ def test_layer_probes_fill_a_cell_from_the_own_data_of_the_run(world, tmp_path):
 
 
 def test_models_without_the_encoder_and_data_without_classes_are_left_out(run):
-    opened = model.open_run(run)
+    opened = model.open_run(run, trust=TRUST)
     fused = opened._replace(config={"method": {"fn": "x", "model": {"fn": "y"}}})
     for one in (fused, opened._replace(params={"encoders_audio": {}})):
         with pytest.raises(NotApplicable, match="have no video encoder by itself"):
@@ -137,3 +143,17 @@ def test_suites_name_a_training_config(name):
     finetune.make(**{key: value for key, value in suite["protocol"].items() if key != "fn"})
     for row in suite["published"]:
         assert 20 < row["value"] < 95 and row["source"].startswith("https://")
+
+
+def test_clips_of_a_run_are_only_data(tmp_path):
+    """Its sampler and transforms become part of a training config, which is a program."""
+    attack = dict(fn="os.system", args=[f"touch {tmp_path / 'CANARY'}"])
+    sampler = dict(fn="avjax.data.clip_sampling.uniform", num_frames=1, fps=1.0, audio_seconds=0.0,
+                   sample_rate=1, num_clips=1)  # fmt: skip
+    crop = dict(fn="avjax.data.transforms.video.center_crop", frame_size=(8, 8))
+    for own in (dict(clip_sampler=sampler, transforms=[crop | {"frame_size": attack}]),
+                dict(clip_sampler=sampler | {"fps": attack}, transforms=[crop])):  # fmt: skip
+        run = SimpleNamespace(config=dict(evals=dict(x=dict(source={}, **own))), trust=())
+        with pytest.raises(ValueError, match="'os.system' is refused in the config of a run"):
+            finetune.use_clips_of_run(ConfigDict(), run, "video")
+    assert not (tmp_path / "CANARY").exists()
