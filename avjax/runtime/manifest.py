@@ -30,7 +30,7 @@ def write(folder: str | os.PathLike, **fields: Any) -> None:
 
 
 def exists(folder: str | os.PathLike) -> bool:
-    """Whether a checkpoint has a manifest: it was saved completely, and by a version that writes it.
+    """Whether a checkpoint has a manifest, which is written last.
 
     Args:
       folder: of the checkpoint.

@@ -1,0 +1,101 @@
+"""One run, one folder: a second process that would write into the folder of a run is refused."""
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+FILENAME = "run.lock"  # In the folder of a run; it stays there, empty, after the run.
+UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+class InUse(ValueError):
+    """Another process writes into the folder."""
+
+
+@contextlib.contextmanager
+def hold(workdir: str | os.PathLike) -> Iterator[None]:
+    """Holds the folder of a run during the block.
+
+    The operating system releases it with the process, so that of a dead process is taken over.  On
+    file systems without locks the process named in the file decides: whether it is alive, or, on
+    another machine, unknown, which counts as alive.
+
+    Args:
+      workdir: the folder of the run; it must exist.
+
+    Raises:
+      InUse: another process holds it; the message says which.
+      OSError: the file cannot be written.
+    """
+    path = Path(workdir) / FILENAME
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise InUse(_message(workdir, path)) from error
+            if _owner_is_alive(path):
+                raise InUse(_message(workdir, path)) from error
+        _write(file, json.dumps(_owner()))
+        try:
+            yield
+        finally:
+            _write(file, "")
+
+
+def _write(file, text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(text)
+    file.flush()
+
+
+def _owner() -> dict:
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+
+
+def _read(path: Path) -> dict:
+    """Returns what a lock file says of its owner; {} if nothing."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _owner_is_alive(path: Path) -> bool:
+    """Whether the process named in a lock file may be running."""
+    owner = _read(path)
+    if not isinstance(owner.get("pid"), int):
+        return False
+    if owner.get("host") != socket.gethostname():
+        return True  # Unknown: rather refused than two writers.
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return owner["pid"] != os.getpid()
+
+
+def _message(workdir, path: Path) -> str:
+    owner = _read(path)
+    for _ in range(10):  # The owner may not have written it yet.
+        if owner:
+            break
+        time.sleep(0.05)
+        owner = _read(path)
+    who = [str(owner.get(key, "?")) for key in ("pid", "host", "since")]
+    return (
+        f"the run in {workdir} is in use by process {who[0]} on {who[1]} since {who[2]}: wait for "
+        f"it, end it, or choose another --workdir (if it is dead, delete {path})"
+    )
