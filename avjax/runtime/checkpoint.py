@@ -2,33 +2,35 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from avjax.runtime import checkpoint_files, sharding, workdir as workdirs
+from avjax.runtime import checkpoint_files, sharding, verified_steps, workdir as workdirs
 from avjax.runtime.regular_files import read_text
 from avjax.types import TrainState, Tree
 
+ITEM = "default"  # Orbax: the folder of a step's only item.
 
-def manager(
-    workdir: str | os.PathLike, max_to_keep: int | None, write: bool = True
-) -> ocp.CheckpointManager:
+
+def manager(workdir: str | os.PathLike, write: bool = True) -> ocp.CheckpointManager:
     """Returns the CheckpointManager of `workdir`/checkpoints.
 
     Args:
       workdir: the folder of a run.
-      max_to_keep: number of latest checkpoints that are kept; None for all.
-      write: False to read only.  Else unfinished saves are deleted: by then the one under way of
-        a run that is going on, too.
+      write: False to read only.  Else unfinished saves are deleted, by then the one under way of a
+        run that is going on, too; and damaged checkpoints are set aside, see `verified_steps`.
+
+    Raises:
+      ValueError: all checkpoints are damaged.
     """
+    if write and jax.process_index() == 0:
+        verified_steps.set_aside_damaged(Path(workdir).resolve())
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=max_to_keep if write else None,
-        create=write,
-        enable_async_checkpointing=write,
-        cleanup_tmp_directories=write,
+        create=write, enable_async_checkpointing=write, cleanup_tmp_directories=write
     )
     folder = Path(workdir).resolve() / "checkpoints"
     return ocp.CheckpointManager(
@@ -36,16 +38,54 @@ def manager(
     )
 
 
-def save(checkpoints: ocp.CheckpointManager, ts: TrainState) -> None:
+def save(
+    checkpoints: ocp.CheckpointManager, ts: TrainState, max_to_keep: int | None = None
+) -> None:
     """Saves a state under its step in the background, unless that step is saved already.
+
+    A complete checkpoint gets a manifest.  Older ones are deleted when newer ones have theirs.
 
     Args:
       checkpoints: as `manager` returns it.
       ts: the state.
+      max_to_keep: number of latest checkpoints that are kept, two at least; None for all.
     """
-    step = int(ts.step)
-    if step not in checkpoints.all_steps():
-        checkpoints.save(step, args=ocp.args.StandardSave(ts))
+    step, folder = int(ts.step), Path(checkpoints.directory)
+    if step in checkpoints.all_steps():
+        return
+    delete_old(checkpoints, max_to_keep)
+    checkpoints.save(step, args=ocp.args.StandardSave(ts))
+    if jax.process_index() == 0:
+        args = folder, step, checkpoints.is_saving_in_progress
+        threading.Thread(target=verified_steps.write_manifest, args=args).start()
+
+
+def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | None = None) -> None:
+    """Waits until all checkpoints are complete and have their manifests, and deletes old ones.
+
+    Args:
+      checkpoints: as `manager` returns it.
+      max_to_keep: as of `save`.
+
+    Raises:
+      ValueError, OSError: a save failed.
+    """
+    checkpoints.wait_until_finished()
+    if jax.process_index() == 0:
+        verified_steps.write_missing_manifests(Path(checkpoints.directory))
+    delete_old(checkpoints, max_to_keep)
+
+
+def delete_old(checkpoints: ocp.CheckpointManager, max_to_keep: int | None) -> None:
+    """Deletes the checkpoints that are older than the newest `max_to_keep`, two at least.
+
+    Args:
+      checkpoints: as `manager` returns it.
+      max_to_keep: number of checkpoints with a manifest that are kept; None for all.
+    """
+    old = verified_steps.superfluous(Path(checkpoints.directory), max_to_keep)
+    for step in [step for step in old if step in checkpoints.all_steps()]:
+        checkpoints.delete(step)
 
 
 def restore(
@@ -112,22 +152,22 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
 
     Raises:
       FileNotFoundError: the folder holds no checkpoint.
-      ValueError: the checkpoint has files that are refused, see `checkpoint_files.check`.
+      ValueError: all checkpoints are damaged, or the newest undamaged one has files that are
+        refused, see `checkpoint_files.check`.
     """
     workdirs.check_has_checkpoints(folder)
-    with manager(folder, max_to_keep=None, write=False) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise FileNotFoundError(f"{folder} holds no checkpoint")
-        checkpoint_files.check(checkpoints.directory / str(step))
-        place = sharding.replicated(sharding.mesh())
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            checkpoints.item_metadata(step).tree,
-        )
-        if shapes:
-            return target
-        return checkpoints.restore(step, args=ocp.args.StandardRestore(target))
+    step = verified_steps.newest_verified(folder)
+    if step is None:
+        raise FileNotFoundError(f"{folder} holds no checkpoint")
+    path = Path(folder).resolve() / "checkpoints" / str(step)
+    checkpoint_files.check(path)
+    place = sharding.replicated(sharding.mesh())
+    reader = ocp.StandardCheckpointHandler()  # A manager would look at the damaged ones, too.
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        reader.metadata(path / ITEM).tree,
+    )
+    return target if shapes else reader.restore(path / ITEM, args=ocp.args.StandardRestore(target))
 
 
 def graft(

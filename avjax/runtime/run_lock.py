@@ -28,13 +28,14 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     another machine, unknown, which counts as alive.
 
     Args:
-      workdir: the folder of the run; it must exist.
+      workdir: the folder of the run; it is created.
 
     Raises:
       InUse: another process holds it; the message says which.
       OSError: the file cannot be written.
     """
     path = Path(workdir) / FILENAME
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

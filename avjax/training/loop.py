@@ -81,7 +81,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
                     speed.resume()
         except preemption.Interrupted:
             if metrics and np.isfinite(list(mean_metrics([metrics]).values())).all():
-                checkpoint.save(run.checkpoints, ts)
+                checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
             raise
     print_on_process_zero(metrics_writer.bottleneck(*speed.median()))
     return ts
@@ -145,7 +145,7 @@ def save_if_due(run: Run, n: int, ts: TrainState, metrics) -> None:
     """
     if n % run.settings.save_every == 0 or n == run.settings.steps:
         metrics_writer.check_finite(n, mean_metrics([metrics]))
-        checkpoint.save(run.checkpoints, ts)
+        checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
 
 
 def next_batch(batches, mesh):

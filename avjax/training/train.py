@@ -1,5 +1,6 @@
 """A training run: restore or initialize, train, evaluate."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -15,6 +16,7 @@ from avjax.runtime import (
     preemption,
     profiling,
     provenance,
+    run_lock,
     sharding,
     workdir as workdirs,
 )
@@ -51,16 +53,22 @@ def run(
 
     Returns:
       The final TrainState.
+
+    Raises:
+      ValueError: the config does not fit the run in the folder, another process trains there, or
+        all of its checkpoints are damaged.
     """
     workdir = workdirs.check_config(workdir, experiment.config, at_steps)
     if not train:
         workdirs.check_is_trained(workdir)
     # With many processes JAX handles SIGTERM: all must stop at the same step.
     numbers = tuple(preemption.SIGNALS) if jax.process_count() == 1 else (signal.SIGINT,)
+    writes = train and jax.process_index() == 0
     with (
         preemption.watch(numbers) as signals,
+        run_lock.hold(workdir) if writes else contextlib.nullcontext(),
         jax.set_mesh(sharding.mesh()),
-        checkpoint.manager(workdir, experiment.settings.max_to_keep, write=train) as checkpoints,
+        checkpoint.manager(workdir, write=train) as checkpoints,
     ):
         try:
             ts = run_in_workdir(
@@ -68,7 +76,7 @@ def run(
                 signals,
             )  # fmt: skip
         except preemption.Interrupted as stop:
-            checkpoints.wait_until_finished()
+            checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
             if report and jax.process_index() == 0 and workdirs.existing_config(workdir):
                 report(workdir)
             stop.report(workdirs.resume_message(workdir, checkpoints.latest_step()))
@@ -118,7 +126,7 @@ def run_in_workdir(
         )  # fmt: skip
         ts = loop(parts, ts)
         profiling.restart()
-        checkpoints.wait_until_finished()
+        checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
     evaluate(ts, int(ts.step), always=True)
     note(int(ts.step))
     return ts

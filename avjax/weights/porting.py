@@ -136,9 +136,9 @@ def save(out: Path, params: Tree, state: Tree) -> None:
 
     params, state = jax.tree.map(jnp.asarray, (params, state))
     ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
-    with checkpoint.manager(out, max_to_keep=1) as checkpoints:
+    with checkpoint.manager(out) as checkpoints:
         checkpoint.save(checkpoints, ts)
-        checkpoints.wait_until_finished()
+        checkpoint.wait_until_finished(checkpoints)
 
 
 def write(path: Path, value: dict) -> None:

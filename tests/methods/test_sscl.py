@@ -165,7 +165,7 @@ def test_chain_passes_nets_statistics_and_memories(world, tmp_path):
             inherits = experiment.build_method(stage)[0].inherits
             ts, line = init_from.apply(ts, stage["init_from"], inherits, None)
             assert sscl.TEACHER_REQUIRED not in line
-        with checkpoint.manager(folder, max_to_keep=1) as checkpoints:
+        with checkpoint.manager(folder) as checkpoints:
             checkpoint.save(checkpoints, ts)
         run[folder.rsplit("/", 1)[1]] = ts
     names = [f"{kind}_{n}" for n in (1, 2) for kind in ("audio", "video", "mutual")]

@@ -19,7 +19,7 @@ def saved(tmp_path_factory):
     """The folder of a run with a checkpoint of step 0."""
     folder = tmp_path_factory.mktemp("run")
     ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), {"w": jnp.ones(5000)}, (), {})
-    with checkpoint.manager(folder, max_to_keep=1) as checkpoints:
+    with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, ts)
         checkpoints.wait_until_finished()
     return folder
@@ -136,6 +136,6 @@ def test_links_and_special_files_are_refused(run, step, tmp_path, kind):
 
 def test_a_checkpoint_that_resumes_is_checked_too(run, step):
     os.mkfifo(step / "pipe")
-    with checkpoint.manager(run, max_to_keep=1) as checkpoints:
+    with checkpoint.manager(run) as checkpoints:
         with pytest.raises(ValueError, match="pipe is a FIFO, not a file of a checkpoint"):
             checkpoint.restore(checkpoints, None, None)  # pyright: ignore

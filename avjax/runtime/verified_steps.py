@@ -1,0 +1,154 @@
+"""Which checkpoints of a run are as they were saved: damaged ones are told and never restored.
+
+A checkpoint is verified by its manifest.  Runs of which no checkpoint has a manifest (ported
+weights, runs of earlier versions) are taken as they are.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from avjax.runtime import manifest
+
+DAMAGED = "damaged"  # In the folder of a run: checkpoints that were set aside.
+POLL_SECONDS = 0.02
+MIN_TO_KEEP = 2  # Verified checkpoints: one may turn out to be damaged.
+WRITING = threading.Lock()
+
+log = logging.getLogger(__name__)
+
+
+def list_steps(folder: Path) -> list[int]:
+    """Returns the steps that have a folder in a folder of checkpoints, the newest first."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return sorted((int(name) for name in names if name == str(int(name))), reverse=True)
+
+
+def find_verified(folder: Path) -> tuple[int | None, dict[int, str]]:
+    """Finds the newest checkpoint that is as it was saved.
+
+    Args:
+      folder: of the checkpoints of a run.
+
+    Returns:
+      (its step or None, {step: what is wrong} of all newer ones).
+    """
+    steps, damaged = list_steps(folder), {}
+    if not any(manifest.exists(folder / str(step)) for step in steps):
+        return (steps[0] if steps else None), {}
+    for step in steps:
+        reason = manifest.damage(folder / str(step))
+        if not reason:
+            return step, damaged
+        damaged[step] = reason
+    return None, damaged
+
+
+def newest_verified(workdir: str | os.PathLike) -> int | None:
+    """Returns the newest checkpoint that is as it was saved, None without checkpoints.
+
+    Changes nothing; damaged ones are logged.
+
+    Args:
+      workdir: the folder of a run.
+
+    Raises:
+      ValueError: all checkpoints are damaged.
+    """
+    folder = Path(workdir) / "checkpoints"
+    step, damaged = find_verified(folder)
+    if step is None and damaged:
+        raise ValueError(_all_damaged(folder, damaged))
+    for other, reason in damaged.items():
+        log.warning(
+            "checkpoint %s is damaged: %s; step %s is used instead",
+            folder / str(other),
+            reason,
+            step,
+        )
+    return step
+
+
+def set_aside_damaged(workdir: str | os.PathLike) -> None:
+    """Moves damaged checkpoints that are newer than the newest undamaged one into `damaged`.
+
+    Args:
+      workdir: the folder of a run.
+
+    Raises:
+      ValueError: all checkpoints are damaged; nothing is moved.
+    """
+    folder = Path(workdir) / "checkpoints"
+    step, damaged = find_verified(folder)
+    if step is None and damaged:
+        raise ValueError(_all_damaged(folder, damaged))
+    for other, reason in damaged.items():
+        target = _unused(Path(workdir) / DAMAGED / str(other))
+        target.parent.mkdir(exist_ok=True)
+        os.replace(folder / str(other), target)
+        log.warning(
+            "checkpoint %s is damaged: %s; moved to %s, step %s is used instead",
+            folder / str(other), reason, target, step,
+        )  # fmt: skip
+
+
+def write_manifest(folder: Path, step: int, in_progress: Callable[[], bool]) -> None:
+    """Waits until a checkpoint appears under its name, then writes the missing manifests.
+
+    Args:
+      folder: of the checkpoints of a run.
+      step: of the checkpoint.
+      in_progress: whether a save is under way; if none is, and there is no checkpoint, it failed.
+    """
+    while not (folder / str(step)).is_dir():
+        if not in_progress() and not (folder / str(step)).is_dir():
+            return
+        time.sleep(POLL_SECONDS)
+    write_missing_manifests(folder)
+
+
+def write_missing_manifests(folder: Path) -> None:
+    """Writes the manifests of complete checkpoints that have none.
+
+    Args:
+      folder: of the checkpoints of a run.
+    """
+    with WRITING:
+        for step in list_steps(folder):
+            if not manifest.exists(folder / str(step)):
+                manifest.write(folder / str(step), step=step)
+
+
+def superfluous(folder: Path, max_to_keep: int | None) -> list[int]:
+    """Returns the steps of the checkpoints that are older than the newest verifiable ones.
+
+    Args:
+      folder: of the checkpoints of a run.
+      max_to_keep: number of checkpoints with a manifest to keep, two at least; None for all.
+    """
+    if max_to_keep is None:
+        return []
+    steps = [step for step in list_steps(folder) if manifest.exists(folder / str(step))]
+    return steps[max(MIN_TO_KEEP, max_to_keep) :]
+
+
+def _all_damaged(folder: Path, damaged: dict[int, str]) -> str:
+    step, reason = next(iter(damaged.items()))
+    return (
+        f"all {len(damaged)} checkpoints in {folder} are damaged (step {step}: {reason}): restore "
+        f"them from a backup, or move {folder} away to start again from step 0"
+    )
+
+
+def _unused(path: Path) -> Path:
+    """Returns a path like `path` that does not exist."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found
