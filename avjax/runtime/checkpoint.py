@@ -83,9 +83,10 @@ def delete_old(checkpoints: ocp.CheckpointManager, max_to_keep: int | None) -> N
       checkpoints: as `manager` returns it.
       max_to_keep: number of checkpoints with a manifest that are kept; None for all.
     """
-    old = verified_steps.superfluous(Path(checkpoints.directory), max_to_keep)
-    for step in [step for step in old if step in checkpoints.all_steps()]:
-        checkpoints.delete(step)
+    with verified_steps.WRITING:
+        old = verified_steps.superfluous(Path(checkpoints.directory), max_to_keep)
+        for step in [step for step in old if step in checkpoints.all_steps()]:
+            checkpoints.delete(step)
 
 
 def restore(

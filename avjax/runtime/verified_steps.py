@@ -1,7 +1,7 @@
 """Which checkpoints of a run are as they were saved: damaged ones are told and never restored.
 
-A checkpoint is verified by its manifest.  Runs of which no checkpoint has a manifest (ported
-weights, runs of earlier versions) are taken as they are.
+A checkpoint is verified by its manifest.  One that Orbax completed without one is taken as it is:
+of a run that was killed just then, or of an earlier version.
 """
 
 import logging
@@ -14,6 +14,7 @@ from pathlib import Path
 from avjax.runtime import manifest
 
 DAMAGED = "damaged"  # In the folder of a run: checkpoints that were set aside.
+COMPLETE = ("_CHECKPOINT_METADATA", "default")  # Orbax writes them before it renames the folder.
 POLL_SECONDS = 0.02
 MIN_TO_KEEP = 2  # Verified checkpoints: one may turn out to be damaged.
 WRITING = threading.Lock()
@@ -38,15 +39,20 @@ def find_verified(folder: Path) -> tuple[int | None, dict[int, str]]:
     Returns:
       (its step or None, {step: what is wrong} of all newer ones).
     """
-    steps, damaged = list_steps(folder), {}
-    if not any(manifest.exists(folder / str(step)) for step in steps):
-        return (steps[0] if steps else None), {}
-    for step in steps:
-        reason = manifest.damage(folder / str(step))
-        if not reason:
+    damaged = {}
+    for step in list_steps(folder):
+        if not (reason := _damage(folder / str(step))):
             return step, damaged
         damaged[step] = reason
     return None, damaged
+
+
+def _damage(checkpoint: Path) -> str:
+    """Returns what is wrong with a checkpoint; "" if nothing is."""
+    if manifest.exists(checkpoint):
+        return manifest.damage(checkpoint)
+    complete = all((checkpoint / name).exists() for name in COMPLETE)
+    return "" if complete else "it is not complete"
 
 
 def newest_verified(workdir: str | os.PathLike) -> int | None:
