@@ -18,7 +18,7 @@ from avjax.runtime.filenames import printable
 # A text that begins with an apostrophe and one of these gets another one, so that `unescape` is
 # exact.
 FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-inf")
 
 
 def write_csv(path: str | os.PathLike, lines: Iterable[Iterable[object]]) -> None:
@@ -48,7 +48,7 @@ def escape(cell: object) -> object:
     """Returns a cell; with an apostrophe in front if it is a text that would be a formula.
 
     Args:
-      cell: text, a number or None.  A text that is a number, such as "-1.5", is unchanged.
+      cell: text, a number or None.  The text of a negative number, such as "-1.5", is unchanged.
     """
     if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
         return f"'{cell}"

@@ -25,7 +25,7 @@ FORMULAS = [
     "=cmd|' /C calc'!A0",
     "+",
 ]
-PLAIN = ["x.mp4", "'quoted'", "", " =1", "a=b", "-1", "+2.5e-3", "-.5", "-inf", "1", "'"]
+PLAIN = ["x.mp4", "'quoted'", "", " =1", "a=b", "-1", "-2.5e-3", "-.5", "-inf", "1", "'"]
 ROOT = pathlib.Path(avjax.__file__).parent
 
 

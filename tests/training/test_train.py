@@ -304,8 +304,8 @@ def test_changed_data_are_refused_or_allowed_and_recorded(
     config["steps"] = 2
     build = sources.build
 
-    def shorter(spec, key):
-        made = build(spec, key)
+    def shorter(spec, key, trust=None):
+        made = build(spec, key, trust)
         if not isinstance(made, Source):
             return made
         return dataclasses.replace(made, records=made.records[:-1])
