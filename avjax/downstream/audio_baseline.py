@@ -47,7 +47,7 @@ def make(
                 known[key] = _extract(source, sampler, transform, split.workers)
             return known[key]
 
-        sides = audio_sides.extract_sides(audio_sides.open_sides(split, {}), extract, folds)
+        sides = audio_sides.extract_sides(audio_sides.open_sides(split, None), extract, folds)
         return audio_sides.apply_classifiers({"": classifier}, sides)
 
     return evaluate

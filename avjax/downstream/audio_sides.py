@@ -9,6 +9,7 @@ import numpy as np
 from avjax.data.source import Source
 from avjax.downstream import data
 from avjax.downstream.data import Split
+from avjax.downstream.model import Model
 from avjax.evals.windows import WindowFeatures
 from avjax.types import NotApplicable
 
@@ -25,17 +26,17 @@ class Extracted(NamedTuple):
     mask: np.ndarray
 
 
-def open_sides(split: Split, config: dict[str, Any]) -> dict[str, Source]:
+def open_sides(split: Split, model: Model | None) -> dict[str, Source]:
     """Opens the records of a split.
 
     Args:
       split: the split.
-      config: of the run, for data of its own evaluation.
+      model: the run, for data of its own evaluation; None for a baseline.
 
     Returns:
       {"train", "test"}.
     """
-    return {role: data.open_source(split, role, config) for role in ("train", "test")}
+    return {role: data.open_source(split, role, model) for role in ("train", "test")}
 
 
 def extract_sides(

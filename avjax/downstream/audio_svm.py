@@ -67,9 +67,7 @@ def make(
                 np.asarray(values["mask"]),
             )
 
-        sides = audio_sides.extract_sides(
-            audio_sides.open_sides(split, model.config), extract, folds
-        )
+        sides = audio_sides.extract_sides(audio_sides.open_sides(split, model), extract, folds)
         return audio_sides.apply_classifiers(classifiers, sides)
 
     return evaluate
@@ -117,7 +115,7 @@ def train_recipe(
         seconds = seconds / min(speed[0], 1.0) + 1 / sampler["sample_rate"]
     if gain is not None:
         transforms.append(dict(fn=f"{TRANSFORMS}.random_gain", low=gain[0], high=gain[1]))
-    own = recipe.recipe_of(model.config, "audio")
+    own = recipe.recipe_of(model.config, "audio", trust=model.trust)
     fn = dict(fn="avjax.data.clip_sampling.random", max_offset_seconds=0.0)
     windows = {**sampler, **fn, "audio_seconds": seconds, "num_clips": count}
     return Recipe(windows, [*transforms, *own.transforms], "audio")
@@ -131,14 +129,15 @@ def test_recipe(model: Model, sampler: dict[str, Any], count: int) -> Recipe:
       sampler: arguments of the windows.
       count: windows per recording.
     """
-    own = recipe.recipe_of(model.config, "audio")
+    own = recipe.recipe_of(model.config, "audio", trust=model.trust)
     windows = {**sampler, "fn": "avjax.data.clip_sampling.uniform", "num_clips": count}
     return Recipe(windows, own.transforms, "audio")
 
 
 def _sampler(model: Model) -> dict[str, Any]:
     """Arguments of audio windows as those of the run's evaluation."""
-    built = recipe.build_recipe(recipe.recipe_of(model.config, "audio")).clip_sampler
+    own = recipe.recipe_of(model.config, "audio", trust=model.trust)
+    built = recipe.build_recipe(own, model.trust).clip_sampler
     return dict(
         num_frames=0,
         fps=built.fps,
