@@ -163,7 +163,7 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
     path = Path(folder).resolve() / "checkpoints" / str(step)
     checkpoint_files.check(path)
     place = sharding.replicated(sharding.mesh())
-    reader = ocp.StandardCheckpointHandler()  # A manager would look at the damaged ones, too.
+    reader: Any = ocp.StandardCheckpointHandler()  # A manager would look at damaged ones, too.
     target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         reader.metadata(path / ITEM).tree,
