@@ -15,6 +15,7 @@ from avjax.data import pipeline
 from avjax.data.source import Source
 from avjax.evals import metrics
 from avjax.evals.suite import record_counts
+from avjax.runtime.filenames import printable
 from avjax.types import Evaluator, TrainState
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,8 @@ def reading(data: dict[str, Any], batch_size: int) -> dict[str, Any]:
     """
 
     def on_error(path, reason):
-        log.warning("record of %s left out: %s: %s", data["source"].name, path, reason)
+        name = printable(path)
+        log.warning("record of %s left out: %s: %s", data["source"].name, name, reason)
 
     kept = {name: value for name, value in data.items() if name != "max_unreadable"}
     shard = jax.process_index(), jax.process_count()

@@ -13,6 +13,7 @@ from avjax.runtime import checkpoint_files, sharding, verified_steps, workdir as
 from avjax.runtime.regular_files import read_text
 from avjax.types import TrainState, Tree
 
+MANIFEST_THREADS: list[threading.Thread] = []  # They write the manifests of saves under way.
 ITEM = "default"  # Orbax: the folder of a step's only item.
 
 
@@ -57,7 +58,9 @@ def save(
     checkpoints.save(step, args=ocp.args.StandardSave(ts))
     if jax.process_index() == 0:
         args = folder, step, checkpoints.is_saving_in_progress
-        threading.Thread(target=verified_steps.write_manifest, args=args).start()
+        thread = threading.Thread(target=verified_steps.write_manifest, args=args)
+        MANIFEST_THREADS[:] = [one for one in MANIFEST_THREADS if one.is_alive()] + [thread]
+        thread.start()
 
 
 def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | None = None) -> None:
@@ -71,6 +74,8 @@ def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | N
       ValueError, OSError: a save failed.
     """
     checkpoints.wait_until_finished()
+    for thread in MANIFEST_THREADS:
+        thread.join()
     if jax.process_index() == 0:
         verified_steps.write_missing_manifests(Path(checkpoints.directory))
     delete_old(checkpoints, max_to_keep)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avjax.runtime import checkpoint, checkpoint_files
+from avjax.runtime import checkpoint, checkpoint_files, manifest
 from avjax.types import TrainState
 
 
@@ -21,7 +21,9 @@ def saved(tmp_path_factory):
     ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), {"w": jnp.ones(5000)}, (), {})
     with checkpoint.manager(folder) as checkpoints:
         checkpoint.save(checkpoints, ts)
-        checkpoints.wait_until_finished()
+        checkpoint.wait_until_finished(checkpoints)
+    # Whoever forges a checkpoint leaves its manifest out, or forges it too.
+    (folder / "checkpoints" / "0" / manifest.FILENAME).unlink()
     return folder
 
 
