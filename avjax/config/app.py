@@ -216,9 +216,9 @@ def start_jax() -> None:
         raise ValueError(f"JAX_NUM_CPU_DEVICES={devices}: use a whole number of at least 1")
     flags.FLAGS.mark_as_parsed()  # Libraries read theirs.
     # Data sets are built several times: each message is shown once.
-    if not python_logging.getLogger().handlers:  # Those of an application stay as they are.
-        python_logging.basicConfig(format="%(levelname)s: %(message)s")
-        for handler in python_logging.getLogger().handlers:
+    python_logging.basicConfig(format="%(levelname)s: %(message)s")
+    for handler in python_logging.getLogger().handlers:
+        if type(handler) is python_logging.StreamHandler:  # Not those of an application.
             handler.addFilter(drop_duplicates())
     logging.set_verbosity(logging.WARNING)  # JAX reports every missing backend.
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
