@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are as they were saved: damaged ones are told and never restored.
+"""Which checkpoints of a run are as they were saved: damaged ones are reported and never restored.
 
 A checkpoint is verified by its manifest.  One that Orbax completed without one is taken as it is:
 of a run that was killed just then, or of an earlier version.
