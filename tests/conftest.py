@@ -23,6 +23,14 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ordinary_scheduling():
+    """The encoder SVT-AV1 makes the thread of a root user real-time, and its children with it."""
+    yield
+    if hasattr(os, "sched_setscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Where tests.tiny renders its files, once."""
