@@ -96,7 +96,7 @@ def gallery_records(gallery: str, train: Features | None, test: Features) -> Fea
 
     Raises:
       ValueError: the suite has no train records.
-      NotApplicable: no class can be told from another, or no query has a relevant record.
+      NotApplicable: there are fewer than two classes, or no query has a relevant record.
     """
     if gallery == "train" and train is None:
         raise ValueError("class retrieval needs train records: set train=, or gallery='test'")
