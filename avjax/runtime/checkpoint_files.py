@@ -35,6 +35,8 @@ def check(folder: str | os.PathLike) -> None:
                 f"{path} is a link out of the checkpoint, to {os.readlink(path)}: copy the file"
             )
         if not path.exists():
+            if not path.is_symlink():
+                continue  # A run that is going on has renamed or deleted it since.
             raise ValueError(f"{path} is a link to a file that does not exist")
         if not path.is_dir() and (kind := special_kind(path)):
             raise ValueError(f"{path} is {kind}, not a file of a checkpoint")

@@ -175,7 +175,7 @@ def test_init_from_is_checked_by_shapes(world, tmp_path):
     with checkpoint.manager(tmp_path) as checkpoints:
         saved = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), ts.replace(rng=()))
         checkpoint.save(checkpoints, saved.replace(rng=jax.random.key(0)))
-        checkpoints.wait_until_finished()
+        checkpoint.wait_until_finished(checkpoints)
     run = str(tmp_path)
     init_from.validate(ts, dict(folder=run, paths=("params/encoders_video",)), None, None)
     planned = init_from.SourceRun(dict(params=ts.params, state=ts.state), lambda: None)

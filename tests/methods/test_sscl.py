@@ -167,6 +167,7 @@ def test_chain_passes_nets_statistics_and_memories(world, tmp_path):
             assert sscl.TEACHER_REQUIRED not in line
         with checkpoint.manager(folder) as checkpoints:
             checkpoint.save(checkpoints, ts)
+            checkpoint.wait_until_finished(checkpoints)
         run[folder.rsplit("/", 1)[1]] = ts
     names = [f"{kind}_{n}" for n in (1, 2) for kind in ("audio", "video", "mutual")]
     assert list(run) == ["instance", *names]

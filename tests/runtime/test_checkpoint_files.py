@@ -136,6 +136,13 @@ def test_links_and_special_files_are_refused(run, step, tmp_path, kind):
         checkpoint.restore_latest(run)
 
 
+def test_a_file_that_a_running_run_renames_meanwhile_is_ignored(step, monkeypatch):
+    walk = checkpoint_files._walk
+    paths = [*walk(step.resolve()), step.resolve() / f"{manifest.FILENAME}.0a1b.part"]
+    monkeypatch.setattr(checkpoint_files, "_walk", lambda root: iter(paths))
+    checkpoint_files.check(step)
+
+
 def test_a_checkpoint_that_resumes_is_checked_too(run, step):
     os.mkfifo(step / "pipe")
     with checkpoint.manager(run) as checkpoints:

@@ -97,6 +97,7 @@ def saved(tmp_path):
         ts = drawn(method, 1, number)
         with checkpoint.manager(folder) as checkpoints:
             checkpoint.save(checkpoints, ts)
+            checkpoint.wait_until_finished(checkpoints)
         if source:
             config = dict(data=dict(train=dict(source=SPEC)))
             (folder / "config.json").write_text(json.dumps(config))
