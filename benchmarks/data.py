@@ -19,14 +19,11 @@ them alike; ratios are of medians.
     python benchmarks/data.py --root ~/videos   # or a folder of videos
 """
 
-import argparse
 import os
 import pathlib
 import statistics
 import sys
 import time
-
-import cv2
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
 
@@ -101,13 +98,7 @@ def print_table(title, median):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data_files.add_arguments(parser)
-    options = parser.parse_args()
-    options.clips -= options.clips % options.batch_size
-    cv2.setNumThreads(1)
+    options = data_files.parse_arguments(__doc__)
     print(data_readers.versions())
     with data_files.files_and_folder(options.root) as (groups, place):
         for number, (name, paths) in enumerate(groups.items()):

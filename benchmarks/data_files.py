@@ -112,10 +112,17 @@ def prepared(place: str, records: tuple[dict, ...], clip: Clip, segment_seconds:
     return Source("shards", records, read=read)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that both benchmarks have."""
+def parse_arguments(description: str) -> argparse.Namespace:
+    """Parses the flags that both benchmarks have; clips are a multiple of the batch size."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", help="a folder of videos; else files are rendered")
     parser.add_argument("--clips", type=int, default=48, help="clips a round (default 48)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips per batch (default 16)")
     parser.add_argument("--segment_seconds", type=float, default=3.0, help="of shards (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of all (default 5)")
+    options = parser.parse_args()
+    options.clips -= options.clips % options.batch_size
+    cv2.setNumThreads(1)
+    return options

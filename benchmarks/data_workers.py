@@ -9,7 +9,6 @@ and per second of processor time; medians of interleaved rounds.
     python benchmarks/data_workers.py --root ~/videos   # or a folder of videos
 """
 
-import argparse
 import os
 import pathlib
 import statistics
@@ -17,7 +16,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # This checkout.
@@ -95,13 +93,7 @@ def measure(records, kept, clip, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data_files.add_arguments(parser)
-    options = parser.parse_args()
-    options.clips -= options.clips % options.batch_size
-    cv2.setNumThreads(1)
+    options = data_files.parse_arguments(__doc__)
     malloc.retain_freed_memory()
     clip = next(iter(data.CLIPS.values()))
     with data_files.files_and_folder(options.root, gops=(12,)) as (groups, place):

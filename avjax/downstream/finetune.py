@@ -55,8 +55,8 @@ def make(
 
     Returns:
       A protocol (model, split) -> {metric: value}, with the values and arrays of the config's
-      evaluation after the last step.  "best/video@1" is the highest of all evaluations after
-      training has begun; it is selected on test records, so report it for comparison only.
+      evaluation after the last step.  "best/video@1" is the highest of all evaluations but that
+      of step 0; it is selected on test records, so report it for comparison only.
     """
     if clips not in ("config", "run"):
         raise ValueError(f"clips={clips!r}: use 'config' or 'run'")
