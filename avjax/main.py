@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> None:
-    action = preemption.report_interruption(run, "re-run the command to start again")
+    action = preemption.report_interruption(run, "re-run the command to continue")
     app.run(parser(), action, argv)
 
 

@@ -9,7 +9,7 @@ PART = Argument(False, ("dict", "None"))
 # Optional keys of a config.
 OPTIONAL = {
     "init_from": ANY, "device_transform": PART, "stages": PART,
-    "profile": Argument(False, ("bool",)),
+    "profile": Argument(False, ("bool",)), "watchdog": Argument(False, ("float",)),
 }  # fmt: skip
 INIT_FROM = {"folder": Argument(True, ("str",)), "paths": ANY}
 # Arguments of a pipeline that the loop gives.

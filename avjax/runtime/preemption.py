@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the program with one line and exit status 130 or 143."""
+"""Ctrl-C, SIGTERM and SIGUSR1 end the program with one line and an exit status of their own."""
 
 import contextlib
 import functools
@@ -7,11 +7,19 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-SIGNALS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+SIGNALS: dict[int, str] = {
+    signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1",
+}  # fmt: skip
+PREEMPTED = 75  # Exit status: start the same command again.  EX_TEMPFAIL of sysexits.h.
+EXIT_CODES: dict[int, int] = {
+    signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: PREEMPTED, signal.SIGUSR1: PREEMPTED,
+}  # fmt: skip
 ACKNOWLEDGE_SECONDS = 5.0  # A signal is acknowledged after so long if nothing has ended yet.
+REPEAT_SECONDS = 0.1  # `timeout` sends a signal to its command and then to the whole group.
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -22,7 +30,7 @@ class Interrupted(SystemExit):
     """
 
     def __init__(self, number: int):
-        super().__init__(128 + number)
+        super().__init__(EXIT_CODES[number])
         self.name, self.reported = SIGNALS[number], False
 
     def report(self, outcome: str) -> None:
@@ -37,46 +45,64 @@ class Interrupted(SystemExit):
 
 
 class Watch:
-    """Yielded by `watch`: `defer` delays an interruption to the end of a block."""
+    """Yielded by `watch`: `defer` delays an interruption, `allow` permits it within `defer`.
+
+    number: the signal that was received, None so far.  raised: whether Interrupted was raised.
+    """
 
     def __init__(self):
-        self._held, self._pending, self.raised = False, None, False
+        self._held, self.number, self.raised = False, None, False
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal: raises Interrupted at once, or at the end of `defer`.
+
+        Only the first: the thread of `watch` ends the program at the second.
 
         Args:
           number: of the signal.
           frame: the interrupted frame, unused.
         """
-        self._pending = self._pending or number
-        if not self._held:
-            self.check()
+        if self.number is None:
+            self.number = number
+            if not self._held:
+                self.check()
 
     def check(self) -> None:
         """Raises Interrupted if a signal was received."""
-        if self._pending:
-            number, self._pending, self._held, self.raised = self._pending, None, True, True
-            raise Interrupted(number)
+        if self.number is not None:
+            self.raised = True
+            raise Interrupted(self.number)
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
-        """Delays an interruption to the end of the block."""
-        self._held = True
+        """Delays an interruption to the end of the block, or to an inner `allow`."""
+        with self._hold(True):
+            yield
+        self.check()
+
+    @contextlib.contextmanager
+    def allow(self) -> Iterator[None]:
+        """Interrupts the block at once, also within `defer`."""
+        with self._hold(False):
+            self.check()
+            yield
+
+    @contextlib.contextmanager
+    def _hold(self, held: bool) -> Iterator[None]:
+        before, self._held = self._held, held
         try:
             yield
         finally:
-            self._held = False
-        self.check()
+            self._held = before
 
 
 @contextlib.contextmanager
 def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
-    """In the block the first Ctrl-C or SIGTERM raises Interrupted, the second exits at once.
+    """In the block the first signal raises Interrupted, the second ends the process at once.
 
     The reaction to the first signal, such as saving a checkpoint, is not interrupted.  While the
     main thread compiles Python handles no signals: a thread acknowledges the first and obeys the
-    second one.  Outside the main thread this does nothing.
+    second one, with exit status 128 + its number.  Outside the main thread this does nothing.
 
     Args:
       numbers: the signals; the handlers of others are unchanged.
@@ -93,6 +119,7 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
     handlers = {number: signal.signal(number, watching.receive) for number in numbers}
     try:
         yield watching
+        watching.check()  # The interruption was lost, e.g. raised in a destructor.
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -104,7 +131,7 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
 
 def _listen(line: socket.socket, watching: Watch) -> None:
     """Reads the numbers of signals; ends when the other end is closed."""
-    seen = 0
+    first, received = None, 0.0
     while True:
         try:
             number = line.recv(1)
@@ -118,8 +145,9 @@ def _listen(line: socket.socket, watching: Watch) -> None:
             return
         if number[0] not in SIGNALS:
             continue
-        seen += 1
-        if seen == 2:
+        if first is None:
+            first, received = number[0], time.monotonic()
+        elif number[0] != first or time.monotonic() > received + REPEAT_SECONDS:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())
             os._exit(128 + number[0])

@@ -64,6 +64,7 @@ def check_values(config: dict) -> None:
         ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
     if not isinstance(config.get("profile", False), bool):
         raise ValueError(f"config.profile={config['profile']!r}: use True or False")
+    ranges.check_number("config.watchdog", config.get("watchdog", 0), minimum=0)
     for key in REQUIRED_PARTS[:-1]:
         if not isinstance(config[key], dict):
             raise ValueError(

@@ -1,19 +1,20 @@
 """Evaluations during a run: runs those that are due, logs and prints their scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 import numpy as np
 
 from avjax.config import app
 from avjax.config.errors import with_key
-from avjax.runtime import metric_info, metric_records, metrics_writer, sharding
+from avjax.runtime import metric_info, metric_records, metrics_writer, preemption, sharding
 from avjax.training.loop import print_on_process_zero
 
 
 def make_evaluate(
-    workdir, log: metrics_writer.Log, evals: dict, embed, skip_logged: bool, on_done
-) -> Callable:
+    workdir, log: metrics_writer.Log, evals: dict, embed, signals: preemption.Watch,
+    skip_logged: bool, on_done,
+) -> Callable:  # fmt: skip
     """Returns a function (state, step, always) that runs the evaluators that are due.
 
     Args:
@@ -21,6 +22,7 @@ def make_evaluate(
       log: where the scores are written.
       evals: {name: (every, evaluator)}.
       embed: (state, batch) -> embeddings, see `types.Evaluator`.
+      signals: one interrupts an evaluation, but not the writing of its scores.
       skip_logged: skip evaluations that the log already has for this step.
       on_done: called with the step after evaluations.
     """
@@ -29,23 +31,31 @@ def make_evaluate(
 
     def evaluate(ts, step, always):
         due = [n for n, (every, _) in evals.items() if always or every and step % every == 0]
-        has = [sharding.broadcast_from_process_zero(log.has(step, f"eval/{name}/")) for name in due]
-        due = [name for name, is_logged in zip(due, has) if not (skip_logged and is_logged)]
+        if skip_logged:
+            due = not_logged(log, due, step)
         for name in due:
             print_on_process_zero(f"{next(compiling, '')}evaluating {name}")
             try:
-                values = evals[name][1](embed, ts)
+                with signals.allow():
+                    values = evals[name][1](embed, ts)
             except ValueError as error:
                 if not app.is_user_error(error):
                     raise
                 raise ValueError(with_key(f"config.evals.{name}", error)) from error
-            scalars = save_evaluation(workdir, name, values, write=first)
-            log.write(step, scalars)
-            print_on_process_zero(format_scores(name, step, values))
+            with signals.defer():
+                scalars = save_evaluation(workdir, name, values, write=first)
+                log.write(step, scalars)
+                print_on_process_zero(format_scores(name, step, values))
         if due:
             on_done(step)
 
     return evaluate
+
+
+def not_logged(log: metrics_writer.Log, names: Collection[str], step: int) -> list[str]:
+    """Returns the evaluations of which the log has nothing at `step`, the same in all processes."""
+    has = [sharding.broadcast_from_process_zero(log.has(step, f"eval/{name}/")) for name in names]
+    return [name for name, is_logged in zip(names, has) if not is_logged]
 
 
 def save_evaluation(workdir, name, values, write: bool = True) -> dict:

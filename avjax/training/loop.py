@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from avjax.runtime import checkpoint, metrics_writer, preemption, profiling, sharding
+from avjax.runtime import checkpoint, metrics_writer, preemption, profiling, sharding, watchdog
 from avjax.runtime.throughput import Throughput
 from avjax.training import progress_line, refresh
 from avjax.training.settings import Settings
@@ -29,23 +29,27 @@ class Run(NamedTuple):
     step: Callable  # (state, batch) -> (state, metrics); donates the old state
     refresh: Callable | None  # state -> state: a method's refresh
     evaluate: Callable | None  # (state, step, always)
+    untrained: Callable  # state -> the nets that the run started with; None: no evaluation of them
     checkpoints: Any
     log: metrics_writer.Log
     signals: preemption.Watch
+    dog: watchdog.Watchdog
     profile: Path | None  # The folder for a trace, if start-up and steps are profiled.
 
 
 def loop(run: Run, ts: TrainState) -> TrainState:
     """Trains from `ts.step` to `settings.steps` and returns the final state.
 
-    The untrained nets are evaluated after the first step, see `first_step`.  On an interruption
-    the state after the last step is saved if its metrics are finite, and Interrupted is raised
-    again.
+    The untrained nets are evaluated after the first step: a step that does not compile, or that
+    needs more memory than there is, fails before an evaluation that may take long.  A signal
+    interrupts the wait for a batch, a refresh and an evaluation, and all else at the end of the
+    step.  Then the state after the last step is saved if its metrics are finite, and Interrupted
+    is raised again.
     """
     first, last = int(ts.step), run.settings.steps
     if first >= last:
         return ts
-    untrained = copy_nets(ts) if run.evaluate and first == 0 else None
+    untrained = run.untrained(ts)
     if run.evaluate and first:
         run.evaluate(ts, first, always=False)
     print_on_process_zero("compiling the training step")
@@ -56,32 +60,43 @@ def loop(run: Run, ts: TrainState) -> TrainState:
         profiling.trace_steps(run.profile, first + 1) as before_step,
     ):
         try:
-            for n in range(first + 1, last + 1):
-                stop_with_other_hosts(n)
-                if run.refresh and refresh.refresh_due(n - 1, run.settings.refresh_every):
-                    ts = run.refresh(ts)
-                before_step(n)
-                batch, times = next_batch(batches, run.mesh)
-                done = None
-                if n == first + 1:
-                    done, untrained = first_step(run, ts, batch, untrained, speed), None
-                with run.signals.defer():
+            with run.signals.defer():
+                for n in range(first + 1, last + 1):
+                    stop_with_other_hosts(n)
+                    before_step(n)
+                    with run.signals.allow():
+                        batch, times = next_batch(batches, run.mesh)
+                    ts = refresh_if_due(run, n, ts)
+                    if n == first + 1:
+                        profiling.mark("first batch")
                     idle = metrics is None or metrics["loss"].is_ready()
-                    ts, new = done or run.step(ts, batch)
+                    ts, new = run.step(ts, batch)
                     window.append(new)
-                    jax.block_until_ready(metrics)  # At most one step ahead of the device.
+                    # At most one step ahead of the device.
+                    jax.block_until_ready(metrics or new)
                     metrics = new
                     speed.add(times * idle)  # The device was idle in the end.
+                    if n == first + 1:
+                        print_start_up(run)
                     scalars = log_if_due(run, n, n == first + 1, window, speed)
                     shown.advance(n, scalars)
-                    save_if_due(run, n, ts, metrics)
-                if run.evaluate and n < last:
-                    run.evaluate(ts, n, always=False)
-                if scalars:  # Saving and evaluating do not count as training time.
-                    speed.resume()
+                    run.dog.step(n)
+                    with run.dog.saving():
+                        save_if_due(run, n, ts, metrics)
+                    run.signals.check()
+                    if untrained is not None:
+                        start_time = speed.clock()
+                        evaluate(run, untrained, 0, always=True)
+                        untrained = None
+                        speed.exclude(speed.clock() - start_time)
+                    if n < last:
+                        evaluate(run, ts, n, always=False)
+                    if scalars:  # Saving and evaluating do not count as training time.
+                        speed.resume()
         except preemption.Interrupted:
             if metrics and np.isfinite(list(mean_metrics([metrics]).values())).all():
-                checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
+                with run.dog.saving():
+                    checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
             raise
     print_on_process_zero(metrics_writer.bottleneck(*speed.median()))
     return ts
@@ -94,32 +109,30 @@ def copy_nets(ts: TrainState) -> TrainState:
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=places)(kept)
 
 
-def first_step(run: Run, ts: TrainState, batch, untrained: TrainState | None, speed: Throughput):
-    """Takes the first step of this process, then evaluates the untrained nets: the baseline.
+def evaluate(run: Run, ts: TrainState, step: int, always: bool) -> None:
+    """Runs the evaluations that are due at a step."""
+    if run.evaluate:
+        with run.dog.during("evaluation"):
+            run.evaluate(ts, step, always)
 
-    In this order a step that does not compile, or that needs more memory than there is, fails
-    before an evaluation that may take long.
 
-    Args:
-      run: the parts of the run.
-      ts: the state, which is donated.
-      batch: of the step.
-      untrained: the state at step 0, see `copy_nets`; None for no evaluation.
-      speed: the evaluation does not count as training time.
+def refresh_if_due(run: Run, n: int, ts: TrainState) -> TrainState:
+    """Returns the state that step `n` starts from, after the method's refresh if that is due.
 
-    Returns:
-      (state, metrics) of the step.
+    A signal interrupts the refresh, whose result is lost.  When it has ended the step follows, so
+    that no state is saved between them: the run that resumes does the refresh first.
     """
-    profiling.mark("first batch")
-    done = jax.block_until_ready(run.step(ts, batch))
+    if run.refresh and refresh.refresh_due(n - 1, run.settings.refresh_every):
+        with run.dog.during("refresh"), run.signals.allow():
+            ts = run.refresh(ts)
+    return ts
+
+
+def print_start_up(run: Run) -> None:
+    """Prints the seconds of each part of the start-up if the run is profiled."""
     profiling.mark("first step: tracing, compiling and running it")
     if run.profile and jax.process_index() == 0:
         print_on_process_zero(profiling.start_up_table())
-    if untrained is not None and run.evaluate:
-        start_time = speed.clock()
-        run.evaluate(untrained, 0, always=True)
-        speed.exclude(speed.clock() - start_time)
-    return done
 
 
 def log_if_due(run: Run, n: int, first: bool, window: list, speed: Throughput) -> dict | None:

@@ -10,6 +10,7 @@ from avjax.config.build import build
 from avjax.data import clip_sampling, clip_times
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
+from avjax.runtime import watchdog
 from avjax.training import config_checks
 from avjax.training.config_checks import MAX_LEARNING_RATE
 
@@ -27,6 +28,7 @@ class Settings(NamedTuple):
       max_to_keep: number of latest checkpoints that are kept.
       refresh_every: steps between refreshes of the method; 0 for one before the first step only.
       init_examples: clips that a new state is initialized with.
+      watchdog: the shortest deadline of a step in seconds, see `avjax.runtime.watchdog`; 0: none.
       profile: whether start-up and a few steps are profiled, see `avjax.runtime.profiling`.
     """
 
@@ -38,6 +40,7 @@ class Settings(NamedTuple):
     max_to_keep: int
     refresh_every: int
     init_examples: int
+    watchdog: float = watchdog.MINIMUM_SECONDS
     profile: bool = False
 
 

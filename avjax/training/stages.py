@@ -14,8 +14,9 @@ if TYPE_CHECKING:  # Late imports of JAX: what a config says of its stages is ch
     from avjax.training.experiment import Experiment
     from avjax.types import TrainState
 
+# Keys of a stage that the config itself need not have.
+STAGE_KEYS = {"init_from", "device_transform", "profile", "watchdog"}
 # A study names the metrics of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
-STAGE_KEYS = {"init_from", "device_transform", "profile"}  # Also if the config has them not.
 RESERVED_NAMES = ("eval", "untrained")
 
 

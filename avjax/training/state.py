@@ -106,14 +106,37 @@ def init_or_restore(
         ts = checkpoint.restore(checkpoints, shapes, shardings)
         assert ts is not None  # There is a checkpoint.
         return experiment, ts, shardings
+    ts, line = initialize(experiment, data, batch, shardings)
+    print_on_process_zero(line)
+    return experiment, ts, shardings
+
+
+def initialize(
+    experiment: Experiment, data: dict[str, Any], batch: Batch, shardings
+) -> tuple[TrainState, str]:
+    """Returns (the state at step 0, a line that says what config.init_from gave, or "").
+
+    Args:
+      experiment: the parts of the run.
+      data: arguments of `pipeline.train_batches`.
+      batch: the examples of the initialization, on the devices.
+      shardings: of the TrainState.
+    """
     init = jax.jit(make_init(experiment), out_shardings=shardings)
     ts = init(run_key(experiment), batch)
-    if start := experiment.config.get("init_from"):
-        method = experiment.method
-        ts, line = init_from.apply(
-            ts, start, method.inherits, data["source"], method.inherited_nets
-        )
-        print_on_process_zero(line)
-        restart = jax.jit(experiment.optimizer.init, out_shardings=shardings.opt)
-        ts = dataclasses.replace(ts, opt=restart(ts.params))
-    return experiment, ts, shardings
+    if not (start := experiment.config.get("init_from")):
+        return ts, ""
+    method = experiment.method
+    ts, line = init_from.apply(ts, start, method.inherits, data["source"], method.inherited_nets)
+    restart = jax.jit(experiment.optimizer.init, out_shardings=shardings.opt)
+    return dataclasses.replace(ts, opt=restart(ts.params)), line
+
+
+def untrained_nets(experiment: Experiment, data: dict[str, Any], mesh, shardings) -> TrainState:
+    """Makes the state at step 0 again, without that of the optimizer.
+
+    Args: as of `initialize`, and the device mesh.
+    """
+    clips = init_examples.first_clips(data, experiment.settings.init_examples)
+    ts, _ = initialize(experiment, data, sharding.shard_batch(clips, mesh), shardings)
+    return dataclasses.replace(ts, opt=())

@@ -18,13 +18,14 @@ from avjax.runtime import (
     provenance,
     run_lock,
     sharding,
+    watchdog,
     workdir as workdirs,
 )
 from avjax.training import refresh, sources
-from avjax.training.evaluation import make_evaluate
+from avjax.training.evaluation import make_evaluate, not_logged
 from avjax.training.experiment import Experiment, training_data
-from avjax.training.loop import Run, loop, print_on_process_zero
-from avjax.training.state import init_or_restore
+from avjax.training.loop import Run, copy_nets, loop, print_on_process_zero
+from avjax.training.state import init_or_restore, untrained_nets
 from avjax.training.step import make_embed, make_step
 from avjax.types import TrainState
 
@@ -39,8 +40,8 @@ def run(
 ) -> TrainState:
     """Trains an experiment, or resumes from the latest checkpoint in `workdir`.
 
-    On Ctrl-C and SIGTERM a checkpoint is saved, the report written, and preemption.Interrupted
-    raised.
+    On Ctrl-C, SIGTERM and SIGUSR1 a checkpoint is saved, the report written, and
+    preemption.Interrupted raised.  A run that hangs is ended, see `watchdog.watch`.
 
     Args:
       experiment: the parts of the run, as `experiment.build` returns them.
@@ -69,14 +70,17 @@ def run(
         run_lock.hold(workdir) if writes else contextlib.nullcontext(),
         jax.set_mesh(sharding.mesh()),
         checkpoint.manager(workdir, write=train) as checkpoints,
+        watchdog.watch(workdir, experiment.settings.watchdog if train else 0) as dog,
     ):
         try:
             ts = run_in_workdir(
                 experiment, workdir, report, train, at_steps, allow_changed_data, checkpoints,
-                signals,
+                signals, dog,
             )  # fmt: skip
         except preemption.Interrupted as stop:
-            checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
+            dog.stop()
+            with dog.saving():
+                checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
             if report and jax.process_index() == 0 and workdirs.existing_config(workdir):
                 report(workdir)
             stop.report(workdirs.resume_message(workdir, checkpoints.latest_step()))
@@ -87,8 +91,8 @@ def run(
 
 
 def run_in_workdir(
-    experiment, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals
-) -> TrainState:
+    experiment, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals, dog
+) -> TrainState:  # fmt: skip
     """The run itself, see `run`."""
     mesh, last = sharding.mesh(), experiment.settings.steps
     fingerprints, changes = sources.check_unchanged(workdir, experiment.sources, allow_changed_data)
@@ -112,7 +116,7 @@ def run_in_workdir(
             report(workdir)
 
     embed, evals = make_embed(experiment.method, mesh), experiment.evals
-    evaluate = make_evaluate(workdir, log, evals, embed, skip_logged=train, on_done=renew_report)
+    evaluate = make_evaluate(workdir, log, evals, embed, signals, train, renew_report)
     if train:
         step = make_step(experiment, shardings, mesh)
         renew = refresh.make_refresh(experiment, data, mesh, shardings)
@@ -122,14 +126,30 @@ def run_in_workdir(
         profile = workdirs.profile_folder(workdir) if experiment.settings.profile else None
         parts = Run(
             experiment.settings, mesh, batches, step, renew, evaluate if evals else None,
-            checkpoints, log, signals, profile,
+            functools.partial(untrained, experiment, data, mesh, shardings, log),
+            checkpoints, log, signals, dog, profile,
         )  # fmt: skip
         ts = loop(parts, ts)
         profiling.restart()
-        checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
+        dog.stop()
+        with dog.saving():
+            checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
     evaluate(ts, int(ts.step), always=True)
     note(int(ts.step))
     return ts
+
+
+def untrained(experiment, data, mesh, shardings, log, ts: TrainState) -> TrainState | None:
+    """Returns the nets that the run started with, None if all evaluations of them are logged.
+
+    A run that was stopped in these evaluations does the rest of them when it resumes.
+    """
+    if not not_logged(log, experiment.evals, 0):
+        return None
+    if int(ts.step) == 0:
+        return copy_nets(ts)
+    print_on_process_zero("making the untrained nets again: not all evaluations of them are there")
+    return untrained_nets(experiment, data, mesh, shardings)
 
 
 def open_run(config, workdir, at_steps, fingerprints, changes, step: int) -> metrics_writer.Log:

@@ -11,7 +11,9 @@ import pytest
 from avjax.runtime import preemption
 
 
-@pytest.mark.parametrize("number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "number,code", [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
 def test_signal_ends_program_in_one_line_with_exit_status(number, code, capsys):
     def main():
         os.kill(os.getpid(), number)

@@ -98,9 +98,10 @@ def test_first_step_comes_before_evaluation_of_untrained_nets(world, tmp_path, m
 
     monkeypatch.setattr(train, "make_step", make)
     last = train.run(parts, tmp_path)
-    assert order[:3] == ["step", "evaluation 0", "metrics"] and order[-1] == "evaluation 1"
+    evaluations = [what for what in order if what != "metrics"]
+    assert evaluations == ["step", "evaluation 0", "evaluation 1"]
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert lines[1].startswith("0,eval/mine/score") and lines[2].startswith("1,")
+    assert any(line.startswith("0,eval/mine/score") for line in lines)
     jax.tree.map(np.testing.assert_array_equal, seen[1], jax.device_get(last.params))
     # The evaluated state is the initial one, not what the step made of it.
     moved = [np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, seen))]

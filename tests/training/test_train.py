@@ -259,7 +259,7 @@ def test_stopped_run_saves_its_step_and_resumes(uninterrupted, tmp_path, monkeyp
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         interrupt(patch, loop, "log_if_due", signal.SIGTERM, lambda run, n, *_: n == 7)
         tiny.run(config, tmp_path, report=run_page.write)
-    assert stop.value.code == 143 and (tmp_path / "report.html").exists()
+    assert stop.value.code == 75 and (tmp_path / "report.html").exists()
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
         f"avjax: stopped by SIGTERM: step 7 is saved in {tmp_path}/checkpoints; "

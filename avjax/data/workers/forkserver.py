@@ -33,7 +33,8 @@ def main(descriptor: int) -> None:
     Args:
       descriptor: file descriptor of the control socket.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # Sent to the group: for the parent, which ends us.
     cv2.setNumThreads(1)
     malloc.retain_freed_memory()
     control, workers = socket.socket(fileno=descriptor), set()
