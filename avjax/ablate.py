@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--print_commands", action="store_true", help="print one command per run; stop")
     add("--run", type=int, metavar="N", help="do run N only")
     add("--report_only", action="store_true", help="write the report of the finished runs; stop")
+    app.add_allowed_changes(p)
     return p
 
 

@@ -25,8 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add("--workdir", metavar="DIR", help="folder of the run (runs/<name of the config>)")
     add("--mode", default="train", choices=("train", "eval"),
         help="eval: evaluate the latest checkpoint, no training (train)")  # fmt: skip
-    add("--allow_changed_data", action="store_true",
-        help="resume even if files were added, removed or changed")  # fmt: skip
+    app.add_allowed_changes(p)
     add("--dry_run", action="store_true",
         help="check all, print config, batch shapes, parameters, devices; then stop")  # fmt: skip
     return p
@@ -43,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     workdir = args.workdir or f"runs/{run_name(args.config)}"
     chain = stages.expand(build.substitute(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
-    stages.check_workdirs(chain, at_steps)
+    allowed = app.allowed_changes(args)
+    stages.check_workdirs(chain, at_steps, "data" in allowed)
     specs = config.to_dict().get("stages") or {}
     stages.check_configs(chain, specs)
     if args.mode == "eval" and not args.dry_run:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         for (folder, experiment), found in zip(runs, checked):
             print(f"{folder}:\n{dry_run.summarize(experiment, found)}\n")
         return
-    stages.run(runs, write_report, args.mode == "train", at_steps, args.allow_changed_data)
+    stages.run(runs, write_report, args.mode == "train", at_steps, allowed)
     if len(chain) > 1 and jax.process_index() == 0:
         from avjax.report import stages_page
 

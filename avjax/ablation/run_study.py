@@ -41,14 +41,16 @@ def execute(
     if not args.list:
         # Seeds may be added to an existing study.
         fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
-        workdir.open_workdir(folder, base | {"study": fixed})
+        moved = "data" in app.allowed_changes(args)
+        workdir.open_workdir(folder, base | {"study": fixed}, allow_moved_data=moved)
     plans = {arm.name: plan_arm(folder, make_config, arm, study, args.report_only) for arm in arms}
     if args.list:
         return listing.print_list(runs, plans, study)
     if args.run is not None and not 1 <= args.run <= len(runs):
         raise ValueError(f"--run {args.run}: use 1 to {len(runs)} (see --list)")
     selected = [runs[args.run - 1]] if args.run else () if args.report_only else runs
-    failed = run_pending(folder, make_config, runs, selected, plans, study)
+    allowed = app.allowed_changes(args)
+    failed = run_pending(folder, make_config, runs, selected, plans, study, allowed)
     if not args.run:
         found = read_existing(runner.read_result, folder, runs)
         reason = read_existing(runner.read_failure, folder, runs)
@@ -108,6 +110,7 @@ def run_pending(
     selected: Sequence[Run],
     plans: Mapping[str, dict],
     study: dict,
+    allow_changed: Sequence[str],
 ) -> int:
     """Does the requested runs that are not finished; returns 1 if any failed or was refused."""
     from avjax.ablation import runner
@@ -129,7 +132,7 @@ def run_pending(
         print(f"{len(selected) - len(todo)} of {len(selected)} runs were already finished")
     start_time, bad, before = time.monotonic(), 0, len(selected) - len(todo)
     for n, run in enumerate(todo, 1):
-        text = run_one(folder, make_config, run, runs, plans, results, study)
+        text = run_one(folder, make_config, run, runs, plans, results, study, allow_changed)
         bad += text.startswith(("failed", "refused"))
         each = (time.monotonic() - start_time) / n
         remaining = (
@@ -155,6 +158,7 @@ def run_one(
     plans: Mapping[str, dict],
     results: dict,
     study: dict,
+    allow_changed: Sequence[str],
 ) -> str:
     """Does one run and returns its outcome as one line."""
     import jax
@@ -174,7 +178,7 @@ def run_one(
                 )
             learning_rate = learning_rates[run.arm.batch]
         results[run.name] = runner.run_trial(
-            folder, run, make_config(run, plan["steps"], learning_rate)
+            folder, run, make_config(run, plan["steps"], learning_rate), allow_changed
         )
     # A failed run must not stop the others; the report names it.
     except Exception as error:

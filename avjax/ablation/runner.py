@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def check_arm(arm: Arm, config: dict) -> None:
         raise ValueError(f"arm {arm.name} of sweep(): {error}") from error
 
 
-def run_trial(folder: Path, run: Run, config: dict) -> dict:
+def run_trial(folder: Path, run: Run, config: dict, allow_changed: Collection[str] = ()) -> dict:
     """Trains or resumes a run, writes its result and returns it.
 
     A tuning run whose loss is not finite has a result too: its learning rate is too high.
@@ -80,6 +81,7 @@ def run_trial(folder: Path, run: Run, config: dict) -> dict:
       folder: of the study.
       run: a `study.Run`.
       config: of the run.
+      allow_changed: see `train.run`.
     """
     place = folder / "runs" / run.name
     place.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,7 @@ def run_trial(folder: Path, run: Run, config: dict) -> dict:
             chain = stages.build(stages.expand(config, str(place)))
             if run.learning_rate is None and len(chain) == 1:  # Else steps of several costs.
                 spent = step_cost(folder, run.arm, chain[0][1])
-            stages.run(chain)
+            stages.run(chain, allow_changed=allow_changed)
     except FloatingPointError as error:
         if run.learning_rate is None:
             raise

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from avjax.data.source import Source
 from avjax.runtime.atomic import write_atomic
+from avjax.runtime.filenames import same_path
 from avjax.runtime.regular_files import check_regular
+from avjax.runtime.workdir import iter_leaves
 
 FILENAME = "data.json.gz"  # In a run's folder, beside config.json.
 NUM_THREADS = 32  # Sizes are asked side by side: on network storage each takes a millisecond.
@@ -76,7 +78,7 @@ def write(workdir: str | os.PathLike, sources: dict, changes: list[str], step: i
 
     Args:
       workdir: folder of the run.
-      sources: as `read` returns them.
+      sources: as `read` returns them; with the "key" of the config that names each.
       changes: lines of `describe_changes`.
       step: first step with the changed data.
     """
@@ -90,22 +92,58 @@ def write(workdir: str | os.PathLike, sources: dict, changes: list[str], step: i
 def describe_changes(old: dict, new: dict, names: dict) -> list[str]:
     """Returns one line per source that is in both `old` and `new` and differs.
 
+    A source whose files moved is found by its config key; its records are compared by their names
+    below the folders that moved.
+
     Args:
       old, new: as `read` returns them.
       names: {source: its config key, for the message}.
     """
     lines = []
-    for key in (key for key in new if key in old):
-        then, now = old[key], json.loads(json.dumps(new[key]))
-        found = []
+    for key in new:
+        if (was := _find(old, key, names[key])) is None:
+            continue
+        then, now = old[was], json.loads(json.dumps(new[key]))
+        moves = _moves(was, key)
+        found = [f"moved from {a} to {b}" for a, b in moves if not same_path(a, b)]
         if then["settings"] != now["settings"]:
             found.append("prepared with other settings")
-        found += _differences(*({tuple(r[:3]): r[3:] for r in x["records"]} for x in (then, now)))
-        if not found and then["records"] != now["records"]:
+        before = [[_move(r[0], moves), *r[1:]] for r in then["records"]]
+        found += _differences(*({tuple(r[:3]): r[3:] for r in x} for x in (before, now["records"])))
+        if not found and before != now["records"]:
             found.append("records in another order")
         if found:
             lines.append(f"{names[key]}: {', '.join(found)}")
     return lines
+
+
+def _find(old: dict, spec: str, name: str) -> str | None:
+    """Returns the spec that a source had before: the same, or one with other paths, or None."""
+    if spec in old:
+        return spec
+    alike = [was for was in old if _moves(was, spec)]
+    same = [was for was in alike if all(same_path(a, b) for a, b in _moves(was, spec))]
+    training = name.startswith("config.data.")  # Evaluations may change.
+    named = [was for was in alike if training and old[was].get("key") == name]
+    return next(iter(same + named), None)
+
+
+def _moves(was: str, spec: str) -> list[tuple[str, str]]:
+    """Returns [(path before, path now)] of a spec; [] if it differs in anything but paths."""
+    before, now = (dict(iter_leaves(json.loads(text))) for text in (was, spec))
+    changed = [(before.get(k), now.get(k)) for k in before | now if before.get(k) != now.get(k)]
+    texts = all(isinstance(a, str) and isinstance(b, str) and os.sep in a + b for a, b in changed)
+    return changed if texts else []
+
+
+def _move(path: str, moves: list[tuple[str, str]]) -> str:
+    """Returns the name that a file has after its folder, or the list beside it, has moved."""
+    for before, now in moves:
+        if os.path.basename(before) == os.path.basename(now) and not path.startswith(before):
+            before, now = os.path.dirname(before), os.path.dirname(now)
+        if path.startswith(os.path.join(before, "")):
+            return os.path.join(now, path[len(os.path.join(before, "")) :])
+    return path
 
 
 def _differences(then: dict, now: dict) -> list[str]:

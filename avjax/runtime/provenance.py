@@ -9,7 +9,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,12 @@ from avjax.types import Tree
 
 
 def record(
-    workdir: str | os.PathLike, source: Any, params: Tree, step: int
+    workdir: str | os.PathLike,
+    source: Any,
+    params: Tree,
+    step: int,
+    code: Mapping[str, str],
+    accepted: Sequence[str] = (),
 ) -> Callable[[int], None]:
     """Adds a session to run.json, which has one per start of the run.
 
@@ -31,6 +36,8 @@ def record(
       source: the training data, an avjax.data.source.Source.
       params: the parameters, which are counted.
       step: the step at which this session starts.
+      code: as `code_version.current` returns it.
+      accepted: changes of the code that the user accepted.
 
     Returns:
       A function (step) that saves the step reached and the seconds since the start.  Only process
@@ -43,8 +50,9 @@ def record(
         "first_step": step,
         "versions": {"avjax": avjax.__version__, "python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")},
+        "code": dict(code),
         "device": device(),
-    }
+    } | ({"accepted": list(accepted)} if accepted else {})
     known = {
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
         "data": {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avjax.runtime.atomic import write_atomic
+from avjax.runtime.filenames import same_path
 from avjax.runtime.regular_files import read_text
 
 # Keys that may change when a run is resumed.
@@ -17,16 +18,20 @@ CHANGEABLE_KEYS = (
 
 
 def open_workdir(
-    workdir: str | os.PathLike, config: dict, at_steps: Callable | None = None, write: bool = True
+    workdir: str | os.PathLike,
+    config: dict,
+    at_steps: Callable | None = None,
+    write: bool = True,
+    allow_moved_data: bool = False,
 ) -> Path:
     """Creates `workdir`, writes its config.json and returns its path.
 
     Args:
-      config, at_steps: see `check_config`, which is called first.
+      config, at_steps, allow_moved_data: see `check_config`, which is called first.
       workdir: the folder of the run.
       write: False in all processes but one.
     """
-    workdir = check_config(workdir, config, at_steps)
+    workdir = check_config(workdir, config, at_steps, allow_moved_data)
     workdir.mkdir(parents=True, exist_ok=True)
     if write:
         write_atomic(workdir / "config.json", json.dumps(config, indent=2))
@@ -34,18 +39,22 @@ def open_workdir(
 
 
 def check_config(
-    workdir: str | os.PathLike, config: dict, at_steps: Callable | None = None
+    workdir: str | os.PathLike,
+    config: dict,
+    at_steps: Callable | None = None,
+    allow_moved_data: bool = False,
 ) -> Path:
     """Raises ValueError if `config` cannot run in `workdir`; writes nothing.
 
     The folder must not have a run with another config.  The number of steps may change, and with
-    it everything derived from it.
+    it everything derived from it.  Absolute and relative names of the same file are equal.
 
     Args:
       workdir: the folder of the run.
       config: a plain dict.
       at_steps: a function steps -> `config` with another number of steps; None if nothing in the
         config is derived from the steps.
+      allow_moved_data: whether the paths of data sets may change.
     """
     workdir = check_writable(workdir)
     old = existing_config(workdir)
@@ -55,12 +64,22 @@ def check_config(
     if at_steps and "steps" in old and old["steps"] != new.get("steps"):
         new = json.loads(json.dumps(at_steps(old["steps"])))
     old, new = fixed_items(old), fixed_items(new)
-    if changed := sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k)):
+    changed = [k for k in old.keys() | new.keys() if not same_path(old.get(k), new.get(k))]
+    moved = [k for k in changed if _is_path_of_data(k, old.get(k), new.get(k))]
+    if changed := sorted(set(changed) - set(moved if allow_moved_data else ())):
         differences = "; ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:5])
+        accept = ", or accept data that moved with --allow_changed_data"
         raise ValueError(
             f"{workdir} holds a run of another config ({differences}): choose another --workdir"
+            + accept * (len(changed) == len(moved))
         )
     return workdir
+
+
+def _is_path_of_data(key: str, old: Any, new: Any) -> bool:
+    """Whether a key of a config names a file or folder of a data set, which exists."""
+    texts = isinstance(old, str) and isinstance(new, str)
+    return texts and ".source." in key and os.sep in old + new and os.path.exists(new)
 
 
 def check_is_run(folder: str | os.PathLike) -> Path:
@@ -164,7 +183,8 @@ def steps_change_message(workdir: str | os.PathLike, config: dict) -> str:
     if old["steps"] == config["steps"]:
         return ""
     before, after = dict(iter_leaves(old)), dict(iter_leaves(json.loads(json.dumps(config))))
-    follow = [k for k in after if k in before and before[k] != after[k] and _is_fixed(k)]
+    both = [k for k in after if k in before and _is_fixed(k)]
+    follow = [k for k in both if not same_path(before[k], after[k])]
     details = ", ".join(f"{k} {before[k]} -> {after[k]}" for k in follow[:3])
     more = f" and {len(follow) - 3} more" if len(follow) > 3 else ""
     return f"steps {old['steps']} -> {config['steps']}" + (

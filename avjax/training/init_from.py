@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from avjax.data import fingerprint
 from avjax.data.source import Source
 from avjax.runtime import checkpoint
+from avjax.runtime.filenames import same_path
 from avjax.types import Inherited, TrainState
 
 
@@ -169,7 +170,7 @@ def _record_mismatch(known: list | None, source) -> str:
     if len(known) != len(source):
         return f"has {len(known)} records, config.data.train.source has {len(source)}"
     for there, here in zip(known, records_of(source)):
-        if there != here:
+        if there[1:] != here[1:] or not same_path(there[0], here[0]):
             return f"is of other records than config.data.train.source: {there[0]}, here {here[0]}"
     return ""
 

@@ -147,7 +147,9 @@ def check_unchanged(
     Raises:
       ValueError: the data changed and `allow_changed` is False.
     """
-    fingerprints = {spec: fingerprint.compute(source) for spec, (_, source) in sources.items()}
+    fingerprints = {
+        spec: fingerprint.compute(source) | {"key": key} for spec, (key, source) in sources.items()
+    }
     names = {spec: key for spec, (key, _) in sources.items()}
     changes = fingerprint.describe_changes(fingerprint.read(workdir), fingerprints, names)
     if changes and not allow_changed:

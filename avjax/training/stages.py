@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from avjax.config import errors, signatures
@@ -111,10 +111,14 @@ def check_configs(chain: list[tuple[str, dict]], stages: Mapping[str, dict]) -> 
             config_checks.check(config, folders)
 
 
-def check_workdirs(chain: list[tuple[str, dict]], at_steps: Callable[[str, int], dict]) -> None:
+def check_workdirs(
+    chain: list[tuple[str, dict]],
+    at_steps: Callable[[str, int], dict],
+    allow_moved_data: bool = False,
+) -> None:
     """Raises ValueError if a stage cannot run in its folder, see `workdir.check_config`."""
     for folder, config in chain:
-        workdirs.check_config(folder, config, functools.partial(at_steps, folder))
+        workdirs.check_config(folder, config, functools.partial(at_steps, folder), allow_moved_data)
 
 
 def build(
@@ -142,7 +146,7 @@ def run(
     report: Callable | None = None,
     training: bool = True,
     at_steps: Callable[[str, int], dict] | None = None,
-    allow_changed_data: bool = False,
+    allow_changed: Collection[str] = (),
 ) -> "TrainState":
     """Trains the stages one after the other, or resumes them.
 
@@ -151,7 +155,7 @@ def run(
       report: called with the folder of each stage that ends or is interrupted.
       training: False evaluates the latest checkpoints only.
       at_steps: as the function of that name returns it, for runs that get more steps.
-      allow_changed_data: see `train.run`.
+      allow_changed: see `train.run`.
 
     Returns:
       The TrainState of the last stage.
@@ -162,5 +166,5 @@ def run(
         if len(chain) > 1:
             print(f"stage {number} of {len(chain)}: {folder}", flush=True)
         before = at_steps and functools.partial(at_steps, folder)
-        ts = train.run(parts, folder, report, training, before, allow_changed_data)
+        ts = train.run(parts, folder, report, training, before, allow_changed)
     return ts

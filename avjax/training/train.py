@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import jax
 
@@ -12,6 +12,7 @@ from avjax.data import fingerprint, pipeline, unreadable_files
 from avjax.data.source import coverage
 from avjax.runtime import (
     checkpoint,
+    code_version,
     metrics_writer,
     preemption,
     profiling,
@@ -36,7 +37,7 @@ def run(
     report: Callable | None = None,
     train: bool = True,
     at_steps: Callable[[int], dict] | None = None,
-    allow_changed_data: bool = False,
+    allow_changed: Collection[str] = (),
 ) -> TrainState:
     """Trains an experiment, or resumes from the latest checkpoint in `workdir`.
 
@@ -50,7 +51,8 @@ def run(
       train: False evaluates the latest checkpoint without training: evaluations are added to
         metrics.csv, evals/ and the report; nothing else in the folder changes.
       at_steps: steps -> the config with that many, if the number changes; see `workdir`.
-      allow_changed_data: resume even if the files are not those that the run started with.
+      allow_changed: resume even if the "data" (files, or the folders that they are in), or the
+        "code" (versions of avjax and the libraries), are not those that the run started with.
 
     Returns:
       The final TrainState.
@@ -59,7 +61,8 @@ def run(
       ValueError: the config does not fit the run in the folder, another process trains there, or
         all of its checkpoints are damaged.
     """
-    workdir = workdirs.check_config(workdir, experiment.config, at_steps)
+    moved = "data" in allow_changed
+    workdir = workdirs.check_config(workdir, experiment.config, at_steps, moved)
     if not train:
         workdirs.check_is_trained(workdir)
     # With many processes JAX handles SIGTERM: all must stop at the same step.
@@ -74,8 +77,8 @@ def run(
     ):
         try:
             ts = run_in_workdir(
-                experiment, workdir, report, train, at_steps, allow_changed_data, checkpoints,
-                signals, dog,
+                experiment, workdir, report, train, at_steps, allow_changed, checkpoints, signals,
+                dog,
             )  # fmt: skip
         except preemption.Interrupted as stop:
             dog.stop()
@@ -91,11 +94,14 @@ def run(
 
 
 def run_in_workdir(
-    experiment, workdir, report, train, at_steps, allow_changed_data, checkpoints, signals, dog
+    experiment, workdir, report, train, at_steps, allow_changed, checkpoints, signals, dog
 ) -> TrainState:  # fmt: skip
     """The run itself, see `run`."""
     mesh, last = sharding.mesh(), experiment.settings.steps
-    fingerprints, changes = sources.check_unchanged(workdir, experiment.sources, allow_changed_data)
+    moved = "data" in allow_changed
+    fingerprints, changes = sources.check_unchanged(workdir, experiment.sources, moved)
+    resumes = train and 0 < (checkpoints.latest_step() or 0) < last
+    new_code = code_version.check_unchanged(workdir, "code" in allow_changed) if resumes else []
     data = training_data(experiment)
     data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index(), train))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
@@ -105,8 +111,14 @@ def run_in_workdir(
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
     if train:
-        log = open_run(experiment.config, workdir, at_steps, fingerprints, changes, int(ts.step))
-        note = provenance.record(workdir, data["source"], ts.params, int(ts.step))
+        print_on_process_zero(
+            "the code has changed, as allowed: " * bool(new_code) + ", ".join(new_code)
+        )
+        log = open_run(
+            experiment.config, workdir, at_steps, moved, fingerprints, changes, int(ts.step)
+        )
+        code = code_version.current()
+        note = provenance.record(workdir, data["source"], ts.params, int(ts.step), code, new_code)
     else:
         log, note = open_evaluation(workdir, changes, int(ts.step)), lambda step: None
 
@@ -152,7 +164,9 @@ def untrained(experiment, data, mesh, shardings, log, ts: TrainState) -> TrainSt
     return untrained_nets(experiment, data, mesh, shardings)
 
 
-def open_run(config, workdir, at_steps, fingerprints, changes, step: int) -> metrics_writer.Log:
+def open_run(
+    config, workdir, at_steps, moved: bool, fingerprints, changes, step: int
+) -> metrics_writer.Log:
     """Opens the folder of a run that starts or resumes at `step`; returns its log."""
     print_changes(changes)
     if workdirs.existing_config(workdir):
@@ -162,7 +176,7 @@ def open_run(config, workdir, at_steps, fingerprints, changes, step: int) -> met
             f"resuming from step {step} of {config['steps']}: {workdir}/checkpoints/{step}"
         )
     writes = jax.process_index() == 0
-    workdirs.open_workdir(workdir, config, at_steps, write=writes)
+    workdirs.open_workdir(workdir, config, at_steps, writes, moved)
     if writes:
         fingerprint.write(workdir, fingerprints, changes, step)
     return metrics_writer.open_log(workdir, step, write=writes)

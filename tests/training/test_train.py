@@ -313,7 +313,7 @@ def test_changed_data_are_refused_or_allowed_and_recorded(
     monkeypatch.setattr(sources, "build", shorter)
     with pytest.raises(ValueError, match=r"data.train.source: 1 record removed .*allow_changed"):
         tiny.run(config, tmp_path)
-    tiny.run(config, tmp_path, allow_changed_data=True)
+    tiny.run(config, tmp_path, allow_changed=("data",))
     assert "the data have changed, as allowed: config.data" in capsys.readouterr().out
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 1: ")
 
@@ -321,7 +321,7 @@ def test_changed_data_are_refused_or_allowed_and_recorded(
 def test_other_processes_write_no_shared_files(tmp_path, monkeypatch):
     def files(process):
         monkeypatch.setattr(train.jax, "process_index", lambda: process)
-        train.open_run(dict(steps=2), tmp_path, None, {}, [], 0).write(1, {"loss": 0.5})
+        train.open_run(dict(steps=2), tmp_path, None, False, {}, [], 0).write(1, {"loss": 0.5})
         return sorted(path.name for path in tmp_path.iterdir())
 
     assert files(1) == []
