@@ -142,7 +142,7 @@ def _end(dog: Watchdog, activity: Activity, deadline: float, elapsed: float, wor
     what = f"step {dog.number + 1}" if activity.name == STEP else f"the {activity.name}"
     median = dog.median()
     usual = "" if median is None else f"; the median of a step is {median:.3g} s"
-    line = f"{what} has not ended after {elapsed:.0f} s (deadline {deadline:.0f} s{usual})"
+    line = f"{what} has not ended after {elapsed:.3g} s (deadline {deadline:.3g} s{usual})"
     writer = threading.Thread(target=_write, args=(workdir / FILENAME, line), daemon=True)
     writer.start()
     writer.join(WRITE_SECONDS)
