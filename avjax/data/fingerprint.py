@@ -108,9 +108,12 @@ def describe_changes(old: dict, new: dict, names: dict) -> list[str]:
         found = [f"moved from {a} to {b}" for a, b in moves if not same_path(a, b)]
         if then["settings"] != now["settings"]:
             found.append("prepared with other settings")
-        before = [[_move(r[0], moves), *r[1:]] for r in then["records"]]
-        found += _differences(*({tuple(r[:3]): r[3:] for r in x} for x in (before, now["records"])))
-        if not found and before != now["records"]:
+        before, after = then["records"], now["records"]
+        if moves:
+            before = [[_move(os.path.abspath(r[0]), moves), *r[1:]] for r in before]
+            after = [[os.path.abspath(r[0]), *r[1:]] for r in after]
+        found += _differences(*({tuple(r[:3]): r[3:] for r in x} for x in (before, after)))
+        if not found and before != after:
             found.append("records in another order")
         if found:
             lines.append(f"{names[key]}: {', '.join(found)}")
@@ -138,7 +141,7 @@ def _moves(was: str, spec: str) -> list[tuple[str, str]]:
 
 def _move(path: str, moves: list[tuple[str, str]]) -> str:
     """Returns the name that a file has after its folder, or the list beside it, has moved."""
-    for before, now in moves:
+    for before, now in (map(os.path.abspath, move) for move in moves):
         if os.path.basename(before) == os.path.basename(now) and not path.startswith(before):
             before, now = os.path.dirname(before), os.path.dirname(now)
         if path.startswith(os.path.join(before, "")):

@@ -172,6 +172,14 @@ def resume_message(workdir: str | os.PathLike, step: int | None) -> str:
     return f"step {step} is saved in {workdir}/checkpoints; re-run the command to resume"
 
 
+def report_is_stale(workdir: str | os.PathLike) -> bool:
+    """Whether a run was killed before it wrote its report: run.json is written before that."""
+    report, session = Path(workdir) / "report.html", Path(workdir) / "run.json"
+    if not session.exists():
+        return False
+    return not report.exists() or report.stat().st_mtime_ns < session.stat().st_mtime_ns
+
+
 def steps_change_message(workdir: str | os.PathLike, config: dict) -> str:
     """Describes in one line what changes with the number of steps; "" if it did not change.
 

@@ -110,6 +110,7 @@ def run_in_workdir(
     profiling.mark("initialization, or the checkpoint")
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
+    stale = report and train and workdirs.report_is_stale(workdir)
     if train:
         print_on_process_zero(
             "the code has changed, as allowed: " * bool(new_code) + ", ".join(new_code)
@@ -127,6 +128,8 @@ def run_in_workdir(
         if report and jax.process_index() == 0 and step < last:
             report(workdir)
 
+    if stale and log.has(int(ts.step), "eval/"):
+        renew_report(int(ts.step))
     embed, evals = make_embed(experiment.method, mesh), experiment.evals
     evaluate = make_evaluate(workdir, log, evals, embed, signals, train, renew_report)
     if train:

@@ -77,6 +77,46 @@ def test_allowed_change_is_recorded_once(config, tmp_path):
     assert sources.check_unchanged(tmp_path, found, allow_changed=False) == (prints, [])
 
 
+def with_root(config, root):
+    source = dict(config["data"]["train"]["source"], root=str(root))
+    return dict(data=dict(train=dict(config["data"]["train"], source=source)), evals={})
+
+
+def test_names_of_the_same_folder_are_the_same_data(config, tmp_path, monkeypatch):
+    started(config, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("clips")
+    for name in ("clips", "./clips", "link"):
+        found = sources.build_datasets(with_root(config, name)).sources
+        assert not sources.check_unchanged(tmp_path, found, allow_changed=False)[1]
+    (tmp_path / "clips/b/3.mp4").unlink()
+    assert "1 record removed" in refusal(with_root(config, "clips"), tmp_path)
+
+
+def test_moved_data_are_compared_file_by_file(config, tmp_path):
+    started(config, tmp_path)
+    (tmp_path / "clips").rename(tmp_path / "there")
+    moved = with_root(config, tmp_path / "there")
+    said = refusal(moved, tmp_path)
+    assert f"source: moved from {tmp_path}/clips to {tmp_path}/there: restore them" in said
+    (tmp_path / "there/b/3.mp4").rename(tmp_path / "there/b/9.mp4")
+    assert "there, 1 record added (e.g. " in refusal(moved, tmp_path)
+    found = sources.build_datasets(moved).sources
+    prints, changes = sources.check_unchanged(tmp_path, found, allow_changed=True)
+    fingerprint.write(tmp_path, prints, changes, 7)
+    assert "step 7: config.data.train.source: moved from" in (
+        tmp_path / "data_changes.txt"
+    ).read_text("utf-8")
+    assert not sources.check_unchanged(tmp_path, found, allow_changed=False)[1]
+
+
+def test_file_renamed_in_place_is_refused(config, tmp_path):
+    """The rows of a memory bank would belong to other records."""
+    started(config, tmp_path)
+    (tmp_path / "clips/a/1.mp4").rename(tmp_path / "clips/a/9.mp4")
+    assert "1 record added" in refusal(config, tmp_path)
+
+
 def test_changed_evaluations_are_not_a_data_change(config, tmp_path):
     started(config, tmp_path)
     config["evals"] = dict(other=dict(config["data"]["train"]))

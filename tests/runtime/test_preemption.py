@@ -37,6 +37,42 @@ def test_deferred_work_finishes_first():
     assert done == ["step"]
 
 
+def test_permitted_work_within_deferred_work_is_interrupted_at_once():
+    done = []
+    with pytest.raises(preemption.Interrupted), preemption.watch() as signals:
+        with signals.defer():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            done.append("step")
+            with signals.allow():
+                done.append("not reached")
+    assert done == ["step"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interruption_lost_in_a_destructor_comes_at_the_end():
+    class Loses:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(preemption.Interrupted) as stop, preemption.watch():
+        Loses()
+    assert stop.value.code == 75
+
+
+def test_signal_sent_twice_at_once_is_one():
+    """As `timeout` does, to its command and then to the group."""
+    code = (
+        "import time; from avjax.runtime import preemption\n"
+        "with preemption.watch() as signals, signals.defer():\n"
+        "    print('ready', flush=True); time.sleep(1)"
+    )
+    command = ["timeout", "-s", "TERM", "60", sys.executable, "-c", code]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGTERM)  # `timeout` passes it on like its own.
+    assert running.wait(60) == 75
+
+
 def test_cleanup_after_signal_is_not_interrupted():
     watching = preemption.Watch()
     with pytest.raises(preemption.Interrupted) as stop:

@@ -132,3 +132,33 @@ def test_concurrent_processes_may_open_one_workdir(tmp_path):
     assert not failures
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.json"]
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == config()
+
+
+def reading(root):
+    return config(data=dict(train=dict(source=dict(fn="f", root=str(root)))), cache=str(root))
+
+
+def test_absolute_and_relative_names_are_the_same(tmp_path, monkeypatch):
+    (tmp_path / "clips").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    open_workdir(run, reading("clips"))
+    check_config(run, reading(tmp_path / "clips"))
+    check_config(run, reading("../" + tmp_path.name + "/clips"))
+    with pytest.raises(ValueError, match="cache was 'clips', is '/.*; data.train.source.root was"):
+        check_config(run, reading(tmp_path / "other"))
+
+
+def test_data_that_moved_are_accepted_by_a_flag(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    run, moved = tmp_path / "run", reading(tmp_path / "here")
+    open_workdir(run, moved)
+    moved["data"] = reading(tmp_path / "there")["data"]
+    with pytest.raises(ValueError, match="or accept data that moved with --allow_changed_data"):
+        check_config(run, moved)
+    open_workdir(run, moved, allow_moved_data=True)
+    assert json.loads((run / "config.json").read_text()) == moved
+    moved["data"] = reading(tmp_path / "nowhere")["data"]
+    with pytest.raises(ValueError, match="choose another --workdir"):
+        check_config(run, moved, allow_moved_data=True)

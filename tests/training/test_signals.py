@@ -1,6 +1,7 @@
 """A run that signals stop again and again, in whatever it does, ends as one that nothing stopped."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -130,6 +131,27 @@ def test_run_stopped_in_everything_it_does_equals_uninterrupted(world, tmp_path,
     assert found == table(tmp_path / "whole")
     scores = [step for step, name in found if name == "eval/mine/score"]
     assert sorted(scores) == [0, 2, 4, 6, 8]
+
+
+def test_report_lost_with_the_process_is_written_on_resuming(world, tmp_path):
+    """Killed after the scores of step 2 were logged, before the report was written."""
+    config = tiny.config(world, steps=2, evals={})
+    parts = experiment.build(config)._replace(evals=dict(mine=(2, lambda *_: {"score": 1.0})))
+    told = []
+
+    def killed(workdir):
+        told.append(json.loads((workdir / "run.json").read_text())["sessions"][-1]["last_step"])
+        if len(told) == 2:
+            raise KeyboardInterrupt
+        (workdir / "report.html").write_text("")
+
+    longer = parts._replace(settings=parts.settings._replace(steps=3))
+    with pytest.raises(KeyboardInterrupt):
+        train.run(longer, tmp_path, killed)
+    train.run(longer, tmp_path, killed)
+    assert told == [0, 2, 2, 3]
+    train.run(longer, tmp_path, killed)
+    assert told == [0, 2, 2, 3, 3]
 
 
 def test_chain_stops_in_a_stage_and_does_not_begin_the_next(world, tmp_path, moments):

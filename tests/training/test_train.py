@@ -296,7 +296,7 @@ def test_stop_during_evaluation_keeps_last_step(world, tmp_path, monkeypatch, ca
     assert "step 4 is saved" in capsys.readouterr().err
 
 
-def test_changed_data_are_refused_or_allowed_and_recorded(
+def test_changed_data_and_code_are_refused_or_allowed_and_recorded(
     uninterrupted, tmp_path, monkeypatch, capsys
 ):
     config = copy.deepcopy(uninterrupted[0]) | dict(steps=1, evals={})
@@ -316,6 +316,15 @@ def test_changed_data_are_refused_or_allowed_and_recorded(
     tiny.run(config, tmp_path, allow_changed=("data",))
     assert "the data have changed, as allowed: config.data" in capsys.readouterr().out
     assert (tmp_path / "data_changes.txt").read_text().startswith("step 1: ")
+    now = train.code_version.current()
+    monkeypatch.setattr(train.code_version, "current", lambda: now | {"jax": "9"})
+    config["steps"] = 3
+    with pytest.raises(ValueError, match=r"other code \(jax .* -> 9\)"):
+        tiny.run(config, tmp_path)
+    tiny.run(config, tmp_path, allow_changed=("code",))
+    assert "the code has changed, as allowed: jax" in capsys.readouterr().out
+    last = json.loads((tmp_path / "run.json").read_text())["sessions"][-1]
+    assert last["accepted"] == [f"jax {now['jax']} -> 9"] and last["code"]["jax"] == "9"
 
 
 def test_other_processes_write_no_shared_files(tmp_path, monkeypatch):
