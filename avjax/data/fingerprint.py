@@ -110,8 +110,9 @@ def describe_changes(old: dict, new: dict, names: dict) -> list[str]:
             found.append("prepared with other settings")
         before, after = then["records"], now["records"]
         if moves:
-            before = [[_move(os.path.abspath(r[0]), moves), *r[1:]] for r in before]
-            after = [[os.path.abspath(r[0]), *r[1:]] for r in after]
+            real = [os.path.realpath(now) for _, now in moves]
+            before = [[_move(r[0], [a for a, _ in moves], real), *r[1:]] for r in before]
+            after = [[_move(r[0], [b for _, b in moves], real), *r[1:]] for r in after]
         found += _differences(*({tuple(r[:3]): r[3:] for r in x} for x in (before, after)))
         if not found and before != after:
             found.append("records in another order")
@@ -139,9 +140,10 @@ def _moves(was: str, spec: str) -> list[tuple[str, str]]:
     return changed if texts else []
 
 
-def _move(path: str, moves: list[tuple[str, str]]) -> str:
-    """Returns the name that a file has after its folder, or the list beside it, has moved."""
-    for before, now in (map(os.path.abspath, move) for move in moves):
+def _move(path: str, folders: list[str], targets: list[str]) -> str:
+    """Returns the name of a file after its folder, or the list beside it, became a target."""
+    path = os.path.abspath(path)
+    for before, now in zip(map(os.path.abspath, folders), targets):
         if os.path.basename(before) == os.path.basename(now) and not path.startswith(before):
             before, now = os.path.dirname(before), os.path.dirname(now)
         if path.startswith(os.path.join(before, "")):
