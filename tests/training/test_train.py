@@ -19,7 +19,7 @@ import pytest
 from avjax.data.source import Source
 from avjax.nets.layers.conv import Conv2D
 from avjax.report import run_page
-from avjax.training import cost, dry_run, evaluation, experiment, loop, precision, sources, train
+from avjax.training import cost, dry_run, experiment, loop, precision, sources, train
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -281,19 +281,6 @@ def test_stop_before_first_step_saves_nothing_and_reports_it(world, tmp_path, mo
         tiny.run(config, tmp_path, report=run_page.write)
     assert stop.value.code == 130 and "nothing is saved" in capsys.readouterr().err
     assert not (tmp_path / "config.json").exists() and not (tmp_path / "report.html").exists()
-
-
-def test_stop_during_evaluation_keeps_last_step(world, tmp_path, monkeypatch, capsys):
-    config = tiny.config(world, steps=3)
-    config["evals"]["world"]["every"] = 3
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
-        interrupt(patch, evaluation, "save_evaluation", signal.SIGINT, lambda *_: stopping)
-        stopping = False
-        tiny.run(config | dict(steps=3), tmp_path)
-        stopping = True
-        tiny.run(config | dict(steps=4), tmp_path)
-    assert stop.value.code == 130
-    assert "step 4 is saved" in capsys.readouterr().err
 
 
 def test_changed_data_and_code_are_refused_or_allowed_and_recorded(
