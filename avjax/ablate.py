@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 
 from avjax.ablation import run_study, study as arithmetic, sweep
-from avjax.config import app
+from avjax.config import allowed_changes, app
 from avjax.config.config_files import find_config, run_name
 from avjax.runtime import preemption
 
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--print_commands", action="store_true", help="print one command per run; stop")
     add("--run", type=int, metavar="N", help="do run N only")
     add("--report_only", action="store_true", help="write the report of the finished runs; stop")
-    app.add_allowed_changes(p)
+    allowed_changes.add_flags(p)
     return p
 
 

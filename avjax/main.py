@@ -9,7 +9,7 @@ simulates four devices.
 import argparse
 import os
 
-from avjax.config import app, build
+from avjax.config import allowed_changes, app, build
 from avjax.config.config_files import run_name
 from avjax.runtime import preemption, profiling, workdir as workdirs
 from avjax.training import stages
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add("--workdir", metavar="DIR", help="folder of the run (runs/<name of the config>)")
     add("--mode", default="train", choices=("train", "eval"),
         help="eval: evaluate the latest checkpoint, no training (train)")  # fmt: skip
-    app.add_allowed_changes(p)
+    allowed_changes.add_flags(p)
     add("--dry_run", action="store_true",
         help="check all, print config, batch shapes, parameters, devices; then stop")  # fmt: skip
     return p
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     workdir = args.workdir or f"runs/{run_name(args.config)}"
     chain = stages.expand(build.substitute(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
-    allowed = app.allowed_changes(args)
+    allowed = allowed_changes.parse(args)
     stages.check_workdirs(chain, at_steps, "data" in allowed)
     specs = config.to_dict().get("stages") or {}
     stages.check_configs(chain, specs)

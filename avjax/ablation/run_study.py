@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from avjax.ablation import listing, study as arithmetic
 from avjax.ablation.study import Arm, Run
-from avjax.config import app
+from avjax.config import allowed_changes, app
 from avjax.config.build import build, substitute
 
 
@@ -41,7 +41,7 @@ def execute(
     if not args.list:
         # Seeds may be added to an existing study.
         fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
-        moved = "data" in app.allowed_changes(args)
+        moved = "data" in allowed_changes.parse(args)
         workdir.open_workdir(folder, base | {"study": fixed}, allow_moved_data=moved)
     plans = {arm.name: plan_arm(folder, make_config, arm, study, args.report_only) for arm in arms}
     if args.list:
@@ -49,7 +49,7 @@ def execute(
     if args.run is not None and not 1 <= args.run <= len(runs):
         raise ValueError(f"--run {args.run}: use 1 to {len(runs)} (see --list)")
     selected = [runs[args.run - 1]] if args.run else () if args.report_only else runs
-    allowed = app.allowed_changes(args)
+    allowed = allowed_changes.parse(args)
     failed = run_pending(folder, make_config, runs, selected, plans, study, allowed)
     if not args.run:
         found = read_existing(runner.read_result, folder, runs)

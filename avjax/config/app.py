@@ -19,10 +19,6 @@ from avjax.runtime.filenames import escape_unprintable_output
 
 # Errors that avjax raises about a file, a config or a machine.
 USER_ERRORS = (ValueError, RuntimeError, FloatingPointError, TypeError)
-CHANGES = {
-    "data": "resume even if files were added, removed or changed, or are in another folder",
-    "code": "resume with other versions of avjax, JAX, Flax, Optax or NumPy",
-}
 PACKAGE_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 CONFIG_HELP = """keys of the config:
   --config.KEY=VALUE sets a key, e.g. --config.batch_size=64, --config.data.train.workers=4 or
@@ -51,17 +47,6 @@ def make_parser(command: str, doc: str | None, *more: str) -> argparse.ArgumentP
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-
-
-def add_allowed_changes(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that `allowed_changes` reads."""
-    for what, text in CHANGES.items():
-        parser.add_argument(f"--allow_changed_{what}", action="store_true", help=text)
-
-
-def allowed_changes(args: argparse.Namespace) -> list[str]:
-    """Returns what may have changed when a run resumes: "data", "code"."""
-    return [what for what in CHANGES if getattr(args, f"allow_changed_{what}")]
 
 
 def run(

@@ -135,9 +135,15 @@ def _find(old: dict, spec: str, name: str) -> str | None:
 def _moves(was: str, spec: str) -> list[tuple[str, str]]:
     """Returns [(path before, path now)] of a spec; [] if it differs in anything but paths."""
     before, now = (dict(iter_leaves(json.loads(text))) for text in (was, spec))
-    changed = [(before.get(k), now.get(k)) for k in before | now if before.get(k) != now.get(k)]
-    texts = all(isinstance(a, str) and isinstance(b, str) and os.sep in a + b for a, b in changed)
-    return changed if texts else []
+    moves = []
+    for key in before | now:
+        a, b = before.get(key), now.get(key)
+        if a == b:
+            continue
+        if not isinstance(a, str) or not isinstance(b, str) or os.sep not in a + b:
+            return []
+        moves.append((a, b))
+    return moves
 
 
 def _move(path: str, folders: list[str], targets: list[str]) -> str:
