@@ -3,6 +3,7 @@
 Of avjax itself the source files count: between two releases its version does not change.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -19,7 +20,11 @@ FOLDERS = ("data", "losses", "methods", "nets", "ops", "training")
 def current() -> dict[str, str]:
     """Returns {library: version}, and a hash of avjax's own source files as "avjax sources"."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"avjax": avjax.__version__, "avjax sources": _hash_sources(), **versions}
+    return {
+        "avjax": avjax.__version__,
+        "avjax sources": _hash_sources(Path(avjax.__file__).parent),
+        **versions,
+    }
 
 
 def check_unchanged(workdir: str | os.PathLike, allow_changed: bool) -> list[str]:
@@ -51,9 +56,10 @@ def check_unchanged(workdir: str | os.PathLike, allow_changed: bool) -> list[str
     return changes
 
 
-def _hash_sources() -> str:
+@functools.cache  # As they are when this process starts.
+def _hash_sources(package: Path) -> str:
     """Returns a short hash of the source files that a training step depends on."""
-    package, digest = Path(avjax.__file__).parent, hashlib.blake2b(digest_size=6)
+    digest = hashlib.blake2b(digest_size=6)
     for path in sorted(path for name in FOLDERS for path in (package / name).rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

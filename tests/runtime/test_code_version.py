@@ -33,6 +33,9 @@ def test_hash_is_of_what_a_step_depends_on(tmp_path, monkeypatch):
     monkeypatch.setattr(code_version.avjax, "__file__", str(package / "__init__.py"))
     before = code_version.current()
     (package / "report/b.py").write_text("x = 2\n")
+    code_version._hash_sources.cache_clear()
     assert code_version.current() == before
     (package / "methods/a.py").write_text("x = 2\n")
+    assert code_version.current() == before  # What this process has loaded.
+    code_version._hash_sources.cache_clear()
     assert code_version.current() != before
