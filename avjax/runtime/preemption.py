@@ -113,7 +113,8 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
         return
     read_socket, write_socket = socket.socketpair()
     write_socket.setblocking(False)
-    thread = threading.Thread(target=_listen, args=(read_socket, watching), daemon=True)
+    args = read_socket, watching, numbers
+    thread = threading.Thread(target=_listen, args=args, daemon=True)
     thread.start()
     descriptor = signal.set_wakeup_fd(write_socket.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, watching.receive) for number in numbers}
@@ -129,7 +130,25 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
         read_socket.close()
 
 
-def _listen(line: socket.socket, watching: Watch) -> None:
+@contextlib.contextmanager
+def forward(number: int, to: int) -> Iterator[None]:
+    """In the block a signal counts as another one; outside the main thread this does nothing.
+
+    Args:
+      number: of the signal.
+      to: the number of the other one, which may have a handler that is not Python's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, lambda *_: os.kill(os.getpid(), to))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _listen(line: socket.socket, watching: Watch, numbers: tuple[int, ...]) -> None:
     """Reads the numbers of signals; ends when the other end is closed."""
     first, received = None, 0.0
     while True:
@@ -143,7 +162,7 @@ def _listen(line: socket.socket, watching: Watch) -> None:
             continue
         if not number:
             return
-        if number[0] not in SIGNALS:
+        if number[0] not in numbers:
             continue
         if first is None:
             first, received = number[0], time.monotonic()

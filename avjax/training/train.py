@@ -66,10 +66,13 @@ def run(
     if not train:
         workdirs.check_is_trained(workdir)
     # With many processes JAX handles SIGTERM: all must stop at the same step.
-    numbers = tuple(preemption.SIGNALS) if jax.process_count() == 1 else (signal.SIGINT,)
+    alone = jax.process_count() == 1
+    numbers = tuple(preemption.SIGNALS) if alone else (signal.SIGINT,)
+    usr1 = preemption.forward(signal.SIGUSR1, signal.SIGTERM)
     writes = train and jax.process_index() == 0
     with (
         preemption.watch(numbers) as signals,
+        contextlib.nullcontext() if alone else usr1,
         run_lock.hold(workdir) if writes else contextlib.nullcontext(),
         jax.set_mesh(sharding.mesh()),
         checkpoint.manager(workdir, write=train) as checkpoints,
