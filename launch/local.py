@@ -87,19 +87,21 @@ def wait(processes: Sequence[subprocess.Popen], grace: float) -> int:
     Returns:
       the exit code of the process that failed first, 0 if none did.
     """
-    code, deadline = 0, float("inf")
-    while any(process.poll() is None for process in processes):
-        failed = [process.returncode for process in processes if process.returncode]
-        if failed and not code:
-            code, deadline = failed[0], time.monotonic() + grace
-            print(f"a process ended with {code}: the others have {grace:g} s", file=sys.stderr)
-            if code != SAVED:  # After 75 they are saving already.
+    first, deadline = 0, float("inf")
+    while True:
+        codes = [process.poll() for process in processes]
+        failed = [code for code in codes if code]
+        if failed and not first:
+            first, deadline = failed[0], time.monotonic() + grace
+            if None in codes:
+                print(f"a process ended with {first}, the others will end too", file=sys.stderr)
+            if first != SAVED:  # After 75 they are saving already.
                 send(processes, signal.SIGTERM)
+        if None not in codes:
+            return first if first >= 0 else 128 - first
         if time.monotonic() > deadline:
             send(processes, signal.SIGKILL)
         time.sleep(0.05)
-    code = code or next((process.returncode for process in processes if process.returncode), 0)
-    return code if code >= 0 else 128 - code
 
 
 def main(argv: list[str] | None = None) -> int:

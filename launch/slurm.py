@@ -33,7 +33,7 @@ export JAX_COORDINATOR_ADDRESS="${{nodes%%$'\\n'*}}:$((61440 + SLURM_JOB_ID % 40
 {cache}
 # All processes save together: the first to end must not end the others at once.
 status=0
-srun --kill-on-bad-exit=0 --wait=60 \\
+srun --kill-on-bad-exit=0 --wait=60{cpus} \\
   {command} || status=$?
 
 # 75: saved, and wants to be started again.
@@ -99,6 +99,8 @@ def batch_script(args: argparse.Namespace) -> str:
         log=args.log or ("slurm-%A_%a.log" if args.sweep else "slurm-%j.log"),
         setup="".join(f"{line}\n" for line in args.setup),
         cache=CACHE.format(folder=shlex.quote(args.cache_dir)) if args.cache_dir else "",
+        # srun does not read this option of sbatch.
+        cpus=f" --cpus-per-task={args.cpus_per_task}" if args.cpus_per_task else "",
         command=shlex.join(command) + (' --run "$SLURM_ARRAY_TASK_ID"' if args.sweep else ""),
     )
 

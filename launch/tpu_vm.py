@@ -115,14 +115,16 @@ def run(args: argparse.Namespace) -> int:
     command = tpu_vm_commands.run_command(args)
     print("+", shlex.join(command), flush=True)
     process = subprocess.Popen(command)
-    while True:
-        try:
-            return process.wait(timeout=args.poll_seconds)
-        except subprocess.TimeoutExpired:
-            if read_state(args) in LOST:  # A connection to a lost machine may hang for long.
-                process.terminate()
-                process.wait()
-                return CONNECTION_LOST
+    try:
+        while True:
+            try:
+                return process.wait(timeout=args.poll_seconds)
+            except subprocess.TimeoutExpired:
+                if read_state(args) in LOST:  # A connection to a lost machine may hang for long.
+                    return CONNECTION_LOST
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def allocate(args: argparse.Namespace) -> bool:
