@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--setup", action="append", default=[], metavar="LINE",
         help="line of shell before the run, e.g. 'source .venv/bin/activate'")  # fmt: skip
     add("--run_in", default="", metavar="PREFIX",
-        help="a prefix of the command, e.g. 'apptainer exec --nv avjax.sif'")  # fmt: skip
+        help="a prefix of the command, e.g. 'apptainer exec --nv image.sif'")  # fmt: skip
     add("--cache_dir", metavar="DIR", help="folder of compiled programs (that of avjax)")
     add("--log", help="file of the output (slurm-JOB.log)")
     add("--sweep", action="store_true", help="an ablation as a job array")

@@ -65,13 +65,9 @@ class Box(NamedTuple):
         words = self.call("scontrol", "show", "job", "--oneliner", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def signal(self, number: str, seconds: float = 30) -> None:
+    def signal(self, number: str) -> None:
         """Sends SIGTERM to the processes of a job, as before its time limit."""
-        end = time.monotonic() + seconds
-        command = ["scancel", "--signal=TERM", number]
-        while subprocess.run(command, env=self.environment, capture_output=True).returncode:
-            assert time.monotonic() < end  # SLURM refuses it while the job's state changes.
-            time.sleep(0.5)
+        self.call("scancel", "--signal=TERM", self.job(number)["JobId"])
 
     def wait(self, number: str, *states: str, seconds: float = 240) -> dict[str, str]:
         """Waits until a job is in one of the states and returns what SLURM says of it.

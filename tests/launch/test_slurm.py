@@ -1,6 +1,6 @@
 """SLURM itself runs what launch/slurm.py submits: python -m pytest -n 0 -m slurm tests/launch
 
-Two minutes on two cores.  SLURM comes from Debian's packages, see slurm_box.py.
+Three minutes on two cores.  SLURM comes from Debian's packages, see slurm_box.py.
 """
 
 import csv
@@ -83,7 +83,7 @@ def logged(workdir):
 
 
 def test_a_run_saves_is_queued_again_and_finishes(box, submit, world, tmp_path):
-    steps, workdir = 400, tmp_path / "run"
+    steps, workdir = 150, tmp_path / "run"
     config = tiny.config(world, steps=steps, save_every=steps)
     (tmp_path / "config.py").write_text(
         f"import json, ml_collections\nc = json.loads({json.dumps(config)!r})\n"
@@ -98,6 +98,14 @@ def test_a_run_saves_is_queued_again_and_finishes(box, submit, world, tmp_path):
     assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1"), text
     assert "Exited with exit code 75" in text and "the run is in" in text
     assert logged(workdir) == [*range(1, steps + 1)]  # Each step once: it was saved in between.
+
+
+def test_a_run_at_its_time_limit_is_queued_again(box, submit, tmp_path):
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    limit = ("--time=1", "--save_seconds=30")
+    (job,) = submit(f"--run_in=python {tmp_path}/stand_in.py", *limit, "--", "--workdir", "b")
+    found = box.wait(job, "COMPLETED", "FAILED", "TIMEOUT")
+    assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1")
 
 
 def test_a_cancelled_run_is_not_queued_again(box, submit, tmp_path):
