@@ -17,6 +17,7 @@ has finished or failed, unless --keep is given, and Ctrl-C leaves it.
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -101,12 +102,17 @@ def wait(args: argparse.Namespace) -> str:
         time.sleep(args.poll_seconds)
 
 
-def setup(args: argparse.Namespace) -> int:
-    """Copies the checkout to all workers and installs it; returns the exit code."""
-    with tempfile.TemporaryDirectory() as folder:
-        for command in tpu_vm_commands.setup_commands(args, f"{folder}/{tpu_vm_commands.ARCHIVE}"):
-            if code := call(command):
-                return code
+def setup(args: argparse.Namespace, archive: str) -> int:
+    """Copies the checkout to all workers and installs it; returns the exit code.
+
+    Args:
+      args: the flags.
+      archive: file of the checkout; it is written unless it exists.
+    """
+    write, *install = tpu_vm_commands.setup_commands(args, archive)
+    for command in install if os.path.exists(archive) else [write, *install]:
+        if code := call(command):
+            return code
     return 0
 
 
@@ -148,17 +154,26 @@ def allocate(args: argparse.Namespace) -> bool:
     sys.exit(f"{args.name} is {state} after {args.max_restarts + 1} requests")
 
 
-def train(args: argparse.Namespace) -> int:
-    """Runs avjax until it has finished, on a new TPU whenever one was taken away."""
+def train(args: argparse.Namespace, archive: str) -> int:
+    """Runs avjax until it has finished, on a new TPU whenever one was taken away.
+
+    Args:
+      args: the flags.
+      archive: file that is written once, so that a new TPU gets the same code.
+
+    Returns:
+      the exit code of the last run.
+    """
     ready, code = False, CONNECTION_LOST
     for _ in range(args.max_restarts + 1):
         new = allocate(args)
-        code = 0 if ready and not new else setup(args)
+        code = 0 if ready and not new else setup(args, archive)
         ready = code == 0
         if ready:
             code = run(args)
-        if code:  # The state may follow a little later.
-            time.sleep(args.poll_seconds)
+        if not code:
+            break
+        time.sleep(args.poll_seconds)  # The state may follow a little later.
         lost = read_state(args) in LOST
         print(f"exit code {code}, {args.name} is {'lost' if lost else 'there'}", flush=True)
         if not lost and code not in (SAVED, CONNECTION_LOST):
@@ -182,6 +197,38 @@ def print_commands(args: argparse.Namespace) -> None:
         print(shlex.join(command))
 
 
+def act(args: argparse.Namespace, archive: str) -> int:
+    """Does what the action says and returns the exit code.
+
+    Args:
+      args: the flags.
+      archive: file for the checkout.
+    """
+    try:
+        match args.action:
+            case "create":
+                return call(tpu_vm_commands.create_command(args))
+            case "wait":
+                return 0 if wait(args) == "ACTIVE" else 1
+            case "setup":
+                return setup(args, archive)
+            case "run":
+                return run(args)
+            case "delete":
+                return call(tpu_vm_commands.delete_command(args))
+            case "status":
+                print(read_state(args))
+                return 0
+            case _:
+                return train(args, archive)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        remedy = shlex.join(tpu_vm_commands.delete_command(args))
+        print(f"\n{args.name} may still be allocated: {remedy}", file=sys.stderr)
+        if isinstance(stop, SystemExit):
+            raise
+        return 130
+
+
 def main(argv: list[str] | None = None) -> int:
     """Does what the action says and returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
@@ -193,27 +240,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.dry_run:
         print_commands(args)
         return 0
-    try:
-        match args.action:
-            case "create":
-                return call(tpu_vm_commands.create_command(args))
-            case "wait":
-                return 0 if wait(args) == "ACTIVE" else 1
-            case "setup":
-                return setup(args)
-            case "run":
-                return run(args)
-            case "delete":
-                return call(tpu_vm_commands.delete_command(args))
-            case "status":
-                print(read_state(args))
-                return 0
-            case _:
-                return train(args)
-    except KeyboardInterrupt:
-        remedy = shlex.join(tpu_vm_commands.delete_command(args))
-        print(f"\n{args.name} may still be allocated: {remedy}", file=sys.stderr)
-        return 130
+    with tempfile.TemporaryDirectory() as folder:
+        return act(args, os.path.join(folder, tpu_vm_commands.ARCHIVE))
 
 
 if __name__ == "__main__":
