@@ -100,6 +100,18 @@ def test_a_run_saves_is_queued_again_and_finishes(box, submit, world, tmp_path):
     assert logged(workdir) == [*range(1, steps + 1)]  # Each step once: it was saved in between.
 
 
+def test_processes_on_two_nodes_find_each_other(box, submit, tmp_path):
+    (tmp_path / "stand_in.py").write_text(
+        "import jax, jax.experimental.multihost_utils as hosts\n"
+        "jax.distributed.initialize(initialization_timeout=60, local_device_ids=0)\n"
+        "print('of all', hosts.process_allgather(jax.process_index()).tolist())\n"
+    )
+    (job,) = submit(f"--run_in=python {tmp_path}/stand_in.py", "--nodes=2", "--", "--workdir", "c")
+    assert box.wait(job, "COMPLETED", "FAILED")["JobState"] == "COMPLETED"
+    text = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert text.count("of all [0, 1]") == 2
+
+
 def test_a_run_at_its_time_limit_is_queued_again(box, submit, tmp_path):
     (tmp_path / "stand_in.py").write_text(STAND_IN)
     limit = ("--time=1", "--save_seconds=30")
