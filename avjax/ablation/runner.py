@@ -29,7 +29,7 @@ COST_NEUTRAL_KEYS = (
     "max_to_keep",
 )
 # Metrics that depend on the machine and not on the method.
-SPEED_METRICS = ("clips_per_second", "time/data_wait", "time/transfer")
+UNUSED_METRICS = ("clips_per_second", "time/data_wait", "time/transfer", "skipped_steps")
 
 
 def read_result(folder: Path, name: str) -> dict | None:
@@ -179,15 +179,16 @@ def collect_metrics(place: Path, arm: Arm, config: dict, labels: list[int]) -> d
         out |= {f"{stage}/{name}": value for name, value in ended.items()}
     out |= evaluation_at(folder, last)
     for name, points in found.items():
-        if not name.startswith("eval/") and name not in SPEED_METRICS:
-            out[name] = float(np.mean([v for step, v in points if step > 0.75 * last]))
+        late = [v for step, v in points if step > 0.75 * last]
+        if late and not name.startswith("eval/") and name not in UNUSED_METRICS:
+            out[name] = float(np.mean(late))
     throughputs = [v for _, v in found["clips_per_second"]]
     # The first one includes compiling.
     out["seconds_per_step"] = config["batch_size"] / float(
         np.median(throughputs[1:] or throughputs)
     )
     uniform = arm.negatives and arithmetic.uniform_loss(arm.loss, arm.negatives)
-    if uniform is not None:
+    if uniform is not None and "loss" in out:
         out["loss_below_uniform"] = out["loss"] - uniform
     share = arithmetic.false_negative_rate(labels)
     if share is not None and arm.negatives is not None:

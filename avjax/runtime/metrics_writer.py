@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import math
 import os
 import sys
 from pathlib import Path
@@ -152,23 +151,6 @@ def unreadable_file_log(
             csv_file.write_rows(f, [(path, reason)])
 
     return note
-
-
-def check_finite(step: int, scalars: dict[str, float]) -> None:
-    """Checks that all scalars are finite.
-
-    Args:
-      step: for the message.
-      scalars: {name: value}.
-
-    Raises:
-      FloatingPointError: names those that are NaN or infinite.
-    """
-    if bad := sorted(name for name, value in scalars.items() if not math.isfinite(value)):
-        raise FloatingPointError(
-            f"step {step}: {', '.join(bad)} not finite; lower the learning rate; re-running "
-            "the command resumes from the latest checkpoint, which precedes this step"
-        )
 
 
 def bottleneck(decode: float, transfer: float) -> str:

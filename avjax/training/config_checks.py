@@ -18,6 +18,7 @@ INTEGER_KEYS = {
     "save_every": (1, None), "max_to_keep": (1, None), "refresh_every": (0, None),
     "init_examples": (1, 2**16),
 }  # fmt: skip
+OPTIONAL_INTEGER_KEYS = {"max_nonfinite_steps": (1, None)}
 REQUIRED_PARTS = ("data", "method", "optimizer", "evals", "sharding_rules")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MAX_LEARNING_RATE = 1e4
@@ -62,6 +63,9 @@ def check_values(config: dict) -> None:
         )
     for key, (minimum, maximum) in INTEGER_KEYS.items():
         ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
+    for key, (minimum, maximum) in OPTIONAL_INTEGER_KEYS.items():
+        if key in config:
+            ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
     if not isinstance(config.get("profile", False), bool):
         raise ValueError(f"config.profile={config['profile']!r}: use True or False")
     ranges.check_number("config.watchdog", config.get("watchdog", 0), minimum=0)

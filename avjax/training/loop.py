@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from avjax.runtime import checkpoint, metrics_writer, preemption, profiling, sharding, watchdog
 from avjax.runtime.throughput import Throughput
-from avjax.training import progress_line, refresh
+from avjax.training import nonfinite, progress_line, refresh
 from avjax.training.settings import Settings
 from avjax.types import TrainState
 
@@ -32,6 +32,7 @@ class Run(NamedTuple):
     untrained: Callable  # state -> the nets that the run started with; None: no evaluation of them
     checkpoints: Any
     log: metrics_writer.Log
+    skipped: nonfinite.Count
     signals: preemption.Watch
     dog: watchdog.Watchdog
     profile: Path | None  # The folder for a trace, if start-up and steps are profiled.
@@ -43,8 +44,10 @@ def loop(run: Run, ts: TrainState) -> TrainState:
     The untrained nets are evaluated after the first step: a step that does not compile, or that
     needs more memory than there is, fails before an evaluation that may take long.  A signal
     interrupts the wait for a batch, a refresh and an evaluation, and all else at the end of the
-    step.  Then the state after the last step is saved if its metrics are finite, and Interrupted
-    is raised again.
+    step.  Then the state after the last step is saved, and Interrupted is raised again.
+
+    Raises:
+      FloatingPointError: too many steps in a row were skipped, see `nonfinite`.
     """
     first, last = int(ts.step), run.settings.steps
     if first >= last:
@@ -75,6 +78,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
                     # At most one step ahead of the device.
                     jax.block_until_ready(metrics or new)
                     metrics = new
+                    run.skipped.add(n, batch, new)
                     speed.add(times * idle)  # The device was idle in the end.
                     if n == first + 1:
                         print_start_up(run)
@@ -82,7 +86,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
                     shown.advance(n, scalars)
                     run.dog.step(n)
                     with run.dog.saving():
-                        save_if_due(run, n, ts, metrics)
+                        save_if_due(run, n, ts)
                     run.signals.check()
                     if untrained is not None:
                         start_time = speed.clock()
@@ -94,7 +98,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
                     if scalars:  # Saving and evaluating do not count as training time.
                         speed.resume()
         except preemption.Interrupted:
-            if metrics and np.isfinite(list(mean_metrics([metrics]).values())).all():
+            if metrics:
                 with run.dog.saving():
                     checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
             raise
@@ -143,21 +147,20 @@ def log_if_due(run: Run, n: int, first: bool, window: list, speed: Throughput) -
             speed.resume()
         return None
     scalars = mean_metrics(window)
-    metrics_writer.check_finite(n, scalars)
     scalars |= speed.take()
     run.log.write(n, scalars)
     window.clear()
     return scalars
 
 
-def save_if_due(run: Run, n: int, ts: TrainState, metrics) -> None:
+def save_if_due(run: Run, n: int, ts: TrainState) -> None:
     """Saves the state after step `n` if that is due.
 
     Raises:
-      FloatingPointError: the metrics of the step are not finite.
+      FloatingPointError: too many steps in a row were skipped.
     """
     if n % run.settings.save_every == 0 or n == run.settings.steps:
-        metrics_writer.check_finite(n, mean_metrics([metrics]))
+        run.skipped.check(last=n == run.settings.steps)
         checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
 
 
@@ -172,9 +175,16 @@ def next_batch(batches, mesh):
 
 
 def mean_metrics(window) -> dict:
-    """Returns the mean of each metric over the steps in `window`."""
+    """Returns the mean of each metric over the steps in `window` that were not skipped.
+
+    If some were, their number is "skipped_steps"; if all were, there is nothing else.
+    """
     window = jax.device_get(window)
-    return {name: float(np.mean([m[name] for m in window])) for name in window[0]}
+    kept = [metrics for metrics in window if not metrics.get(nonfinite.METRIC, 0)]
+    names = [name for name in window[0] if name != nonfinite.METRIC and kept]
+    means = {name: float(np.mean([metrics[name] for metrics in kept])) for name in names}
+    skipped = len(window) - len(kept)
+    return means | ({nonfinite.METRIC: skipped} if skipped else {})
 
 
 def stop_with_other_hosts(step: int) -> None:

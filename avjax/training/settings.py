@@ -11,7 +11,7 @@ from avjax.data import clip_sampling, clip_times
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
 from avjax.runtime import watchdog
-from avjax.training import config_checks
+from avjax.training import config_checks, nonfinite
 from avjax.training.config_checks import MAX_LEARNING_RATE
 
 NUM_FILES_CHECKED = 8  # Files whose duration is compared with that of a clip.
@@ -29,6 +29,7 @@ class Settings(NamedTuple):
       refresh_every: steps between refreshes of the method; 0 for one before the first step only.
       init_examples: clips that a new state is initialized with.
       watchdog: the shortest deadline of a step in seconds, see `avjax.runtime.watchdog`; 0: none.
+      max_nonfinite_steps: number of steps in a row without finite numbers at which the run stops.
       profile: whether start-up and a few steps are profiled, see `avjax.runtime.profiling`.
     """
 
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     refresh_every: int
     init_examples: int
     watchdog: float = watchdog.MINIMUM_SECONDS
+    max_nonfinite_steps: int = nonfinite.MAX_STEPS
     profile: bool = False
 
 

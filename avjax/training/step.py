@@ -8,9 +8,11 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from avjax.runtime import sharding
+from avjax.training import nonfinite
 from avjax.training.experiment import Experiment
 from avjax.types import Method
 
@@ -35,6 +37,9 @@ def make_step(experiment: Experiment, shardings, mesh: jax.sharding.Mesh) -> Cal
 def make_step_fn(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
     """Returns the function (state, batch) -> (state, metrics), see `make_step`.
 
+    If the loss, the gradients, or the updated parameters or statistics of the nets are not finite,
+    all but the number of steps stays as it is, and the metric "skipped_steps" is 1, else 0.
+
     Args:
       loss_fn: of the method, see `types.Method`.
       optimizer: the optimizer.
@@ -47,7 +52,13 @@ def make_step_fn(loss_fn: Callable, optimizer: optax.GradientTransformation) -> 
         (loss, (state, metrics)), grads = grad(ts.params, ts.state, batch, rng)
         updates, opt = tx.update(grads, ts.opt, ts.params, value=loss)
         params = optax.apply_updates(ts.params, updates)
+        stats = state.get("stats", ()) if isinstance(state, dict) else ()
+        finite = nonfinite.is_finite(loss, grads, params, stats)
+        params, opt, state = nonfinite.select(
+            finite, (params, opt, state), (ts.params, ts.opt, ts.state)
+        )
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **metrics}
+        metrics[nonfinite.METRIC] = 1 - finite.astype(jnp.int32)
         return ts.replace(step=ts.step + 1, params=params, opt=opt, state=state), metrics
 
     return step

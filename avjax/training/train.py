@@ -22,7 +22,7 @@ from avjax.runtime import (
     watchdog,
     workdir as workdirs,
 )
-from avjax.training import refresh, sources
+from avjax.training import nonfinite, refresh, sources
 from avjax.training.evaluation import make_evaluate, not_logged
 from avjax.training.experiment import Experiment, training_data
 from avjax.training.loop import Run, copy_nets, loop, print_on_process_zero
@@ -142,10 +142,16 @@ def run_in_workdir(
         options = data | dict(shard=shard, on_skipped=unreadable_files.log_skipped)
         batches = functools.partial(pipeline.train_batches, **options)
         profile = workdirs.profile_folder(workdir) if experiment.settings.profile else None
+        records = data["source"].records
+        skipped = nonfinite.Count(
+            experiment.settings.max_nonfinite_steps,
+            nonfinite.batch_writer(workdir, records, jax.process_index()),
+            print_on_process_zero,
+        )
         parts = Run(
             experiment.settings, mesh, batches, step, renew, evaluate if evals else None,
             functools.partial(untrained, experiment, data, mesh, shardings, log),
-            checkpoints, log, signals, dog, profile,
+            checkpoints, log, skipped, signals, dog, profile,
         )  # fmt: skip
         ts = loop(parts, ts)
         profiling.restart()
