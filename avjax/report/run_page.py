@@ -22,6 +22,7 @@ from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_info, metric_records
 from avjax.runtime.metric_info import format_number
 from avjax.runtime.regular_files import check_regular, read_text
+from avjax.runtime.save_failures import is_disk_full
 
 LARGE_TEST_SET = (
     5000  # From so many test records on, agreement takes longer than the rest of the page.
@@ -73,7 +74,10 @@ def write_or_log(workdir: str | os.PathLike) -> Path | None:
     """Like `write`, but logs an error instead of raising it, so that training continues."""
     try:
         return write(workdir)
-    except Exception:  # No error of a report may stop the training.
+    except Exception as error:  # No error of a report may stop the training.
+        if is_disk_full(error):
+            log.warning("%s/report.html: no space left on the disk; written later", workdir)
+            return None
         log.exception("%s/report.html could not be written; training is not affected", workdir)
         return None
 

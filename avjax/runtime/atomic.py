@@ -44,3 +44,24 @@ def write_atomic(path: str | os.PathLike, data: str | bytes, sync: bool = False)
     """
     with atomic_replace(path, sync) as part, open(part, "wb") as file:
         file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+
+def append(path: str | os.PathLike, data: str | bytes) -> None:
+    """Appends to a file, which is created if it does not exist; after an error it is unchanged.
+
+    Args:
+      path: the file.
+      data: text is encoded as UTF-8.
+
+    Raises:
+      OSError: not all could be written.
+    """
+    left = memoryview(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(size)
+            raise

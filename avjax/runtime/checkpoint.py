@@ -1,42 +1,66 @@
 """Checkpoints of a run: the TrainState, saved by Orbax in the background."""
 
+import contextlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from avjax.runtime import checkpoint_files, sharding, verified_steps, workdir as workdirs
+from avjax.runtime import (
+    checkpoint_files,
+    leftovers,
+    save_failures,
+    sharding,
+    verified_steps,
+    workdir as workdirs,
+)
 from avjax.runtime.regular_files import read_text
-from avjax.types import TrainState, Tree
+from avjax.types import TrainState
 
-MANIFEST_THREADS: list[threading.Thread] = []  # They write the manifests of saves under way.
+# The save under way: a thread that waits for its end, and writes the manifest.
+COMPLETING: list[threading.Thread] = []
+FAILURES: dict[ocp.CheckpointManager, save_failures.Failures] = {}  # Of the open managers.
 ITEM = "default"  # Orbax: the folder of a step's only item.
 
 
-def manager(workdir: str | os.PathLike, write: bool = True) -> ocp.CheckpointManager:
-    """Returns the CheckpointManager of `workdir`/checkpoints.
+@contextlib.contextmanager
+def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.CheckpointManager]:
+    """Opens the CheckpointManager of `workdir`/checkpoints.
 
     Args:
       workdir: the folder of a run.
-      write: False to read only.  Else unfinished saves are deleted, by then the one under way of a
-        run that is going on, too; and damaged checkpoints are set aside, see `verified_steps`.
+      write: False to read only.  Else unfinished files and saves are deleted, by then the one under
+        way of a run that is going on, too; and damaged checkpoints are set aside, see
+        `verified_steps`.
 
     Raises:
       ValueError: all checkpoints are damaged.
+      OSError: the last save has failed; at the end of the block.
     """
     if write and jax.process_index() == 0:
+        leftovers.remove(workdir)
         verified_steps.set_aside_damaged(Path(workdir).resolve())
     options = ocp.CheckpointManagerOptions(
         create=write, enable_async_checkpointing=write, cleanup_tmp_directories=write
     )
     folder = Path(workdir).resolve() / "checkpoints"
-    return ocp.CheckpointManager(
-        folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
-    )
+    handler = ocp.StandardCheckpointHandler()
+    with (
+        save_failures.quiet_orbax(),
+        ocp.CheckpointManager(folder, options=options, item_handlers=handler) as checkpoints,
+    ):
+        FAILURES[checkpoints] = failures = save_failures.Failures(folder)
+        try:
+            yield checkpoints
+        finally:
+            _wait_for_save(checkpoints)
+            del FAILURES[checkpoints]
+        failures.stop_if_too_many(1)
 
 
 def save(
@@ -44,23 +68,67 @@ def save(
 ) -> None:
     """Saves a state under its step in the background, unless that step is saved already.
 
-    A complete checkpoint gets a manifest.  Older ones are deleted when newer ones have theirs.
+    A complete checkpoint gets a manifest.  Older ones are deleted when newer ones have theirs.  A
+    save that fails is told, see `save_failures`, and training goes on.
 
     Args:
       checkpoints: as `manager` returns it.
       ts: the state.
       max_to_keep: number of latest checkpoints that are kept, two at least; None for all.
+
+    Raises:
+      OSError: too many saves in a row failed.
     """
-    step, folder = int(ts.step), Path(checkpoints.directory)
+    step, failures = int(jax.block_until_ready(ts).step), FAILURES[checkpoints]
+    _wait_for_save(checkpoints)
+    failures.stop_if_too_many()
     if step in checkpoints.all_steps():
         return
     delete_old(checkpoints, max_to_keep)
-    checkpoints.save(step, args=ocp.args.StandardSave(ts))
+    try:
+        _check_free_space(checkpoints, ts)
+        checkpoints.save(step, args=ocp.args.StandardSave(ts))
+    except save_failures.ERRORS as error:
+        failures.add(step, error)
+        failures.stop_if_too_many()
+        return
     if jax.process_index() == 0:
-        args = folder, step, checkpoints.is_saving_in_progress
-        thread = threading.Thread(target=verified_steps.write_manifest, args=args)
-        MANIFEST_THREADS[:] = [one for one in MANIFEST_THREADS if one.is_alive()] + [thread]
-        thread.start()
+        COMPLETING[:] = [threading.Thread(target=_complete, args=(checkpoints, step))]
+        COMPLETING[0].start()
+
+
+def _check_free_space(checkpoints: ocp.CheckpointManager, ts: TrainState) -> None:
+    """Raises OSError in all processes if process 0 finds too little space for a state."""
+    size, error = sum(leaf.nbytes for leaf in jax.tree.leaves(ts)), None
+    if jax.process_index() == 0:
+        try:
+            save_failures.check_free_space(checkpoints.directory, size)
+        except OSError as found:
+            error = found
+    if sharding.broadcast_from_process_zero(error is not None):
+        raise error or OSError("process 0 finds too little space on the disk")
+
+
+def _complete(checkpoints: ocp.CheckpointManager, step: int) -> None:
+    """Waits for the end of a save; writes the manifest, or tells that the save has failed."""
+    folder = Path(checkpoints.directory)
+    try:
+        verified_steps.write_manifest(folder, step, checkpoints.is_saving_in_progress)
+        checkpoints.wait_until_finished()
+        FAILURES[checkpoints].reset()
+    except save_failures.ERRORS as error:
+        FAILURES[checkpoints].add(step, error)
+
+
+def _wait_for_save(checkpoints: ocp.CheckpointManager) -> None:
+    """Waits until the save under way, if any, has ended, also if it fails."""
+    for thread in COMPLETING:
+        thread.join()
+    try:
+        checkpoints.wait_until_finished()  # Raises an error again in each thread.
+    except save_failures.ERRORS as error:
+        if jax.process_index():
+            FAILURES[checkpoints].add(-1, error)
 
 
 def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | None = None) -> None:
@@ -71,11 +139,10 @@ def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | N
       max_to_keep: as of `save`.
 
     Raises:
-      ValueError, OSError: a save failed.
+      OSError: the last save failed.
     """
-    checkpoints.wait_until_finished()
-    for thread in MANIFEST_THREADS:
-        thread.join()
+    _wait_for_save(checkpoints)
+    FAILURES[checkpoints].stop_if_too_many(1)
     if jax.process_index() == 0:
         verified_steps.write_missing_manifests(Path(checkpoints.directory))
     delete_old(checkpoints, max_to_keep)
@@ -174,66 +241,3 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
         reader.metadata(path / ITEM).tree,
     )
     return target if shapes else reader.restore(path / ITEM, args=ocp.args.StandardRestore(target))
-
-
-def graft(
-    tree: Tree, other: dict, target_path: str, source_path: str, source: str | os.PathLike
-) -> Tree:
-    """Returns `tree` with `target_path` replaced by the subtree of `other` at `source_path`.
-
-    Args:
-      tree, other: arrays, or shapes; a TrainState or nested dicts.
-      target_path, source_path: paths such as "params/encoders_video".
-      source: the name of `other` in messages.
-
-    Raises:
-      ValueError: a path does not exist, or shapes differ.
-    """
-    name = f"{source}: {source_path}"
-    for key in source_path.split("/"):
-        if not isinstance(other, dict) or key not in other:
-            raise ValueError(f"{name}: no {key!r}; available: {_format_keys(other)}")
-        other = other[key]
-    return _replace(tree, other, target_path.split("/"), name)
-
-
-def _replace(tree, other, keys, name):
-    if not keys:
-        return _merge(tree, other, name)
-    head, *rest = keys
-    fields = dict(tree.__dict__) if hasattr(tree, "replace") else tree
-    if not isinstance(fields, dict) or head not in fields:
-        raise ValueError(f"{name}: the model has no {head!r}; available: {_format_keys(fields)}")
-    fields = {**fields, head: _replace(fields[head], other, rest, name)}
-    return tree.replace(**fields) if hasattr(tree, "replace") else fields
-
-
-def _merge(target, restored, name):
-    """Returns `restored` with the shardings of `target`; the trees must be alike."""
-    if not isinstance(target, dict) or not isinstance(restored, dict):
-        return jax.tree.map(lambda x, y: _cast_like(x, y, name), target, restored)
-    if invalid := sorted(target.keys() ^ restored.keys()):
-        details = "; ".join(
-            f"{k!r} is only {'here' if k in target else 'there'}" for k in invalid[:8]
-        )
-        raise ValueError(
-            f"{name} belongs to another net: {details}; use the same net in config.method.model, "
-            "or name the parts to take (paths)"
-        )
-    return {key: _merge(target[key], restored[key], f"{name}/{key}") for key in target}
-
-
-def _format_keys(tree):
-    return sorted(tree) if isinstance(tree, dict) else "an array"
-
-
-def _cast_like(target, restored, name):
-    if target.shape != restored.shape:
-        raise ValueError(f"{name}: shape {restored.shape} there, {target.shape} here")
-    if isinstance(target, jax.ShapeDtypeStruct):
-        return target
-    if name.endswith("/size") and int(restored) != int(target):  # Of a memory.
-        raise ValueError(
-            f"{name}: a memory of {int(restored)} records there, of {int(target)} here"
-        )
-    return jax.device_put(restored.astype(target.dtype), target.sharding)

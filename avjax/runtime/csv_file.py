@@ -28,10 +28,8 @@ def write_csv(path: str | os.PathLike, lines: Iterable[Iterable[object]]) -> Non
       path: the file; its folder must exist.
       lines: of cells; floats are written with all digits, None as an empty cell.
     """
-    text = io.StringIO(newline="")
     texts = [[printable(c) if isinstance(c, str) else c for c in line] for line in lines]
-    write_rows(text, texts)
-    write_atomic(path, text.getvalue())
+    write_atomic(path, format_rows(texts))
 
 
 def write_rows(file: Any, rows: Iterable[Iterable[object]]) -> None:
@@ -42,6 +40,13 @@ def write_rows(file: Any, rows: Iterable[Iterable[object]]) -> None:
       rows: of texts, numbers and None.
     """
     csv.writer(file).writerows([escape(cell) for cell in row] for row in rows)
+
+
+def format_rows(rows: Iterable[Iterable[object]]) -> str:
+    """Returns rows of cells as lines of a CSV file; see `write_rows`."""
+    text = io.StringIO(newline="")
+    write_rows(text, rows)
+    return text.getvalue()
 
 
 def escape(cell: object) -> object:

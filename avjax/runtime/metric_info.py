@@ -149,12 +149,7 @@ TRAINING_METRICS = {
     r"loss/(\w)2(\w)": Metric("loss, {0} → {1}", "The part of the loss in this direction.", 0, -1),
     r"loss/(.+)": Metric("loss, {0}", "A part of the loss.", 0, -1),
     r"grad_norm": Metric("gradient norm", "L2 norm of the gradients of all parameters."),
-    r"skipped_steps": Metric(
-        "skipped steps",
-        "Steps that changed nothing, as the loss, the gradients or the updated parameters were not "
-        "finite, since the row before; no row for none.",
-        0, -1,
-    ),
+    r"skipped_steps": Metric("skipped steps", "Steps without finite numbers: no change.", 0, -1),
     r"clips_per_second": Metric("clips per second", "Training throughput.", 0, 1),
     r"time/data_wait": Metric(
         "data wait", "Share of training time in which devices wait for decoded clips.", 100, -1

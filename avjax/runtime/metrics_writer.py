@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 
 from avjax.runtime import csv_file
 from avjax.runtime.atomic import atomic_replace
-from avjax.runtime.filenames import OPEN_ARGS, printable
+from avjax.runtime.filenames import printable
+from avjax.runtime.pending_writes import PendingWrites
 from avjax.runtime.regular_files import check_appendable, read_text
 
 HEADER = ("step", "name", "value")
@@ -22,10 +24,12 @@ class Log(NamedTuple):
 
     write: (step, {name: scalar}) -> None.
     has: (step, prefix) -> whether a name with this prefix was written at this step.
+    pending: of all files of the run that are written while it goes on; a full disk ends no run.
     """
 
     write: Callable
     has: Callable
+    pending: PendingWrites
 
 
 def open_log(
@@ -54,13 +58,17 @@ def open_log(
         with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *rows])
 
+    pending = PendingWrites()
+    append = pending.appender(path)
+
     def add(step, scalars):
         new = [(step, name, float(value)) for name, value in scalars.items()]
         seen.update((s, name) for s, name, _ in new)
         if not write:
             return
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(new)  # One write: a kill leaves all rows or few.
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(new)
+        append(text.getvalue())
         if board:
             for _, name, value in new:
                 board.add_scalar(name, value, step)
@@ -69,7 +77,7 @@ def open_log(
     def has(step, prefix):
         return any(s == step and name.startswith(prefix) for s, name in seen)
 
-    return Log(add, has)
+    return Log(add, has, pending)
 
 
 def read_rows(workdir: str | os.PathLike) -> list[tuple[int, str, float]]:
@@ -137,7 +145,7 @@ def unreadable_file_log(
     table = Path(workdir) / (
         f"unreadable_files-{process}.csv" if process else "unreadable_files.csv"
     )
-    seen = set()
+    seen, append = set(), PendingWrites().appender(table)
 
     def note(path, reason):
         if path in seen:
@@ -147,8 +155,7 @@ def unreadable_file_log(
         if not write:
             return
         check_appendable(table)
-        with table.open("a", **OPEN_ARGS) as f:
-            csv_file.write_rows(f, [(path, reason)])
+        append(csv_file.format_rows([(path, reason)]))
 
     return note
 

@@ -1,5 +1,6 @@
 """Evaluations during a run: runs those that are due, logs and prints their scores."""
 
+import functools
 from collections.abc import Callable, Collection
 
 import jax
@@ -43,7 +44,7 @@ def make_evaluate(
                     raise
                 raise ValueError(with_key(f"config.evals.{name}", error)) from error
             with signals.defer():
-                scalars = save_evaluation(workdir, name, values, write=first)
+                scalars = save_evaluation(workdir, name, values, first, log.pending.attempt)
                 log.write(step, scalars)
                 print_on_process_zero(format_scores(name, step, values))
         if due:
@@ -58,10 +59,21 @@ def not_logged(log: metrics_writer.Log, names: Collection[str], step: int) -> li
     return [name for name, is_logged in zip(names, has) if not is_logged]
 
 
-def save_evaluation(workdir, name, values, write: bool = True) -> dict:
-    """Saves an evaluator's arrays if `write`, and returns its scalars as {metric: value}."""
+def save_evaluation(
+    workdir, name, values, write: bool = True, attempt: Callable = lambda _, save: save()
+) -> dict:
+    """Saves an evaluator's arrays if `write`, and returns its scalars as {metric: value}.
+
+    Args:
+      workdir: the folder of the run.
+      name: of the evaluator.
+      values: its result.
+      write: whether this process writes.
+      attempt: see `PendingWrites.attempt`.
+    """
     if write and (tables := {k: v for k, v in values.items() if np.ndim(v)}):
-        metrics_writer.write_arrays(workdir, name, tables)
+        save = functools.partial(metrics_writer.write_arrays, workdir, name, tables)
+        attempt(f"{workdir}/evals/{name}.npz", save)
     return {f"eval/{name}/{k}": float(v) for k, v in values.items() if not np.ndim(v)}
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from avjax.data import fingerprint
 from avjax.data.source import Source
-from avjax.runtime import checkpoint
+from avjax.runtime import checkpoint, grafting
 from avjax.runtime.filenames import same_path
 from avjax.types import Inherited, TrainState
 
@@ -117,7 +117,7 @@ def _initialize(ts, init_from, inherits, source, nets, read):
         paths = paths if isinstance(paths, dict) else dict(zip(paths, paths))
         _check_record_counts(folder, paths, inherits, other, source)
         for here, there in paths.items():
-            ts = checkpoint.graft(ts, other.tree, here, there, folder)
+            ts = grafting.graft(ts, other.tree, here, there, folder)
         taken |= paths
         lines.append(f"from {folder}: {_format_paths(paths)}")
     absent = [path for path in inherits if not _overlaps(path, taken)]
@@ -125,7 +125,7 @@ def _initialize(ts, init_from, inherits, source, nets, read):
     copies = {path: inherits[path].copy for path in absent if inherits[path].copy}
     for here, there in copies.items():
         copy = {"copy": jax.tree.map(_copy, _subtree(_tree(ts), there))}
-        ts = checkpoint.graft(ts, copy, here, "copy", there)
+        ts = grafting.graft(ts, copy, here, "copy", there)
     lines += [f"copied: {_format_paths(copies)}"] if copies else []
     new = ", ".join(_untouched_paths(_tree(ts), {**taken, **copies}))
     lines += [f"new: {new}"] if new else []

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from avjax.runtime import csv_file
-from avjax.runtime.filenames import OPEN_ARGS
+from avjax.runtime.pending_writes import PendingWrites
 from avjax.runtime.regular_files import check_appendable
 from avjax.types import Array, Metrics, Tree
 
@@ -153,12 +153,13 @@ def batch_writer(
       process: index of this process.
     """
     table = Path(workdir) / (f"skipped_batches-{process}.csv" if process else "skipped_batches.csv")
+    append = PendingWrites().appender(table)
 
     def write(step, rows):
         check_appendable(table)
-        with table.open("a", **OPEN_ARGS) as file:
-            lines = [(step, int(row), records[row].get("path", "")) for row in rows]
-            csv_file.write_rows(file, [("step", "row", "path")] * (not file.tell()) + lines)
+        head = [] if table.exists() else [("step", "row", "path")]
+        lines = [(step, int(row), records[row].get("path", "")) for row in rows]
+        append(csv_file.format_rows([*head, *lines]))
         return table.name
 
     return write

@@ -126,8 +126,11 @@ def run_in_workdir(
     else:
         log, note = open_evaluation(workdir, changes, int(ts.step)), lambda step: None
 
+    def note_progress(step):
+        log.pending.attempt(f"{workdir}/run.json", functools.partial(note, step))
+
     def renew_report(step):
-        note(step)
+        note_progress(step)
         if report and jax.process_index() == 0 and step < last:
             report(workdir)
 
@@ -159,7 +162,8 @@ def run_in_workdir(
         with dog.saving():
             checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
     evaluate(ts, int(ts.step), always=True)
-    note(int(ts.step))
+    note_progress(int(ts.step))
+    log.pending.finish()
     return ts
 
 
