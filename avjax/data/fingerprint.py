@@ -4,15 +4,18 @@ import concurrent.futures
 import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 
 from avjax.data.source import Source
-from avjax.runtime.atomic import write_atomic
+from avjax.runtime import side_files
+from avjax.runtime.atomic import append, write_atomic
 from avjax.runtime.filenames import same_path
-from avjax.runtime.regular_files import check_regular
+from avjax.runtime.regular_files import check_appendable, check_regular
 from avjax.runtime.workdir import iter_leaves
 
 FILENAME = "data.json.gz"  # In a run's folder, beside config.json.
+_WRONG_CONTENT = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 NUM_THREADS = 32  # Sizes are asked side by side: on network storage each takes a millisecond.
 CHUNK_SIZE = 500  # Files that a thread asks for at a time.
 
@@ -59,18 +62,20 @@ def read(workdir: str | os.PathLike) -> dict:
       workdir: folder of the run.
 
     Raises:
-      ValueError: the file cannot be read.
+      side_files.Damaged: the file is damaged.
+      ValueError: it is not a regular file.
     """
     path = Path(workdir) / FILENAME
     if not path.exists():
         return {}
     check_regular(path)
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))["sources"]
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}): delete it to resume without a check of the data"
-        ) from error
+        sources = json.loads(gzip.decompress(path.read_bytes()))["sources"]
+        for source in sources.values():
+            source["settings"], [tuple(record)[4] for record in source["records"]]
+        return sources
+    except (OSError, EOFError, zlib.error, RecursionError, *_WRONG_CONTENT) as error:
+        raise side_files.Damaged(f"{path} is damaged: {type(error).__name__}") from error
 
 
 def write(workdir: str | os.PathLike, sources: dict, changes: list[str], step: int) -> None:
@@ -82,11 +87,17 @@ def write(workdir: str | os.PathLike, sources: dict, changes: list[str], step: i
       changes: lines of `describe_changes`.
       step: first step with the changed data.
     """
-    text = json.dumps(dict(sources=sources))
-    write_atomic(Path(workdir) / FILENAME, gzip.compress(text.encode(), 6, mtime=0))
+    text, path = json.dumps(dict(sources=sources)), Path(workdir) / FILENAME
+    try:
+        read(workdir)
+    except side_files.Damaged:
+        outcome = "the data are not compared with those that the run started with"
+        side_files.keep(path, "it cannot be read", outcome)
+    write_atomic(path, gzip.compress(text.encode(), 6, mtime=0))
     if changes:
-        with (Path(workdir) / "data_changes.txt").open("a", encoding="utf-8") as file:
-            file.writelines(f"step {step}: {change}\n" for change in changes)
+        table = Path(workdir) / "data_changes.txt"
+        check_appendable(table)
+        append(table, "".join(f"step {step}: {change}\n" for change in changes))
 
 
 def describe_changes(old: dict, new: dict, names: dict) -> list[str]:

@@ -5,7 +5,6 @@ every clip with both modalities to agreement.csv in the same folder.
 """
 
 import os
-import zipfile
 from html import escape
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from avjax.runtime import csv_file, metric_records
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import OPEN_ARGS
 from avjax.runtime.regular_files import check_regular
+from avjax.runtime.side_files import NPZ_ERRORS
 
 NUM_SHOWN, NUM_LISTED = 16, 100  # Clips with the lowest agreement: with thumbnails, and by name.
 
@@ -37,7 +37,7 @@ def section(folder: Path) -> str:
                 arrays = retrieval_gallery.with_names(
                     metric_records.with_all_modalities(dict(file))
                 )
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except NPZ_ERRORS as error:
             sections.append(note(f"{path.name} cannot be read: {error}"))
             continue
         if reason := missing_reason(arrays):

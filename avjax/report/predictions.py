@@ -1,7 +1,6 @@
 """Predictions of a classifier, pooled over splits: accuracy per class and confusions."""
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avjax.runtime.regular_files import check_regular
+from avjax.runtime.side_files import NPZ_ERRORS
 
 
 class Predictions(NamedTuple):
@@ -54,7 +54,7 @@ def read(paths: Sequence[Path]) -> tuple[Predictions | None, list[str]]:
             check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 parts.append(from_arrays(dict(file)))
-        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        except (IndexError, *NPZ_ERRORS) as error:
             name = "/".join(path.parts[-3:])
             problems.append(f"{name} cannot be read ({type(error).__name__}: {error})")
     return (pool(parts) if parts else None), problems

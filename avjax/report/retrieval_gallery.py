@@ -6,7 +6,6 @@ modalities, and thumbnails of M of them.  Matches are searched among those M.
 
 import base64
 import os
-import zipfile
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 from avjax.report.html import note
 from avjax.runtime import metric_records
 from avjax.runtime.regular_files import check_regular
+from avjax.runtime.side_files import NPZ_ERRORS
 
 MARKS = {"right": "✓", "same": "≈", "wrong": "✗"}
 TIE = 1e-6  # Cosines nearer than this are equal, as in avjax.evals.retrieval.
@@ -45,7 +45,7 @@ def section(folder: Path) -> str:
             check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 html = suite_gallery(dict(file))
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except NPZ_ERRORS as error:
             html = note(f"{path.name} cannot be read: {error}")
         sections.append(f"<h3>{escape(path.stem)}</h3>{html}")
     missing = "No gallery: the run has saved no evaluation arrays (evals/*.npz) yet."

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import zipfile
 from html import escape
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from avjax.runtime import metric_info, metric_records
 from avjax.runtime.metric_info import format_number
 from avjax.runtime.regular_files import check_regular, read_text
 from avjax.runtime.save_failures import is_disk_full
+from avjax.runtime.side_files import NPZ_ERRORS
 
 LARGE_TEST_SET = (
     5000  # From so many test records on, agreement takes longer than the rest of the page.
@@ -108,7 +108,7 @@ def read_labels(folder: Path) -> dict[str, dict[str, np.ndarray]]:
             check_regular(path)
             with np.load(path, allow_pickle=False) as file:
                 labels[path.stem] = metric_records.labels_by_group(file)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except NPZ_ERRORS:
             continue  # The gallery reports the error on the page.
     return labels
 

@@ -16,6 +16,7 @@ from avjax.runtime import (
     leftovers,
     save_failures,
     sharding,
+    side_files,
     verified_steps,
     workdir as workdirs,
 )
@@ -44,6 +45,7 @@ def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.Chec
     """
     if write and jax.process_index() == 0:
         leftovers.remove(workdir)
+        side_files.make_folder(Path(workdir) / "checkpoints")
         verified_steps.set_aside_damaged(Path(workdir).resolve())
     options = ocp.CheckpointManagerOptions(
         create=write, enable_async_checkpointing=write, cleanup_tmp_directories=write
@@ -186,8 +188,8 @@ def restore(
         return found
     except ValueError as error:
         raise ValueError(
-            f"checkpoint {checkpoints.directory / str(step)} does not fit this config's state; "
-            f"use another --workdir ({error})"
+            f"checkpoint {checkpoints.directory / str(step)} is not of this config: use the config "
+            f"and the version of avjax that the run started with ({error})"
         ) from error
 
 
@@ -205,9 +207,15 @@ def read_config(folder: str | os.PathLike) -> dict:
     try:
         config = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        raise ValueError(
+            f"{path} cannot be read: {error}; re-run the command that trained it, which writes it "
+            "again"
+        ) from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} is not the config of a run")
+        raise ValueError(
+            f"{path} is not the config of a run; re-run the command that trained it, which writes "
+            "it again"
+        )
     return config
 
 

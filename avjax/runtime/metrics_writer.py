@@ -4,19 +4,21 @@ import csv
 import importlib.util
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
 
-from avjax.runtime import csv_file
+from avjax.runtime import csv_file, side_files
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import printable
 from avjax.runtime.pending_writes import PendingWrites
 from avjax.runtime.regular_files import check_appendable, read_text
 
 HEADER = ("step", "name", "value")
+DAMAGED_NAME = re.compile("[\\0-\x1f\x7f\ufffd]")  # Of a metric; U+FFFD: was no UTF-8.
 
 
 class Log(NamedTuple):
@@ -37,7 +39,8 @@ def open_log(
 ) -> Log:
     """Opens metrics.csv (rows of step, name, value) of a run that starts or resumes at `step`.
 
-    Rows after `step`, which the run will write again, and damaged lines are dropped.
+    Rows after `step`, which the run will write again, and damaged lines are left out; with damaged
+    lines the whole file is kept under another name.
 
     Args:
       workdir: the folder of the run.
@@ -54,7 +57,8 @@ def open_log(
         _end_last_line(path)
     elif write:
         if damaged:
-            print(f"{path}: {damaged} damaged line{'s' * (damaged > 1)} left out", flush=True)
+            lines = f"{damaged} line{'s' * (damaged > 1)}"
+            side_files.keep(path, lines, f"{len(rows)} rows are used")
         with atomic_replace(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([HEADER, *rows])
 
@@ -94,8 +98,11 @@ def _parse(path: Path) -> tuple[list[tuple[int, str, float]], int]:
     for line in lines:
         try:
             ((step, name, value),) = csv.reader([line])
-            if (step, name, value) != HEADER:
-                rows.append((int(step), name, float(value)))
+            if (step, name, value) == HEADER:
+                continue
+            if not name or int(step) < 0 or DAMAGED_NAME.search(name):
+                raise ValueError
+            rows.append((int(step), name, float(value)))
         except (ValueError, csv.Error):
             damaged += 1
     return rows, damaged
@@ -121,7 +128,7 @@ def write_arrays(workdir: str | os.PathLike, name: str, values: dict[str, np.nda
       values: {name: array}.
     """
     path = Path(workdir) / "evals" / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    side_files.make_folder(path.parent)
     with atomic_replace(path) as part, open(part, "wb") as file:
         np.savez(file, **values)  # pyright: ignore[reportArgumentType]
 

@@ -16,8 +16,9 @@ from typing import Any
 import jax
 
 import avjax
+from avjax.runtime import side_files
 from avjax.runtime.atomic import write_atomic
-from avjax.runtime.regular_files import read_text
+from avjax.runtime.regular_files import read_text, special_kind
 from avjax.types import Tree
 
 
@@ -60,7 +61,9 @@ def record(
             "classes": len(source.classes),
         },
     }  # fmt: skip
-    before = read(workdir).get("sessions", [])
+    before, reason = read(workdir).get("sessions", []), _read(path)[1]
+    if reason and not jax.process_index():
+        side_files.keep(path, reason, "earlier sessions are not listed")
 
     def note(step: int) -> None:
         if jax.process_index():
@@ -74,11 +77,21 @@ def record(
 
 def read(workdir: str | os.PathLike) -> dict:
     """Returns the content of run.json; {} if it is missing or damaged."""
+    return _read(Path(workdir) / "run.json")[0]
+
+
+def _read(path: Path) -> tuple[dict, str]:
+    """Returns (content of run.json or {}, what is wrong or "")."""
     try:
-        found = json.loads(read_text(Path(workdir) / "run.json"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = json.loads(read_text(path))
+    except OSError:
+        return {}, ""
+    except (ValueError, RecursionError):
+        return {}, "" if special_kind(path) else "it is no JSON"
+    sessions = found.get("sessions", []) if isinstance(found, dict) else None
+    if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
+        return {}, "it is not about a run"
+    return found, ""
 
 
 def device() -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from avjax.runtime import manifest
+from avjax.runtime import manifest, side_files
 
 DAMAGED = "damaged"  # In the folder of a run: checkpoints that were set aside.
 COMPLETE = ("_CHECKPOINT_METADATA", "default")  # Orbax writes them before it renames the folder.
@@ -28,6 +28,11 @@ def list_steps(folder: Path) -> list[int]:
         return []
     names = [path.name for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
     return sorted((int(name) for name in names if name == str(int(name))), reverse=True)
+
+
+def is_checkpoint(checkpoint: Path) -> bool:
+    """Whether a folder was a checkpoint: one that is empty or has other files loses nothing."""
+    return any((checkpoint / name).exists() for name in (manifest.FILENAME, *COMPLETE))
 
 
 def find_verified(folder: Path) -> tuple[int | None, dict[int, str]]:
@@ -52,7 +57,7 @@ def _damage(checkpoint: Path) -> str:
     if manifest.exists(checkpoint):
         return manifest.damage(checkpoint)
     complete = all((checkpoint / name).exists() for name in COMPLETE)
-    return "" if complete else "it is not complete"
+    return "" if complete else "it is not a complete checkpoint"
 
 
 def newest_verified(workdir: str | os.PathLike) -> int | None:
@@ -68,8 +73,7 @@ def newest_verified(workdir: str | os.PathLike) -> int | None:
     """
     folder = Path(workdir) / "checkpoints"
     step, damaged = find_verified(folder)
-    if step is None and damaged:
-        raise ValueError(_all_damaged(folder, damaged))
+    _check_any_is_left(folder, step, damaged)
     for other, reason in damaged.items():
         log.warning(
             "checkpoint %s is damaged: %s; step %s is used instead",
@@ -91,15 +95,14 @@ def set_aside_damaged(workdir: str | os.PathLike) -> None:
     """
     folder = Path(workdir) / "checkpoints"
     step, damaged = find_verified(folder)
-    if step is None and damaged:
-        raise ValueError(_all_damaged(folder, damaged))
+    _check_any_is_left(folder, step, damaged)
     for other, reason in damaged.items():
-        target = _unused(Path(workdir) / DAMAGED / str(other))
-        target.parent.mkdir(exist_ok=True)
+        side_files.make_folder(Path(workdir) / DAMAGED)
+        target = side_files.unused(Path(workdir) / DAMAGED / str(other))
         os.replace(folder / str(other), target)
         log.warning(
             "checkpoint %s is damaged: %s; moved to %s, step %s is used instead",
-            folder / str(other), reason, target, step,
+            folder / str(other), reason, target, step or 0,
         )  # fmt: skip
 
 
@@ -126,7 +129,7 @@ def write_missing_manifests(folder: Path) -> None:
     """
     with WRITING:
         for step in list_steps(folder):
-            if not manifest.exists(folder / str(step)):
+            if not manifest.exists(folder / str(step)) and not _damage(folder / str(step)):
                 manifest.write(folder / str(step), step=step)
 
 
@@ -143,18 +146,13 @@ def superfluous(folder: Path, max_to_keep: int | None) -> list[int]:
     return steps[max(MIN_TO_KEEP, max_to_keep) :]
 
 
-def _all_damaged(folder: Path, damaged: dict[int, str]) -> str:
+def _check_any_is_left(folder: Path, step: int | None, damaged: dict[int, str]) -> None:
+    """Raises ValueError if there are checkpoints and all are damaged."""
+    damaged = {s: why for s, why in damaged.items() if is_checkpoint(folder / str(s))}
+    if step is not None or not damaged:
+        return
     step, reason = next(iter(damaged.items()))
-    return (
+    raise ValueError(
         f"all {len(damaged)} checkpoints in {folder} are damaged (step {step}: {reason}): restore "
         f"them from a backup, or move {folder} away to start again from step 0"
     )
-
-
-def _unused(path: Path) -> Path:
-    """Returns a path like `path` that does not exist."""
-    number, found = 1, path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from avjax.runtime import side_files
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.filenames import same_path
 from avjax.runtime.regular_files import read_text
@@ -27,6 +28,8 @@ def open_workdir(
 ) -> Path:
     """Creates `workdir`, writes its config.json and returns its path.
 
+    A damaged config.json is kept under another name.
+
     Args:
       config, at_steps, allow_moved_data: see `check_config`, which is called first.
       workdir: the folder of the run.
@@ -35,7 +38,10 @@ def open_workdir(
     workdir = check_config(workdir, config, at_steps, allow_moved_data)
     workdir.mkdir(parents=True, exist_ok=True)
     if write:
-        write_atomic(workdir / "config.json", json.dumps(config, indent=2))
+        path = workdir / "config.json"
+        if reason := _read_config(path)[1]:
+            side_files.keep(path, reason, "the config of this command is written")
+        write_atomic(path, json.dumps(config, indent=2))
     return workdir
 
 
@@ -144,21 +150,30 @@ def check_writable(workdir: str | os.PathLike) -> Path:
 
 
 def existing_config(workdir: str | os.PathLike) -> dict | None:
-    """Returns the config of the run in a folder, or None if there is no run.
+    """Returns the config of the run in a folder; None if there is no run, or it is damaged.
 
     Args:
       workdir: the folder of a run.
 
     Raises:
-      ValueError: config.json is damaged.
+      ValueError: config.json is not a regular file.
     """
-    path = Path(workdir) / "config.json"
+    return _read_config(Path(workdir) / "config.json")[0]
+
+
+def _read_config(path: Path) -> tuple[dict | None, str]:
+    """Returns (the config of a run or None, what is wrong or "")."""
     try:
-        return json.loads(read_text(path))
+        config = json.loads(read_text(path))
     except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}; choose another --workdir") from error
+        return None, ""
+    except UnicodeDecodeError:
+        return None, "it is no text"
+    except (json.JSONDecodeError, RecursionError):
+        return None, "it is no JSON"
+    if not isinstance(config, dict) or not isinstance(config.get("steps"), int):
+        return None, "it is not the config of a run"
+    return config, ""
 
 
 def resume_message(workdir: str | os.PathLike, step: int | None) -> str:

@@ -10,6 +10,7 @@ from avjax.config.build import build
 from avjax.data import fingerprint
 from avjax.data.clip_sampling import ClipSampler
 from avjax.data.source import NoRecords, Source
+from avjax.runtime import side_files
 
 
 class DataSets(NamedTuple):
@@ -142,7 +143,7 @@ def check_unchanged(
       allow_changed: whether changes are allowed.
 
     Returns:
-      (fingerprints of `sources`, list of changes).
+      (fingerprints of `sources`, list of changes, [] if those of the run are damaged).
 
     Raises:
       ValueError: the data changed and `allow_changed` is False.
@@ -151,7 +152,11 @@ def check_unchanged(
         spec: fingerprint.compute(source) | {"key": key} for spec, (key, source) in sources.items()
     }
     names = {spec: key for spec, (key, _) in sources.items()}
-    changes = fingerprint.describe_changes(fingerprint.read(workdir), fingerprints, names)
+    try:
+        before = fingerprint.read(workdir)
+    except side_files.Damaged:  # Told and kept by `fingerprint.write`.
+        before = {}
+    changes = fingerprint.describe_changes(before, fingerprints, names)
     if changes and not allow_changed:
         raise ValueError(
             f"the data of the run in {workdir} have changed: {'; '.join(changes)}: restore them, "

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from avjax.data import fingerprint
+from avjax.runtime import side_files
 from avjax.training import sources
 
 
@@ -136,7 +137,9 @@ def test_prepared_data_are_identified_by_settings(config, tmp_path):
         sources.check_unchanged(tmp_path, prepared, False)
 
 
-def test_damaged_fingerprint_is_reported(config, tmp_path):
+def test_damaged_fingerprint_stops_no_run(config, tmp_path):
     (tmp_path / fingerprint.FILENAME).write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"data.json.gz cannot be read .*delete it"):
-        sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)
+    with pytest.raises(side_files.Damaged, match=r"data.json.gz is damaged"):
+        fingerprint.read(tmp_path)
+    found = sources.check_unchanged(tmp_path, sources.build_datasets(config).sources, False)
+    assert found[0] and not found[1]

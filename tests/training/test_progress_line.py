@@ -64,12 +64,12 @@ def test_evaluation_line_shows_step_percent_and_chance():
     assert max(map(len, format_scores("world", 300, values).splitlines())) < 80
 
 
-def test_damaged_metrics_line_does_not_stop_resume(tmp_path, capsys):
+def test_damaged_metrics_line_does_not_stop_resume(tmp_path, caplog):
     path = tmp_path / "metrics.csv"
     lines = ["1,loss,0.5", "2,lo", '3,"loss,0.4', "x,loss,1", "\0\0\0", "4,loss,0.3"]
     path.write_bytes("\n".join(["step,name,value", *lines]).encode() + b"\n\xff,loss,1\n5,loss,0.")
     log = metrics_writer.open_log(tmp_path, 4)
-    assert f"{path}: 5 damaged lines left out" in capsys.readouterr().out
+    assert f"{path} is damaged (5 lines): kept as metrics.csv.damaged; 2 rows" in caplog.text
     log.write(5, {"loss": 0.2})
     assert metrics_writer.read_rows(tmp_path) == [
         (1, "loss", 0.5),
