@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     chain = stages.expand(build.substitute(config.to_dict(), workdir), workdir)
     at_steps = stages.at_steps(config, workdir)
     allowed = allowed_changes.parse(args)
-    stages.check_workdirs(chain, at_steps, "data" in allowed)
+    stages.check_workdirs(chain, at_steps, allowed)
     specs = config.to_dict().get("stages") or {}
     stages.check_configs(chain, specs)
     if args.mode == "eval" and not args.dry_run:

@@ -41,8 +41,8 @@ def execute(
     if not args.list:
         # Seeds may be added to an existing study.
         fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
-        moved = "data" in allowed_changes.parse(args)
-        workdir.open_workdir(folder, base | {"study": fixed}, allow_moved_data=moved)
+        allowed = allowed_changes.parse(args)
+        workdir.open_workdir(folder, base | {"study": fixed}, allow_changed=allowed)
     plans = {arm.name: plan_arm(folder, make_config, arm, study, args.report_only) for arm in arms}
     if args.list:
         return listing.print_list(runs, plans, study)

@@ -3,6 +3,7 @@
 import argparse
 
 CHANGES = {
+    "config": "resume with another config, e.g. another learning rate",
     "data": "resume even if files were added, removed or changed, or are in another folder",
     "code": "resume with other versions of avjax, JAX, Flax, Optax or NumPy",
 }
@@ -15,5 +16,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(args: argparse.Namespace) -> list[str]:
-    """Returns what may have changed when a run resumes: "data", "code"."""
+    """Returns what may have changed when a run resumes: "config", "data", "code"."""
     return [what for what in CHANGES if getattr(args, f"allow_changed_{what}")]

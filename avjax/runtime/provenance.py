@@ -38,7 +38,7 @@ def record(
       params: the parameters, which are counted.
       step: the step at which this session starts.
       code: as `code_version.current` returns it.
-      accepted: changes of the code that the user accepted.
+      accepted: changes of code and config that the user accepted.
 
     Returns:
       A function (step) that saves the step reached and the seconds since the start.  Only process
@@ -89,9 +89,15 @@ def _read(path: Path) -> tuple[dict, str]:
     except (ValueError, RecursionError):
         return {}, "" if special_kind(path) else "it is no JSON"
     sessions = found.get("sessions", []) if isinstance(found, dict) else None
-    if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
-        return {}, "it is not about a run"
-    return found, ""
+    if isinstance(sessions, list) and all(map(_is_session, sessions)):
+        return found, ""
+    return {}, "it is not about a run"
+
+
+def _is_session(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key, {}), dict) for key in ("code", "versions")
+    )
 
 
 def device() -> str:

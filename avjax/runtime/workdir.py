@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,18 @@ def open_workdir(
     config: dict,
     at_steps: Callable | None = None,
     write: bool = True,
-    allow_moved_data: bool = False,
+    allow_changed: Collection[str] = (),
 ) -> Path:
     """Creates `workdir`, writes its config.json and returns its path.
 
     A damaged config.json is kept under another name.
 
     Args:
-      config, at_steps, allow_moved_data: see `check_config`, which is called first.
+      config, at_steps, allow_changed: see `check_config`, which is called first.
       workdir: the folder of the run.
       write: False in all processes but one.
     """
-    workdir = check_config(workdir, config, at_steps, allow_moved_data)
+    workdir = check_config(workdir, config, at_steps, allow_changed)
     workdir.mkdir(parents=True, exist_ok=True)
     if write:
         path = workdir / "config.json"
@@ -49,7 +49,7 @@ def check_config(
     workdir: str | os.PathLike,
     config: dict,
     at_steps: Callable | None = None,
-    allow_moved_data: bool = False,
+    allow_changed: Collection[str] = (),
 ) -> Path:
     """Raises ValueError if `config` cannot run in `workdir`; writes nothing.
 
@@ -61,26 +61,41 @@ def check_config(
       config: a plain dict.
       at_steps: a function steps -> `config` with another number of steps; None if nothing in the
         config is derived from the steps.
-      allow_moved_data: whether the paths of data sets may change.
+      allow_changed: "data" accepts other paths of data sets, "config" any change.
     """
     workdir = check_writable(workdir)
-    old = existing_config(workdir)
-    if old is None:
+    if "config" in allow_changed:
         return workdir
-    new = json.loads(json.dumps(config))
-    if at_steps and "steps" in old and old["steps"] != new.get("steps"):
-        new = json.loads(json.dumps(at_steps(old["steps"])))
-    old, new = fixed_items(old), fixed_items(new)
-    changed = [k for k in old.keys() | new.keys() if not same_path(old.get(k), new.get(k))]
-    moved = [k for k in changed if _is_path_of_data(k, old.get(k), new.get(k))]
-    if changed := sorted(set(changed) - set(moved if allow_moved_data else ())):
-        differences = "; ".join(f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in changed[:5])
-        accept = ", or accept data that moved with --allow_changed_data"
+    changed = config_changes(workdir, config, at_steps)
+    moved = {key for key, values in changed.items() if _is_path_of_data(key, *values)}
+    refused = {k: v for k, v in changed.items() if "data" not in allow_changed or k not in moved}
+    if refused:
+        differences = "; ".join(f"{k} was {a!r}, is {b!r}" for k, (a, b) in [*refused.items()][:5])
+        accept = "data" if refused.keys() <= moved else "config"
         raise ValueError(
-            f"{workdir} holds a run of another config ({differences}): choose another --workdir"
-            + accept * (len(changed) == len(moved))
+            f"{workdir} holds a run of another config ({differences}): choose another --workdir, "
+            f"or accept the change with --allow_changed_{accept}"
         )
     return workdir
+
+
+def config_changes(
+    workdir: str | os.PathLike, config: dict, at_steps: Callable | None = None
+) -> dict[str, tuple]:
+    """Returns {key: (value of the run in `workdir`, value in `config`)} of what must not change.
+
+    Args:
+      workdir, config, at_steps: as of `check_config`.
+    """
+    old = existing_config(workdir)
+    if old is None:
+        return {}
+    new = json.loads(json.dumps(config))
+    if at_steps and old["steps"] != new.get("steps"):
+        new = json.loads(json.dumps(at_steps(old["steps"])))
+    old, new = fixed_items(old), fixed_items(new)
+    keys = sorted(k for k in old.keys() | new.keys() if not same_path(old.get(k), new.get(k)))
+    return {k: (old.get(k), new.get(k)) for k in keys}
 
 
 def _is_path_of_data(key: str, old: Any, new: Any) -> bool:

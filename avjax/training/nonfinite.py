@@ -6,7 +6,7 @@ they were, bit for bit.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 from avjax.runtime import csv_file
 from avjax.runtime.pending_writes import PendingWrites
 from avjax.runtime.regular_files import check_appendable
+from avjax.runtime.workdir import iter_leaves
 from avjax.types import Array, Metrics, Tree
 
 METRIC = "skipped_steps"
@@ -63,13 +64,22 @@ class Count:
     not wait.
     """
 
-    def __init__(self, limit: int, write: Callable[[int, np.ndarray], str], show: Callable):
-        """Args:
-        limit: number of skipped steps in a row that ends the run.
-        write: (step, rows of this process's batch) -> the name of the file where they are listed.
-        show: prints a line in process 0.
+    def __init__(
+        self,
+        limit: int,
+        write: Callable[[int, np.ndarray], str],
+        show: Callable[[str], None],
+        rate_key: str,
+    ):
+        """Starts to count.
+
+        Args:
+          limit: number of skipped steps in a row that ends the run.
+          write: (step, rows of this process's batch) -> the name of the file that lists them.
+          show: prints a line in process 0.
+          rate_key: of the learning rate in the config, for the message.
         """
-        self.limit, self.write, self.show = limit, write, show
+        self.limit, self.write, self.show, self.rate_key = limit, write, show, rate_key
         self.steps = self.total = self.in_a_row = 0
         self.last = None
 
@@ -110,7 +120,7 @@ class Count:
         )
         text = f"step {step}: {what or 'updated parameters'} not finite"
         if self.in_a_row >= (min(self.limit, self.steps) if last else self.limit):
-            raise FloatingPointError(message(text, self.in_a_row, listed))
+            raise FloatingPointError(message(text, self.in_a_row, listed, self.rate_key))
         if self.total & (self.total - 1) == 0:  # 1, 2, 4, ...: few lines.
             self.show(
                 f"{text}: the step is skipped ({self.total} so far, {self.in_a_row} in a row; at "
@@ -118,19 +128,30 @@ class Count:
             )
 
 
-def message(text: str, in_a_row: int, listed: str) -> str:
+def message(text: str, in_a_row: int, listed: str, rate_key: str) -> str:
     """Returns the error of a run that is stopped.
 
     Args:
       text: what is not finite.
       in_a_row: number of skipped steps.
       listed: the name of the file that lists their batches.
+      rate_key: of the learning rate in the config.
     """
     return (
         f"{text}, in {in_a_row} steps in a row (config.max_nonfinite_steps): parameters and "
-        f"memories are as before them, the batches are in {listed}; lower the learning rate and "
-        "re-run the command to resume from the latest checkpoint"
+        f"memories are as before them, the batches are in {listed}; re-run the command to resume "
+        f"from the latest checkpoint, with a lower --config.{rate_key} and --allow_changed_config"
     )
+
+
+def learning_rate_key(config: Mapping) -> str:
+    """Returns the dotted key of a config's learning rate, the least nested one."""
+    keys = [
+        key
+        for key, value in iter_leaves(dict(config))
+        if key.rpartition(".")[2] in ("learning_rate", "peak_value") and value is not None
+    ]
+    return min(keys, key=lambda key: key.count("."), default="optimizer.learning_rate")
 
 
 def _local_rows(index: jax.Array | None) -> np.ndarray:

@@ -114,11 +114,11 @@ def check_configs(chain: list[tuple[str, dict]], stages: Mapping[str, dict]) -> 
 def check_workdirs(
     chain: list[tuple[str, dict]],
     at_steps: Callable[[str, int], dict],
-    allow_moved_data: bool = False,
+    allow_changed: Collection[str] = (),
 ) -> None:
     """Raises ValueError if a stage cannot run in its folder, see `workdir.check_config`."""
     for folder, config in chain:
-        workdirs.check_config(folder, config, functools.partial(at_steps, folder), allow_moved_data)
+        workdirs.check_config(folder, config, functools.partial(at_steps, folder), allow_changed)
 
 
 def build(

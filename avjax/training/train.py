@@ -52,7 +52,8 @@ def run(
         metrics.csv, evals/ and the report; nothing else in the folder changes.
       at_steps: steps -> the config with that many, if the number changes; see `workdir`.
       allow_changed: resume even if the "data" (files, or the folders that they are in), or the
-        "code" (versions of avjax and the libraries), are not those that the run started with.
+        "code" (versions of avjax and the libraries), or the "config", are not those that the run
+        started with.
 
     Returns:
       The final TrainState.
@@ -61,8 +62,7 @@ def run(
       ValueError: the config does not fit the run in the folder, another process trains there, or
         all of its checkpoints are damaged.
     """
-    moved = "data" in allow_changed
-    workdir = workdirs.check_config(workdir, experiment.config, at_steps, moved)
+    workdir = workdirs.check_config(workdir, experiment.config, at_steps, allow_changed)
     if not train:
         workdirs.check_is_trained(workdir)
     # With many processes JAX handles SIGTERM: all must stop at the same step.
@@ -101,10 +101,14 @@ def run_in_workdir(
 ) -> TrainState:  # fmt: skip
     """The run itself, see `run`."""
     mesh, last = sharding.mesh(), experiment.settings.steps
-    moved = "data" in allow_changed
-    fingerprints, changes = sources.check_unchanged(workdir, experiment.sources, moved)
+    fingerprints, changes = sources.check_unchanged(
+        workdir, experiment.sources, "data" in allow_changed
+    )
     resumes = train and 0 < (checkpoints.latest_step() or 0) < last
-    new_code = code_version.check_unchanged(workdir, "code" in allow_changed) if resumes else []
+    accepted = code_version.check_unchanged(workdir, "code" in allow_changed) if resumes else []
+    if resumes and "config" in allow_changed:
+        found = workdirs.config_changes(workdir, experiment.config, at_steps)
+        accepted += [f"config.{key} {old!r} -> {new!r}" for key, (old, new) in found.items()]
     data = training_data(experiment)
     data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index(), train))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
@@ -115,14 +119,12 @@ def run_in_workdir(
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")
     stale = report and train and workdirs.report_is_stale(workdir)
     if train:
-        print_on_process_zero(
-            "the code has changed, as allowed: " * bool(new_code) + ", ".join(new_code)
-        )
+        print_on_process_zero("changed, as allowed: " * bool(accepted) + ", ".join(accepted))
         log = open_run(
-            experiment.config, workdir, at_steps, moved, fingerprints, changes, int(ts.step)
+            experiment.config, workdir, at_steps, allow_changed, fingerprints, changes, int(ts.step)
         )
         code = code_version.current()
-        note = provenance.record(workdir, data["source"], ts.params, int(ts.step), code, new_code)
+        note = provenance.record(workdir, data["source"], ts.params, int(ts.step), code, accepted)
     else:
         log, note = open_evaluation(workdir, changes, int(ts.step)), lambda step: None
 
@@ -150,6 +152,7 @@ def run_in_workdir(
             experiment.settings.max_nonfinite_steps,
             nonfinite.batch_writer(workdir, records, jax.process_index()),
             print_on_process_zero,
+            nonfinite.learning_rate_key(experiment.config),
         )
         parts = Run(
             experiment.settings, mesh, batches, step, renew, evaluate if evals else None,
@@ -181,7 +184,7 @@ def untrained(experiment, data, mesh, shardings, log, ts: TrainState) -> TrainSt
 
 
 def open_run(
-    config, workdir, at_steps, moved: bool, fingerprints, changes, step: int
+    config, workdir, at_steps, allow_changed, fingerprints, changes, step: int
 ) -> metrics_writer.Log:
     """Opens the folder of a run that starts or resumes at `step`; returns its log."""
     print_changes(changes)
@@ -192,7 +195,7 @@ def open_run(
             f"resuming from step {step} of {config['steps']}: {workdir}/checkpoints/{step}"
         )
     writes = jax.process_index() == 0
-    workdirs.open_workdir(workdir, config, at_steps, writes, moved)
+    workdirs.open_workdir(workdir, config, at_steps, writes, allow_changed)
     if writes:
         fingerprint.write(workdir, fingerprints, changes, step)
     return metrics_writer.open_log(workdir, step, write=writes)

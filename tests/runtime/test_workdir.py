@@ -149,10 +149,10 @@ def test_data_that_moved_are_accepted_by_a_flag(tmp_path):
     run, moved = tmp_path / "run", reading(tmp_path / "here")
     open_workdir(run, moved)
     moved["data"] = reading(tmp_path / "there")["data"]
-    with pytest.raises(ValueError, match="or accept data that moved with --allow_changed_data"):
+    with pytest.raises(ValueError, match="or accept the change with --allow_changed_data"):
         check_config(run, moved)
-    open_workdir(run, moved, allow_moved_data=True)
+    open_workdir(run, moved, allow_changed=("data",))
     assert json.loads((run / "config.json").read_text()) == moved
     moved["data"] = reading(tmp_path / "nowhere")["data"]
     with pytest.raises(ValueError, match="choose another --workdir"):
-        check_config(run, moved, allow_moved_data=True)
+        check_config(run, moved, allow_changed=("data",))

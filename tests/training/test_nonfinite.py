@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from avjax.runtime import checkpoint, metrics_writer
+from avjax.runtime import checkpoint, metrics_writer, provenance
 from avjax.training import loop, nonfinite, train
 from avjax.training.step import make_step_fn
 from avjax.types import TrainState
@@ -98,7 +98,7 @@ def test_means_leave_skipped_steps_out():
 def counter(tmp_path, limit):
     lines, records = [], [{"path": f"{row}.mp4"} for row in range(9)]
     write = nonfinite.batch_writer(tmp_path, records)
-    return nonfinite.Count(limit, write, lines.append), lines
+    return nonfinite.Count(limit, write, lines.append, "rate"), lines
 
 
 def added(count, steps):
@@ -157,17 +157,36 @@ def unstable(monkeypatch):
     return bad
 
 
-def test_a_run_stops_and_resumes_bit_equal(world, tmp_path, unstable):
+def test_the_key_of_the_learning_rate():
+    optimizer = dict(fn="optax.sgd", learning_rate=dict(fn="f", init_value=0.0, peak_value=1.0))
+    assert nonfinite.learning_rate_key(dict(optimizer=optimizer)) == (
+        "optimizer.learning_rate.peak_value"
+    )
+    assert nonfinite.learning_rate_key(dict(optimizer=optimizer, learning_rate=0.1)) == (
+        "learning_rate"
+    )
+
+
+def test_a_run_stops_and_its_remedy_is_accepted(world, tmp_path, unstable):
     config = tiny.config(world, steps=5, evals={}, max_nonfinite_steps=2)
     unstable |= {2, 4, 5}
-    with pytest.raises(FloatingPointError, match="in 2 steps in a row.*skipped_batches.csv"):
+    with pytest.raises(
+        FloatingPointError, match="in 2 steps in a row.*skipped_batches.csv"
+    ) as error:
         tiny.run(config, tmp_path)
+    assert "a lower --config.optimizer.learning_rate and --allow_changed_config" in str(error.value)
     found = metrics_writer.read_rows(tmp_path)
-    assert [step for step, name, value in found if name == "skipped_steps"] == [2, 4, 5]
+    assert [step for step, name, _ in found if name == "skipped_steps"] == [2, 4, 5]
     rows = (tmp_path / "skipped_batches.csv").read_text().splitlines()
     assert len(rows) == 1 + 3 * config["batch_size"] and rows[-1].endswith(".mp4")
     ts = checkpoint.restore_latest(tmp_path)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(ts["params"]))
     unstable.clear()
-    assert int(tiny.run(config, tmp_path).step) == 5
-    assert json.loads((tmp_path / "config.json").read_text())["max_nonfinite_steps"] == 2
+    config["optimizer"]["learning_rate"] = 0.01
+    with pytest.raises(ValueError, match=r"rate was 0.1, is 0.01\).*--allow_changed_config"):
+        tiny.run(config, tmp_path)
+    assert int(tiny.run(config, tmp_path, allow_changed=["config"]).step) == 5
+    assert json.loads((tmp_path / "config.json").read_text()) == json.loads(json.dumps(config))
+    assert provenance.read(tmp_path)["sessions"][-1]["accepted"] == [
+        "config.optimizer.learning_rate 0.1 -> 0.01"
+    ]
