@@ -1,4 +1,4 @@
-"""Parts of a checkpoint in the place of parts of another state."""
+"""Replaces a part of a state by that of another one."""
 
 import os
 

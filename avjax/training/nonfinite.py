@@ -20,6 +20,7 @@ from avjax.runtime.workdir import iter_leaves
 from avjax.types import Array, Metrics, Tree
 
 METRIC = "skipped_steps"
+RATE_NAMES = ("learning_rate", "peak_value", "init_value")  # Also of Optax's schedules.
 MAX_STEPS = 10  # The default of config.max_nonfinite_steps.
 
 
@@ -149,7 +150,7 @@ def learning_rate_key(config: Mapping) -> str:
     keys = [
         key
         for key, value in iter_leaves(dict(config))
-        if key.rpartition(".")[2] in ("learning_rate", "peak_value") and value is not None
+        if key.rpartition(".")[2] in RATE_NAMES and value
     ]
     return min(keys, key=lambda key: key.count("."), default="optimizer.learning_rate")
 
