@@ -71,11 +71,17 @@ def read(workdir: str | os.PathLike) -> dict:
     check_regular(path)
     try:
         sources = json.loads(gzip.decompress(path.read_bytes()))["sources"]
-        for source in sources.values():
-            source["settings"], [tuple(record)[4] for record in source["records"]]
+        if not all(map(_is_fingerprint, sources.values())):
+            raise ValueError("not what `write` writes")
         return sources
     except (OSError, EOFError, zlib.error, RecursionError, *_WRONG_CONTENT) as error:
         raise side_files.Damaged(f"{path} is damaged: {type(error).__name__}") from error
+
+
+def _is_fingerprint(value: dict) -> bool:
+    """Whether a value has the form that `compute` returns."""
+    records = value["records"]
+    return "settings" in value and all(isinstance(r, list) and len(r) == 5 for r in records)
 
 
 def write(workdir: str | os.PathLike, sources: dict, changes: list[str], step: int) -> None:

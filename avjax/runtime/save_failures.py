@@ -65,8 +65,8 @@ class Failures:
 def describe(error: BaseException) -> str:
     """Returns why a save failed as one line; for a full disk, what to do."""
     text = " ".join(str(error).split())
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-        return text.partition("] ")[2] or text
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        return text.partition("] ")[2]  # Of `check_free_space`.
     if is_disk_full(error):
         return "no space left on the disk: free some space"
     cause = re.search(r"([^:]+) \[os_error_code", text)  # The end of an error of TensorStore.

@@ -81,7 +81,7 @@ class Count:
           rate_key: of the learning rate in the config, for the message.
         """
         self.limit, self.write, self.show, self.rate_key = limit, write, show, rate_key
-        self.steps = self.total = self.in_a_row = 0
+        self.total = self.in_a_row = 0
         self.last = None
 
     def add(self, step: int, batch: dict, metrics: Metrics) -> None:
@@ -110,7 +110,6 @@ class Count:
         if self.last is None:
             return
         (step, index, metrics), self.last = self.last, None
-        self.steps += 1
         if not np.asarray(metrics.get(METRIC, False)):
             self.in_a_row = 0
             return
@@ -120,7 +119,7 @@ class Count:
             name for name in ("loss", "grad_norm") if not np.isfinite(np.asarray(metrics[name]))
         )
         text = f"step {step}: {what or 'updated parameters'} not finite"
-        if self.in_a_row >= (min(self.limit, self.steps) if last else self.limit):
+        if self.in_a_row >= (min(self.limit, step) if last else self.limit):
             raise FloatingPointError(message(text, self.in_a_row, listed, self.rate_key))
         if self.total & (self.total - 1) == 0:  # 1, 2, 4, ...: few lines.
             self.show(
