@@ -317,7 +317,7 @@ def test_changed_data_and_code_are_refused_or_allowed_and_recorded(
 def test_other_processes_write_no_shared_files(tmp_path, monkeypatch):
     def files(process):
         monkeypatch.setattr(train.jax, "process_index", lambda: process)
-        train.open_run(dict(steps=2), tmp_path, None, False, {}, [], 0).write(1, {"loss": 0.5})
+        train.open_run(dict(steps=2), tmp_path, None, (), {}, [], 0).write(1, {"loss": 0.5})
         return sorted(path.name for path in tmp_path.iterdir())
 
     assert files(1) == []
