@@ -52,10 +52,8 @@ def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.Chec
     )
     folder = Path(workdir).resolve() / "checkpoints"
     handler = ocp.StandardCheckpointHandler()
-    with (
-        save_failures.quiet_orbax(),
-        ocp.CheckpointManager(folder, options=options, item_handlers=handler) as checkpoints,
-    ):
+    save_failures.quiet_orbax()
+    with ocp.CheckpointManager(folder, options=options, item_handlers=handler) as checkpoints:
         FAILURES[checkpoints] = failures = save_failures.Failures(folder)
         try:
             yield checkpoints

@@ -1,6 +1,5 @@
 """Saves that fail, e.g. as the disk is full: told in one line; the third in a row ends the run."""
 
-import contextlib
 import errno
 import logging
 import os
@@ -8,7 +7,6 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 MAX_IN_A_ROW = 3
@@ -99,25 +97,22 @@ def check_free_space(folder: str | os.PathLike, size: int) -> None:
         )
 
 
-@contextlib.contextmanager
-def quiet_orbax() -> Iterator[None]:
-    """Drops the tracebacks of Orbax and TensorStore when a save fails, up to hundreds of lines."""
-    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
+def quiet_orbax() -> None:
+    """Drops the tracebacks of Orbax and TensorStore when a save fails, up to hundreds of lines.
 
-    def drop(unraisable):
+    For good: some come when the garbage of a save is collected, or when the program ends.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_is_no_error_of_orbax)
+    hook = sys.unraisablehook
+    if getattr(hook, "__name__", "") == "_drop_closed_loops":
+        return
+
+    def _drop_closed_loops(unraisable):
         if str(unraisable.exc_value) != "Event loop is closed":  # Of other arrays of the same save.
             hook(unraisable)
 
-    for logger in loggers:
-        logger.addFilter(_is_no_error_of_orbax)
-    sys.unraisablehook = drop
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_is_no_error_of_orbax)
-        if sys.unraisablehook is drop:
-            sys.unraisablehook = hook
+    sys.unraisablehook = _drop_closed_loops
 
 
 def _is_no_error_of_orbax(record: logging.LogRecord) -> bool:
