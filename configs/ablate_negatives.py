@@ -15,7 +15,7 @@ of momentum encoders, which is MoCo (`moco`), and of keys of the trained encoder
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 # videos: of train, val and test.  batches: B -> values of K < B with negatives from the batch.
 # stored: B -> values of K with a bank and with a queue.
@@ -54,7 +54,7 @@ def get_config(size="smoke"):
     train_data = parts.train_clips(data["train"], **clip, **augmentation)
     c.data = dict(train=parts.apply_on_host(train_data, s["pixels"]) | dict(repeats=1))
     c.method = parts.cross_avid_in_batch(model(s))
-    c.optimizer = parts.adamw_cosine(
+    c.optimizer = optimizers.adamw_cosine(
         c.get_ref("learning_rate"), c.get_ref("steps") // 10, c.get_ref("steps"), weight_decay=1e-4
     )
     eval_data = {

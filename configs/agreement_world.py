@@ -11,7 +11,7 @@ Result, seed 0, in under seven minutes on two cores: AUROC 0.9996 across classes
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 
 def get_config(train="clean"):
@@ -40,7 +40,7 @@ def get_config(train="clean"):
             hop=160,
         )
     )
-    c.optimizer = parts.adamw_cosine(3e-3, c.get_ref("steps") // 10, c.get_ref("steps"), 1e-4)
+    c.optimizer = optimizers.adamw_cosine(3e-3, c.get_ref("steps") // 10, c.get_ref("steps"), 1e-4)
     c.evals = {name: eval_suite(name, clip) for name in ("across_classes", "within_class")}
     return c
 

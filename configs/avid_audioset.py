@@ -9,7 +9,7 @@ clips per video on 128 GPUs; after fine-tuning UCF101 91.0 and HMDB51 64.1 (32 f
 here.
 """
 
-from avjax.configs import avid_kinetics, parts
+from avjax.configs import avid_kinetics, optimizers
 
 
 def get_config():
@@ -18,7 +18,7 @@ def get_config():
     c.data.source, c.data.train.repeats = "audioset", 5
     c.batch_size = 2560
     c.steps = 139_400  # 40 epochs of 5 clips of 1,784,108 videos.
-    c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=5e-4))
+    c.optimizer = optimizers.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=5e-4))
     with c.unlocked():
         c.evals = dict(audioset=c.evals.kinetics)
     return c

@@ -15,7 +15,7 @@ Small nets and frames for a CPU; `--config configs/avid_folder.py:large` has tho
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 SIZES = {
     "small": dict(
@@ -66,6 +66,6 @@ def get_config(size="small"):
         )
     )
     steps = c.get_ref("steps")
-    c.optimizer = parts.adamw_cosine(2e-3, steps // 14, steps, weight_decay=1e-3)
+    c.optimizer = optimizers.adamw_cosine(2e-3, steps // 14, steps, weight_decay=1e-3)
     c.evals = dict(folder=parts.suite(**clips))
     return c

@@ -17,7 +17,7 @@ and HMDB51 59.9 (32 frames).  Not yet run here.
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 
 def get_config():
@@ -49,7 +49,7 @@ def get_config():
         temperature=dict(fn="avjax.losses.temperature.fixed_temperature", temperature=0.07),
     )
     # Adam with the weight decay in the gradient, on every parameter; no schedule.
-    c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
+    c.optimizer = optimizers.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
             test=parts.eval_clips(test, **clip, num_clips=10),

@@ -9,10 +9,10 @@ after fine-tuning UCF101 91.5 and HMDB51 64.7 (32 frames), linear probe of Kinet
 run here.
 """
 
-from avjax.configs import avid_audioset, cma_kinetics, parts
+from avjax.configs import avid_audioset, cma_kinetics, optimizers
 
 
 def get_config():
     c = avid_audioset.get_config()
-    adam = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=1e-4))
+    adam = optimizers.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=1e-4))
     return cma_kinetics.with_cma(c, c.get_oneway_ref("steps"), optimizer=adam)

@@ -19,7 +19,7 @@ and 91.5); with 8 frames 82.3 and 88.3.  Not yet run here.
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 HEAD_EPOCHS, LEARNING_RATE, DECAY = 5, 1e-4, 0.3
 VIDEO = dict(fn="avjax.nets.video.avid_r2plus1d.R2Plus1D", depth=18, dtype="bfloat16")
@@ -109,9 +109,11 @@ def stage_steps(steps, epochs):
 def two_stages(c, head, rest, epochs, milestones) -> dict:
     """Returns c.stages: the classifier alone, then all parameters."""
     adam = dict(fn="optax.adam", learning_rate=c.get_ref("learning_rate"))
-    decayed = parts.step_decay(c.get_ref("learning_rate"), rest, epochs, milestones, DECAY)
+    decayed = optimizers.step_decay(c.get_ref("learning_rate"), rest, epochs, milestones, DECAY)
     return dict(
-        head=dict(method=dict(encoders="batch_stats"), optimizer=parts.frozen(adam), steps=head),
+        head=dict(
+            method=dict(encoders="batch_stats"), optimizer=optimizers.frozen(adam), steps=head
+        ),
         all=dict(
             after=dict(head=("params", "state/stats")),
             optimizer=dict(fn="optax.adam", learning_rate=decayed),

@@ -8,7 +8,7 @@ and negatives sampled from all rows of the bank, including the record's own.  Pu
 200 neighbors on ImageNet: ResNet-18 41.0, ResNet-50 46.8.  Not yet run here.
 """
 
-from avjax.configs import avid_kinetics, parts
+from avjax.configs import avid_kinetics, optimizers, parts
 
 
 def get_config():
@@ -69,4 +69,4 @@ def step_decay(rate, steps) -> dict:
 
 def sgd(rate) -> dict:
     """Returns SGD with momentum and L2 decay in the gradient."""
-    return parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
+    return optimizers.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))

@@ -9,7 +9,7 @@ with a linear classifier on its audio net ESC-50 79.3 and DCASE2014 93.  Not yet
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 
 def get_config():
@@ -46,8 +46,8 @@ def get_config():
         spectrogram=dict(fn="avjax.nets.frontends.spectrogram.LogMagnitude"),
     )
     # Kernels only, and, as in the paper, in the gradient.
-    c.optimizer = parts.with_l2_decay(
-        1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=parts.KERNELS
+    c.optimizer = optimizers.with_l2_decay(
+        1e-5, dict(fn="optax.adam", learning_rate=1e-4), mask=optimizers.KERNELS
     )
     c.evals = dict(
         kinetics=parts.suite(test=parts.eval_clips(test, **clip, num_clips=10), every=20_000)

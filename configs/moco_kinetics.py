@@ -11,7 +11,7 @@ Not yet run here.
 
 from avjax.configs.instdisc_kinetics import sgd, step_decay
 
-from avjax.configs import avid_kinetics, parts
+from avjax.configs import avid_kinetics, optimizers, parts
 
 
 def get_config(version="v1"):
@@ -40,7 +40,7 @@ def v2():
     c.method = moco(
         c.method.model, head=(512, 128), queue_size=65_536, temperature=0.2, momentum=0.999
     )
-    c.optimizer = sgd(parts.cosine(0.03, 0, c.get_ref("steps")))
+    c.optimizer = sgd(optimizers.cosine(0.03, 0, c.get_ref("steps")))
     return c
 
 

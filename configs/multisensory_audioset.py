@@ -14,7 +14,7 @@ The paper, after fine-tuning on UCF101: 82.1, with video only 77.6.  Not yet run
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 FPS = 29.97
 
@@ -90,7 +90,7 @@ def sgd_with_momentum(rate) -> dict:
     return dict(
         fn="optax.chain",
         args=(
-            dict(fn="optax.add_decayed_weights", weight_decay=1e-5, mask=parts.KERNELS),
+            dict(fn="optax.add_decayed_weights", weight_decay=1e-5, mask=optimizers.KERNELS),
             dict(fn="optax.clip_by_global_norm", max_norm=5.0),
             dict(fn="optax.sgd", learning_rate=rate, momentum=0.9),
         ),

@@ -15,7 +15,7 @@ here.
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 LAYERS = ("conv2x", "conv3x", "conv4x", "conv5x")
 TRAIN_RECORDS = 232_067  # Of Kinetics-400 with audio, as in configs/avid_kinetics.py.
@@ -60,10 +60,10 @@ def get_config(size="8"):
         num_classes=400,
         layers=s["layers"],
     )
-    rate = parts.step_decay(
+    rate = optimizers.step_decay(
         c.get_ref("learning_rate"), c.get_ref("steps"), s["epochs"], s["milestones"], s["decay"]
     )
-    c.optimizer = parts.frozen(dict(fn="optax.adam", learning_rate=rate))
+    c.optimizer = optimizers.frozen(dict(fn="optax.adam", learning_rate=rate))
     test_data = parts.eval_clips(test, **clip, num_clips=s["test_clips"])
     c.evals = dict(kinetics=dict(fn="avjax.evals.video_accuracy", data=test_data))
     return c

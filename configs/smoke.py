@@ -5,7 +5,7 @@ python -m avjax.main --config configs/smoke.py
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 
 def get_config():
@@ -35,7 +35,7 @@ def get_config():
     )
     steps = c.get_ref("steps")
     c.method.temperature.temperature = 0.07  # At 0.1 retrieval learns more slowly here.
-    c.optimizer = parts.adamw_cosine(2e-3, steps // 15, steps, weight_decay=1e-4)
+    c.optimizer = optimizers.adamw_cosine(2e-3, steps // 15, steps, weight_decay=1e-4)
     c.evals = dict(
         world=parts.suite(
             train=parts.apply_on_host(parts.eval_clips(train, **clip, num_clips=1), size=48),

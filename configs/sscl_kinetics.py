@@ -14,7 +14,7 @@ here are ours, and so is the video net.  Not yet run here.
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 ROUNDS = 1  # Of stages I and II; the paper does not give their number.
 
@@ -42,7 +42,7 @@ def get_config():
     )
     methods = stage_methods(towers, num_negatives=1024, structure_weight=1.0, keep_fraction=None)
     c.method = methods["mutual"]
-    c.optimizer = parts.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
+    c.optimizer = optimizers.with_l2_decay(1e-5, dict(fn="optax.adam", learning_rate=2e-4))
     c.evals = dict(
         kinetics=parts.suite(
             test=parts.eval_clips(test, **clip, num_clips=10),

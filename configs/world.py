@@ -12,7 +12,7 @@ import functools
 import ml_collections
 
 from avjax.ablation.study import override
-from avjax.configs import parts, sscl_kinetics, xdc_kinetics
+from avjax.configs import optimizers, parts, sscl_kinetics, xdc_kinetics
 
 BATCH, LEARNING_RATE, NUM_DRAWS = 64, 3e-3, 15_360  # Draws of videos per run, in all its stages.
 # The frame rate is high enough to match motion with the audio of the same time.
@@ -100,7 +100,7 @@ def source(split, videos):
 
 
 def warmup_cosine(steps, rate=LEARNING_RATE):
-    return parts.adamw_cosine(rate, steps // 12, steps, weight_decay=1e-4)
+    return optimizers.adamw_cosine(rate, steps // 12, steps, weight_decay=1e-4)
 
 
 def without_heads(towers):

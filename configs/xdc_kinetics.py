@@ -13,7 +13,7 @@ with 32 frames: from Kinetics 86.8 and 52.6, from AudioSet 93.0 and 63.7.  Not y
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 VARIANTS = {
     "xdc": dict(video=("audio",), audio=("video",)),
@@ -60,7 +60,9 @@ def get_config(variant="xdc"):
         schedules=[decay] * 5,
         boundaries=[each * i for i in range(1, 5)],
     )
-    c.optimizer = parts.with_l2_decay(1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
+    c.optimizer = optimizers.with_l2_decay(
+        1e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9)
+    )
     eval_data = parts.suite(
         train=parts.eval_clips(train, **clip, num_clips=1),
         test=parts.eval_clips(test, **clip, num_clips=10),

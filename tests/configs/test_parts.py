@@ -6,13 +6,15 @@ import optax
 import pytest
 
 from avjax.config.build import build
-from avjax.configs import parts, world
+from avjax.configs import optimizers, world
 from avjax.training import stages
 
 PARAMS = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
 
 
-@pytest.mark.parametrize("make", [parts.adamw_cosine, parts.lars_cosine, parts.lamb_cosine])
+@pytest.mark.parametrize(
+    "make", [optimizers.adamw_cosine, optimizers.lars_cosine, optimizers.lamb_cosine]
+)
 def test_optimizers_warm_up_and_decay_to_zero(make):
     tx = build(make(0.1, 2, 10, weight_decay=0.0))
     state, moved = tx.init(PARAMS), []
@@ -23,7 +25,7 @@ def test_optimizers_warm_up_and_decay_to_zero(make):
     assert 0 < moved[1] < moved[2]
 
 
-@pytest.mark.parametrize("make", [parts.lars_cosine, parts.lamb_cosine])
+@pytest.mark.parametrize("make", [optimizers.lars_cosine, optimizers.lamb_cosine])
 def test_biases_do_not_decay(make):
     grads = jax.tree.map(jnp.zeros_like, PARAMS)
     tx = build(make(0.1, 0, 10, weight_decay=0.5))
@@ -33,12 +35,12 @@ def test_biases_do_not_decay(make):
 
 def test_learning_rates_scale_with_batch_size():
     c = ml_collections.ConfigDict({"batch_size": 256})
-    c.linear = parts.linear_rate(0.3, c.get_ref("batch_size"))
-    c.root = parts.square_root_rate(0.3, c.get_ref("batch_size"))
+    c.linear = optimizers.linear_rate(0.3, c.get_ref("batch_size"))
+    c.root = optimizers.square_root_rate(0.3, c.get_ref("batch_size"))
     np.testing.assert_allclose([c.linear, c.root], 0.3)
     c.batch_size = 1024
     np.testing.assert_allclose([c.linear, c.root], [1.2, 0.6])
-    assert parts.linear_rate(0.3, 512) == 0.6
+    assert optimizers.linear_rate(0.3, 512) == 0.6
 
 
 @pytest.mark.parametrize("name", world.METHODS)
