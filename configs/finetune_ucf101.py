@@ -78,11 +78,15 @@ def finetuning(
     )
     c.method = classifier(parts.one_tower("video", VIDEO), num_classes)
     c.optimizer = dict(fn="optax.adam", learning_rate=c.get_ref("learning_rate"))
-    test_data = parts.eval_clips(test, **clip, num_clips=10)
-    c.evals = {
+    even, random = (
+        make(test, **clip, num_clips=count)
+        for make, count in ((parts.eval_clips, 10), (parts.random_test_clips, 25))
+    )
+    c.evals = {  # Videos by 10 clips, after each epoch; single clips at the end.
         dataset: dict(
-            fn="avjax.evals.video_accuracy", data=test_data, every=(rest + epochs - 1) // epochs
-        )
+            fn="avjax.evals.video_accuracy", data=even, every=(rest + epochs - 1) // epochs
+        ),
+        f"{dataset}_clips": dict(fn="avjax.evals.clip_accuracy", data=random),
     }
     c.stages = two_stages(c, head, rest, epochs, milestones)
     return c

@@ -60,6 +60,26 @@ def own_data() -> dict:
     return user_videos(config_dict.placeholder(str))
 
 
+def frozen_scores(scores: dict, **more) -> dict:
+    """Returns the protocol of a suite: scores of frozen features.
+
+    `--config.SUITE.protocol.sampler` and `.clips.KEY` set another clip sampler.
+
+    Args:
+      scores: {name: spec}.
+      more: other arguments of avjax.downstream.frozen.
+    """
+    return dict(fn="avjax.downstream.frozen", scores=scores, **more, **any_sampler())
+
+
+def any_sampler(prefix="") -> dict:
+    """Returns the keys `<prefix>sampler` and `<prefix>clips` of a protocol, without values."""
+    clips = dict(
+        num_clips=config_dict.placeholder(int), stride_seconds=config_dict.placeholder(float)
+    )
+    return {f"{prefix}sampler": config_dict.placeholder(str), f"{prefix}clips": clips}
+
+
 def user_splits(data) -> tuple[dict, dict]:
     """The data set for training and for test, from the keys of `data`, those of `user_videos`."""
     return split_for_role(data, "train"), split_for_role(data, "test")
@@ -152,6 +172,29 @@ def eval_clips(
         ),
         transforms=(dict(fn="avjax.data.transforms.video.center_crop", frame_size=frame_size),),
     )  # fmt: skip
+
+
+def random_test_clips(
+    source: dict, num_frames, fps, audio_seconds, sample_rate, frame_size, num_clips
+) -> dict:
+    """A dataset of `num_clips` random clips per record, cropped centrally: the same every time."""
+    even = eval_clips(source, num_frames, fps, audio_seconds, sample_rate, frame_size, num_clips)
+    sampler = dict(
+        even["clip_sampler"], fn="avjax.data.clip_sampling.random", max_offset_seconds=0.0
+    )
+    return even | dict(clip_sampler=sampler)
+
+
+def sliding_clips(
+    source: dict, num_frames, fps, audio_seconds, sample_rate, frame_size, stride_seconds=None
+) -> dict:
+    """A dataset of clips that cover each record, see avjax.data.clip_sampling.sliding."""
+    even = eval_clips(source, num_frames, fps, audio_seconds, sample_rate, frame_size, 1)
+    sampler = dict(
+        even["clip_sampler"], fn="avjax.data.clip_sampling.sliding", stride_seconds=stride_seconds
+    )
+    del sampler["num_clips"]
+    return even | dict(clip_sampler=sampler)
 
 
 def with_shifted_audio(dataset: dict, min_max_shift, overlap_shift=None) -> dict:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from avjax.data.clip_sampling import ClipSampler
+from avjax.data.clip_times import TIME_TOLERANCE
 from avjax.data.media.media_file import Info
 
 AUDIO_KEYS = ("audio", "shifted", "overlapping")  # In the order of a clip's start times.
-# Seconds before its time from which a frame is shown: times are sums of floats.
-TIME_TOLERANCE = 1e-5
 
 
 def read_clips(

@@ -18,7 +18,7 @@ class ClipSampler(NamedTuple):
       fps: frames per second of the clip.
       num_samples: audio samples per clip; 0 for clips without audio.
       sample_rate: of the audio, in Hz.
-      num_clips: clips per record.
+      num_clips: clips per record; 1 if `varies`.
       sample: (info, rng) -> [(video_start, audio_start, ...)] * num_clips, in seconds on
         the file's clock; `info` is a media_video.Info.  A third start is that of the key
         "shifted", a fourth that of "overlapping": audio of other times of the file.
@@ -27,6 +27,8 @@ class ClipSampler(NamedTuple):
       short_side: while decoding, frames are scaled to this many pixels on their shorter
         side; None keeps their size.
       channels: 1 for mono audio [num_samples], 2 for stereo [num_samples, 2].
+      varies: whether the number of clips differs by record, for evaluation only: `sample` then
+        returns all of them, one or more, and does not use its random numbers.
     """
 
     num_frames: int
@@ -37,6 +39,7 @@ class ClipSampler(NamedTuple):
     sample: Callable
     short_side: int | None = None
     channels: int = 1
+    varies: bool = False
 
 
 def random(
@@ -112,6 +115,48 @@ def uniform(
 
     size = num_frames, fps, round(audio_seconds * sample_rate), sample_rate, num_clips
     return ClipSampler(*size, sample, short_side, channels)
+
+
+def sliding(
+    num_frames: int, fps: float, audio_seconds: float, sample_rate: int,
+    stride_seconds: float | None = None, short_side: int | None = None, channels: int = 1,
+) -> ClipSampler:  # fmt: skip
+    """Samples clips at equal distances that cover all that video and audio share.
+
+    The first one starts with the later start of the two streams, and the last one is the first
+    that reaches the earlier end: of a file of D seconds there are 1 + ceil((D - clip) / stride),
+    for evaluation only.  Frames and audio of a clip have the same center.  Past the end of the
+    video the frames of the last clip repeat from its start; past the end of the audio is silence.
+    CCL evaluates on 16 frames without overlap, https://arxiv.org/abs/2104.10955.
+
+    Args:
+      stride_seconds: from the start of a clip to that of the next; None for their length.
+      num_frames, fps, audio_seconds, sample_rate, short_side, channels: as of `random`.
+
+    Raises:
+      ValueError: for an argument out of its range.
+    """
+    _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, 1, channels)
+    clip_seconds, video_offset, audio_offset = clip_times.center_offsets(
+        num_frames / fps, audio_seconds
+    )
+    stride = clip_seconds if stride_seconds is None else stride_seconds
+    if not 0 < stride <= clip_seconds:
+        raise ValueError(
+            f"stride_seconds={stride_seconds}: use more than 0 and at most {clip_seconds:g} s, the "
+            "length of a clip, since clips further apart do not cover the file"
+        )
+
+    def sample(info, rng):
+        del rng
+        span = clip_times.shared_span(info, num_frames, audio_seconds)
+        rest = min(span.audio_end, span.video_end) - span.low - clip_seconds
+        count = 1 + max(0, math.ceil((rest - clip_times.TIME_TOLERANCE) / stride))
+        starts = [span.low + i * stride for i in range(count)]
+        return [(start + video_offset, start + audio_offset) for start in starts]
+
+    size = num_frames, fps, round(audio_seconds * sample_rate), sample_rate, 1
+    return ClipSampler(*size, sample, short_side, channels, varies=True)
 
 
 def with_shifted_audio(

@@ -7,6 +7,7 @@ import numpy as np
 
 from avjax.data.media.media_file import Info, MediaError
 
+TIME_TOLERANCE = 1e-5  # Seconds by which times may be off, which are sums of floats.
 MIN_STREAM_SECONDS = 0.5  # Seconds of a stream that a record's part of a file must hold.
 
 

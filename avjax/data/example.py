@@ -1,6 +1,7 @@
 """The clips of one record: decoded, transformed and stacked."""
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from avjax.data.clip_sampling import ClipSampler
 from avjax.data.clip_times import restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
-from avjax.data.workers import forkserver
+from avjax.data.workers import forkserver, pickling, prefetch
 
 NO_AUDIO = "has no audio"
 
@@ -141,3 +142,27 @@ def padding_example(sampler: ClipSampler, transforms: Sequence[Callable]) -> dic
     clip = _apply_transforms(clip, transforms, np.random.default_rng(0))
     clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * sampler.num_clips
     return _stack_clips(clips, 0, -1, False, False)
+
+
+def num_workers(
+    workers: int | None, source: Source, sampler: ClipSampler, transforms: Iterable[Callable]
+) -> int:
+    """Returns the number of processes that load examples; 0 for threads.
+
+    Args:
+      workers: as given; None for what suits the source.
+      source, sampler, transforms: what the processes need.
+
+    Raises:
+      ValueError: `workers` are processes, to which a part cannot be sent.
+    """
+    if workers == 0 or (workers is None and source.read):
+        return 0
+    try:
+        pickling.check_picklable((source.read, sampler, transforms))
+    except ValueError as error:
+        if workers is not None:
+            raise
+        logging.getLogger(__name__).warning("decoding in threads: %s", error)
+        return 0
+    return workers or prefetch.num_cores()

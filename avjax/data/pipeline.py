@@ -8,16 +8,16 @@ between two runs without changing a batch.
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 
 from avjax.config import ranges
-from avjax.data import epoch_order, example as examples, unreadable_files
+from avjax.data import clip_list as clip_lists, epoch_order, example as examples, unreadable_files
+from avjax.data.clip_list import ClipList
 from avjax.data.clip_sampling import ClipSampler
 from avjax.data.source import Source
-from avjax.data.workers import pickling, prefetch
+from avjax.data.workers import prefetch
 
 MAX_NO_AUDIO_REPLACEMENTS = 1000  # The same if records without audio are skipped: cheap.
 
@@ -82,6 +82,11 @@ def train_batches(
       RuntimeError: too many files are unreadable.
     """
     host_batch_size = _host_batch_size(batch_size, shard)
+    if clip_sampler.varies:
+        raise ValueError(
+            "the number of clips of this clip_sampler differs by record, which is for evaluation: "
+            "train with avjax.data.clip_sampling.random"
+        )
     ranges.check_integer("seed", seed, 0)
     ranges.check_loading(
         dict(
@@ -117,7 +122,7 @@ def train_batches(
         needs_audio or skip_no_audio, skip_no_audio,
     )  # fmt: skip
     stop = 2**40 if stop is None else stop
-    workers = _num_workers(workers, source, clip_sampler, transforms)
+    workers = examples.num_workers(workers, source, clip_sampler, transforms)
     batches = functools.partial(
         prefetch.iter_batches, example, start * host_records, stop * host_records, host_records,
         host_batch_size, workers, timeout, memory_limit,
@@ -139,41 +144,48 @@ def eval_batches(
     timeout: float = prefetch.TIMEOUT,
     memory_limit: int = prefetch.MEMORY_LIMIT,
     on_error: Callable[[str, str], None] = unreadable_files.log_unreadable,
+    clip_list: ClipList | None = None,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Iterates once over the clips of all records, in batches of a fixed shape.
 
-    The num_clips clips of a record are consecutive rows of one batch, with the same index.
-    Rows that pad a batch, and the clips of an unreadable file, have mask False.  All hosts get
-    the same number of batches.
+    The clips of a record are consecutive rows with the same index; "clip" is the number of each.
+    They are rows of one batch, unless their number differs by record (`ClipSampler.varies`): then
+    they may go on in the next batch, and files are opened once before, to count their clips.  Rows
+    that pad a batch, and clips that cannot be read, have mask False.  All hosts get the same number
+    of batches.  Random clips and transforms depend on the name of a file, see
+    `clip_list.clip_rngs`, so that the order of the records and the size of batches change nothing.
 
-    Args: as of `train_batches`.
+    Args:
+      clip_list: the clips of all records, if they are known already; see `clip_list.make`.
+      others: as of `train_batches`.
 
     Yields:
-      Batches as `train_batches` does.
+      Batches as `train_batches` does, with "clip": int32 [B].
 
     Raises:
       ValueError: an argument is out of its range, or no batch can be formed.
     """
     host_batch_size = _host_batch_size(batch_size, shard)
     ranges.check_loading(dict(workers=workers, timeout=timeout, memory_limit=memory_limit))
-    records = host_batch_size // clip_sampler.num_clips  # A batch.
-    if records == 0:
+    count = host_batch_size // clip_sampler.num_clips  # Examples of a batch.
+    if count == 0:
         raise ValueError(
             f"{clip_sampler.num_clips} clips per record do not fit a host's batch of "
             f"{host_batch_size}: use a batch_size of at least {clip_sampler.num_clips * shard[1]}"
         )
-    host_records = -(-len(source) // shard[1])  # Records of a host.
-    last = -(-host_records // records) * records
+    loading = timeout, memory_limit
     padding = examples.padding_example(clip_sampler, tuple(transforms))
+    clips = clip_list or clip_lists.make(source, clip_sampler, workers, *loading)
+    share = -(-len(clips.row) // shard[1])  # Examples of a host.
+    span = shard[0] * share, min((shard[0] + 1) * share, len(clips.row))
+    last = count * clip_lists.num_batches(clips, clip_sampler.num_clips, batch_size, shard[1])
     example = functools.partial(
-        _eval_example, source, clip_sampler, tuple(transforms), padding, shard[0] * host_records,
-        host_records,
-    )  # fmt: skip
-    workers = _num_workers(workers, source, clip_sampler, transforms)
+        clip_lists.load, source, clip_sampler, tuple(transforms), padding, clips, span
+    )
+    workers = examples.num_workers(workers, source, clip_sampler, transforms)
     batches = functools.partial(
-        prefetch.iter_batches, example, 0, last, records, host_batch_size, workers, timeout,
-        memory_limit,
-    )  # fmt: skip
+        prefetch.iter_batches, example, 0, last, count, host_batch_size, workers, *loading
+    )
     return _report_errors(batches, on_error)
 
 
@@ -183,20 +195,6 @@ def _host_batch_size(batch_size, shard):
     if batch_size % hosts or not 0 <= host < hosts:
         raise ValueError(f"batch of {batch_size} cannot be split for host {host} of {hosts}")
     return batch_size // hosts
-
-
-def _num_workers(workers, source, sampler, transforms):
-    """Number of processes: `workers`, or what suits the source if that is None."""
-    if workers == 0 or (workers is None and source.read):
-        return 0
-    try:
-        pickling.check_picklable((source.read, sampler, transforms))
-    except ValueError as error:
-        if workers is not None:
-            raise
-        logging.getLogger(__name__).warning("decoding in threads: %s", error)
-        return 0
-    return workers or prefetch.num_cores()
 
 
 def _train_example(
@@ -226,24 +224,6 @@ def _train_example(
         if num_unreadable == epoch_order.MAX_REPLACEMENTS:
             break
     return None, errors
-
-
-def _eval_example(
-    source, sampler, transforms, padding, first, host_records, number, blocked, heartbeat
-):
-    """All clips of record `first + number`; padding past the host's last, or if unreadable."""
-    row = first + number
-    if number >= host_records or row >= len(source):
-        return {**padding, "index": np.zeros_like(padding["index"])}, []
-    rngs = [np.random.default_rng([row, clip]) for clip in range(sampler.num_clips)]
-    clips, error = examples.load_example(
-        source, row, sampler, transforms, rngs, False, blocked, heartbeat
-    )
-    if error is None:
-        return clips, []
-    index = np.full_like(padding["index"], row)
-    label = np.full_like(index, source[row].get("label", -1))
-    return {**padding, "index": index, "label": label}, [error]
 
 
 def _report_errors(batches, on_error) -> Generator[dict[str, np.ndarray], None, None]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import avjax
-from avjax.data import fingerprint, pipeline
+from avjax.data import clip_list, fingerprint, pipeline
 from avjax.data.source import Source
 from avjax.downstream import embedding
 from avjax.downstream.model import Model
@@ -24,18 +24,18 @@ from avjax.downstream.recipe import Recipe, build_recipe
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
-VERSION = 1  # Of the files; increase it if features change.
+VERSION = 2  # Of the files; increase it if features change.
 
 log = logging.getLogger(__name__)
 
 
 class ClipFeatures(NamedTuple):
-    """Features of W clips of each of N records, memory-mapped.
+    """Features of up to W clips of each of N records, memory-mapped.
 
     Attributes:
       modalities: {"video": {"features": float32 [N, W, H], "embedding": [N, W, D], layer: [N, W,
-        L], "mask": bool [N, W]}}; "mask" is False where a file is unreadable or lacks the modality,
-        whose rows are 0.
+        L], "mask": bool [N, W]}}; "mask" is False where a clip is unreadable or lacks the modality,
+        or the record has fewer clips; these rows are 0.
       readable: bool [N].
       unreadable: [path, reason] of the files that could not be read.
     """
@@ -117,22 +117,25 @@ def _modified(path):
 def _extract(model, source, recipe, layers, batch_size, workers, folder: Path) -> None:
     """Writes the arrays of an entry."""
     built, failed = build_recipe(recipe, model.trust), []
+    clips = clip_list.make(source, built.clip_sampler, workers)
     num_clips = built.clip_sampler.num_clips
-    each = max(1, batch_size // num_clips)
+    size = max(1, batch_size // num_clips) * num_clips
     batches = pipeline.eval_batches(
         source,
         *built,
-        batch_size=each * num_clips,
+        batch_size=size,
         workers=workers,
+        clip_list=clips,
         on_error=lambda path, reason: failed.append([path, reason]),
     )
-    shape, arrays = (len(source), num_clips), {}
+    shape, arrays = (len(source), int(clips.counts.max())), {}
     readable = np.zeros(shape, bool)
     embed = embedding.make_embed(model, layers)
-    for batch in progress(batches, -(-len(source) // each), f"features of {source.name}"):
+    total = clip_list.num_batches(clips, num_clips, size)
+    for batch in progress(batches, total, f"features of {source.name}"):
         out = embed(batch)
         rows = np.flatnonzero(batch["mask"])
-        index = batch["index"][rows], rows % num_clips
+        index = batch["index"][rows], batch["clip"][rows]
         readable[index] = True
         for name, value in _flatten(out):
             if name not in arrays:

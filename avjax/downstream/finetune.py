@@ -4,40 +4,36 @@ The training is the run, or the chain of runs, of a config: fine-tuning in stage
 configs/finetune_ucf101.py, or probes of layers as in configs/probe_kinetics_layers.py.
 """
 
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from avjax.config import app, errors, overrides
 from avjax.config.build import substitute
 from avjax.data.source import Source
-from avjax.downstream import data, recipe
+from avjax.downstream import data, training_data
 from avjax.downstream.data import Split
 from avjax.downstream.model import Model
-from avjax.inference import preprocessing
 from avjax.runtime import metrics_writer
 from avjax.training import dry_run, stages
-from avjax.training.sources import find_datasets
 from avjax.types import NotApplicable
 
 HEADLINE = "video@1"
-HOST_TRANSFORM = "avjax.data.transforms.video.apply_on_host"
-SIZES = {  # Arguments of a clip sampler.
-    "video": ("num_frames", "fps", "short_side"),
-    "audio": ("audio_seconds", "sample_rate", "channels"),
-}
 
 
 def make(
-    config: str, settings: Sequence[str] = (), clips: str = "config", modality: str = "video"
+    config: str,
+    settings: Sequence[str] = (),
+    clips: str = "config",
+    modality: str = "video",
+    test_sampler: str | None = None,
+    test_clips: Mapping[str, Any] | None = None,
 ) -> Callable[[Model, Split], dict[str, Any]]:
     """Accuracies of classifiers that are trained on the encoder of a model.
 
@@ -52,15 +48,19 @@ def make(
       clips: "config" for the length, rate and size of the config's clips, "run" for those of the
         model's own evaluation.
       modality: "video" or "audio", whose encoder is trained.
+      test_sampler: name of a clip sampler for the config's first evaluation, e.g.
+        "avjax.data.clip_sampling.sliding"; None for that of the config.
+      test_clips: arguments of it to change, e.g. dict(stride_seconds=0.25).
 
     Returns:
       A protocol (model, split) -> {metric: value}, with the values and arrays of the config's
-      evaluation after the last step.  "best/video@1" is the highest of all evaluations but that
-      of step 0; it is selected on test records, so report it for comparison only.
+      first evaluation after the last step, and the values of further ones, such as clip@1 on
+      random clips.  "best/video@1" is the highest of all evaluations but that of step 0; it is
+      selected on test records, so report it for comparison only.
     """
     if clips not in ("config", "run"):
         raise ValueError(f"clips={clips!r}: use 'config' or 'run'")
-    if modality not in SIZES:
+    if modality not in training_data.SIZES:
         raise ValueError(f"modality={modality!r}: use 'video' or 'audio'")
     if isinstance(settings, str) or any("=" not in text for text in settings):
         raise ValueError(f"settings={settings!r}: give a tuple of 'KEY=VALUE'")
@@ -72,17 +72,18 @@ def make(
         c: Any = app.load_config_file("config", config)[1]
         with c.unlocked(), c.ignore_type():
             if clips == "run":
-                use_clips_of_run(c, model, modality)
-            use_data(c, split, model.config)
+                training_data.use_clips_of_run(c, model, modality)
+            training_data.use_test_sampler(c, test_sampler, test_clips or {})
+            training_data.use_data(c, split, model.config)
             c.train_records, c.method.num_classes = len(train), classes
             c.method.model = ConfigDict(tower)
             if model.kind == "trained":
                 c.init_from = os.path.abspath(model.folder)
         overrides.apply(c, [(key, value) for key, _, value in (t.partition("=") for t in settings)])
         folder = str(Path(split.folder) / run_key(substitute(c.to_dict(), ""), model))
-        use_batches(c, split)
+        training_data.use_batches(c, split)
         last = train_chain(substitute(c.to_dict(), folder), folder)
-        return read_results(last, next(iter(c.evals))) | {"train/records": len(train)}
+        return read_results(last, [*c.evals]) | {"train/records": len(train)}
 
     return evaluate
 
@@ -120,79 +121,6 @@ def num_classes(*sources: Source) -> int:
     return count
 
 
-def use_data(c: Any, split: Split, config: dict[str, Any]) -> None:
-    """Puts the records of a split into the data sets of a training config.
-
-    Args:
-      c: the training config, a ConfigDict.
-      split: the split.
-      config: of the model's run, for data of its own evaluation.
-    """
-    given = {name: value for name, value in split.data.items() if value is not None}
-    for key, node in datasets(c):
-        role = "test" if key.startswith("evals.") else "train"
-        own = None if given else data.own_dataset(role, config)[1]["source"]
-        node.source = own or dict(fn="avjax.data.dataset", role=role, **given)
-    c.data = {key: part for key, part in c.data.items() if isinstance(part, ConfigDict)}
-
-
-def use_batches(c: Any, split: Split) -> None:
-    """Gives a training config the number of workers, and its evaluation the size of batches.
-
-    Args:
-      c: the training config, a ConfigDict.
-      split: the split.
-    """
-    devices = jax.device_count()
-    with c.unlocked(), c.ignore_type():
-        for key, node in datasets(c):
-            if split.workers is not None:
-                node.workers = split.workers
-            if key.startswith("evals."):  # At least the clips of a record.
-                size = max(split.batch_size, node.clip_sampler.get("num_clips", 1))
-                c.evals[key.split(".")[1]].batch_size = -(-size // devices) * devices
-
-
-def datasets(c: Any) -> list[tuple[str, Any]]:
-    """Returns (dotted key, part of `c`) of each data set of a training config."""
-    keys = [key for key, _ in find_datasets(c.to_dict())]
-    return [
-        (key, functools.reduce(lambda node, name: node[name], key.split("."), c)) for key in keys
-    ]
-
-
-def use_clips_of_run(c: Any, model: Model, modality: str) -> None:
-    """Gives the clips of a training config the length, rate and size of those of a run.
-
-    Args:
-      c: the training config, a ConfigDict.
-      model: the run.
-      modality: "video" or "audio".
-
-    Raises:
-      ValueError: the size of the run's frames is not known, or its config names parts that are not
-        trusted.
-    """
-    _, own = preprocessing.evaluation_dataset(model.config)
-    recipe.build_recipe(recipe.recipe_of(model.config, trust=model.trust), model.trust)
-    sizes = [part["frame_size"] for part in own["transforms"] if "frame_size" in part]
-    if modality == "video" and not sizes:
-        raise ValueError("clips='run': the transforms of the run's evaluation have no frame_size")
-    on_host = [part for part in own["transforms"] if part.get("fn") == HOST_TRANSFORM]
-    for _, node in datasets(c):
-        node.clip_sampler.update(
-            {
-                name: own["clip_sampler"][name]
-                for name in SIZES[modality]
-                if name in own["clip_sampler"]
-            }
-        )
-        parts = [dict(part) for part in node.transforms]
-        kept = [part | ({"frame_size": sizes[0]} if "frame_size" in part else {}) for part in parts]
-        node.transforms = (*(p for p in kept if p.get("fn") != HOST_TRANSFORM), *on_host)
-    c.device_transform = model.config.get("device_transform")
-
-
 def run_key(config: dict[str, Any], model: Model) -> str:
     """Returns a hash of a training config and of the weights that it starts from.
 
@@ -224,26 +152,38 @@ def train_chain(config: dict[str, Any], folder: str) -> str:
     return chain[-1][0]
 
 
-def read_results(folder: str, name: str) -> dict[str, Any]:
-    """Returns the metrics and arrays of the last evaluation of a run, and its best video@1.
+def read_results(folder: str, names: Sequence[str]) -> dict[str, Any]:
+    """Returns the metrics and arrays of the last evaluations of a run, and its best video@1.
 
     Args:
       folder: of the run.
-      name: of the evaluation.
+      names: of the evaluations.  Metrics of later ones replace those of earlier ones; arrays,
+        numbers of records and the best video@1 are those of the first.
 
     Raises:
       NotApplicable: nothing could be evaluated.
     """
+    found = [_values(folder, name) for name in names]
+    last = [values.get(max(values, default=0), {}) for values in found]
+    out = {
+        metric: value
+        for values in last
+        for metric, value in values.items()
+        if not metric.startswith("test/")
+    }
+    if not out:
+        raise NotApplicable("no test record could be evaluated")
+    every = [values[HEADLINE] for step, values in found[0].items() if step and HEADLINE in values]
+    best = {f"best/{HEADLINE}": max(every)} if len(every) > 1 else {}
+    with np.load(Path(folder) / "evals" / f"{names[0]}.npz", allow_pickle=False) as file:
+        arrays = {key.removeprefix("test/"): file[key] for key in file}
+    return out | best | arrays | {"test/records": last[0]["test/records"]}
+
+
+def _values(folder, name):
+    """{step: {metric: value}} of an evaluation of a run."""
     prefix, found = f"eval/{name}/", {}
     for step, metric, value in metrics_writer.read_rows(folder):
         if metric.startswith(prefix):
             found.setdefault(step, {})[metric.removeprefix(prefix)] = value
-    last = found.get(max(found, default=0), {})
-    out = {metric: value for metric, value in last.items() if not metric.startswith("test/")}
-    if not out:
-        raise NotApplicable("no test record could be evaluated")
-    every = [values[HEADLINE] for step, values in found.items() if step and HEADLINE in values]
-    best = {f"best/{HEADLINE}": max(every)} if len(every) > 1 else {}
-    with np.load(Path(folder) / "evals" / f"{name}.npz", allow_pickle=False) as file:
-        arrays = {key.removeprefix("test/"): file[key] for key in file}
-    return out | best | arrays | {"test/records": last["test/records"]}
+    return found

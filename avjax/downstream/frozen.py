@@ -21,14 +21,17 @@ def make(
     clips: Mapping[str, Any] | None = None,
     train: bool = True,
     modality: str | None = None,
+    sampler: str | None = None,
 ) -> Callable[[Model, Split], dict[str, Any]]:
     """Scores of frozen features, see `avjax.evals.suite`.
 
     Args:
       scores: {name: score}; the metrics of a score named "" have no name in front.
-      clips: arguments of the run's clip sampler to change, e.g. dict(num_clips=10).
+      clips: arguments of the clip sampler to change, e.g. dict(num_clips=10).
       train: whether the scores need train records.
       modality: "video" or "audio" to use this one only.
+      sampler: name of a clip sampler, e.g. "avjax.data.clip_sampling.sliding", with the length,
+        rate and size of the run's clips; None for that of the run.
 
     Returns:
       A protocol (model, split) -> {metric: value}.
@@ -36,7 +39,7 @@ def make(
 
     def evaluate(model: Model, split: Split) -> dict[str, Any]:
         parts = {}
-        clip_recipe = recipe.recipe_of(model.config, modality, clips, model.trust)
+        clip_recipe = recipe.recipe_of(model.config, modality, clips, model.trust, sampler)
         for role in ("train", "test") if train else ("test",):
             source = data.open_source(split, role, model)
             options = split.features, None, split.batch_size, split.workers

@@ -20,6 +20,7 @@ from avjax.inference.preprocessing import Preprocessing
 from avjax.types import Evaluator, NotApplicable, TrainState
 
 SHIFTED = "avjax.data.clip_sampling.with_shifted_audio"
+UNIFORM = "avjax.data.clip_sampling.uniform"
 KEPT = ("num_frames", "fps", "audio_seconds", "sample_rate", "short_side", "num_clips", "channels")
 
 NUM_PROBED = 8  # Records that are opened to see whether files are long enough.
@@ -50,7 +51,7 @@ def make(
 
     def evaluate(model: Model, split: Split) -> dict[str, Any]:
         changes, trust = dict(num_clips=num_clips), model.trust
-        easy = recipe.recipe_of(model.config, changes=changes, trust=trust)
+        easy = recipe.recipe_of(model.config, changes=changes, trust=trust, sampler=UNIFORM)
         if not (easy.clip_sampler.get("num_frames") and easy.clip_sampler.get("audio_seconds")):
             raise NotApplicable("the run's clips lack video or audio")
         source = data.open_source(split, "test", model)

@@ -5,14 +5,13 @@ averages the clips of each record, and gives the same `Features` to all scores.
 """
 
 import logging
-import math
 import os
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from avjax.data import pipeline
+from avjax.data import clip_list, pipeline
 from avjax.data.source import NoRecords, Source
 from avjax.evals import features, metrics
 from avjax.evals.features import Features
@@ -183,11 +182,11 @@ def extract_features(
 
     reading = {name: value for name, value in data.items() if name != "max_unreadable"}
     shard = jax.process_index(), hosts
+    listed = clip_list.make(**{k: v for k, v in reading.items() if k != "transforms"})
     batches = pipeline.eval_batches(
-        **reading, batch_size=batch_size, shard=shard, on_error=on_error
+        **reading, batch_size=batch_size, shard=shard, on_error=on_error, clip_list=listed
     )
-    each = max(1, batch_size // hosts // sampler.num_clips)  # Records a host puts into a batch.
-    total = math.ceil(math.ceil(size / hosts) / each)
+    total = clip_list.num_batches(listed, sampler.num_clips, batch_size, hosts)
     for step, batch in enumerate(batches, 1):
         add_thumbnails(batch, sampler.sample_rate, chosen - pictures.keys(), pictures)
         out = embed(ts, batch)

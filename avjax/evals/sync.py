@@ -50,6 +50,11 @@ def make(data: dict, batch_size: int = 64, seed: int = 0) -> Evaluator:
     Returns:
       An Evaluator.
     """
+    if data["clip_sampler"].varies:
+        raise ValueError(
+            "synchronization compares clips of different records, so each needs as many: use "
+            "avjax.data.clip_sampling.with_shifted_audio as the clip_sampler"
+        )
     if batch_size // jax.process_count() < 2 * data["clip_sampler"].num_clips:
         raise ValueError(
             f"batch_size={batch_size}: easy negatives need two records per batch: use "

@@ -1,6 +1,7 @@
 """Accuracy of a classifier, per clip and per video: scores are averaged over the clips of a record.
 
-The protocol of UCF101, HMDB51 and Kinetics: ten evenly spaced clips, mean of their softmax.
+The protocol of UCF101, HMDB51 and Kinetics: ten evenly spaced clips, mean of their softmax; that of
+CCL: all clips that cover a video.
 """
 
 import logging
@@ -63,8 +64,8 @@ def make(data: dict[str, Any], batch_size: int = 64) -> Evaluator:
     first stage of a chain, are not evaluated.
 
     Args:
-      data: dict(source=, clip_sampler=, transforms=), with
-        avjax.data.clip_sampling.uniform.
+      data: dict(source=, clip_sampler=, transforms=), with avjax.data.clip_sampling.uniform or
+        sliding.
       batch_size: clips per batch of all hosts.
 
     Returns:

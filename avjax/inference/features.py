@@ -1,7 +1,7 @@
 """Features of clips and of files, by the latest checkpoint of a run."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.errors
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from avjax.config.build import build
-from avjax.data import inputs, pipeline
+from avjax.data import clip_list, inputs, pipeline
 from avjax.inference import preprocessing
 from avjax.runtime import checkpoint
 from avjax.runtime.progress import progress
@@ -153,14 +153,15 @@ def extract_features(
       ({column: array [N, ...]}, {path: reason} of the unreadable files), N clips.
     """
     sampler, files, faults, rows = data["clip_sampler"], len(data["source"]), {}, []
-    each = max(1, batch_size // sampler.num_clips)
-    size = each * sampler.num_clips
-    batches = pipeline.eval_batches(**data, batch_size=size, on_error=faults.setdefault)
-    for batch in progress(_count_files(batches, files, each), files, "embedding"):
-        if batch is None:
-            continue
+    size = max(1, batch_size // sampler.num_clips) * sampler.num_clips
+    listed = clip_list.make(**{k: v for k, v in data.items() if k != "transforms"})
+    batches = pipeline.eval_batches(
+        **data, batch_size=size, on_error=faults.setdefault, clip_list=listed
+    )
+    total = clip_list.num_batches(listed, sampler.num_clips, size)
+    for batch in progress(batches, total, f"embedding {files} files"):
         out, kept = run.embed(batch), np.asarray(batch["mask"])
-        found = {"index": batch["index"], "clip": np.arange(size) % sampler.num_clips}
+        found = {"index": batch["index"], "clip": batch["clip"]}
         if sampler.num_samples:
             found["has_audio"] = batch["has_audio"]
         for modality, arrays in out.items():
@@ -172,14 +173,6 @@ def extract_features(
         details = "; ".join(f"{path}: {reason}" for path, reason in [*faults.items()][:3])
         raise ValueError(f"none of {files} files could be read: {details}")
     return columns, faults
-
-
-def _count_files(batches, files: int, each: int) -> Iterator[dict | None]:
-    """Yields the batches, of `each` files, and None per further file: progress counts files."""
-    for batch in batches:
-        yield batch
-        yield from [None] * (min(each, files) - 1)
-        files -= each
 
 
 def mean_over_clips(clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """A method's refresh between steps, and the per-record features that it needs."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
-from avjax.data import pipeline
+from avjax.data import clip_list, pipeline
 from avjax.runtime import sharding
 from avjax.runtime.progress import progress
 from avjax.training.experiment import Experiment
@@ -83,9 +82,10 @@ def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
     size = len(data["source"])
     count, sums, spread = np.zeros(-(-size // mesh.size) * mesh.size, np.int32), None, None
     share = jax.process_index(), jax.process_count()
-    batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share)
-    each = max(1, batch_size // data["clip_sampler"].num_clips)
-    for batch in progress(batches, math.ceil(size / each), "refresh"):
+    listed = clip_list.make(**{k: v for k, v in data.items() if k != "transforms"})
+    batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share, clip_list=listed)
+    total = clip_list.num_batches(listed, data["clip_sampler"].num_clips, batch_size, share[1])
+    for batch in progress(batches, total, "refresh"):
         mask, index, answers = jax.device_get(
             extract_fn(ts.params, ts.state, sharding.shard_batch(batch, mesh))
         )

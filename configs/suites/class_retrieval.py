@@ -11,9 +11,8 @@ from avjax.configs import parts
 def get_config():
     c = ml_collections.ConfigDict()
     c.title, c.headline = "Class retrieval", "by_class/both/map"
-    c.data = parts.own_data()
-    c.protocol = dict(
-        fn="avjax.downstream.frozen",
+    c.data, c.splits = parts.own_data(), dict(fold=())
+    c.protocol = parts.frozen_scores(
         scores=dict(by_class=dict(fn="avjax.evals.class_retrieval")),
     )
     return c

@@ -33,6 +33,7 @@ def get_config(clips="8"):
         config=f"probe_kinetics_layers:{size}",
         settings=("method.layers=None",),  # The stages of whatever encoder.
         clips="run" if clips == "own" else "config",
+        **parts.any_sampler("test_"),
     )
     c.published = tuple(
         dict(model=model, metric=c.headline, value=value, source=AVID) for model, value in published

@@ -11,9 +11,8 @@ from avjax.configs import parts
 def get_config():
     c = ml_collections.ConfigDict()
     c.title, c.headline = "Video and audio", "late_fusion/top1"
-    c.data = parts.own_data()
-    c.protocol = dict(
-        fn="avjax.downstream.frozen",
+    c.data, c.splits = parts.own_data(), dict(fold=())
+    c.protocol = parts.frozen_scores(
         scores={"": dict(fn="avjax.evals.multimodal", predictions="late_fusion")},
     )
     return c

@@ -11,9 +11,8 @@ from avjax.configs import parts
 def get_config():
     c = ml_collections.ConfigDict()
     c.title, c.headline = "Retrieval", "v2a/recall@10"
-    c.data = parts.own_data()
-    c.protocol = dict(
-        fn="avjax.downstream.frozen",
+    c.data, c.splits = parts.own_data(), dict(fold=())
+    c.protocol = parts.frozen_scores(
         train=False,
         scores={"": dict(fn="avjax.evals.retrieval", ks=(1, 5, 10, 20))},
     )

@@ -11,7 +11,7 @@ from avjax.configs import parts
 def get_config():
     c = ml_collections.ConfigDict()
     c.title, c.headline = "Synchronization", "easy/accuracy"
-    c.data = parts.own_data()
+    c.data, c.splits = parts.own_data(), dict(fold=())
     c.protocol = dict(
         fn="avjax.downstream.synchronization", evaluator=dict(ref="avjax.evals.sync.make")
     )

@@ -54,8 +54,9 @@ def finetuning(title: str, dataset: str, clips: str, published: tuple) -> ml_col
     c.protocol = dict(
         fn="avjax.downstream.finetune",
         config=f"finetune_{dataset}:{'8' if clips == 'own' else clips}",
-        settings=(),
+        settings=(f"evals.{dataset}_clips.data.clip_sampler.num_clips=5",) * (clips == "own"),
         clips="run" if clips == "own" else "config",
+        **parts.any_sampler("test_"),
     )
     c.published = tuple(
         dict(model=model, metric="video@1", value=value, source=source)

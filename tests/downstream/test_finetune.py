@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from avjax import evaluate
 from avjax.config.suites import load_suites
 from avjax.data.datasets import synthetic
-from avjax.downstream import data, finetune, model
+from avjax.downstream import data, finetune, model, training_data
 from avjax.types import NotApplicable
 from tests import tiny
 
@@ -155,5 +155,5 @@ def test_clips_of_a_run_are_only_data(tmp_path):
                 dict(clip_sampler=sampler | {"fps": attack}, transforms=[crop])):  # fmt: skip
         run = SimpleNamespace(config=dict(evals=dict(x=dict(source={}, **own))), trust=())
         with pytest.raises(ValueError, match="'os.system' is refused in the config of a run"):
-            finetune.use_clips_of_run(ConfigDict(), run, "video")
+            training_data.use_clips_of_run(ConfigDict(), run, "video")
     assert not (tmp_path / "CANARY").exists()

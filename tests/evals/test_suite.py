@@ -240,7 +240,7 @@ def test_unlabeled_records_are_ignored():
 
 
 class Sampler(SimpleNamespace):
-    num_clips, sample_rate = 3, 8000
+    num_clips, sample_rate, varies = 3, 8000, False
 
 
 def source(size, labels=True, name="made up"):
@@ -251,7 +251,7 @@ def source(size, labels=True, name="made up"):
 def pipeline(unreadable=()):
     """Stands for avjax.data.pipeline.eval_batches: 3 clips a record, the last batch padded."""
 
-    def evaluate(source, clip_sampler, transforms, batch_size, shard, on_error):
+    def evaluate(source, clip_sampler, transforms, batch_size, shard, on_error, clip_list):
         assert transforms == () and shard == (0, 1)
         rows = [(i, c) for i in range(len(source)) for c in range(clip_sampler.num_clips)]
         rows += [(0, 0)] * (-len(rows) % batch_size)

@@ -16,13 +16,12 @@ import os
 import numpy as np
 
 from avjax.data.clip_reading import (
-    TIME_TOLERANCE,
     is_integer_subsampling,
     read_clips,
     silent_audio,
     stored_frame_indices,
 )
-from avjax.data.clip_times import restrict_to_record
+from avjax.data.clip_times import TIME_TOLERANCE, restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
 from avjax.runtime.atomic import write_atomic
