@@ -122,6 +122,31 @@ def test_clips_of_one_file_are_sampled_independently():
     assert len(set(drawn)) == 3
 
 
+@pytest.mark.parametrize(
+    "seconds, stride, starts",
+    [(0.3, None, [0]), (0.64, None, [0]), (0.68, None, [0, 0.64]), (1.28, None, [0, 0.64]),
+     (1.29, None, [0, 0.64, 1.28]), (0.8, 0.16, [0, 0.16]), (0.81, 0.16, [0, 0.16, 0.32])],
+)  # fmt: skip
+def test_sliding_clips_cover_the_file(seconds, stride, starts):
+    sampler = clip_sampling.sliding(16, 25.0, 0.0, 24000, stride)
+    assert sampler.varies and sampler.num_clips == 1
+    found = sampler.sample(info((1.0, 1.0 + seconds), None), None)
+    np.testing.assert_allclose([video for video, _ in found], 1.0 + np.array(starts))
+
+
+def test_sliding_clips_of_both_streams_share_their_centers():
+    sampler = clip_sampling.sliding(8, 16, 2.0, 24000)
+    video, audio = np.array(sampler.sample(info((1.0, 10.0), (0.0, 6.0)), None)).T
+    np.testing.assert_allclose(audio, [1.0, 3.0, 5.0])
+    np.testing.assert_allclose(video - audio, 0.75)
+
+
+@pytest.mark.parametrize("stride", [0.0, -1.0, 0.65])
+def test_sliding_clips_that_do_not_cover_the_file_are_refused(stride):
+    with pytest.raises(ValueError, match=f"stride_seconds={stride}: use more than 0 and at most"):
+        clip_sampling.sliding(16, 25.0, 0.0, 24000, stride)
+
+
 HARD, SUPER = (1.5, None), (0.5, 0.5)  # For sound of one second.
 
 

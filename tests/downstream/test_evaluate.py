@@ -1,5 +1,6 @@
 """The downstream table: cells are exact, kept, and independent of batch sizes and devices."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 
 from avjax import evaluate
 from avjax.config.suites import list_suites, load_suites
-from avjax.downstream import data, feature_cache, model, recipe
+from avjax.downstream import data, feature_cache, frozen, model, recipe
 from avjax.runtime import sharding
 from tests import tiny
 
 # The nets of tests.tiny; and its data set renders its files outside of the folder of the run.
+SLIDING = "avjax.data.clip_sampling.sliding"
 TRUST = ("--trust", "tests", "--trust", "avjax.data.datasets.synthetic")
 
 
@@ -103,6 +105,48 @@ def test_features_are_the_same_for_any_batch_size_and_device_count(
         assert of["mask"].all() and of["embedding"].shape == (12, 2, 8)
         for kind, value in of.items():
             np.testing.assert_allclose(found.modalities[name][kind], value, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size,devices", [(1, 1), (7, 2), (64, 4)])
+def test_features_of_records_with_different_numbers_of_clips(
+    run, tmp_path, batch_size, devices, monkeypatch
+):
+    """Segments of 0.8, 1.3 and 2 s have two, three and four clips of half a second."""
+    opened = model.open_run(run, trust=TRUST[1::2])
+    source = data.open_source(data.Split("x", "all", {}, "", "", 8, 0), "test", opened)
+    ends = [(0.8, 1.3, 2.0)[i % 3] for i in range(12)]
+    parts = tuple({**record, "end": end} for record, end in zip(source.records, ends))
+    parts = dataclasses.replace(source, records=parts)
+    even, sliding = (
+        recipe.recipe_of(opened.config, changes=changes, trust=("tests",), sampler=fn)
+        for fn, changes in ((None, {"num_clips": 4}), (SLIDING, {}))
+    )
+    whole = feature_cache.clip_features(opened, source, even, tmp_path, workers=0)
+    mesh = sharding.mesh(jax.devices()[:devices])
+    monkeypatch.setattr(sharding, "mesh", lambda: mesh)
+    found = feature_cache.clip_features(
+        opened, parts, sliding, tmp_path, batch_size=batch_size, workers=0
+    )
+    mask = np.arange(4) < np.array([(2, 3, 4)[i % 3] for i in range(12)])[:, None]
+    for name, of in found.modalities.items():
+        np.testing.assert_array_equal(of["mask"], mask)
+        expected = np.where(mask[..., None], whole.modalities[name]["features"], 0)
+        # The audio ends a few samples early, so that evenly spaced windows lie closer by as much.
+        tolerance = 1e-6 if name == "video" else 2e-3
+        np.testing.assert_allclose(of["features"], expected, atol=tolerance)
+    mean = frozen.record_features(found, parts).modalities["video"]["features"]
+    for row in range(12):
+        of_clips = whole.modalities["video"]["features"][row][mask[row]]
+        np.testing.assert_allclose(mean[row], of_clips.mean(0), atol=1e-6)
+
+
+def test_a_suite_takes_another_clip_sampler(run, tmp_path):
+    """The files have 2 s: clips of half a second that cover them are four evenly spaced ones."""
+    args = "--run", run, "--suite", "knn", "--features", tmp_path / "features"
+    for name, flag in (("even", "clips.num_clips=4"), ("sliding", f"sampler={SLIDING}")):
+        assert called(tmp_path / name, *args, f"--config.knn.protocol.{flag}") == 0
+    even, sliding = (cell(tmp_path / name, "knn")["metrics"] for name in ("even", "sliding"))
+    assert even == sliding and len(list((tmp_path / "features").iterdir())) == 4
 
 
 def test_an_untrained_row_keeps_the_statistics_of_the_front_end(run):

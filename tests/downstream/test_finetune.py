@@ -63,6 +63,7 @@ def test_finetuning_and_scratch_fill_cells_and_resume(run, world, tmp_path):
     flags = (
         "--run", run, "--untrained", "--config.ucf101_own.splits.fold=(2,)",
         f"--config.ucf101_own.protocol.settings={SETTINGS}",
+        "--config.ucf101_own.protocol.test_sampler=avjax.data.clip_sampling.sliding",
     )  # fmt: skip
     called(world, tmp_path, "ucf101:own", *flags)
     for row in ("tiny", "tiny_untrained"):
@@ -86,7 +87,13 @@ def test_finetuning_and_scratch_fill_cells_and_resume(run, world, tmp_path):
         assert (sampler["num_frames"], sampler["fps"], sampler["short_side"]) == (4, 8.0, 32)
         assert config["data"]["train"]["transforms"][-1]["size"] == 16
     # Without the cell, and the last checkpoint, the run is resumed with the same result.
+    for name, sampler in (("ucf101", "sliding"), ("ucf101_clips", "random")):
+        used = configs[0]["evals"][name]["data"]["clip_sampler"]
+        assert used["fn"].endswith(f".{sampler}") and used.get("num_clips", 25) == 25
+    rows = next(start.glob("*/all/metrics.csv")).read_text().splitlines()
+    of_clips = [line.split(",") for line in rows if "eval/ucf101_clips/clip@1" in line]
     before, arrays = cell(tmp_path, "ucf101_own", "tiny", "2")
+    assert float(of_clips[-1][-1]) == pytest.approx(before["metrics"]["clip@1"])
     (tmp_path / "cells" / "tiny" / "ucf101_own" / "2.json").unlink()
     shutil.rmtree(next(start.glob("*/all/checkpoints/3")))
     called(world, tmp_path, "ucf101:own", *flags, "--batch_size", 11)

@@ -5,10 +5,12 @@ import os
 import numpy as np
 import pytest
 
+from avjax.data import clip_sampling
+from avjax.data.clip_reading import read_clips
 from avjax.data.clip_sampling import ClipSampler
-from avjax.data.media.media_file import MediaError
+from avjax.data.media.media_file import Info, MediaError
 from avjax.data.source import Source
-from avjax.evals import video_accuracy
+from avjax.evals import clip_accuracy, video_accuracy
 from avjax.runtime import metric_info
 
 CLASSES, CLIPS, RECORDS, BROKEN = 7, 3, 20, 4
@@ -73,6 +75,55 @@ def test_accuracies_are_of_mean_softmax_for_any_batch_size(batch_size):
     once = video_accuracy.make(data(), 64)(embed(), None)
     for name, value in once.items():
         np.testing.assert_array_equal(found[name], value)
+
+
+def test_clip_accuracy_is_that_of_single_clips():
+    names = ("logits/conv4x", "logits/conv5x")
+    found = clip_accuracy.make(data())(embed(names), None)
+    assert found == {
+        **{f"{name.partition('/')[2]}/clip@1": pytest.approx(expected(x)["clip@1"])
+           for name, x in zip(names, LOGITS)},
+        "test/records": RECORDS - 1, "test/dropped": 1,
+    }  # fmt: skip
+    assert clip_accuracy.make(data())(embed(()), None) == {}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_records_with_different_numbers_of_clips(batch_size, backwards):
+    """File i has i + 1 clips, of which a classifier of two classes takes all from the fourth for 1.
+
+    Files of class 1, from 4 on, are right if more than half of their clips are: from 6 on.
+    """
+    numbers = [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    records = [{"path": f"/{i}.avi", "label": int(i >= 4)} for i in numbers]
+    records = tuple(records[::-1] if backwards else records)
+
+    def read(row, sampler, rngs):
+        seconds = 1.0 + int(records[row]["path"][1:-4])
+        info = Info(0.0, seconds, None, None, 1.0, 2, 2, None)
+        frames = lambda start: np.full((1, 2, 2, 3), round(start), np.uint8)
+        return read_clips(sampler, info, rngs[0], frames, frames)
+
+    def classifier(ts, batch):
+        late = (batch["video"][:, 0, 0, 0, 0] >= 3).astype(float)
+        kept = {name: batch[name] for name in ("mask", "index", "label")}
+        return kept | {"logits": 8 * np.stack([1 - late, late], 1)}
+
+    sampler = clip_sampling.sliding(1, 1.0, 0.0, 8)
+    source = Source("made up", records, ("early", "late"), read=read)
+    given = dict(source=source, clip_sampler=sampler, transforms=(small,), workers=0)
+    found = video_accuracy.make(given, batch_size)(classifier, None)
+    # Class 0 has 10 clips, one of them late; class 1 has 39 clips, 24 of them late.
+    assert found["clip@1"] == pytest.approx(100 * (9 + 24) / 49)
+    assert found["video@1"] == pytest.approx(100 * 8 / 9)
+    assert found["class_mean@1"] == pytest.approx(100 * (1 + 4 / 5) / 2)
+    order = -1 if backwards else 1
+    assert found["test/predicted"][::order].tolist() == [0] * 5 + [1] * 4
+    share = 1 / (1 + np.exp(-8))  # The softmax of the class that a clip is taken for.
+    late = np.array([0, 0, 0, 1, 2, 4, 5, 6, 7]) / (np.array(numbers) + 1)
+    expected_score = np.maximum(late, 1 - late) * share + np.minimum(late, 1 - late) * (1 - share)
+    np.testing.assert_allclose(found["test/score"][::order], expected_score, rtol=1e-6)
 
 
 def test_arrays_describe_every_record_read():
