@@ -14,8 +14,8 @@ from avjax.downstream import data, feature_cache, frozen, model, recipe
 from avjax.runtime import sharding
 from tests import tiny
 
-# The nets of tests.tiny; and its data set renders its files outside of the folder of the run.
 SLIDING = "avjax.data.clip_sampling.sliding"
+# The nets of tests.tiny; and its data set renders its files outside of the folder of the run.
 TRUST = ("--trust", "tests", "--trust", "avjax.data.datasets.synthetic")
 
 
