@@ -11,6 +11,7 @@ from avjax.downstream import audio_sides
 from avjax.downstream.audio_sides import Extracted
 from avjax.downstream.data import Split
 from avjax.runtime.progress import progress
+from avjax.types import NotApplicable
 
 BATCH_SIZE = 16  # Recordings.
 
@@ -37,14 +38,11 @@ def make(
     sampler = clip_sampling.uniform(0, 1.0, seconds, sample_rate, 1)
     known: dict[tuple, Extracted] = {}
 
-    def transform(clip, rng):
-        return {"mfcc": features(clip["audio"], sample_rate)}
-
     def evaluate(split: Split) -> dict[str, Any]:
         def extract(role: str, source: Source) -> Extracted:
             key = source.name, tuple(record["path"] for record in source.records)
             if key not in known:
-                known[key] = _extract(source, sampler, transform, split.workers)
+                known[key] = _extract(source, sampler, features, split.workers)
             return known[key]
 
         sides = audio_sides.extract_sides(audio_sides.open_sides(split, None), extract, folds)
@@ -53,15 +51,17 @@ def make(
     return evaluate
 
 
-def _extract(source, sampler, transform, workers) -> Extracted:
-    batches = pipeline.eval_batches(source, sampler, (transform,), BATCH_SIZE, workers=workers)
+def _extract(source, sampler, features, workers) -> Extracted:
+    """Computes the features here: each decoding process would load libraries for a long time."""
+    batches = pipeline.eval_batches(source, sampler, (), BATCH_SIZE, workers=workers)
     values, mask = None, np.zeros((len(source), 1), bool)
     total = -(-len(source) // BATCH_SIZE)
     for batch in progress(batches, total, f"features of {source.name}"):
-        rows = np.flatnonzero(batch["mask"] & batch["has_audio"])
-        if values is None:
-            values = np.zeros((len(source), 1, batch["mfcc"].shape[1]), np.float32)
-        index = batch["index"][rows]
-        values[index, 0], mask[index, 0] = batch["mfcc"][rows], True
-    assert values is not None  # A source has one record or more.
+        for i in np.flatnonzero(batch["mask"] & batch["has_audio"]):
+            found, index = features(batch["audio"][i], sampler.sample_rate), batch["index"][i]
+            if values is None:
+                values = np.zeros((len(source), 1, len(found)), np.float32)
+            values[index, 0], mask[index, 0] = found, True
+    if values is None:
+        raise NotApplicable(f"no recording of {source.name} could be read")
     return Extracted({"mfcc": values}, mask)

@@ -3,9 +3,10 @@
 python -m avjax.evaluate --run RUN --untrained --suite ucf101 --out OUT \\
     --config.ucf101.data.root=DIR --config.ucf101.data.lists=LISTS
 
-video@1 is of 10 evenly spaced clips, clip@1 of 25 random ones.  `ucf101:32` has clips of 32 frames instead of 8; `ucf101:own` has the clips of the run's own
-evaluation, for small nets, and 5 random ones.  `--config.ucf101.protocol.settings="('steps=400',)"` sets keys of the
-training config, configs/finetune_ucf101.py.  Rows of random weights are "from scratch".
+video@1 is of 10 evenly spaced clips, clip@1 of 25 random ones.  `ucf101:32` has clips of 32 frames
+instead of 8; `ucf101:own` has the clips of the run's own evaluation, for small nets, and 5 random
+ones.  `--config.ucf101.protocol.settings="('steps=400',)"` sets keys of the training config,
+configs/finetune_ucf101.py.  Rows of random weights are "from scratch".
 """
 
 import ml_collections
