@@ -137,7 +137,7 @@ def load(
         assert clips is not None
         return {**clips, "clip": clip}, []
     if sampler.varies and count > 1:
-        error = (*error[:2], f"{error[2]} (clip {first + 1} of {count})")
+        error = error[0], error[1], f"{error[2]} (clip {first + 1} of {count})"
     index = np.full_like(padding["index"], row)
     label = np.full_like(index, record.get("label", -1))
     return {**padding, "index": index, "label": label, "clip": clip}, [error]
