@@ -84,8 +84,8 @@ def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
     share = jax.process_index(), jax.process_count()
     listed = clip_list.make(**{k: v for k, v in data.items() if k != "transforms"})
     batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share, clip_list=listed)
-    total = clip_list.num_batches(listed, data["clip_sampler"].num_clips, batch_size, share[1])
-    for batch in progress(batches, total, "refresh"):
+    number = clip_list.num_batches(listed, data["clip_sampler"].num_clips, batch_size, share[1])
+    for batch in progress(batches, number, "refresh"):
         mask, index, answers = jax.device_get(
             extract_fn(ts.params, ts.state, sharding.shard_batch(batch, mesh))
         )
