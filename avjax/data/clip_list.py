@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,16 @@ def make(
     rows = np.repeat(np.arange(size, dtype=np.int32), counts)
     first = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
     return ClipList(rows, first, counts, unreadable)
+
+
+def of_data(data: Mapping[str, Any]) -> ClipList:
+    """Lists the clips of a data set.
+
+    Args:
+      data: arguments of `pipeline.eval_batches`; those of `make` are used.
+    """
+    names = ("source", "clip_sampler", "workers", "timeout", "memory_limit")
+    return make(**{name: data[name] for name in names if name in data})
 
 
 def _count_clips(source, sampler, row, blocked, heartbeat):

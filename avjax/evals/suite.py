@@ -182,7 +182,7 @@ def extract_features(
 
     reading = {name: value for name, value in data.items() if name != "max_unreadable"}
     shard = jax.process_index(), hosts
-    listed = clip_list.make(**{k: v for k, v in reading.items() if k != "transforms"})
+    listed = clip_list.of_data(reading)
     batches = pipeline.eval_batches(
         **reading, batch_size=batch_size, shard=shard, on_error=on_error, clip_list=listed
     )

@@ -154,7 +154,7 @@ def extract_features(
     """
     sampler, files, faults, rows = data["clip_sampler"], len(data["source"]), {}, []
     size = max(1, batch_size // sampler.num_clips) * sampler.num_clips
-    listed = clip_list.make(**{k: v for k, v in data.items() if k != "transforms"})
+    listed = clip_list.of_data(data)
     batches = pipeline.eval_batches(
         **data, batch_size=size, on_error=faults.setdefault, clip_list=listed
     )

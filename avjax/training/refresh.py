@@ -82,7 +82,7 @@ def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
     size = len(data["source"])
     count, sums, spread = np.zeros(-(-size // mesh.size) * mesh.size, np.int32), None, None
     share = jax.process_index(), jax.process_count()
-    listed = clip_list.make(**{k: v for k, v in data.items() if k != "transforms"})
+    listed = clip_list.of_data(data)
     batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share, clip_list=listed)
     number = clip_list.num_batches(listed, data["clip_sampler"].num_clips, batch_size, share[1])
     for batch in progress(batches, number, "refresh"):
