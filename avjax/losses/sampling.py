@@ -40,3 +40,27 @@ def sample_stratified(rng: Array, size: Array, num_negatives: int) -> Array:
     edges = jnp.arange(num_negatives + 1) * each + jnp.minimum(jnp.arange(num_negatives + 1), rest)
     rows = jax.random.randint(within, (num_negatives,), edges[:-1], edges[1:])
     return (rows + jax.random.randint(turn, (), 0, size)) % size
+
+
+def sample_other_classes(
+    rng: Array, label: Array, size: Array, own: Array, num_negatives: int
+) -> Array:
+    """Uniform rows of a memory whose class is not the query's, with replacement.
+
+    Args:
+      rng: a key.
+      label: int [N], class of each row; -1 for unknown.
+      size: number of records; rows are of `range(size)`.
+      own: int [B], class of each query.
+      num_negatives: K.
+
+    Returns:
+      int [B, K]; of all rows, if all are of the query's class.
+    """
+    padding = jnp.iinfo(label.dtype).max
+    label = jnp.where(jnp.arange(len(label)) < size, label, padding)
+    order = jnp.argsort(label)
+    first, after = (jnp.searchsorted(label[order], own, side=side) for side in ("left", "right"))
+    count = jnp.where(after - first < size, after - first, 0)  # A class is one run of `order`.
+    number = jax.random.randint(rng, (len(own), num_negatives), 0, (size - count)[:, None])
+    return order[number + jnp.where(number >= first[:, None], count[:, None], 0)]
