@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from avjax.types import Array
+from avjax.types import Array, Tree
 
 
 def squared_distances(x: Array) -> Array:
@@ -16,7 +16,7 @@ def squared_distances(x: Array) -> Array:
     return map_rows(lambda row: jnp.square(x - row[None]).sum(1), x)
 
 
-def map_rows(fn: Callable, rows: Array) -> Array:
+def map_rows(fn: Callable, rows: Tree) -> Array:
     """Applies `fn` to each row in turn; its intermediate results are recomputed for gradients.
 
     Args:

@@ -89,6 +89,22 @@ def validate(
     return _initialize(ts, init_from, inherits or {}, source, nets, read)[1]
 
 
+def describe_missing(ts: TrainState, inherits: dict[str, Inherited] | None) -> str:
+    """Returns what a run without config.init_from lacks, as text; "" if it lacks nothing.
+
+    Args:
+      ts: its state.
+      inherits: of the method.
+    """
+    needed = {
+        path: how.required
+        for path, how in (inherits or {}).items()
+        if how.required and _subtree(_tree(ts), path) is not None
+    }
+    new = f"starts with random {', '.join(needed)}. " if needed else ""
+    return new + " ".join(sorted({*needed.values()}))
+
+
 def records_of(source: Source) -> list:
     """Returns [[path, start, end]] of the records of a source."""
     return [[r["path"], r.get("start"), r.get("end")] for r in source.records]

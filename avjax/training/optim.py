@@ -1,4 +1,4 @@
-"""Optimizers by part of the parameters: masks, frozen parts, factors of the learning rate."""
+"""Optimizers by part of the parameters: masks, frozen parts, factors of the rate, other ones."""
 
 import re
 from collections.abc import Sequence
@@ -80,6 +80,35 @@ def layerwise(
 
     return optax.with_extra_args_support(
         optax.chain(optimizer, optax.GradientTransformation(init, update))
+    )
+
+
+def by_part(
+    optimizer: optax.GradientTransformation,
+    parts: Sequence[tuple[str, optax.GradientTransformation]],
+) -> optax.GradientTransformationExtraArgs:
+    """Returns an optimizer that is another one for some parts of the parameters.
+
+    Args:
+      optimizer: of the other parameters.
+      parts: ((regular expression, optimizer), ...); the first that occurs in a parameter's path,
+        such as "compositions/audio/residual/kernel", counts.
+
+    Raises:
+      ValueError: a path is no regular expression; from `init`, it matches no parameter.
+    """
+    patterns = _compile("parts", [pattern for pattern, _ in parts])
+    names = [f"part_{i}" for i in range(len(parts))]
+
+    def labels(params):
+        rows = _first_matches(params, patterns)
+        return jax.tree.map(
+            lambda row: "others" if row is None else names[row], rows, is_leaf=_is_none
+        )
+
+    each = dict(zip(names, (own for _, own in parts)))
+    return optax.with_extra_args_support(
+        optax.multi_transform({"others": optimizer, **each}, labels)
     )
 
 

@@ -114,7 +114,7 @@ def init_or_restore(
 def initialize(
     experiment: Experiment, data: dict[str, Any], batch: Batch, shardings
 ) -> tuple[TrainState, str]:
-    """Returns (the state at step 0, a line that says what config.init_from gave, or "").
+    """Returns (the state at step 0, a line on what config.init_from gave or should have, or "").
 
     Args:
       experiment: the parts of the run.
@@ -124,9 +124,9 @@ def initialize(
     """
     init = jax.jit(make_init(experiment), out_shardings=shardings)
     ts = init(run_key(experiment), batch)
-    if not (start := experiment.config.get("init_from")):
-        return ts, ""
     method = experiment.method
+    if not (start := experiment.config.get("init_from")):
+        return ts, init_from.describe_missing(ts, method.inherits)
     ts, line = init_from.apply(ts, start, method.inherits, data["source"], method.inherited_nets)
     restart = jax.jit(experiment.optimizer.init, out_shardings=shardings.opt)
     return dataclasses.replace(ts, opt=restart(ts.params)), line

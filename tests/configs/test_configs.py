@@ -24,7 +24,8 @@ from tests.data.test_dataset import layout, prepared
 
 RECIPES = {  # Of real data -> what may follow the colon.
     "avid_audioset": (), "avid_folder": avid_folder.SIZES, "avid_kinetics": (),
-    "avid_self_folder": ("small",), "avts_kinetics": avts_kinetics.NETS, "cma_audioset": (),
+    "avid_self_folder": ("small",), "avts_kinetics": avts_kinetics.NETS,
+    "ccl_ucf51": ("ccl-ai", "crd-a"), "cma_audioset": (),
     "cma_kinetics": ("paper", "ported"), "compare_folder": (), "instdisc_kinetics": (),
     "finetune_hmdb51": finetune_hmdb51.FRAMES, "finetune_ucf101": finetune_ucf101.FRAMES,
     "l3_kinetics": (), "l3_star_kinetics": (), "moco_kinetics": ("v1", "v2"),
@@ -78,6 +79,7 @@ def numbers(spec):
         ("instdisc_kinetics", None, ["108720", "144960"], ["42", "56"]),
         ("xdc_kinetics", None, ["18000", "36000", "54000", "72000"], ["14", "28", "42", "56"]),
         ("avts_kinetics", None, ["5", "3626", "181300"], ["5", "1", "38"]),
+        ("ccl_ucf51", "ccl-ai", ["45871", "68807"], ["35", "52"]),
         ("world", "cross-avid", ["20", "240"], ["5", "70"]),
     ],
 )

@@ -36,6 +36,20 @@ def test_frozen_parameters_are_bit_equal_even_with_weight_decay():
     assert (2, 5) in shapes and (3, 2) not in shapes  # No moments of what is frozen.
 
 
+def test_parts_have_optimizers_of_their_own():
+    """With weight decay and momentum, as if each part were alone."""
+    first, second = (
+        optax.chain(optax.add_decayed_weights(0.1), optax.sgd(rate, momentum=0.9))
+        for rate in (0.1, optax.linear_schedule(0.2, 0.0, 2))
+    )
+    after, _ = train(optim.by_part(first, (("^classifier/", second),)))
+    for part, alone in (("encoders_video", first), ("classifier", second)):
+        want, _ = train(optax.with_extra_args_support(alone))
+        jax.tree.map(np.testing.assert_array_equal, after[part], want[part])
+    with pytest.raises(ValueError, match=r"'\^heads' matches no parameter; their paths begin with"):
+        optim.by_part(first, (("^heads", second),)).init(PARAMS)
+
+
 @pytest.mark.parametrize("make", [optax.adam, optax.sgd])
 def test_layerwise_factors_scale_learning_rate(make):
     factors = (("encoders_video/conv1", 0.0), ("^encoders_", 0.1))
