@@ -8,6 +8,7 @@ import pytest
 from avjax.losses import class_nce, distillation, divergence, memory_nce, relational, sampling
 from avjax.losses.contrastive import info_nce
 from avjax.losses.memory_bank import loss_against_memory
+from avjax.runtime import sharding
 
 MISSING = np.arange(8) != 5
 
@@ -275,3 +276,42 @@ def test_negatives_of_crd_are_of_other_classes():
         assert count[count > 0].min() > 0.6 * 4000 / allowed
     one_class = sample(jnp.zeros(4, int), jnp.where(label < 0, label, 0))
     assert len(np.unique(one_class)) == 20  # Nothing else: any row.
+
+
+BATCH_LOSSES = {
+    "nce": lambda s, t: class_nce.symmetric_nce(s, t, jnp.arange(len(s)) % 5, 0.1),
+    "pkt": relational.pkt, "ifd": relational.ifd, "rkd": rkd,
+}  # fmt: skip
+
+
+def sizes(jaxpr):
+    """Sizes of all arrays of a program."""
+    for eqn in jaxpr.eqns:
+        yield from (out.aval.size for out in eqn.outvars)
+        for part in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns")):
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield from sizes(part)
+
+
+@pytest.mark.parametrize("name", BATCH_LOSSES)
+def test_memory_is_quadratic_in_the_batch(name):
+    """Of value and gradient: no B x B x D, nor, for the angles of RKD, B x B x B."""
+    x = jnp.zeros((40, 60))
+    jaxpr = jax.make_jaxpr(jax.value_and_grad(BATCH_LOSSES[name], (0, 1)))(x, x)
+    assert 40 * 40 <= max(sizes(jaxpr.jaxpr)) <= 40 * 60
+
+
+def test_losses_of_the_batch_are_the_same_on_four_devices():
+    rng = np.random.default_rng(0)
+    x = {m: rng.normal(size=(8, 5)).astype(np.float32) for m in ("student", "teacher")}
+
+    def total(x):
+        return sum(fn(x["student"], x["teacher"]) for fn in BATCH_LOSSES.values())
+
+    step, found = jax.jit(jax.value_and_grad(total)), []
+    for count in (1, 4):
+        mesh = sharding.mesh(jax.devices()[:count])
+        with jax.set_mesh(mesh):
+            found.append(jax.device_get(step(sharding.shard_batch(x, mesh))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *found)
