@@ -24,7 +24,6 @@ from avjax.configs import parts
 EPOCHS, MILESTONES = 300, (150, 225)
 TEMPERATURES = dict(audio=0.5, image=0.1)
 MODES = dict(a=("audio",), i=("image",), ai=("audio", "image"))
-# Of these, crd and cmc have as many negatives as UCF51 has records, nearly.
 LOSSES = ("none", "fitnet", "pkt", "cor", "rkd", "crd", "ifd", "cmc")
 METHODS = {
     f"{method}-{mode}": (method, names)
@@ -62,7 +61,6 @@ def get_config(method="ccl-ai"):
     )
     c.audio_teacher, c.image_teacher = "ported/cnn14_emb512", "ported/resnet34"
     c.method = student_of(loss, names, num_classes=51)
-    # A list of parts; one of the teachers alone keeps its name in messages.
     c.init_from = [teacher_weights(name, c.get_ref(f"{name}_teacher")) for name in names]
     c.optimizer = optimizer(c.get_ref("learning_rate"), c.get_ref("steps"), loss == "ccl")
     # Paper: windows of 16 frames from the start to the end, and the best checkpoint on this split.
@@ -81,16 +79,18 @@ def student_of(loss, names, num_classes) -> dict:
       num_classes: number of classes.
     """
     student = dict(fn="avjax.nets.video.ccl_student.Student", norm=BATCH_NORM)
-    shared = dict(
-        model=tower("video", KINETICS, student),
-        teachers={name: TEACHERS[name] for name in names},
-        num_classes=num_classes,
-    )
+    model = tower("video", KINETICS, student)
+    return method_of(loss, model, {name: TEACHERS[name] for name in names}, num_classes)
+
+
+def method_of(loss, model, teachers, num_classes, **own) -> dict:
+    """Returns a method, with arguments `own` of its loss, if it is not CCL."""
+    shared = dict(model=model, teachers=teachers, num_classes=num_classes)
     if loss == "ccl":
-        own = dict(temperatures={name: TEMPERATURES[name] for name in names})
-        return dict(fn="avjax.methods.ccl", **shared, **own)
-    own = dict(loss_fn=dict(fn=f"avjax.losses.distillation.{loss}"))
-    return dict(fn="avjax.methods.distill", **shared, **own)
+        temperatures = {name: TEMPERATURES[name] for name in teachers}
+        return dict(fn="avjax.methods.ccl", **shared, temperatures=temperatures)
+    loss_fn = dict(fn=f"avjax.losses.distillation.{loss}", **own)
+    return dict(fn="avjax.methods.distill", **shared, loss_fn=loss_fn)
 
 
 def tower(modality, frontend, encoder) -> dict:

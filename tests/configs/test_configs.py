@@ -32,7 +32,10 @@ RECIPES = {  # Of real data -> what may follow the colon.
     "multisensory_audioset": (), "probe_kinetics_layers": probe_kinetics_layers.SIZES,
     "sscl_kinetics": (), "xdc_kinetics": xdc_kinetics.VARIANTS,
 }  # fmt: skip
-WORLDS = {"smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed")}
+WORLDS = {
+    "smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed"),
+    "ccl_world": ("ccl-ai", "crd-a"),
+}  # fmt: skip
 
 
 def names(recipes):
