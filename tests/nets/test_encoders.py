@@ -129,6 +129,18 @@ def test_ccl_student_matches_its_reference(arrays):
     close(run(ccl_student.Student(), variables, x)[0], arrays["ccl_r21d/feat_eval"])
 
 
+@pytest.mark.slow
+def test_ccl_student_matches_its_reference_in_training(arrays, golden):
+    """On the statistics of the batch, which move the running ones."""
+    net, g = ccl_student.Student(), golden("distillation")
+    variables = whole(torch_names(net), drawn_by_name(reference(arrays, "ccl_r21d")))
+    x = np.moveaxis(normal(26, 2, 3, 8, 32, 32), 1, -1)
+    out, new = jax.jit(lambda v: net.apply(v, x, True, mutable="batch_stats"))(variables)
+    close(out, g["ccl_r21d/feat_train"])
+    for name in ("mean", "var"):
+        close(new["batch_stats"]["norm1"][name], g[f"ccl_r21d/conv1_bn_running_{name}_after"])
+
+
 def test_resnet_18_matches_torchvision(arrays):
     """Listen to Look's picture net is one without its classifier, in a Sequential."""
     parts = {"conv1": "0", "bn1": "1", **{f"layer{n}": str(n + 3) for n in (1, 2, 3, 4)}}
