@@ -19,7 +19,7 @@ The paper, top-1 with a teacher of audio, of pictures, and both: CCL 64.9, 69.1,
 
 import ml_collections
 
-from avjax.configs import parts
+from avjax.configs import optimizers, parts
 
 EPOCHS, MILESTONES = 300, (150, 225)
 TEMPERATURES = dict(audio=0.5, image=0.1)
@@ -130,9 +130,11 @@ def optimizer(rate, steps, composed) -> dict:
     """Returns SGD with weight decay on every parameter; compositions keep the first rate."""
 
     def sgd(rate):
-        return parts.with_l2_decay(5e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9))
+        return optimizers.with_l2_decay(
+            5e-4, dict(fn="optax.sgd", learning_rate=rate, momentum=0.9)
+        )
 
-    own = sgd(parts.step_decay(rate, steps, EPOCHS, MILESTONES, 0.1))
+    own = sgd(optimizers.step_decay(rate, steps, EPOCHS, MILESTONES, 0.1))
     if not composed:
         return own
     unscheduled = (("^compositions/", sgd(rate)),)
