@@ -1,6 +1,7 @@
 """Atomic writes: a file appears under its name only when it is complete."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ def atomic_replace(path: str | os.PathLike, sync: bool = False) -> Iterator[str]
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(part, path)
+        if sync:
+            sync_folder(os.path.dirname(path) or ".")
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.remove(part)
@@ -65,3 +68,22 @@ def append(path: str | os.PathLike, data: str | bytes) -> None:
         except OSError:
             file.truncate(size)
             raise
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Waits until the names of the files in a folder are on disk.
+
+    Args:
+      folder: the folder; nothing is done on file systems that cannot sync folders.
+
+    Raises:
+      OSError: the disk fails.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from avjax.runtime import (
     checkpoint_files,
     leftovers,
+    newest_checkpoint,
     save_failures,
     sharding,
     side_files,
@@ -84,7 +85,7 @@ def save(
     failures.stop_if_too_many()
     if step in checkpoints.all_steps():
         return
-    delete_old(checkpoints, max_to_keep)
+    verified_steps.delete_old(checkpoints, max_to_keep)
     try:
         _check_free_space(checkpoints, ts)
         checkpoints.save(step, args=ocp.args.StandardSave(ts))
@@ -145,24 +146,14 @@ def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | N
     FAILURES[checkpoints].stop_if_too_many(1)
     if jax.process_index() == 0:
         verified_steps.write_missing_manifests(Path(checkpoints.directory))
-    delete_old(checkpoints, max_to_keep)
-
-
-def delete_old(checkpoints: ocp.CheckpointManager, max_to_keep: int | None) -> None:
-    """Deletes the checkpoints that are older than the newest `max_to_keep`, two at least.
-
-    Args:
-      checkpoints: as `manager` returns it.
-      max_to_keep: number of checkpoints with a manifest that are kept; None for all.
-    """
-    with verified_steps.WRITING:
-        old = verified_steps.superfluous(Path(checkpoints.directory), max_to_keep)
-        for step in [step for step in old if step in checkpoints.all_steps()]:
-            checkpoints.delete(step)
+    verified_steps.delete_old(checkpoints, max_to_keep)
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager, shapes: TrainState, shardings: TrainState
+    checkpoints: ocp.CheckpointManager,
+    shapes: TrainState,
+    shardings: TrainState,
+    write: bool = True,
 ) -> TrainState | None:
     """Restores the latest TrainState; None if there is none.
 
@@ -170,25 +161,36 @@ def restore(
       checkpoints: as `manager` returns it.
       shapes: the state as `jax.eval_shape` returns it.
       shardings: of its leaves.
+      write: as of `manager`; False also verifies the checkpoint, see `newest_checkpoint`.
 
     Raises:
-      ValueError: the checkpoint has other shapes.
+      ValueError: the checkpoint has other shapes; without `write`, all are damaged.
     """
-    step = checkpoints.latest_step()
-    if step is None:
-        return None
-    checkpoint_files.check(checkpoints.directory / str(step))
     target = jax.tree.map(
         lambda s, place: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), shapes, shardings
     )
-    try:
-        found: Any = checkpoints.restore(step, args=ocp.args.StandardRestore(target))
-        return found
-    except ValueError as error:
-        raise ValueError(
-            f"checkpoint {checkpoints.directory / str(step)} is not of this config: use the config "
-            f"and the version of avjax that the run started with ({error})"
-        ) from error
+
+    def read_arrays(path: Path) -> TrainState:
+        args = ocp.args.StandardRestore(target)
+        reader: Any = ocp.StandardCheckpointHandler()
+        try:
+            if write:
+                found: Any = checkpoints.restore(int(path.name), args=args)
+                return found
+            return reader.restore(path / ITEM, args=args)
+        except ValueError as error:
+            raise ValueError(
+                f"checkpoint {path} is not of this config: use the config and the version of avjax "
+                f"that the run started with ({error})"
+            ) from error
+
+    folder, step = Path(checkpoints.directory), checkpoints.latest_step()
+    if not write:
+        return newest_checkpoint.read(folder.parent, read_arrays)
+    if step is None:
+        return None
+    checkpoint_files.check(folder / str(step))
+    return read_arrays(folder / str(step))
 
 
 def read_config(folder: str | os.PathLike) -> dict:
@@ -235,15 +237,19 @@ def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:
         refused, see `checkpoint_files.check`.
     """
     workdirs.check_has_checkpoints(folder)
-    step = verified_steps.newest_verified(folder)
-    if step is None:
-        raise FileNotFoundError(f"{folder} holds no checkpoint")
-    path = Path(folder).resolve() / "checkpoints" / str(step)
-    checkpoint_files.check(path)
     place = sharding.replicated(sharding.mesh())
-    reader: Any = ocp.StandardCheckpointHandler()  # A manager would look at damaged ones, too.
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        reader.metadata(path / ITEM).tree,
-    )
-    return target if shapes else reader.restore(path / ITEM, args=ocp.args.StandardRestore(target))
+
+    def read_arrays(path: Path) -> dict:
+        reader: Any = ocp.StandardCheckpointHandler()  # A manager would look at damaged ones, too.
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            reader.metadata(path / ITEM).tree,
+        )
+        if shapes:
+            return target
+        return reader.restore(path / ITEM, args=ocp.args.StandardRestore(target))
+
+    found = newest_checkpoint.read(folder, read_arrays)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no checkpoint")
+    return found

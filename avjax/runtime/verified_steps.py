@@ -1,7 +1,8 @@
 """Which checkpoints of a run are as they were saved: damaged ones are reported and never restored.
 
-A checkpoint is verified by its manifest.  One that Orbax completed without one is taken as it is:
-of a run that was killed just then, or of an earlier version.
+A checkpoint is verified by its manifest.  One that Orbax completed without one is taken as it is,
+unless a file is empty or all zeros, as after a power failure: it is of a run that was killed just
+then, or of an earlier version.
 """
 
 import logging
@@ -10,13 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from avjax.runtime import manifest, side_files
+from avjax.runtime import manifest, run_fields, side_files
 
 DAMAGED = "damaged"  # In the folder of a run: checkpoints that were set aside.
 COMPLETE = ("_CHECKPOINT_METADATA", "default")  # Orbax writes them before it renames the folder.
 POLL_SECONDS = 0.02
 MIN_TO_KEEP = 2  # Verified checkpoints: one may turn out to be damaged.
+MARKER = "commit_success.txt"  # Of Orbax; empty.
+MAX_SEARCHES = 5  # Each because a run has saved and deleted checkpoints meanwhile.
 WRITING = threading.Lock()
 
 log = logging.getLogger(__name__)
@@ -44,11 +48,28 @@ def find_verified(folder: Path) -> tuple[int | None, dict[int, str]]:
     Returns:
       (its step or None, {step: what is wrong} of all newer ones).
     """
-    damaged = {}
-    for step in list_steps(folder):
-        if not (reason := _damage(folder / str(step))):
+    step, damaged = None, {}
+    for _ in range(MAX_SEARCHES):
+        steps = list_steps(folder)
+        step, damaged = _search(folder, steps)
+        if not damaged or list_steps(folder)[:1] == steps[:1]:
+            break  # Else a run that is going on has a newer one, and deletes those of the list.
+    return step, damaged
+
+
+def _search(folder: Path, steps: list[int]) -> tuple[int | None, dict[int, str]]:
+    """Returns `find_verified` of a list of steps."""
+    damaged, newer_has_manifest = {}, False
+    for step in steps:
+        has_manifest = manifest.exists(folder / str(step))
+        reason = _damage(folder / str(step))
+        if newer_has_manifest and not has_manifest:
+            reason = reason or "a newer one has a manifest, this one was being deleted"
+        if not reason:
             return step, damaged
-        damaged[step] = reason
+        newer_has_manifest |= has_manifest
+        if (folder / str(step)).is_dir():
+            damaged[step] = reason
     return None, damaged
 
 
@@ -56,8 +77,21 @@ def _damage(checkpoint: Path) -> str:
     """Returns what is wrong with a checkpoint; "" if nothing is."""
     if manifest.exists(checkpoint):
         return manifest.damage(checkpoint)
-    complete = all((checkpoint / name).exists() for name in COMPLETE)
-    return "" if complete else "it is not a complete checkpoint"
+    if not all((checkpoint / name).exists() for name in COMPLETE):
+        return "it is not a complete checkpoint"
+    empty = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and _is_empty(path))
+    return next((f"{path.relative_to(checkpoint)} is empty" for path in empty), "")
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a file of a checkpoint has nothing but zeros."""
+    if path.name == MARKER:
+        return False
+    with open(path, "rb") as file:
+        while chunk := file.read(2**18):
+            if chunk.strip(b"\0"):
+                return False
+    return True
 
 
 def newest_verified(workdir: str | os.PathLike) -> int | None:
@@ -124,17 +158,28 @@ def write_manifest(folder: Path, step: int, in_progress: Callable[[], bool]) -> 
 def write_missing_manifests(folder: Path) -> None:
     """Writes the manifests of complete checkpoints that have none.
 
+    One that is older than one that has a manifest is left out: it was being deleted.
+
     Args:
       folder: of the checkpoints of a run.
     """
     with WRITING:
+        newest = max(_with_manifest(folder), default=-1)
         for step in list_steps(folder):
-            if not manifest.exists(folder / str(step)) and not _damage(folder / str(step)):
-                manifest.write(folder / str(step), step=step)
+            if step > newest and not _damage(folder / str(step)):
+                fields = run_fields.read(folder.parent)
+                manifest.write(folder / str(step), step=step, **fields)
+
+
+def _with_manifest(folder: Path) -> list[int]:
+    """Returns the steps whose checkpoints have a manifest, the newest first."""
+    return [step for step in list_steps(folder) if manifest.exists(folder / str(step))]
 
 
 def superfluous(folder: Path, max_to_keep: int | None) -> list[int]:
-    """Returns the steps of the checkpoints that are older than the newest verifiable ones.
+    """Returns the steps that are older than the newest checkpoints with a manifest.
+
+    A run that was killed while it deleted one may have left half of it.
 
     Args:
       folder: of the checkpoints of a run.
@@ -142,8 +187,24 @@ def superfluous(folder: Path, max_to_keep: int | None) -> list[int]:
     """
     if max_to_keep is None:
         return []
-    steps = [step for step in list_steps(folder) if manifest.exists(folder / str(step))]
-    return steps[max(MIN_TO_KEEP, max_to_keep) :]
+    number = max(MIN_TO_KEEP, max_to_keep)
+    kept = _with_manifest(folder)[:number]
+    if len(kept) < number:
+        return []
+    return [step for step in list_steps(folder) if step < kept[-1]]
+
+
+def delete_old(checkpoints: Any, max_to_keep: int | None) -> None:
+    """Deletes the checkpoints that are older than the newest `max_to_keep`, two at least.
+
+    Args:
+      checkpoints: as `checkpoint.manager` returns it.
+      max_to_keep: number of checkpoints with a manifest that are kept; None for all.
+    """
+    with WRITING:
+        old = superfluous(Path(checkpoints.directory), max_to_keep)
+        for step in [step for step in old if step in checkpoints.all_steps()]:
+            checkpoints.delete(step)
 
 
 def _check_any_is_left(folder: Path, step: int | None, damaged: dict[int, str]) -> None:

@@ -72,7 +72,11 @@ def run_key(experiment: Experiment) -> Array:
 
 
 def init_or_restore(
-    experiment: Experiment, data: dict[str, Any], mesh: jax.sharding.Mesh, checkpoints
+    experiment: Experiment,
+    data: dict[str, Any],
+    mesh: jax.sharding.Mesh,
+    checkpoints,
+    train: bool = True,
 ) -> tuple[Experiment, TrainState, Tree]:
     """Restores the latest checkpoint, or initializes a new state.
 
@@ -84,6 +88,7 @@ def init_or_restore(
       data: arguments of `pipeline.train_batches`.
       mesh: the device mesh.
       checkpoints: as `checkpoint.manager` returns it.
+      train: False for a run that is read only, and may be going on.
 
     Returns:
       (experiment, TrainState, its shardings).
@@ -103,7 +108,7 @@ def init_or_restore(
         )
         experiment = experiment._replace(method=method)
     if not new:
-        ts = checkpoint.restore(checkpoints, shapes, shardings)
+        ts = checkpoint.restore(checkpoints, shapes, shardings, train)
         assert ts is not None  # There is a checkpoint.
         return experiment, ts, shardings
     ts, line = initialize(experiment, data, batch, shardings)

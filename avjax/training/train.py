@@ -113,7 +113,7 @@ def run_in_workdir(
     data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index(), train))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
     print_on_process_zero("reading the first batches and compiling the initialization")
-    experiment, ts, shardings = init_or_restore(experiment, data, mesh, checkpoints)
+    experiment, ts, shardings = init_or_restore(experiment, data, mesh, checkpoints, train)
     profiling.mark("initialization, or the checkpoint")
     if not train and int(ts.step) == 0:
         raise FileNotFoundError(f"{workdir} holds no checkpoint to evaluate: train it first")

@@ -61,3 +61,15 @@ def test_a_checkpoint_without_a_manifest_is_not_verified(folder):
     (folder / manifest.FILENAME).unlink()
     assert not manifest.exists(folder)
     assert manifest.damage(folder) == "manifest.json is missing"
+
+
+def test_each_of_100_flipped_bits_of_a_manifest_is_found(folder):
+    path, rng = folder / manifest.FILENAME, random.Random(2)
+    before = path.read_bytes()
+    for _ in range(100):
+        data = bytearray(before)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        assert manifest.damage(folder)
+    path.write_bytes(before)
+    assert manifest.damage(folder) == ""
