@@ -11,7 +11,7 @@ import os
 
 from avjax.config import allowed_changes, app, build
 from avjax.config.config_files import run_name
-from avjax.runtime import preemption, profiling, workdir as workdirs
+from avjax.runtime import heaps, preemption, profiling, run_lock, workdir as workdirs
 from avjax.training import stages
 
 
@@ -46,10 +46,14 @@ def run(args: argparse.Namespace) -> None:
     stages.check_workdirs(chain, at_steps, allowed)
     specs = config.to_dict().get("stages") or {}
     stages.check_configs(chain, specs)
+    if args.mode == "train" and not args.dry_run:
+        for folder, _ in chain:
+            run_lock.check_free(folder)
     if args.mode == "eval" and not args.dry_run:
         for folder, _ in chain:
             workdirs.check_is_trained(folder)
     profiling.mark("Python, the config and its checks")
+    heaps.limit_arenas()
     app.start_jax()  # First: the imports below may set up logging.
     if config.get("profile"):
         profiling.count_jax()

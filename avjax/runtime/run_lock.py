@@ -51,6 +51,28 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
             _write(file, "")
 
 
+def check_free(workdir: str | os.PathLike) -> None:
+    """Checks early that no other process holds the folder of a run; changes nothing.
+
+    Args:
+      workdir: the folder of the run; it need not exist.
+
+    Raises:
+      InUse: another process holds it.
+    """
+    path = Path(workdir) / FILENAME
+    try:
+        file = open(path, encoding="utf-8")
+    except OSError:
+        return  # It does not exist, or `hold` will say what is wrong with it.
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED or _owner_is_alive(path):
+                raise InUse(_message(workdir, path)) from error
+
+
 def _write(file, text: str) -> None:
     file.seek(0)
     file.truncate()

@@ -38,6 +38,16 @@ def test_a_second_writer_is_refused_at_once_and_told_by_whom(holder, tmp_path):
     assert f"process {holder.pid} on {socket.gethostname()} since 20" in str(error.value)
 
 
+def test_a_process_that_will_be_refused_learns_it_before_it_loads_anything(holder, tmp_path):
+    with pytest.raises(run_lock.InUse, match=f"process {holder.pid}"):
+        run_lock.check_free(tmp_path)
+    holder.kill()
+    holder.wait(10)
+    run_lock.check_free(tmp_path)
+    run_lock.check_free(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_lock_of_a_dead_process_is_taken_over(holder, tmp_path, number):
     holder.send_signal(number)
