@@ -20,7 +20,7 @@ from pathlib import Path
 from avjax.ablation import run_study, study as arithmetic, sweep
 from avjax.config import allowed_changes, app
 from avjax.config.config_files import find_config, run_name
-from avjax.runtime import preemption
+from avjax.runtime import distributed, preemption
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--run", type=int, metavar="N", help="do run N only")
     add("--report_only", action="store_true", help="write the report of the finished runs; stop")
     allowed_changes.add_flags(p)
+    distributed.add_flags(p)
     return p
 
 

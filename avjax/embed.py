@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
     workdirs.check_is_run(args.run)
     if missing := [path for path in args.paths if not os.path.exists(path)]:
         raise FileNotFoundError(f"no such file or folder: {', '.join(missing)}")
-    app.start_jax()
+    app.start_jax_alone("avjax.embed")
     import avjax
 
     options = ("modality", "per_clip", "num_clips", "num_frames", "batch_size", "workers")

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--out is missing: give the folder of the results")
     suites = load_suites(args.suite, args.settings)
     runs = run_names(args.run)
-    app.start_jax()
+    app.start_jax_alone("avjax.evaluate")
     from avjax.downstream import model, run_suites
     from avjax.report import downstream_page
 

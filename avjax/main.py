@@ -11,7 +11,7 @@ import os
 
 from avjax.config import allowed_changes, app, build
 from avjax.config.config_files import run_name
-from avjax.runtime import heaps, preemption, profiling, run_lock, workdir as workdirs
+from avjax.runtime import distributed, heaps, preemption, profiling, run_lock, workdir as workdirs
 from avjax.training import stages
 
 
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     add("--mode", default="train", choices=("train", "eval"),
         help="eval: evaluate the latest checkpoint, no training (train)")  # fmt: skip
     allowed_changes.add_flags(p)
+    distributed.add_flags(p)
     add("--dry_run", action="store_true",
         help="check all, print config, batch shapes, parameters, devices; then stop")  # fmt: skip
     return p
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
             workdirs.check_is_trained(folder)
     profiling.mark("Python, the config and its checks")
     heaps.limit_arenas()
-    app.start_jax()  # First: the imports below may set up logging.
+    # First: the imports below may set up logging.
+    app.start_jax(args, {"--workdir": workdir, "--mode": args.mode, **app.config_facts(config)})
     if config.get("profile"):
         profiling.count_jax()
     import jax
@@ -71,14 +73,16 @@ def run(args: argparse.Namespace) -> None:
     profiling.mark("check: a batch of each data set, tracing")
     if args.dry_run:
         for (folder, experiment), found in zip(runs, checked):
-            print(f"{folder}:\n{dry_run.summarize(experiment, found)}\n")
+            if jax.process_index() == 0:
+                print(f"{folder}:\n{dry_run.summarize(experiment, found)}\n")
         return
     stages.run(runs, write_report, args.mode == "train", at_steps, allowed)
     if len(chain) > 1 and jax.process_index() == 0:
         from avjax.report import stages_page
 
         stages_page.write(workdir, [os.path.basename(folder) for folder, _ in chain])
-    print(f"the run is in {workdir}: open {workdir}/report.html")
+    if jax.process_index() == 0:
+        print(f"the run is in {workdir}: open {workdir}/report.html")
 
 
 def write_report(workdir: str | os.PathLike) -> None:

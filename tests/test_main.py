@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avjax.config import app
+from avjax.config import jax_setup
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,7 +82,7 @@ def clips_folder(tmp_path_factory):
 
 
 def test_repeated_message_is_shown_once():
-    first = app.drop_duplicates()
+    first = jax_setup.drop_duplicates()
     record = lambda text, level=30: logging.LogRecord("a", level, "", 0, "%s", (text,), None)
     shown = [first(record(text)) for text in ("one", "two", "one", "one")]
     assert shown == [True, True, False, False] and first(record("one", level=40))

@@ -36,13 +36,16 @@ def execute(
     write = build(study.get("report") or default_report(arms), "config.study.report")
     if args.print_commands:
         return listing.print_commands(runs)
-    app.start_jax()
+    app.start_jax(args, {"--workdir": str(folder), "study": study, **app.config_facts(config)})
+    import jax
+
+    first = jax.process_index() == 0
     base = substitute(config.to_dict() | {"study": study}, "{workdir}")
     if not args.list:
         # Seeds may be added to an existing study.
         fixed = {k: v for k, v in base["study"].items() if k not in ("seeds", "title")}
         allowed = allowed_changes.parse(args)
-        workdir.open_workdir(folder, base | {"study": fixed}, allow_changed=allowed)
+        workdir.open_workdir(folder, base | {"study": fixed}, write=first, allow_changed=allowed)
     plans = {arm.name: plan_arm(folder, make_config, arm, study, args.report_only) for arm in arms}
     if args.list:
         return listing.print_list(runs, plans, study)
@@ -51,7 +54,7 @@ def execute(
     selected = [runs[args.run - 1]] if args.run else () if args.report_only else runs
     allowed = allowed_changes.parse(args)
     failed = run_pending(folder, make_config, runs, selected, plans, study, allowed)
-    if not args.run:
+    if not args.run and first:
         found = read_existing(runner.read_result, folder, runs)
         reason = read_existing(runner.read_failure, folder, runs)
         page = write(folder, base, arms, runs, plans, found, reason)
@@ -182,6 +185,8 @@ def run_one(
         )
     # A failed run must not stop the others; the report names it.
     except Exception as error:
+        if jax.process_count() > 1:  # The others cannot know of it, and would wait for this one.
+            raise
         runner.record_failure(folder, run.name)
         return f"failed: {type(error).__name__}: {error}"
     finally:

@@ -7,11 +7,12 @@ import traceback
 from collections.abc import Collection
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from avjax.ablation import study as arithmetic
 from avjax.ablation.study import Arm, Run
-from avjax.runtime import metrics_writer
+from avjax.runtime import metrics_writer, sharding
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.filenames import OPEN_ARGS, printable
 from avjax.runtime.regular_files import read_text
@@ -97,6 +98,16 @@ def run_trial(folder: Path, run: Run, config: dict, allow_changed: Collection[st
         if run.learning_rate is None:
             raise
         diverged = str(error)
+    with sharding.process_zero_first("result of a run"):
+        if jax.process_index() == 0:
+            write_result(place, run, config, chain, diverged, spent)
+    found = read_result(folder, run.name)
+    assert found is not None  # It was written.
+    return found
+
+
+def write_result(place: Path, run: Run, config: dict, chain, diverged, spent) -> None:
+    """Writes the result of a run, see `run_trial`."""
     values = {} if diverged else collect_metrics(place, run.arm, config, train_labels(chain[-1][1]))
     found = {
         "run": run.name, "arm": run.arm.name, "seed": run.seed,
@@ -106,7 +117,6 @@ def run_trial(folder: Path, run: Run, config: dict, allow_changed: Collection[st
         "diverged": diverged, "values": values, "cost": spent,
     }  # fmt: skip
     write_json(place / "result.json", found)
-    return found
 
 
 def record_failure(folder: Path, name: str) -> None:

@@ -2,19 +2,20 @@
 
 import argparse
 import dis
-import logging as python_logging
+import json
 import os
 import sys
 import traceback
 import types
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from avjax.config import overrides, signatures, tree
+from avjax.config import jax_setup, overrides, signatures, tree
 from avjax.config.config_files import find_config
 from avjax.config.program import program_name
+from avjax.runtime import cluster, distributed, workdir, xla_flags
 from avjax.runtime.filenames import escape_unprintable_output
 
 # Errors that avjax raises about a file, a config or a machine.
@@ -55,6 +56,8 @@ def run(
 ) -> None:
     """Calls action(arguments) and exits with the number that it returns, if any; Ctrl-C: 130.
 
+    In a run of several processes an error of one ends all.
+
     An error that avjax raises ends the program with one line and exit code 1, an unexpected one
     with its traceback as well.  --debug always shows the traceback.
 
@@ -75,11 +78,14 @@ def run(
         print("avjax: interrupted", file=sys.stderr)
         status = 130
     except Exception as error:
-        if "--debug" in argv:
+        if "--debug" in argv and distributed.current() is None:
             raise
-        if not is_user_error(error):
+        if "--debug" in argv or not is_user_error(error):
             traceback.print_exc()
+        distributed.fail(format_error(error), unexpected=not is_user_error(error))
         raise SystemExit(f"avjax: {format_error(error)}") from error
+    finally:
+        distributed.finish()
     if isinstance(status, int) and status:
         sys.exit(status)
 
@@ -202,46 +208,44 @@ def config_file_error(file: str, error: Exception) -> str:
     return f"line {lines[-1] if lines else 1}: {format_error(error)}"
 
 
-def start_jax() -> None:
-    """Sets up JAX: the cache of compiled programs, logging, simulated CPU devices.
+def start_jax(
+    args: argparse.Namespace | None = None, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Sets up JAX: its processes, the cache of compiled programs, logging, XLA flags.
+
+    Args:
+      args: with the flags of `distributed.add_flags`; None for the variables alone.
+      facts: {what: JSON value} that must be the same in all processes of the run.
 
     Raises:
-      ValueError: JAX_NUM_CPU_DEVICES is not a positive integer.
+      ValueError: JAX_NUM_CPU_DEVICES is not a positive integer, the processes of the run differ,
+        or one does not come.
     """
-    import jax
-    from absl import flags, logging
+    flags = [getattr(args, n, None) for n in ("coordinator", "process_id", "process_count")]
+    found = cluster.detect(*flags)
+    jax_setup.set_up()
+    xla_flags.apply(jax_setup.cache_folder().parent / "xla_flags.json")
+    if found is not None:
+        from avjax.runtime import code_version
 
-    devices = os.environ.get("JAX_NUM_CPU_DEVICES", "1")
-    if not devices.isdigit() or int(devices) < 1:
-        raise ValueError(f"JAX_NUM_CPU_DEVICES={devices}: use a whole number of at least 1")
-    flags.FLAGS.mark_as_parsed()  # Libraries read theirs.
-    # Data sets are built several times: each message is shown once.
-    python_logging.basicConfig(format="%(levelname)s: %(message)s")
-    for handler in python_logging.getLogger().handlers:
-        if type(handler) is python_logging.StreamHandler:  # Not those of an application.
-            handler.addFilter(drop_duplicates())
-    logging.set_verbosity(logging.WARNING)  # JAX reports every missing backend.
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avjax" / "compiled"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"compiled programs are not cached: {error}", file=sys.stderr)
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        distributed.start(found, {**code_version.facts(), **(facts or {})})
 
 
-def drop_duplicates() -> Callable:
-    """Returns a filter for a logging handler that drops repeated messages."""
-    seen = set()
+def start_jax_alone(command: str) -> None:
+    """Sets up JAX for a command that runs in one process, see `start_jax`.
 
-    def first(record) -> bool:
-        key = record.name, record.levelno, record.getMessage()
-        new = key not in seen
-        seen.add(key)
-        return new
+    Raises:
+      ValueError: a scheduler started several.
+    """
+    if found := cluster.detect():
+        raise ValueError(
+            f"{command} runs in one process, and {found.source} started {found.count}: start one, "
+            "e.g. with srun --ntasks=1, or set AVJAX_PROCESS_COUNT=1 if each has other files"
+        )
+    start_jax()
 
-    return first
+
+def config_facts(config: ConfigDict) -> dict[str, Any]:
+    """Returns {"config.KEY": value} of a config, for a comparison of the processes of a run."""
+    leaves = workdir.iter_leaves(json.loads(json.dumps(config.to_dict(), default=repr)))
+    return {f"config.{key}": value for key, value in leaves}

@@ -44,10 +44,12 @@ def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.Chec
       ValueError: all checkpoints are damaged.
       OSError: the last save has failed; at the end of the block.
     """
-    if write and jax.process_index() == 0:
-        leftovers.remove(workdir)
-        side_files.make_folder(Path(workdir) / "checkpoints")
-        verified_steps.set_aside_damaged(Path(workdir).resolve())
+    if write:
+        with sharding.process_zero_first("damaged checkpoints"):
+            if jax.process_index() == 0:
+                leftovers.remove(workdir)
+                side_files.make_folder(Path(workdir) / "checkpoints")
+                verified_steps.set_aside_damaged(Path(workdir).resolve())
     options = ocp.CheckpointManagerOptions(
         create=write, enable_async_checkpointing=write, cleanup_tmp_directories=write
     )

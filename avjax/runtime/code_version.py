@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.metadata
 import os
+import platform
 from pathlib import Path
 
 import avjax
@@ -25,6 +26,12 @@ def current() -> dict[str, str]:
         "avjax sources": _hash_sources(Path(avjax.__file__).parent),
         **versions,
     }
+
+
+def facts() -> dict[str, str]:
+    """Returns `current()` and the version of Python, named for a comparison of machines."""
+    found = {f"the version of {name}": version for name, version in current().items()}
+    return found | {"the version of Python": platform.python_version()}
 
 
 def check_unchanged(workdir: str | os.PathLike, allow_changed: bool) -> list[str]:

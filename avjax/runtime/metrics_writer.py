@@ -6,12 +6,13 @@ import io
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
 
-from avjax.runtime import csv_file, side_files
+from avjax.runtime import csv_file, distributed, side_files
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import printable
 from avjax.runtime.pending_writes import PendingWrites
@@ -138,8 +139,8 @@ def unreadable_file_log(
 ) -> Callable[[str, str], None]:
     """Returns a function that prints each unreadable file once and lists it in a table.
 
-    The table is unreadable_files.csv, in process n > 0 unreadable_files-n.csv, as each host reads
-    other files.
+    The table is unreadable_files.csv, written by process 0, which the others tell what they could
+    not read; without a connection to it, that of process n > 0 is unreadable_files-n.csv.
 
     Args:
       workdir: the folder of the run.
@@ -153,17 +154,23 @@ def unreadable_file_log(
         f"unreadable_files-{process}.csv" if process else "unreadable_files.csv"
     )
     seen, append = set(), PendingWrites().appender(table)
+    lock, group = threading.Lock(), distributed.current()
 
     def note(path, reason):
-        if path in seen:
-            return
-        seen.add(path)
+        with lock:
+            if path in seen:
+                return
+            seen.add(path)
         print(f"skipped {printable(path)}: {printable(reason)}", file=sys.stderr, flush=True)
-        if not write:
-            return
-        check_appendable(table)
-        append(csv_file.format_rows([(path, reason)]))
+        if group and process:
+            group.tell({"fault": [path, reason]})
+        elif write:
+            check_appendable(table)
+            with lock:
+                append(csv_file.format_rows([(path, reason)]))
 
+    if group and not process:
+        group.on_fault = note
     return note
 
 

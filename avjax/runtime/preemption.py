@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from avjax.runtime import distributed
+
 SIGNALS: dict[int, str] = {
     signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1",
 }  # fmt: skip
@@ -39,7 +41,8 @@ class Interrupted(SystemExit):
         Args:
           outcome: text of the line.
         """
-        if not self.reported:
+        group = distributed.current()
+        if not self.reported and (group is None or group.process == 0):
             print(f"avjax: stopped by {self.name}: {outcome}", file=sys.stderr, flush=True)
         self.reported = True
 
@@ -56,13 +59,14 @@ class Watch:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Handles a signal: raises Interrupted at once, or at the end of `defer`.
 
-        Only the first: the thread of `watch` ends the program at the second.
+        Only the first: the thread of `watch` ends the program at the second.  In a run of several
+        processes nothing happens here, see `point`.
 
         Args:
           number: of the signal.
           frame: the interrupted frame, unused.
         """
-        if self.number is None:
+        if self.number is None and distributed.current() is None:
             self.number = number
             if not self._held:
                 self.check()
@@ -72,6 +76,17 @@ class Watch:
         if self.number is not None:
             self.raised = True
             raise Interrupted(self.number)
+
+    def point(self) -> None:
+        """Raises Interrupted in all processes of a run at once, if one of them received a signal.
+
+        All processes call this equally often, in the same places: before each step, and before
+        each batch of an evaluation and of a refresh.  With one process it does nothing.
+        """
+        group = distributed.current()
+        if group and (number := group.point()) is not None:
+            self.raised = True
+            raise Interrupted(number)
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
@@ -130,24 +145,6 @@ def watch(numbers: tuple[int, ...] = tuple(SIGNALS)) -> Iterator[Watch]:
         read_socket.close()
 
 
-@contextlib.contextmanager
-def forward(number: int, to: int) -> Iterator[None]:
-    """In the block a signal counts as another one; outside the main thread this does nothing.
-
-    Args:
-      number: of the signal.
-      to: the number of the other one, which may have a handler that is not Python's.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, lambda *_: os.kill(os.getpid(), to))
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def _listen(line: socket.socket, watching: Watch, numbers: tuple[int, ...]) -> None:
     """Reads the numbers of signals; ends when the other end is closed."""
     first, received = None, 0.0
@@ -166,6 +163,8 @@ def _listen(line: socket.socket, watching: Watch, numbers: tuple[int, ...]) -> N
             continue
         if first is None:
             first, received = number[0], time.monotonic()
+            if group := distributed.current():
+                group.notify(first)
         elif number[0] != first or time.monotonic() > received + REPEAT_SECONDS:
             if sys.stdout.isatty():
                 os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())

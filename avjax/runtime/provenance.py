@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 import avjax
-from avjax.runtime import side_files
+from avjax.runtime import side_files, xla_flags
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.regular_files import read_text, special_kind
 from avjax.types import Tree
@@ -53,6 +53,7 @@ def record(
         | {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")},
         "code": dict(code),
         "device": device(),
+        "xla": dict(xla_flags.used()),
     } | ({"accepted": list(accepted)} if accepted else {})
     known = {
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),

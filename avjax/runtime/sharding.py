@@ -129,6 +129,20 @@ def process_zero_first(name: str) -> Iterator[None]:
             multihost_utils.sync_global_devices(name)
 
 
+def integers_of_process_zero(values: Sequence[int]) -> list[int]:
+    """Returns the values of process 0, in all processes; of more than 64 the last ones.
+
+    Args:
+      values: integers from 0 below 2^31.
+    """
+    if jax.process_count() == 1:
+        return list(values)
+    table = np.full(64, -1, np.int32)
+    table[: len(values)] = values[-64:]
+    found = multihost_utils.broadcast_one_to_all(table)
+    return [int(value) for value in found if value >= 0]
+
+
 def broadcast_from_process_zero(flag: bool) -> bool:
     """Returns the value of `flag` in process 0, so that all processes decide alike."""
     if jax.process_count() == 1:

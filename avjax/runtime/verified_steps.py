@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from avjax.runtime import manifest, run_fields, side_files
+from avjax.runtime import manifest, run_fields, sharding, side_files
 
 DAMAGED = "damaged"  # In the folder of a run: checkpoints that were set aside.
 COMPLETE = ("_CHECKPOINT_METADATA", "default")  # Orbax writes them before it renames the folder.
@@ -203,6 +203,8 @@ def delete_old(checkpoints: Any, max_to_keep: int | None) -> None:
     """
     with WRITING:
         old = superfluous(Path(checkpoints.directory), max_to_keep)
+        if max_to_keep is not None:  # Orbax wants all processes to delete the same ones.
+            old = sharding.integers_of_process_zero(old)
         for step in [step for step in old if step in checkpoints.all_steps()]:
             checkpoints.delete(step)
 

@@ -8,7 +8,6 @@ import collections
 import contextlib
 import faulthandler
 import os
-import signal
 import statistics
 import sys
 import threading
@@ -16,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from avjax.runtime import child_processes
 
 EXIT_CODE = 86  # Exit status of a run that hung.
 FACTOR = 20.0  # The deadline of a step, as a multiple of the median ...
@@ -146,7 +147,7 @@ def _end(dog: Watchdog, activity: Activity, deadline: float, elapsed: float, wor
     writer = threading.Thread(target=_write, args=(workdir / FILENAME, line), daemon=True)
     writer.start()
     writer.join(WRITE_SECONDS)
-    _kill_children()
+    child_processes.kill()
     os._exit(EXIT_CODE)
 
 
@@ -164,11 +165,3 @@ def _write(path: Path, line: str) -> None:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         print(f"{now} process {os.getpid()}: {line}", file=file, flush=True)
         faulthandler.dump_traceback(file, all_threads=True)
-
-
-def _kill_children() -> None:
-    """Kills the processes that this one started (Linux); they end those that they started."""
-    for path in Path("/proc/self/task").glob("*/children"):
-        for pid in path.read_text(encoding="ascii").split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)

@@ -76,7 +76,7 @@ def training_source(experiment: Experiment):
 
 def first_batch(experiment: Experiment, key: str) -> dict[str, Any]:
     """Returns this host's slice of one batch of the data set `key`, e.g. "data.train"."""
-    data = experiment.data[key]
+    data, shard = experiment.data[key], (jax.process_index(), jax.process_count())
     with error_prefix(key):
         settings.check_clip_lengths(data["source"], data["clip_sampler"])
         if key == "data.train":
@@ -88,13 +88,13 @@ def first_batch(experiment: Experiment, key: str) -> dict[str, Any]:
                 )
             check_negatives(args, experiment.settings.batch_size, count)
             check_labels(args, data["source"])
-            stream = pipeline.train_batches(**training_data(experiment), stop=1)
+            stream = pipeline.train_batches(**training_data(experiment), shard=shard, stop=1)
         else:
             data = {name: value for name, value in data.items() if name != "max_unreadable"}
             if data["clip_sampler"].varies:  # To count the clips of all files takes long.
                 data["clip_sampler"] = clip_list.single_clip(data["clip_sampler"], 0)
             size = jax.device_count() * data["clip_sampler"].num_clips
-            stream = pipeline.eval_batches(**data, batch_size=size)
+            stream = pipeline.eval_batches(**data, batch_size=size, shard=shard)
         with contextlib.closing(stream):
             return next(stream)
 

@@ -30,6 +30,10 @@ def make_evaluate(
     compiling = iter(["compiling the evaluation, and "])
     first = jax.process_index() == 0
 
+    def embed_or_stop(ts, batch):
+        signals.point()
+        return embed(ts, batch)
+
     def evaluate(ts, step, always):
         due = [n for n, (every, _) in evals.items() if always or every and step % every == 0]
         if skip_logged:
@@ -38,7 +42,7 @@ def make_evaluate(
             print_on_process_zero(f"{next(compiling, '')}evaluating {name}")
             try:
                 with signals.allow():
-                    values = evals[name][1](embed, ts)
+                    values = evals[name][1](embed_or_stop, ts)
             except ValueError as error:
                 if not app.is_user_error(error):
                     raise

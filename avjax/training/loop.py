@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 from avjax.runtime import checkpoint, metrics_writer, preemption, profiling, sharding, watchdog
 from avjax.runtime.throughput import Throughput
@@ -65,7 +63,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
         try:
             with run.signals.defer():
                 for n in range(first + 1, last + 1):
-                    stop_with_other_hosts(n)
+                    run.signals.point()
                     before_step(n)
                     with run.signals.allow():
                         batch, times = next_batch(batches, run.mesh)
@@ -185,12 +183,6 @@ def mean_metrics(window) -> dict:
     means = {name: float(np.mean([metrics[name] for metrics in kept])) for name in names}
     skipped = len(window) - len(kept)
     return means | ({nonfinite.METRIC: skipped} if skipped else {})
-
-
-def stop_with_other_hosts(step: int) -> None:
-    """Raises Interrupted in all processes before the same step if one received SIGTERM."""
-    if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
-        raise preemption.Interrupted(signal.SIGTERM)
 
 
 def print_on_process_zero(text: str) -> None:

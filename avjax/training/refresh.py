@@ -23,7 +23,11 @@ def refresh_due(done: int, every: int) -> bool:
 
 
 def make_refresh(
-    experiment: Experiment, data: dict[str, Any], mesh: jax.sharding.Mesh, shardings
+    experiment: Experiment,
+    data: dict[str, Any],
+    mesh: jax.sharding.Mesh,
+    shardings,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> Callable[[TrainState], TrainState] | None:
     """Returns a function state -> state that does the method's refresh; None if it has none.
 
@@ -33,6 +37,7 @@ def make_refresh(
       data: the training data, arguments of `pipeline.train_batches`.
       mesh: the device mesh.
       shardings: of the TrainState.
+      before_batch: called before each batch; may raise.
 
     Raises:
       ValueError: config.data.refresh has another number of records than the training data.
@@ -57,7 +62,9 @@ def make_refresh(
 
     def renew(ts):
         size = experiment.settings.batch_size
-        found = extract_all(extract_fn, ts, eval_args, size, mesh) if extract_fn else ()
+        found = ()
+        if extract_fn:
+            found = extract_all(extract_fn, ts, eval_args, size, mesh, before_batch)
         rng = jax.random.fold_in(jax.random.fold_in(ts.rng, ts.step), 1)
         params, state = refresh(ts.params, ts.state, rng, found)
         return ts.replace(params=params, state=state)
@@ -65,7 +72,7 @@ def make_refresh(
     return renew
 
 
-def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
+def extract_all(extract_fn, ts, data, batch_size, mesh, before_batch=lambda: None) -> dict:
     """Extracts features of all N records, averaged over the clips of each.
 
     Args:
@@ -74,6 +81,7 @@ def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
       data: arguments of `pipeline.evaluate`.
       batch_size: clips per batch.
       mesh: the device mesh.
+      before_batch: called before each batch.
 
     Returns:
       {"mask": bool [N], **tree of [N, ...]} by row of the source, sharded over the devices; N is
@@ -86,6 +94,7 @@ def extract_all(extract_fn, ts, data, batch_size, mesh) -> dict:
     batches = pipeline.eval_batches(**data, batch_size=batch_size, shard=share, clip_list=listed)
     number = clip_list.num_batches(listed, data["clip_sampler"].num_clips, batch_size, share[1])
     for batch in progress(batches, number, "refresh"):
+        before_batch()
         mask, index, answers = jax.device_get(
             extract_fn(ts.params, ts.state, sharding.shard_batch(batch, mesh))
         )

@@ -160,10 +160,12 @@ def run(
     Returns:
       The TrainState of the last stage.
     """
+    import jax
+
     from avjax.training import train
 
     for number, (folder, parts) in enumerate(chain, 1):
-        if len(chain) > 1:
+        if len(chain) > 1 and jax.process_index() == 0:
             print(f"stage {number} of {len(chain)}: {folder}", flush=True)
         before = at_steps and functools.partial(at_steps, folder)
         ts = train.run(parts, folder, report, training, before, allow_changed)

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import signal
 from collections.abc import Callable, Collection
 
 import jax
@@ -65,14 +64,9 @@ def run(
     workdir = workdirs.check_config(workdir, experiment.config, at_steps, allow_changed)
     if not train:
         workdirs.check_is_trained(workdir)
-    # With many processes JAX handles SIGTERM: all must stop at the same step.
-    alone = jax.process_count() == 1
-    numbers = tuple(preemption.SIGNALS) if alone else (signal.SIGINT,)
-    usr1 = preemption.forward(signal.SIGUSR1, signal.SIGTERM)
     writes = train and jax.process_index() == 0
     with (
-        preemption.watch(numbers) as signals,
-        contextlib.nullcontext() if alone else usr1,
+        preemption.watch() as signals,
         run_lock.hold(workdir) if writes else contextlib.nullcontext(),
         jax.set_mesh(sharding.mesh()),
         checkpoint.manager(workdir, write=train) as checkpoints,
@@ -142,7 +136,7 @@ def run_in_workdir(
     evaluate = make_evaluate(workdir, log, evals, embed, signals, train, renew_report)
     if train:
         step = make_step(experiment, shardings, mesh)
-        renew = refresh.make_refresh(experiment, data, mesh, shardings)
+        renew = refresh.make_refresh(experiment, data, mesh, shardings, signals.point)
         shard = jax.process_index(), jax.process_count()
         options = data | dict(shard=shard, on_skipped=unreadable_files.log_skipped)
         batches = functools.partial(pipeline.train_batches, **options)

@@ -59,14 +59,6 @@ def test_interruption_lost_in_a_destructor_comes_at_the_end():
     assert stop.value.code == 75
 
 
-def test_signal_may_count_as_another():
-    before = signal.getsignal(signal.SIGUSR1)
-    with pytest.raises(preemption.Interrupted) as stop, preemption.watch((signal.SIGTERM,)):
-        with preemption.forward(signal.SIGUSR1, signal.SIGTERM):
-            os.kill(os.getpid(), signal.SIGUSR1)
-    assert stop.value.name == "SIGTERM" and signal.getsignal(signal.SIGUSR1) is before
-
-
 def test_signal_sent_twice_at_once_is_one():
     """As `timeout` does, to its command and then to the group."""
     code = (

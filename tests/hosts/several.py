@@ -1,0 +1,68 @@
+"""Runs several processes as the hosts of a run, for tests."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIG = "tests/hosts/config.py"
+SECONDS = 400
+
+
+def free_port():
+    with socket.create_server(("", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(world, folder, count, devices=1, moment=None, rank=0, extra=(), **variables):
+    """Starts `count` processes; the signal of `moment` comes from process `rank`."""
+    port, processes = free_port(), []
+    for n in range(count):
+        env = os.environ | {
+            "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "HOSTS_WORLD": str(world),
+            "HOSTS_MOMENT": moment if moment and n == rank else "", "PYTHONUNBUFFERED": "1",
+        }  # fmt: skip
+        env |= {name: str(value) for name, value in variables.items()}
+        arguments = [f"--config={CONFIG}", f"--workdir={folder}", *extra]
+        if count > 1:
+            arguments += [f"--coordinator=localhost:{port}", f"--process_id={n}"]
+            arguments += [f"--process_count={count}"]
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.hosts.process", *arguments],
+                cwd=ROOT, env=env, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+    return processes
+
+
+def wait(processes):
+    """Returns ([(exit status, output)], seconds from the first to the last end)."""
+    deadline, ends = time.monotonic() + SECONDS, {}
+    # The outputs are short: no pipe is full.
+    while len(ends) < len(processes) and time.monotonic() < deadline:
+        for n, process in enumerate(processes):
+            if n not in ends and process.poll() is not None:
+                ends[n] = time.monotonic()
+        time.sleep(0.05)
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+    found = [(process.returncode, process.stdout.read()) for process in processes]
+    for process in processes:
+        process.stdout.close()
+        process.wait()
+    if len(ends) < len(processes):
+        raise AssertionError(f"hang: {found}")
+    return found, max(ends.values()) - min(ends.values())
+
+
+def run(*args, **options):
+    """Runs all and returns what they printed; they must end with 0."""
+    found, _ = wait(start(*args, **options))
+    assert [status for status, _ in found] == [0] * len(found), found
+    return [text for _, text in found]
