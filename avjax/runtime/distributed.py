@@ -54,7 +54,7 @@ def start(found: cluster.Cluster | None, facts: Mapping[str, Any]) -> None:
     if _JOINED:
         raise RuntimeError("the processes of this run are connected already")
     timeout = float(os.environ.get(TIMEOUT_VARIABLE) or START_TIMEOUT)
-    own = {**facts, **machine_facts()}
+    own = json.loads(json.dumps({**facts, **machine_facts()}, default=repr))
     if found.process == 0:
         address, hub = _lead(found, own, timeout)
         _JOINED.append((hub.group, hub))
@@ -83,7 +83,6 @@ def first_difference(name: str, other: Mapping, leader: str, own: Mapping) -> st
 def _lead(found, facts, timeout) -> tuple[str, Hub]:
     """As process 0: waits for the others.  Returns (address of JAX's service, hub)."""
     host, port = cluster.split_address(found.coordinator)
-    facts = json.loads(json.dumps(facts))
     with peer_channel.listen(port) as server:
         others = peer_channel.accept(server, found.coordinator, found.count, timeout)
     own = f"process 0 ({cluster.hostname()})"
@@ -143,7 +142,6 @@ def connect_jax(found: cluster.Cluster, address: str, timeout: float) -> None:
         local_device_ids=cluster.visible_devices(found.local),
         cluster_detection_method="deactivate",
         initialization_timeout=int(timeout),
-        shutdown_timeout_seconds=int(host_group.DONE_SECONDS),
     )
     kinds: dict[int, list[str]] = {n: [] for n in range(found.count)}
     for device in jax.devices():
@@ -174,15 +172,12 @@ def fail(line: str, unexpected: bool) -> None:
 
 
 def finish() -> None:
-    """Leaves the other processes when the work is done; does nothing if it is alone."""
+    """Waits until all processes have done their work; does nothing if this one is alone."""
     if not _JOINED:
         return
     import jax
 
-    group, hub = _JOINED.pop()
     sys.stdout.flush()
-    group.done = True
-    group.tell({"done": True})
-    if hub is not None:
-        hub.all_done.wait(host_group.DONE_SECONDS)
+    _JOINED[0][0].leave()
+    _JOINED.clear()
     jax.distributed.shutdown()

@@ -8,7 +8,8 @@ Process 0 hears from all others over `peer_channel` and tells all what happens:
     reached  a process has stopped there
     leave    that did not happen in time: all end at once
     end      a process died, hangs or failed: all end at once
-    done     a process ends as it should
+    done     a process has done its work
+    bye      all have: they may end
     fault    a file that a process could not read, for the list of process 0
 """
 
@@ -29,7 +30,6 @@ PEER_SECONDS = 20.0  # A process that says nothing for so long hangs.
 START_SECONDS = 20.0  # From a signal to the end of a process that has nothing to save yet.
 STOP_SECONDS = 90.0  # From a signal to the point where all stop.
 VERDICT_SECONDS = 5.0  # A broken connection of JAX may come before the news of the death.
-DONE_SECONDS = 60.0
 LINGER_SECONDS = 0.3
 
 ADVICE = "re-run the command to resume from the latest checkpoint"
@@ -48,7 +48,8 @@ class Group:
         self.process, self.name = process, f"process {process} ({host})"
         self.tell = tell
         self.number: int | None = None  # Of the signal.
-        self.done = False
+        self.done = False  # Nothing that happens to other processes matters any more.
+        self.released = threading.Event()
         self.on_fault: Callable[[str, str], None] | None = None  # Of process 0.
         self._points, self._stop_at, self._frozen = 0, None, False
         self._changed = threading.Condition()
@@ -82,10 +83,18 @@ class Group:
             with self._changed:
                 self._stop_at, self._frozen = message["stop_at"], False
                 self._changed.notify_all()
+        elif "bye" in message:
+            self.done = True
+            self.released.set()
         elif "leave" in message and not self.done:
             self.exit(message["leave"], LEFT)
         elif "end" in message and not self.done:
             self.exit(f"{message['end']}; {self.name} ends too: {ADVICE}", PEER_LOST)
+
+    def leave(self) -> None:
+        """Says that this process has done its work, and waits for the others."""
+        self.tell({"done": True})
+        self.released.wait()
 
     def exit(self, line: str, status: int) -> NoReturn:
         """Ends this process at once, and those that it started, with a line."""
@@ -139,6 +148,7 @@ class Hub:
                 self._agree()
                 if len(self._done) == len(self._channels) + 1:
                     self.all_done.set()
+                    self._tell_all({"bye": True})
             elif "fault" in message and self.group.on_fault:
                 self.group.on_fault(*message["fault"])
             elif "end" in message:

@@ -7,6 +7,7 @@ The signal comes from this process itself, at the first call of that part of the
 
 import os
 import sys
+import time
 
 from avjax import main
 
@@ -19,7 +20,7 @@ def reach(name):
     """Sends this process the signals, once, if they are to come at this moment."""
     if name == MOMENT and name not in reached:
         reached.add(name)
-        print(f"reached {name}", flush=True)
+        print(f"reached {name} at {time.monotonic()}", flush=True)
         for number in NUMBERS.split(","):
             os.kill(os.getpid(), int(number))
 

@@ -1,6 +1,7 @@
 """Runs several processes as the hosts of a run, for tests."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -17,7 +18,10 @@ def free_port():
         return server.getsockname()[1]
 
 
-def start(world, folder, count, devices=1, moment=None, rank=0, extra=(), **variables):
+def start(
+    world, folder, count, devices=1, moment=None, rank=0, module="tests.hosts.process",
+    extra=(f"--config={CONFIG}",), **variables,
+):  # fmt: skip
     """Starts `count` processes; the signal of `moment` comes from process `rank`."""
     port, processes = free_port(), []
     for n in range(count):
@@ -26,13 +30,13 @@ def start(world, folder, count, devices=1, moment=None, rank=0, extra=(), **vari
             "HOSTS_MOMENT": moment if moment and n == rank else "", "PYTHONUNBUFFERED": "1",
         }  # fmt: skip
         env |= {name: str(value) for name, value in variables.items()}
-        arguments = [f"--config={CONFIG}", f"--workdir={folder}", *extra]
+        arguments = [f"--workdir={folder}", *extra]
         if count > 1:
             arguments += [f"--coordinator=localhost:{port}", f"--process_id={n}"]
             arguments += [f"--process_count={count}"]
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.hosts.process", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 cwd=ROOT, env=env, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )
@@ -40,9 +44,9 @@ def start(world, folder, count, devices=1, moment=None, rank=0, extra=(), **vari
     return processes
 
 
-def wait(processes):
-    """Returns ([(exit status, output)], seconds from the first to the last end)."""
-    deadline, ends = time.monotonic() + SECONDS, {}
+def wait(processes, seconds=SECONDS):
+    """Waits for all; returns [(exit status, output, seconds from its signal or the others')]."""
+    deadline, ends = time.monotonic() + seconds, {}
     # The outputs are short: no pipe is full.
     while len(ends) < len(processes) and time.monotonic() < deadline:
         for n, process in enumerate(processes):
@@ -58,11 +62,21 @@ def wait(processes):
         process.wait()
     if len(ends) < len(processes):
         raise AssertionError(f"hang: {found}")
-    return found, max(ends.values()) - min(ends.values())
+    at = [float(t) for _, text in found for t in re.findall(r"reached .* at (.*)", text)]
+    begin = at[0] if at else max(ends.values())
+    return [(status, text, ends[n] - begin) for n, (status, text) in enumerate(found)]
 
 
 def run(*args, **options):
     """Runs all and returns what they printed; they must end with 0."""
-    found, _ = wait(start(*args, **options))
-    assert [status for status, _ in found] == [0] * len(found), found
-    return [text for _, text in found]
+    found = wait(start(*args, **options))
+    assert [status for status, *_ in found] == [0] * len(found), found
+    return [text for _, text, _ in found]
+
+
+def kill_when_others_ended(processes, frozen):
+    """Kills a process that does not run, when the others have ended."""
+    for n, process in enumerate(processes):
+        if n != frozen:
+            process.wait(SECONDS)
+    processes[frozen].kill()

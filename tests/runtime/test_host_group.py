@@ -102,10 +102,13 @@ def test_two_signals_at_once_are_one(exits):
 
 def test_signal_after_the_work_stops_nobody(exits):
     (hub, first), (_, second) = meet(2)
-    for group in (first, second):
-        group.done = True
-        group.tell({"done": True})
-    assert hub.all_done.wait(10)
+    threads = [threading.Thread(target=group.leave) for group in (second, first)]
+    for thread in threads:
+        assert not first.done and not second.done
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert first.done and second.done and hub.all_done.is_set()
     first.notify(signal.SIGTERM)
     assert not exits
 
