@@ -46,36 +46,39 @@ def saved(folder):
     return max(steps, default=None)
 
 
-def assert_stopped(ends, status=75):
+def assert_stopped(ends, status=75, most=SECONDS):
     """All ended with the same status, in time."""
     for code, text, seconds in ends:
         assert code == status, ends
-        assert seconds < SECONDS, (seconds, text)
+        assert seconds < most, (seconds, text)
 
 
-def assert_lost(ends, dead, code):
+def assert_lost(ends, dead, code, most=SECONDS):
     """One process ended by itself; the others named it and ended, in time."""
     for n, (status, text, seconds) in enumerate(ends):
         if n == dead:
             assert status == code, ends
             continue
         assert status == PEER_LOST, ends
-        assert f"avjax: process {dead} (" in text and seconds < SECONDS, (seconds, text)
+        assert f"avjax: process {dead} (" in text and seconds < most, (seconds, text)
 
 
 def test_two_processes_stop_together_and_end_together(world, tmp_path):
-    """SIGUSR1 to one, then, when the run has resumed, the death of the other."""
+    """SIGUSR1 to one, then, when the run has resumed, the death of the other.
+
+    Other tests compute beside it, so the bound is a loose one.
+    """
     options = dict(HOSTS_EVALS=0, HOSTS_STEPS=6)
     moment = f"step 2:{int(signal.SIGUSR1)}"
     ends = several.wait(several.start(world, tmp_path, 2, moment=moment, rank=1, **options))
-    assert_stopped(ends)
+    assert_stopped(ends, most=10 * SECONDS)
     assert saved(tmp_path) == 2
     (line,) = (line for _, text, _ in ends for line in text.splitlines() if "stopped by" in line)
     assert line.startswith(f"avjax: stopped by SIGUSR1: step 2 is saved in {tmp_path}")
     assert {step for step, _ in table(tmp_path)} == {1, 2}
     moment = f"step 4:{int(signal.SIGKILL)}"
     ends = several.wait(several.start(world, tmp_path, 2, moment=moment, rank=0, **options))
-    assert_lost(ends, 0, -signal.SIGKILL)
+    assert_lost(ends, 0, -signal.SIGKILL, most=10 * SECONDS)
     assert "resuming from step 2 of 6" in ends[0][1]
 
 
