@@ -54,7 +54,9 @@ def start(found: cluster.Cluster | None, facts: Mapping[str, Any]) -> None:
     if _JOINED:
         raise RuntimeError("the processes of this run are connected already")
     timeout = float(os.environ.get(TIMEOUT_VARIABLE) or START_TIMEOUT)
-    own = json.loads(json.dumps({**facts, **machine_facts()}, default=repr))
+    own = json.loads(
+        json.dumps({"--process_count": found.count, **facts, **machine_facts()}, default=repr)
+    )
     if found.process == 0:
         address, hub = _lead(found, own, timeout)
         _JOINED.append((hub.group, hub))

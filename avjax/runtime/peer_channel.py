@@ -139,8 +139,13 @@ def accept(
     for channel, hello in _hellos(server):
         if hello:
             assert channel is not None
-            number = hello.get("process")
-            if number in found or number == 0:
+            number: int = hello["process"]
+            if not 0 <= number < count:
+                problem = (
+                    f"--process_id={number} on {hello['host']}: number the processes from 0 to "
+                    f"{count - 1}, as --process_count is {count} for process 0"
+                )
+            elif number in found or number == 0:
                 hosts = found[number][1]["host"] if number else cluster.hostname()
                 problem = (
                     f"two processes have --process_id={number}, on {hosts} and {hello['host']}: "

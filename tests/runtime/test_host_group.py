@@ -211,6 +211,15 @@ def test_number_given_twice_is_named():
         assert "two processes" in others[0].receive(5)["refuse"]
 
 
+def test_number_beyond_the_count_is_named():
+    address = f"localhost:{free_port()}"
+    with peer_channel.listen(int(address.split(":")[1])) as server:
+        channel = peer_channel.connect(address, 5)
+        channel.send({"process": 3, "host": "b"})
+        with pytest.raises(ValueError, match="--process_id=3 on b: .* from 0 to 1"):
+            peer_channel.accept(server, address, 2, 20)
+
+
 def test_unreadable_files_of_all_are_listed_by_process_0(tmp_path, monkeypatch):
     from avjax.runtime import metrics_writer
 
