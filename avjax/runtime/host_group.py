@@ -10,6 +10,7 @@ Process 0 hears from all others over `peer_channel` and tells all what happens:
     end      a process died, hangs or failed: all end at once
     done     a process has done its work
     bye      all have: they may end
+    barrier  a process waits at its n-th barrier; "open": all do
     fault    a file that a process could not read, for the list of process 0
 """
 
@@ -52,6 +53,7 @@ class Group:
         self.released = threading.Event()
         self.on_fault: Callable[[str, str], None] | None = None  # Of process 0.
         self._points, self._stop_at, self._frozen = 0, None, False
+        self._barriers = self._opened = 0
         self._changed = threading.Condition()
 
     def notify(self, number: int) -> None:
@@ -72,6 +74,14 @@ class Group:
         self.tell({"reached": True})
         return self.number
 
+    def barrier(self) -> None:
+        """Waits until all processes have called this equally often, however long that takes."""
+        self._barriers += 1
+        self.tell({"barrier": self._barriers})
+        with self._changed:
+            while self._opened < self._barriers:
+                self._changed.wait()
+
     def receive(self, message: Mapping[str, Any]) -> None:
         """Does what process 0 says."""
         if "stop" in message and self.number is None:
@@ -82,6 +92,10 @@ class Group:
         elif "stop_at" in message:
             with self._changed:
                 self._stop_at, self._frozen = message["stop_at"], False
+                self._changed.notify_all()
+        elif "open" in message:
+            with self._changed:
+                self._opened = message["open"]
                 self._changed.notify_all()
         elif "bye" in message:
             self.done = True
@@ -119,6 +133,7 @@ class Hub:
         self._at: dict[int, int] = {}
         self._done: set[int] = set()
         self._reached: set[int] = set()
+        self._waiting: dict[int, int] = {}  # The barrier of each process.
         self._stopping, self._agreed, self._over = None, False, False
         self._deadline = float("inf")
         self.all_done = threading.Event()
@@ -141,6 +156,10 @@ class Hub:
             elif "at" in message:
                 self._at[process] = message["at"]
                 self._agree()
+            elif "barrier" in message:
+                self._waiting[process] = message["barrier"]
+                if len(self._waiting) == len(self._channels) + 1:
+                    self._tell_all({"open": min(self._waiting.values())})
             elif "reached" in message:
                 self._reached.add(process)
             elif "done" in message:
@@ -181,18 +200,7 @@ class Hub:
     def _listen(self, process: int) -> None:
         """Hears one process until its connection ends."""
         name = self._names[process]
-        while True:
-            try:
-                message = self._channels[process].receive(PEER_SECONDS)
-            except TimeoutError:
-                reason = f"says nothing for {PEER_SECONDS:g} s: it hangs or cannot be reached"
-                break
-            except ValueError:
-                continue
-            if message is None:
-                reason = "died"
-                break
-            self.hear(process, message)
+        reason = _read(self._channels[process], lambda message: self.hear(process, message))
         with self._lock:
             if process not in self._done:
                 self._end(f"{name} {reason}")
@@ -220,18 +228,7 @@ def follow(channel: Channel, process: int, host: str, leader: str) -> Group:
     group = Group(process, host, channel.send)
 
     def listen() -> None:
-        while True:
-            try:
-                message = channel.receive(PEER_SECONDS)
-            except TimeoutError:
-                reason = f"says nothing for {PEER_SECONDS:g} s: it hangs or cannot be reached"
-                break
-            except ValueError:
-                continue
-            if message is None:
-                reason = "died"
-                break
-            group.receive(message)
+        reason = _read(channel, group.receive)
         group.receive({"end": f"process 0 ({leader}) {reason}"})
 
     def beat() -> None:
@@ -241,3 +238,17 @@ def follow(channel: Channel, process: int, host: str, leader: str) -> Group:
     for target in (listen, beat):
         threading.Thread(target=target, daemon=True).start()
     return group
+
+
+def _read(channel: Channel, take: Callable[[dict], None]) -> str:
+    """Hands all messages of a channel on until it ends; returns how the other process ended."""
+    while True:
+        try:
+            message = channel.receive(PEER_SECONDS)
+        except TimeoutError:
+            return f"says nothing for {PEER_SECONDS:g} s: it hangs or cannot be reached"
+        except ValueError:
+            continue
+        if message is None:
+            return "died"
+        take(message)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
+from avjax.runtime import distributed
 from avjax.types import Batch, Tree
 
 
@@ -121,12 +122,24 @@ def process_zero_first(name: str) -> Iterator[None]:
     """
     others = jax.process_index() > 0
     if others:
-        multihost_utils.sync_global_devices(name)
+        barrier(name)
     try:
         yield
     finally:  # Also after an error, which the others then raise themselves.
-        if not others and jax.process_count() > 1:
-            multihost_utils.sync_global_devices(name)
+        if not others:
+            barrier(name)
+
+
+def barrier(name: str) -> None:
+    """Waits for all processes, not on the devices: there Gloo gives up after 30 s.
+
+    Args:
+      name: equal in all processes.
+    """
+    if group := distributed.current():
+        group.barrier()
+    elif jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def integers_of_process_zero(values: Sequence[int]) -> list[int]:

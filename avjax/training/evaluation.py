@@ -53,6 +53,7 @@ def make_evaluate(
                 print_on_process_zero(format_scores(name, step, values))
         if due:
             on_done(step)
+            sharding.barrier("report")  # Which process 0 writes.
 
     return evaluate
 

@@ -90,6 +90,23 @@ def test_all_stop_at_the_same_point(count, rank):
     assert number == signal.SIGUSR1 and 0 < step < 10_000
 
 
+def test_barrier_waits_for_all():
+    groups, passed = [group for _, group in meet(3)], []
+
+    def go(group):
+        for number in range(5):
+            time.sleep(0.01 * group.process)
+            group.barrier()
+            passed.append(number)
+
+    threads = [threading.Thread(target=go, args=(group,)) for group in groups]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert passed == [n for n in range(5) for _ in groups]
+
+
 def test_two_signals_at_once_are_one(exits):
     (hub, first), (_, second) = meet(2)
     first.notify(signal.SIGTERM)
