@@ -25,6 +25,9 @@ def execute(
 ) -> int:
     """Does what the flags request and returns the exit status."""
     make_config = functools.partial(run_config, folder, config, study)
+    if not args.print_commands:  # First: building a method may use JAX.
+        same = {"--workdir": str(folder), "--run": args.run, "study": study}
+        app.start_jax(args, same | app.config_facts(config))
     from avjax.ablation import runner
     from avjax.runtime import workdir
 
@@ -36,7 +39,6 @@ def execute(
     write = build(study.get("report") or default_report(arms), "config.study.report")
     if args.print_commands:
         return listing.print_commands(runs)
-    app.start_jax(args, {"--workdir": str(folder), "study": study, **app.config_facts(config)})
     import jax
 
     first = jax.process_index() == 0
