@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from avjax.runtime import cluster, cluster_tpu, host_group, peer_channel
-from avjax.runtime.host_group import Group, Hub
+from avjax.runtime.host_group import Group
+from avjax.runtime.host_hub import Hub
 
 START_TIMEOUT = 300.0  # Seconds in which all processes must have come.
 TIMEOUT_VARIABLE = "AVJAX_START_TIMEOUT"

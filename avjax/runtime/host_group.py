@@ -3,7 +3,8 @@
 Process 0 hears from all others over `peer_channel` and tells all what happens:
 
     stop     a signal came to one process
-    at       where a process is: number of the points that it has passed, see `Group.point`
+    at       where a process is: number of the points that it has passed, see `Group.point`, and
+             whether it would lose work
     stop_at  all stop at this point
     reached  a process has stopped there
     leave    that did not happen in time: all end at once
@@ -54,6 +55,7 @@ class Group:
         self.released = threading.Event()
         self.on_fault: Callable[[str, str], None] | None = None  # Of process 0.
         self._points, self._stop_at, self._frozen = 0, None, False
+        self._has_work = False
         self._barriers = self._opened = 0
         self._changed = threading.Condition()
 
@@ -61,15 +63,19 @@ class Group:
         """Says that this process received a signal."""
         self.tell({"stop": int(number)})
 
-    def point(self) -> int | None:
+    def point(self, has_work: bool = False) -> int | None:
         """Returns the signal at which all processes stop here; None to go on.
 
         All processes call this equally often, in the same places.
+
+        Args:
+          has_work: whether there is from now on something that an end without saving would lose.
         """
         with self._changed:
             while self._frozen:
                 self._changed.wait()
             self._points += 1
+            self._has_work |= has_work
             if self._stop_at is None or self._points < self._stop_at:
                 return None
         self.tell({"reached": True})
@@ -88,8 +94,8 @@ class Group:
         if "stop" in message and self.number is None:
             with self._changed:
                 self.number, self._frozen = message["stop"], True
-                points = self._points
-            self.tell({"at": points})
+                where = {"at": self._points, "work": self._has_work}
+            self.tell(where)
         elif "stop_at" in message:
             with self._changed:
                 self._stop_at, self._frozen = message["stop_at"], False
@@ -121,105 +127,6 @@ class Group:
         os._exit(status)
 
 
-class Hub:
-    """Process 0: hears from all processes and tells all.
-
-    Args:
-      channels: {process: (channel, host)} of the others.
-      host: name of this machine.
-    """
-
-    def __init__(self, channels: Mapping[int, tuple[Channel, str]], host: str):
-        self._channels = {process: channel for process, (channel, _) in channels.items()}
-        self._names = {n: f"process {n} ({name})" for n, (_, name) in channels.items()}
-        self._lock = threading.RLock()
-        self._at: dict[int, int] = {}
-        self._done: set[int] = set()
-        self._reached: set[int] = set()
-        self._waiting: dict[int, int] = {}  # The barrier of each process.
-        self._stopping, self._agreed, self._over = None, False, False
-        self._deadline = float("inf")
-        self.all_done = threading.Event()
-        self.group = Group(0, host, lambda message: self.hear(0, message))
-
-    def start(self) -> None:
-        """Starts the threads that listen to the other processes."""
-        for process in self._channels:
-            args = (process,)
-            threading.Thread(target=self._listen, args=args, daemon=True).start()
-        threading.Thread(target=self._tend, daemon=True).start()
-
-    def hear(self, process: int, message: Mapping[str, Any]) -> None:
-        """Takes a message of a process."""
-        with self._lock:
-            if "stop" in message and self._stopping is None:
-                self._stopping = message["stop"]
-                self._deadline = time.monotonic() + STOP_SECONDS
-                self._tell_all({"stop": self._stopping})
-            elif "at" in message:
-                self._at[process] = message["at"]
-                self._agree()
-            elif "barrier" in message:
-                self._waiting[process] = message["barrier"]
-                if len(self._waiting) == len(self._channels) + 1:
-                    self._tell_all({"open": min(self._waiting.values())})
-            elif "reached" in message:
-                self._reached.add(process)
-            elif "done" in message:
-                self._done.add(process)
-                self._agree()
-                if len(self._done) == len(self._channels) + 1:
-                    self.all_done.set()
-                    self._tell_all({"bye": True})
-            elif "fault" in message and self.group.on_fault:
-                self.group.on_fault(*message["fault"])
-            elif "end" in message:
-                self._end(message["end"])
-
-    def _agree(self) -> None:
-        """Says where all stop when all have said where they are."""
-        known = len(self._at.keys() | self._done)
-        if self._stopping is None or self._agreed or known <= len(self._channels):
-            return
-        self._agreed = True
-        points = max(self._at.values(), default=0)
-        if points <= 1 and not self._done:  # No step has ended: nothing would be lost.
-            self._deadline = time.monotonic() + START_SECONDS
-        self._tell_all({"stop_at": points + 1})
-
-    def _tell_all(self, message: Mapping[str, Any]) -> None:
-        """Sends a message to all, this process last: it may end by it."""
-        for channel in self._channels.values():
-            channel.send(dict(message))
-        if "end" in message or "leave" in message:
-            time.sleep(LINGER_SECONDS)  # The others read it before the connection breaks.
-        self.group.receive(message)
-
-    def _end(self, text: str) -> None:
-        if not self._over:
-            self._over = True
-            self._tell_all({"end": text})
-
-    def _listen(self, process: int) -> None:
-        """Hears one process until its connection ends."""
-        name = self._names[process]
-        reason = _read(self._channels[process], lambda message: self.hear(process, message))
-        with self._lock:
-            if process not in self._done:
-                self._end(f"{name} {reason}")
-
-    def _tend(self) -> None:
-        """Tells the others that this process lives, and ends all if they do not stop in time."""
-        while not self.all_done.wait(BEAT_SECONDS):
-            for channel in self._channels.values():
-                channel.send({"beat": 1})
-            with self._lock:
-                late = time.monotonic() > self._deadline
-                if late and len(self._reached | self._done) <= len(self._channels):
-                    text = "asked to stop, but the work under way does not end"
-                    self._tell_all({"leave": f"{text}: {ADVICE}"})
-
-
 def follow(channel: Channel, process: int, host: str, leader: str) -> Group:
     """Returns the group of a process other than 0, and starts its threads.
 
@@ -231,7 +138,7 @@ def follow(channel: Channel, process: int, host: str, leader: str) -> Group:
     group = Group(process, host, channel.send)
 
     def listen() -> None:
-        reason = _read(channel, group.receive)
+        reason = read(channel, group.receive)
         group.receive({"end": f"process 0 ({leader}) {reason}"})
 
     def beat() -> None:
@@ -243,8 +150,13 @@ def follow(channel: Channel, process: int, host: str, leader: str) -> Group:
     return group
 
 
-def _read(channel: Channel, take: Callable[[dict], None]) -> str:
-    """Hands all messages of a channel on until it ends; returns how the other process ended."""
+def read(channel: Channel, take: Callable[[dict], None]) -> str:
+    """Hands all messages of a channel on until it ends; returns how the other process ended.
+
+    Args:
+      channel: to another process.
+      take: called with each message.
+    """
     while True:
         try:
             message = channel.receive(PEER_SECONDS)

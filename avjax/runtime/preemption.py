@@ -77,14 +77,17 @@ class Watch:
             self.raised = True
             raise Interrupted(self.number)
 
-    def point(self) -> None:
+    def point(self, has_work: bool = False) -> None:
         """Raises Interrupted in all processes of a run at once, if one of them received a signal.
 
         All processes call this equally often, in the same places: before each step, and before
         each batch of an evaluation and of a refresh.  With one process it does nothing.
+
+        Args:
+          has_work: whether there is from now on something that an end without saving would lose.
         """
         group = distributed.current()
-        if group and (number := group.point()) is not None:
+        if group and (number := group.point(has_work)) is not None:
             self.raised = True
             raise Interrupted(number)
 

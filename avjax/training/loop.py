@@ -63,7 +63,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
         try:
             with run.signals.defer():
                 for n in range(first + 1, last + 1):
-                    run.signals.point()
+                    run.signals.point(has_work=n > first + 1)
                     before_step(n)
                     with run.signals.allow():
                         batch, times = next_batch(batches, run.mesh)

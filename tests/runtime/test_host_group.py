@@ -170,11 +170,23 @@ def test_work_that_does_not_end_is_left(exits, monkeypatch):
     monkeypatch.setattr(host_group, "START_SECONDS", 0.2)
     monkeypatch.setattr(host_group, "BEAT_SECONDS", 0.1)
     (_, first), (_, second) = meet(2)
-    assert first.point() is None and second.point() is None  # Both compile the first step.
+    for group in (first, second, first, second):  # A refresh; then both compile the first step.
+        assert group.point() is None
     second.notify(signal.SIGTERM)
     until(lambda: len(exits) == 2)
     assert {status for _, status in exits.values()} == {host_group.LEFT}
     assert "the work under way does not end" in exits["process 1"][0]
+
+
+def test_work_is_not_left_as_soon(exits, monkeypatch):
+    monkeypatch.setattr(host_group, "START_SECONDS", 0.1)
+    monkeypatch.setattr(host_group, "BEAT_SECONDS", 0.1)
+    (_, first), (_, second) = meet(2)
+    assert first.point(True) is None and second.point() is None
+    second.notify(signal.SIGTERM)
+    time.sleep(0.5)
+    assert not exits
+    assert first.point() == second.point() == signal.SIGTERM
 
 
 def test_first_difference_is_named_with_its_host():
