@@ -82,9 +82,7 @@ class Hub:
         for channel in self._channels.values():
             channel.send(dict(message))
         if "end" in message or "leave" in message:
-            time.sleep(
-                host_group.LINGER_SECONDS
-            )  # The others read it before the connection breaks.
+            time.sleep(host_group.LINGER_SECONDS)  # The others read it first.
         self.group.receive(message)
 
     def _end(self, text: str) -> None:
