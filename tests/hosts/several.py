@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIG = "tests/hosts/config.py"
-SECONDS = 400
+SECONDS = 900
 
 
 def free_port():
