@@ -43,6 +43,7 @@ def config(attack=None, place="", root="/nowhere"):
         transforms=[dict(fn="avjax.data.transforms.video.center_crop", frame_size=(8, 8))],
     )
     found = dict(
+        steps=1,
         method=dict(
             fn="avjax.methods.avid",
             model=dict(

@@ -247,7 +247,7 @@ def config(world):
     config["method"] = dict(
         fn="avjax.methods.xdc", model=model, targets=targets, clusters=5, balance=1.0
     )
-    config["optimizer"] = dict(fn="optax.adam", learning_rate=1e-2)
+    config["optimizer"] = dict(fn="optax.adam", learning_rate=3e-2)
     return config
 
 

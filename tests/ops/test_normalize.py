@@ -107,5 +107,6 @@ def test_no_other_code_normalizes_vectors():
         "nets/layers/batch_norm.py",
         "nets/layers/batch_independent_norm.py",
         "losses/margin.py",
+        "losses/relational.py",
     }
     assert found == roots | {"training/step.py", "ops/linear_svm.py"}
