@@ -24,6 +24,9 @@ Metrics = dict[str, Array]  # Name -> scalar.
 #                                         are made on the device
 #   shifted     int16   [B, N]            audio of another time, not overlapping the clip's own
 #   overlapping int16   [B, N]            the same, overlapping the clip's own
+#   image_features, audio_features        of whole videos of up to N clips: descriptors of the
+#               float32 [B, N, D]         clips, in order of time
+#   valid_clips bool    [B, N]            False for padding after the last clip of a video
 #   index       int32   [B]               row of the example in its source
 #   label       int32   [B]               class, -1 if the source has none
 #   has_audio   bool    [B]               False if the file has no audio

@@ -228,6 +228,15 @@ def with_shifted_audio(
     return ClipSampler(*size, sample, short_side, channels)
 
 
+def stored() -> ClipSampler:
+    """Samples nothing: for sources whose `read` gives what they have stored of whole records."""
+    return ClipSampler(0, 1.0, 0, 1, 1, _nothing)
+
+
+def _nothing(info, rng):
+    return [()]
+
+
 def _check_arguments(num_frames, fps, audio_seconds, sample_rate, short_side, num_clips, channels):
     ranges.check_integer("num_frames", num_frames, 0)
     ranges.check_number("fps", fps, above=0)

@@ -38,6 +38,26 @@ def hits(scores: np.ndarray, label: np.ndarray, k: int) -> np.ndarray:
     return np.where(np.isfinite(own[:, 0]), np.clip((k - greater) / (1 + equal), 0, 1), 0)
 
 
+def class_average_precision(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Average precision of each class: its records against all others, by their scores for it.
+
+    That is `sklearn.metrics.average_precision_score` of each column; equal scores enter together.
+
+    Args:
+      scores: float [N, C].
+      label: int [N].
+
+    Returns:
+      float64 [C], 0 to 1; NaN for classes without records.
+    """
+    out = np.full(scores.shape[1], np.nan)
+    for c in np.unique(label):
+        own, every = np.sort(scores[label == c, c]), np.sort(scores[:, c])
+        hits = len(own) - np.searchsorted(own, own)
+        out[c] = (hits / (len(every) - np.searchsorted(every, own))).mean()
+    return out
+
+
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     """Area under the ROC curve: P(positive score > negative score), of ties half.
 

@@ -4,6 +4,7 @@ The downstream task of Morgado et al., CVPR 2021, https://arxiv.org/abs/2004.129
 other papers: a linear classifier on the features of one encoder or several, with dropout.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ def make(
     label_smoothing: float = 0.0,
     encoders: str = "trained",
     chunks: int = 1,
+    outputs: Sequence[str] = (),
 ) -> Method:
     """Cross-entropy of a linear classifier on the concatenated features of all encoders.
 
@@ -42,6 +44,8 @@ def make(
         uses and updates the statistics of the batch; "frozen": they get no gradient and run in
         evaluation mode.
       chunks: parts of a batch that the encoders process in turn.
+      outputs: of the model, whose features are classified instead of those of the encoders, e.g.
+        ("fusion",) of `avjax.nets.joint.image_audio`; the parts of that name are restored too.
 
     Returns:
       A Method that logs "accuracy", and whose `embed` also gives "logits" [B, num_classes] of
@@ -56,7 +60,8 @@ def make(
     ranges.check_integer("chunks", chunks, 1)
     if encoders not in ENCODERS:
         raise ValueError(f"encoders={encoders!r}: use one of {', '.join(ENCODERS)}")
-    names = sorted(model.encoders)
+    inputs = sorted(model.encoders)
+    names = list(outputs) or inputs
     classifier: Any = Linear(num_classes)  # Its `apply` gives an array or a pair.
 
     def init(rng, batch, size):
@@ -84,8 +89,9 @@ def make(
             out["logits"] = classify(params, joined_features(out, names))
         return out
 
-    nets = tuple(f"{part}_{name}" for part in ("frontends", "encoders") for name in names)
-    return Method(init, loss, embed, needs_audio="audio" in names, inherited_nets=nets)
+    nets = tuple(f"{part}_{name}" for part in ("frontends", "encoders") for name in inputs)
+    nets += tuple(name for name in names if name not in inputs)
+    return Method(init, loss, embed, needs_audio="audio" in inputs, inherited_nets=nets)
 
 
 def joined_features(out: Tree, names: list[str]) -> Array:

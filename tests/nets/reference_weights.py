@@ -48,7 +48,7 @@ def drawn_by_name(names):
     out = {}
     for name, shape in names:
         x = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF).standard_normal(shape)
-        if name.endswith("running_var"):
+        if name.endswith(("running_var", "_g")):
             x = 1 + 0.1 * np.abs(x)
         elif "running_mean" in name or "bias" in name:
             x = 0.1 * x

@@ -11,10 +11,11 @@ from avjax.types import Array
 
 
 class Linear(nn.Module):
-    """An affine layer with PyTorch's default initialization."""
+    """An affine layer, by default with PyTorch's initialization."""
 
     width: int
     dtype: str | jnp.dtype | None = None
+    kernel_init: nn.initializers.Initializer = uniform
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
@@ -24,7 +25,7 @@ class Linear(nn.Module):
         def within(key, shape, dtype=jnp.float32):
             return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-        w = self.param("kernel", uniform, (x.shape[-1], self.width))
+        w = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
         b = self.param("bias", within, (self.width,))
         x, w = promote_dtype(x, w, dtype=self.dtype)
         return add_bias(x @ w, b)
@@ -35,10 +36,11 @@ class Mlp(nn.Module):
 
     widths: tuple[int, ...]
     dtype: str | jnp.dtype | None = None
+    kernel_init: nn.initializers.Initializer = uniform
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         for i, width in enumerate(self.widths):
             x = nn.relu(x) if i else x
-            x = Linear(width, self.dtype, name=f"linear{i + 1}")(x, train)
+            x = Linear(width, self.dtype, self.kernel_init, name=f"linear{i + 1}")(x, train)
         return x
