@@ -13,6 +13,7 @@ file's clips; with --per_clip, one row per clip.  Unreadable files are listed in
                           if IN is a single folder
     <modality>_features   [N, H]                        clips  number of clips (otherwise)
     <modality>_embedding  [N, D], of unit length        has_audio  False: silence stands in
+    logits                [N, C], of a classifier
 """
 
 import argparse

@@ -12,7 +12,7 @@ import numpy as np
 
 from avjax.ablation import study as arithmetic
 from avjax.ablation.study import Arm, Run
-from avjax.runtime import metrics_writer, sharding
+from avjax.runtime import metric_info, metrics_writer, sharding
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.filenames import OPEN_ARGS, printable
 from avjax.runtime.regular_files import read_text
@@ -169,7 +169,8 @@ def collect_metrics(place: Path, arm: Arm, config: dict, labels: list[int]) -> d
 
     Evaluations of the untrained nets are named "untrained/eval/...".  In a chain of stages these
     are of the first stage and all others of the last one; evaluations at the end of an earlier
-    stage are named "STAGE/eval/...".
+    stage are named "STAGE/eval/...", and the best of several evaluations during the last stage
+    "best/eval/...".
 
     Args:
       place: the folder of the run.
@@ -187,7 +188,7 @@ def collect_metrics(place: Path, arm: Arm, config: dict, labels: list[int]) -> d
         stage = Path(earlier).relative_to(place).as_posix()
         ended = evaluation_at(earlier, stage_config["steps"])
         out |= {f"{stage}/{name}": value for name, value in ended.items()}
-    out |= evaluation_at(folder, last)
+    out |= evaluation_at(folder, last) | best_evaluations(found)
     for name, points in found.items():
         late = [v for step, v in points if step > 0.75 * last]
         if late and not name.startswith("eval/") and name not in UNUSED_METRICS:
@@ -204,6 +205,21 @@ def collect_metrics(place: Path, arm: Arm, config: dict, labels: list[int]) -> d
     if share is not None and arm.negatives is not None:
         out["false_negatives/share"] = share
         out["false_negatives/expected"] = share * arm.negatives
+    return out
+
+
+def best_evaluations(found: dict[str, list[tuple[int, float]]]) -> dict[str, float]:
+    """Returns {"best/NAME": best value} of what was evaluated twice or more after the first step.
+
+    Args:
+      found: {name: [(step, value)]} of a run.
+    """
+    out = {}
+    for name, points in found.items():
+        values = [value for step, value in points if step > 0]
+        better = metric_info.describe(name).better if name.startswith("eval/") else 0
+        if better and len(values) > 1:
+            out[f"best/{name}"] = (max if better > 0 else min)(values)
     return out
 
 

@@ -67,7 +67,8 @@ def _load_clips(source, row, sampler, transforms, rngs, require_audio):
     except Exception as error:
         error.add_note(f"while transforming a clip of {record['path']}")
         raise
-    return _stack_clips(clips, row, record.get("label", -1), has_audio, True)
+    columns = record.get("columns", {})
+    return _stack_clips(clips, row, record.get("label", -1), has_audio, True, columns)
 
 
 def decode_clips(
@@ -113,10 +114,11 @@ def _apply_transforms(clip, transforms, rng):
     return clip
 
 
-def _stack_clips(clips, row, label, has_audio, mask):
+def _stack_clips(clips, row, label, has_audio, mask, columns):
     num_clips = len(clips)
     return {
         **{name: _stack([clip[name] for clip in clips]) for name in clips[0]},
+        **{name: np.repeat(value[None], num_clips, 0) for name, value in columns.items()},
         "index": np.full(num_clips, row, np.int32),
         "label": np.full(num_clips, label, np.int32),
         "has_audio": np.full(num_clips, has_audio),
@@ -128,12 +130,15 @@ def _stack(arrays):
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)  # The first copies nothing.
 
 
-def padding_example(sampler: ClipSampler, transforms: Sequence[Callable]) -> dict[str, np.ndarray]:
+def padding_example(
+    sampler: ClipSampler, transforms: Sequence[Callable], source: Source | None = None
+) -> dict[str, np.ndarray]:
     """Returns zeros in place of a record, of the shapes that the transforms make.
 
     Args:
       sampler: decides the shapes of the clips.
       transforms: functions (clip, rng) -> clip, applied in order.
+      source: whose columns the clips have; None for no columns.
     """
     one_hour = media_video.Info(0.0, 3600.0, 0.0, 3600.0, None, None, None, None)
     starts = sampler.sample(one_hour, np.random.default_rng(0))[0]
@@ -141,7 +146,9 @@ def padding_example(sampler: ClipSampler, transforms: Sequence[Callable]) -> dic
     clip = read_clip(sampler, starts, lambda _: black, lambda _: silent_audio(sampler))
     clip = _apply_transforms(clip, transforms, np.random.default_rng(0))
     clips = [{name: np.zeros_like(value) for name, value in clip.items()}] * sampler.num_clips
-    return _stack_clips(clips, 0, -1, False, False)
+    columns = source[0].get("columns", {}) if source else {}
+    zeros = {name: np.zeros_like(value) for name, value in columns.items()}
+    return _stack_clips(clips, 0, -1, False, False, zeros)
 
 
 def num_workers(

@@ -22,7 +22,7 @@ CHUNK_SIZE = 500  # Files that a thread asks for at a time.
 
 def compute(source: Source) -> dict:
     """Returns {"settings": of the preparation, or None,
-    "records": [[path, start, end, label, size]]}.
+    "records": [[path, start, end, label, size]], "columns": {name: hash}, if there are any}.
 
     `size` is that of the media file in bytes; None if it does not exist, or if the data are
     prepared: then the settings of the preparation count.
@@ -42,7 +42,8 @@ def compute(source: Source) -> dict:
         [path, record.get("start"), record.get("end"), record.get("label", -1), size]
         for path, record, size in zip(paths, source.records, sizes)
     ]
-    return dict(settings=source.settings, records=records)
+    columns = {"columns": source.columns} if source.columns else {}
+    return dict(settings=source.settings, records=records) | columns
 
 
 def _file_sizes(paths):
@@ -125,6 +126,8 @@ def describe_changes(old: dict, new: dict, names: dict) -> list[str]:
         found = [f"moved from {a} to {b}" for a, b in moves if not same_path(a, b)]
         if then["settings"] != now["settings"]:
             found.append("prepared with other settings")
+        if then.get("columns") != now.get("columns"):
+            found.append("other values of its columns")
         before, after = then["records"], now["records"]
         if moves:
             real = [os.path.realpath(now) for _, now in moves]

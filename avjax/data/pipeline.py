@@ -174,7 +174,7 @@ def eval_batches(
             f"{host_batch_size}: use a batch_size of at least {clip_sampler.num_clips * shard[1]}"
         )
     loading = timeout, memory_limit
-    padding = examples.padding_example(clip_sampler, tuple(transforms))
+    padding = examples.padding_example(clip_sampler, tuple(transforms), source)
     clips = clip_list or clip_lists.make(source, clip_sampler, workers, *loading)
     share = -(-len(clips.row) // shard[1])  # Examples of a host.
     span = shard[0] * share, min((shard[0] + 1) * share, len(clips.row))

@@ -14,7 +14,8 @@ class Source:
 
     A record has `path` (absolute) and `label` (an index of `classes`, or -1), and may have
     `start` and `end` (seconds; the part of the file to use) and `group` (a name; records of
-    one group are not independent, e.g. cut from one film).
+    one group are not independent, e.g. cut from one film) and `columns` ({name: array}, which its
+    clips get as they are; all records have the same names and shapes).
 
     Attributes:
       name: of the data set and split, for messages.
@@ -28,6 +29,7 @@ class Source:
       notes: remarks on the whole data set, the same for each of its splits: ignored files,
         groups divided between splits, duplicates.  Printed once, see `unique_notes`.
       settings: how the data were prepared, for prepared data.
+      columns: {name: hash of the values} of the columns of the records.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Source:
     num_quarantined: int = 0
     notes: tuple[str, ...] = ()
     settings: dict | None = None
+    columns: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)

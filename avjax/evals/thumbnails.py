@@ -16,13 +16,13 @@ def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
       batch: a Batch of NumPy arrays.
       rate: sampling rate of the audio, in Hz.
       chosen: rows of the records in their source.
-      into: {row: (middle frame uint8 [SIZE, SIZE, 3], spectrogram uint8 [SIZE, SIZE])}, filled in
-        place.
+      into: {row: (middle frame uint8 [SIZE, SIZE, 3], spectrogram uint8 [SIZE, SIZE], or None of
+        clips without audio)}, filled in place.
     """
-    if "video" not in batch or "audio" not in batch:
+    if "video" not in batch:
         return
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
-        good = batch["mask"][i] and batch["has_audio"][i]
+        good = batch["mask"][i] and ("audio" not in batch or batch["has_audio"][i])
         if good and row in chosen and row not in into:
             video = np.asarray(batch["video"][i])
             video = video[len(video) // 2 :][:1]
@@ -30,7 +30,8 @@ def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
                 drawn = {"video": video, "augment": np.asarray(batch["augment"][i])}
                 video = apply_on_host(SIZE)(drawn, np.random.default_rng(0))["video"]
             frame = cv2.resize(video[0], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-            into[row] = frame, spectrogram(np.asarray(batch["audio"][i]), rate)
+            audio = batch.get("audio")
+            into[row] = frame, None if audio is None else spectrogram(np.asarray(audio[i]), rate)
 
 
 def gallery_arrays(thumbnails: dict) -> dict[str, np.ndarray]:
@@ -40,13 +41,11 @@ def gallery_arrays(thumbnails: dict) -> dict[str, np.ndarray]:
       thumbnails: as filled by `add_thumbnails`.
 
     Returns:
-      {"gallery/row", "gallery/frame", "gallery/sound": [M, ...]}.
+      {"gallery/row", "gallery/frame" and, of clips with audio, "gallery/sound": [M, ...]}.
     """
     if not thumbnails:
         return {}
     rows = sorted(thumbnails)
-    return {
-        "gallery/row": np.array(rows, np.int32),
-        "gallery/frame": np.stack([thumbnails[row][0] for row in rows]),
-        "gallery/sound": np.stack([thumbnails[row][1] for row in rows]),
-    }
+    frames, sounds = zip(*(thumbnails[row] for row in rows))
+    out = {"gallery/row": np.array(rows, np.int32), "gallery/frame": np.stack(frames)}
+    return out if sounds[0] is None else out | {"gallery/sound": np.stack(sounds)}

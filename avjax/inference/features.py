@@ -42,8 +42,8 @@ class FileFeatures(NamedTuple):
 
     Attributes:
       columns: {name: N values}: "path", "<modality>_features" [N, H], "<modality>_embedding"
-        [N, D], "clips" or "clip", and "has_audio", False where silence stands in for audio.  A row
-        is a file, or a clip.
+        [N, D], "logits" [N, C] of a classifier, "clips" or "clip", and "has_audio", False where
+        silence stands in for audio.  A row is a file, or a clip.
       unreadable: (path, reason) of each file that could not be read.
     """
 
@@ -167,6 +167,8 @@ def extract_features(
         for modality, arrays in out.items():
             if isinstance(arrays, dict):  # A "match" belongs to two modalities.
                 found |= {f"{modality}_{kind}": value for kind, value in arrays.items()}
+            elif modality == "logits":
+                found["logits"] = arrays
         rows.append({name: np.asarray(value)[kept] for name, value in found.items()})
     columns = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
     if not len(columns["index"]):

@@ -28,7 +28,9 @@ QUANTITIES = {
 }
 
 
-def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
+def make(
+    quantities: dict = QUANTITIES, sections: Sequence[Callable[..., str]] = ()
+) -> Callable[..., Path]:
     """Returns a report function for `avjax.ablate`.
 
     A quantity that the untrained nets have too is shown beside theirs, in bold if its interval
@@ -37,6 +39,8 @@ def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
     Args:
       quantities: {title: pattern of the names of a run's values, which are averaged}.  With "%"
         in the title, intervals are clipped to 0 and 100.
+      sections: of the page, above the table of arms: (folder, rows as of `aggregate_arm`, runs,
+        results) -> HTML.
 
     Raises:
       ValueError: a pattern is not a regular expression.
@@ -61,6 +65,7 @@ def make(quantities: dict = QUANTITIES) -> Callable[..., Path]:
         page = [
             f"<h1>{escape(title)}</h1>",
             ablation_page.summary_table(config["study"], rows, runs, results),
+            *(each(folder, rows, runs, results) for each in sections),
             "<h2>Findings</h2>", html.bullet_list(findings(rows, available, len(remaining))),
             "<h2>Arms</h2>", html.note(NOTES), table_html(rows, available), panels(rows, available),
             "<h2>Runs without a result</h2>", ablation_page.missing_runs(remaining),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # Late imports of JAX: what a config says of its stages is ch
 # Keys of a stage that the config itself need not have.
 STAGE_KEYS = {"init_from", "device_transform", "profile", "watchdog", "max_nonfinite_steps"}
 # A study names the metrics of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
-RESERVED_NAMES = ("eval", "untrained")
+RESERVED_NAMES = ("best", "eval", "untrained")
 
 
 def expand(config: dict, workdir: str) -> list[tuple[str, dict]]:
@@ -61,7 +61,7 @@ def topological_order(stages: dict) -> list[str]:
     if taken := [name for name in stages if name.split("/")[0] in RESERVED_NAMES]:
         raise ValueError(
             f"config.stages: a stage cannot be named {taken[0]!r}, as names of metrics begin with "
-            f"{' and '.join(RESERVED_NAMES)}; rename it"
+            f"{', '.join(RESERVED_NAMES)}; rename it"
         )
     done, remaining = [], sorted(stages)
     while remaining:
