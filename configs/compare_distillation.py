@@ -61,7 +61,8 @@ PAPER = dict(
     vggsound=("vggsound", 309, 183_730),
 )
 DRAWS = dict(world=15_360, smoke=2 * world.BATCH, folder=23_040, vectors=23_040)
-FEW = ("none", "pkt", "ccl")  # Methods of "smoke".
+FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke", and its clips.
+FEW_FRAMES = world.CLIP | dict(num_frames=8, fps=8.0, audio_seconds=1.0)
 TRAINED = ("world", "smoke", "folder")  # Kinds whose teacher of audio is trained here.
 RUN = "{{workdir}}/runs/teacher-{}-seed0"  # The first seed's teachers are those of all students.
 GALLERY = ("none", "ccl-ai")
@@ -95,10 +96,9 @@ def sweep(size="world"):
     if kind not in PAPER:
         yield arm("teacher-image", teacher_of_images(kind, classes))
     yield arm("none", student(kind, "none", ("audio",), classes))
-    for loss in FEW if kind == "smoke" else LABELS:
-        for mode, names in ccl_ucf51.MODES.items():
-            if loss != "none":
-                yield arm(f"{loss}-{mode}", student(kind, loss, names, classes))
+    for name, (loss, names) in ccl_ucf51.METHODS.items():
+        if name in FEW if kind == "smoke" else loss != "none":
+            yield arm(name, student(kind, loss, names, classes))
 
 
 def parse(size) -> tuple[str, int]:
@@ -156,7 +156,7 @@ def small(kind):
 def clip_of(kind) -> tuple[dict, int]:
     """Returns (arguments of the clips for training, pixels); students do not hear vectors."""
     if kind in ("world", "smoke"):
-        return world.CLIP, world.PIXELS
+        return FEW_FRAMES if kind == "smoke" else world.CLIP, world.PIXELS
     silent = dict(audio_seconds=0.0) if kind == "vectors" else {}
     return compare_folder.CLIP | silent, compare_folder.PIXELS
 
