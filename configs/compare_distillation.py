@@ -54,12 +54,11 @@ QUANTITIES = {
     "truncated mAP@100, %": "eval/retrieval/by_class/v2v/map_truncated@100",
     "truncated mAP@500, %": "eval/retrieval/by_class/v2v/map_truncated@500",
 }
-# Name -> data set, classes, training records.  CCL does not say how many of the last two it has.
-PAPER = dict(
-    ucf51=("ucf101.ucf51", 51, 4893),
-    activitynet=("activitynet", 200, 15_232),
-    vggsound=("vggsound", 309, 183_730),
-)
+# Data set, classes, training records; CCL does not say how many records the last two have.
+PAPER = {
+    "ucf51": ("ucf101.ucf51", 51, 4893), "activitynet": ("activitynet", 200, 15_232),
+    "vggsound": ("vggsound", 309, 183_730),
+}  # fmt: skip
 DRAWS = dict(world=15_360, smoke=2 * world.BATCH, folder=23_040, vectors=23_040)
 FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke", and its clips.
 FEW_FRAMES = world.CLIP | dict(num_frames=8, fps=8.0, audio_seconds=1.0)
@@ -130,9 +129,8 @@ def report(kind) -> dict:
         where=f"Chen et al., CVPR 2021: video@1 of the best checkpoint, {where}",
     )  # fmt: skip
     gallery = dict(fn="avjax.report.class_gallery.make", suite="retrieval", arms=GALLERY)
-    return dict(
-        fn="avjax.report.comparison_page.make", quantities=QUANTITIES, sections=(grid, gallery)
-    )
+    page = dict(fn="avjax.report.comparison_page.make", quantities=QUANTITIES)
+    return page | dict(sections=(grid, gallery))
 
 
 def small(kind):
@@ -219,8 +217,7 @@ def towers(kind) -> dict:
 
 def teacher_of_audio(kind, classes) -> dict:
     """Returns the overrides of a classifier of sounds."""
-    clip = clip_of(kind)[0]
-    windows = parts.sliding_clips({}, **clip)["clip_sampler"]
+    windows = parts.sliding_clips({}, **clip_of(kind)[0])["clip_sampler"]
     return classifier(towers(kind)["audio"], classes, windows)
 
 
@@ -229,8 +226,8 @@ def teacher_of_images(kind, classes) -> dict:
     clip = clip_of(kind)[0] | dict(num_frames=1, audio_seconds=0.0)
     frames = parts.eval_clips({}, **clip, num_clips=5)["clip_sampler"]
     random = parts.train_clips({}, **clip, max_offset_seconds=0.0)["clip_sampler"]
-    learned = {"data.train.clip_sampler": random}
-    return classifier(towers(kind)["image"], classes, frames) | learned
+    found = classifier(towers(kind)["image"], classes, frames)
+    return found | {"data.train.clip_sampler": random}
 
 
 def classifier(model, classes, windows) -> dict:
