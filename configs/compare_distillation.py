@@ -64,11 +64,8 @@ FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke", and its clips.
 FEW_FRAMES = world.CLIP | dict(num_frames=8, fps=8.0, audio_seconds=1.0)
 TRAINED = ("world", "smoke", "folder")  # Kinds whose teacher of audio is trained here.
 RUN = "{{workdir}}/runs/teacher-{}-seed0"  # The first seed's teachers are those of all students.
-GALLERY = ("none", "ccl-ai")
 VECTOR_WIDTH = 512  # Of PANNs' Cnn14_emb512: the student's features are as wide.
-PAPER_CLIP = dict(
-    num_frames=16, fps=25.0, audio_seconds=0.0, sample_rate=32_000, frame_size=(240, 320)
-)
+CLIP = dict(num_frames=16, fps=25.0, audio_seconds=0.0, sample_rate=32_000, frame_size=(240, 320))
 
 
 def get_config(size="world"):
@@ -76,8 +73,7 @@ def get_config(size="world"):
     c = paper(kind) if kind in PAPER else small(kind)
     first = student(kind, "none", ("audio",), classes)
     c.method, c.init_from = first["method"], first["init_from"]
-    steps = c.get_ref("steps")
-    c.evals.test.every = (steps + 9) // 10
+    c.evals.test.every = (c.get_ref("steps") + 9) // 10
     c.study = dict(
         title="teachers of audio (A), images (I) and both (AI)",
         budget="examples", budget_per_run=dict(examples=c.batch_size * c.steps), tolerance=0.0,
@@ -128,7 +124,7 @@ def report(kind) -> dict:
         modes=MODES, published=figures,
         where=f"Chen et al., CVPR 2021: video@1 of the best checkpoint, {where}",
     )  # fmt: skip
-    gallery = dict(fn="avjax.report.class_gallery.make", suite="retrieval", arms=GALLERY)
+    gallery = dict(fn="avjax.report.class_gallery.make", suite="retrieval", arms=["none", "ccl-ai"])
     page = dict(fn="avjax.report.comparison_page.make", quantities=QUANTITIES)
     return page | dict(sections=(grid, gallery))
 
@@ -167,7 +163,7 @@ def paper(kind):
     train, test = parts.user_splits(c.data)
     c.data.train.source = with_vectors(train, c)
     c.data.train.clip_sampler.audio_seconds = 0.0
-    c.evals = evals(test, train, PAPER_CLIP, None)
+    c.evals = evals(test, train, CLIP, None)
     return c
 
 
