@@ -67,7 +67,8 @@ def test_study_has_evaluations_at_end_of_every_stage(tmp_path):
     (arm,) = sweep.parse_arms([{}], 4)
     values = runner.collect_metrics(tmp_path, arm, config, [0, 1])
     found = {name: value for name, value in values.items() if name.endswith("recall@10")}
-    assert found == {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21} and values["loss"] == 3
+    ends = {f"untrained/{r10}": 1, f"avid/{r10}": 24, r10: 21}
+    assert found == ends | {f"best/{r10}": 22} and values["loss"] == 3
     # No pattern for the last stage takes an earlier one, which has names of its own.
     assert ablation_tables.quantities(dict(values=values, cost=None))["recall@10"] == 21
     for patterns, title, want in (
