@@ -11,6 +11,7 @@ from avjax.config import signatures
 # Sub-command -> (module with a function main(), what it does).
 COMMANDS = {
     "train": ("avjax.main", "train a model, or evaluate its latest checkpoint"),
+    "plan": ("avjax.plan", "memory, time and largest batch of a run, before there is a machine"),
     "prepare": ("avjax.prepare", "check media files and convert them to shards"),
     "evaluate": ("avjax.evaluate", "evaluate trained nets on downstream tasks"),
     "embed": ("avjax.embed", "extract features of video or audio files"),

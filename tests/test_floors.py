@@ -12,11 +12,11 @@ FLOORS = [  # From the ground up; what stands in one line does not import each o
     {"nets", "evals"},
     {"losses"},
     {"training"},
-    {"methods", "weights", "ablation", "inference"},
+    {"methods", "weights", "ablation", "inference", "planning"},
     {"downstream"},
     {"report"},
     {"configs"},
-    {"main", "evaluate", "embed", "prepare", "port", "ablate"},
+    {"main", "evaluate", "embed", "prepare", "port", "ablate", "plan"},
     {"cli"},
     {"__main__"},
 ]

@@ -146,8 +146,14 @@ def format_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"
 
 
-def load_config(args: argparse.Namespace) -> tuple[types.ModuleType, ConfigDict]:
+def load_config(
+    args: argparse.Namespace, complete: Callable[[ConfigDict], None] | None = None
+) -> tuple[types.ModuleType, ConfigDict]:
     """Returns (module of --config, its ConfigDict with all --config.KEY=VALUE set).
+
+    Args:
+      args: parsed arguments.
+      complete: sets required keys of a config that are not set; None for a user who must.
 
     Raises:
       ValueError: the file, a key or a value is wrong, or a required key is not set.
@@ -155,6 +161,8 @@ def load_config(args: argparse.Namespace) -> tuple[types.ModuleType, ConfigDict]
     module, config = load_config_file("--config", args.config)
     for dropped in overrides.apply(config, args.settings):
         print(dropped, file=sys.stderr)
+    if complete:
+        complete(config)
     if key := tree.first_unset_key(config):
         value = "DIR" if key.endswith(("root", "folder")) else "VALUE"
         raise ValueError(f"config.{key} is not set: add --config.{key}={value}")

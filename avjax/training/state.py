@@ -58,7 +58,8 @@ def abstract_state(
     Raises:
       ValueError: config.sharding_rules do not fit the state.
     """
-    shapes = jax.eval_shape(make_init(experiment), run_key(experiment), batch)
+    key = jax.eval_shape(lambda: run_key(experiment))  # The devices of the mesh need not exist.
+    shapes = jax.eval_shape(make_init(experiment), key, batch)
     try:
         shardings = sharding.shardings_from_rules(shapes, mesh, experiment.sharding_rules)
     except ValueError as error:

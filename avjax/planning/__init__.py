@@ -1,0 +1,1 @@
+"""What a run needs of devices and hosts, before there are any: memory, time, decoding."""
