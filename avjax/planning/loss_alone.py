@@ -24,22 +24,24 @@ NUM_NEGATIVES, QUEUE_SIZE = 1024, 65_536
 PER_DEVICE = 16, 32, 64  # Clips per device of the batches that are compiled.
 
 
-def sources(spec: dict | None, devices: int) -> dict[str, dict]:
+def sources(spec: dict | None, devices: int, records: int) -> dict[str, dict]:
     """Returns {name: spec} of the sources of negatives to compare; the config's own comes first.
 
     Args:
       spec: config.method.negatives; None for a method without.
       devices: number of devices: `tiled` is written for one, `ring` for several.
+      records: of a memory bank, more than it samples.
     """
     if spec is None:
         return {}
+    number = max(1, min(NUM_NEGATIVES, records - 1))
     exact = "ring" if devices > 1 else "tiled"
     others = {
         "in_batch": dict(fn="avjax.losses.negatives.in_batch"),
         exact: dict(fn=f"avjax.losses.negatives.{exact}"),
-        "memory_bank": dict(fn="avjax.losses.memory_bank", num_negatives=NUM_NEGATIVES),
+        "memory_bank": dict(fn="avjax.losses.memory_bank", num_negatives=number),
         "shared_negatives": dict(
-            fn="avjax.losses.memory_bank.shared_negatives", num_negatives=NUM_NEGATIVES
+            fn="avjax.losses.memory_bank.shared_negatives", num_negatives=number
         ),
         "queue": dict(fn="avjax.losses.queue", queue_size=QUEUE_SIZE),
     }
@@ -144,7 +146,7 @@ def of_experiment(
       mesh: the device mesh.
       topology: of the mesh.
     """
-    specs = sources(experiment.config["method"].get("negatives"), topology.count)
+    specs = sources(experiment.config["method"].get("negatives"), topology.count, records)
     if not specs:
         return Losses("", {}, _no_negatives)
     with jax.set_mesh(mesh):

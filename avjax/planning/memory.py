@@ -45,9 +45,10 @@ def saved_for_backward(
     """
 
     def saved(batch):
-        key = jax.random.key(0)
-        back = lambda p, s, b: jax.vjp(lambda q: loss(q, s, b, key)[0], p)[1]
-        found = jax.tree.leaves(jax.eval_shape(back, params, state, batch))
+        # The key is abstract too: nothing can run on devices that do not exist.
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        back = lambda p, s, b, rng: jax.vjp(lambda q: loss(q, s, b, rng)[0], p)[1]
+        found = jax.tree.leaves(jax.eval_shape(back, params, state, batch, key))
         sizes = [_leaf_bytes(leaf) for leaf in found if hasattr(leaf, "shape")]
         return sum(sizes), max(sizes)
 
