@@ -11,11 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "avjax"
 OUT = Path(__file__).parent / "assets" / "floors.svg"
 ABOUT = {
-    "commands": "main, evaluate, prepare, embed, port, ablate",
+    "commands": "main, plan, evaluate, prepare, embed, port, ablate",
     "report": "offline pages of runs and studies",
     "downstream": "suites on trained nets, one table",
     "inference": "load a run, embed files",
     "ablation": "studies: many runs",
+    "planning": "runs before a machine",
     "methods": "one paper, one file",
     "weights": "PyTorch files in and out",
     "training": "loop, step, state, checks",
