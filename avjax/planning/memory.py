@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from avjax.types import Tree
 
@@ -20,7 +21,7 @@ def bytes_per_device(tree: Tree) -> int:
 def _leaf_bytes(leaf):
     place = getattr(leaf, "sharding", None)
     shape = place.shard_shape(leaf.shape) if place else leaf.shape
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
         return math.prod(shape) * words.size * words.dtype.itemsize
     return math.prod(shape) * leaf.dtype.itemsize

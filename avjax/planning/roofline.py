@@ -54,7 +54,7 @@ def sent(collectives: list[Collective]) -> float:
     return sum(one.sent() for one in collectives)
 
 
-def gradient_all_reduce(parameters: int, devices: int) -> list[Collective]:
+def gradient_all_reduce(parameters: float, devices: int) -> list[Collective]:
     """Returns the sum of the gradients over the devices, where no program was compiled.
 
     Args:
@@ -63,4 +63,4 @@ def gradient_all_reduce(parameters: int, devices: int) -> list[Collective]:
     """
     if devices == 1:
         return []
-    return [Collective("all-reduce", "gradients (counted)", devices, 1, parameters)]
+    return [Collective("all-reduce", "gradients (counted)", devices, 1, int(parameters))]

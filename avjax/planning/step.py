@@ -74,13 +74,16 @@ def forward_bytes(experiment: Experiment, mesh: jax.sharding.Mesh) -> tuple[floa
       experiment: without chunks.
       mesh: as of `trace`.
     """
-    clips = dataless.batch_shapes(experiment)
-    count = mesh.size * next(iter(clips.values())).shape[0]
+    clips, args = dataless.batch_shapes(experiment), experiment.method_args
+    each = mesh.size * next(iter(clips.values())).shape[0]
+    # More than the others of a batch that a query is compared with.
+    sampled = getattr(args.get("negatives"), "num_negatives", None) or 0
+    count = max(2, sampled // each + 2) * each
     rows = lambda n: {k: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype) for k, v in clips.items()}
     with jax.set_mesh(mesh):
         shapes, _ = state.abstract_state(experiment, rows(count), mesh)
         return saved_for_backward(
-            experiment.method.loss, shapes.params, shapes.state, rows, 2 * count
+            experiment.method.loss, shapes.params, shapes.state, rows, count
         )
 
 
