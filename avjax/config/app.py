@@ -2,7 +2,6 @@
 
 import argparse
 import dis
-import functools
 import json
 import os
 import sys
@@ -230,18 +229,14 @@ def start_jax(
       ValueError: JAX_NUM_CPU_DEVICES is not a positive integer, the processes of the run differ,
         or one does not come.
     """
-    flag = functools.partial(_flag, args)
-    found = cluster.detect(flag("coordinator"), flag("process_id"), flag("process_count"))
+    names = "coordinator", "process_id", "process_count"
+    found = cluster.detect(*(getattr(args, name, None) for name in names))
     jax_setup.set_up()
     xla_flags.apply(jax_setup.cache_folder().parent / "xla_flags.json")
     if found is not None:
         from avjax.runtime import code_version
 
         distributed.start(found, {**code_version.facts(), **(facts or {})})
-
-
-def _flag(args: argparse.Namespace | None, name: str) -> Any:
-    return getattr(args, name, None)
 
 
 def start_jax_alone(command: str) -> None:

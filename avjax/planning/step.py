@@ -82,9 +82,7 @@ def forward_bytes(experiment: Experiment, mesh: jax.sharding.Mesh) -> tuple[floa
     rows = lambda n: {k: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype) for k, v in clips.items()}
     with jax.set_mesh(mesh):
         shapes, _ = state.abstract_state(experiment, rows(count), mesh)
-        return saved_for_backward(
-            experiment.method.loss, shapes.params, shapes.state, rows, count
-        )
+        return saved_for_backward(experiment.method.loss, shapes.params, shapes.state, rows, count)
 
 
 def memory_by_kind(traced: TracedStep) -> dict[str, int]:
