@@ -230,7 +230,8 @@ def start_jax(
         or one does not come.
     """
     names = "coordinator", "process_id", "process_count"
-    found = cluster.detect(*(getattr(args, name, None) for name in names))
+    coordinator, process, count = (getattr(args, name, None) for name in names)
+    found = cluster.detect(coordinator, process, count)
     jax_setup.set_up()
     xla_flags.apply(jax_setup.cache_folder().parent / "xla_flags.json")
     if found is not None:

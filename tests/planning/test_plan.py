@@ -49,7 +49,8 @@ def test_quick_plan_knows_what_a_step_is_given(eight):
 
 def test_gradients_are_summed_over_the_devices(eight):
     sums = [one for one in eight["collectives"] if one["op"] == "all-reduce"]
-    assert max(one["size"] for one in sums) == pytest.approx(eight["plan"]["parameters"], rel=0.15)
+    # In as many pieces as the compiler wants, beside sums of batch norms.
+    assert sum(one["size"] for one in sums) >= 0.85 * eight["plan"]["parameters"]
     assert {one["group"] for one in eight["collectives"]} == {8}
 
 
