@@ -43,7 +43,7 @@ def make(
 
         test/<modality>/embedding  float32 [N, D]       gallery/row    int32 [M], rows of the source
         test/<modality>/mask       bool [N], see        gallery/frame  uint8 [M, 64, 64, 3]
-                                   features.Features    gallery/sound  uint8 [M, 64, 64]
+                                   features.Features    gallery/sound  uint8 [M, 64, 64], of audio
         test/index                 int32 [N]
         test/label                 int32 [N]
         test/classes               str [C], if known

@@ -124,7 +124,7 @@ def lowest_agreement(arrays: dict, score: np.ndarray, found: list[tuple[int, lis
     if swapped is not None:
         note += f" Known to be swapped, and marked ✓: {int(swapped.sum())} of {len(swapped)} clips."
     tiles = ""
-    if "gallery/row" in arrays:
+    if "gallery/sound" in arrays:
         shown, thumbnails = retrieval_gallery.thumbnail_positions(arrays)
         for i in np.argsort(score[shown], kind="stable")[:NUM_SHOWN]:
             at = int(shown[i])

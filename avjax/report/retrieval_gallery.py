@@ -64,7 +64,7 @@ def suite_gallery(arrays: dict, count: int = 12, top: int = 5) -> str:
     names = [n.split("/")[1] for n in arrays if n.startswith("test/") and n.endswith("/embedding")]
     width = {name: arrays[f"test/{name}/embedding"].shape[1] for name in names}
     pairs = [(q, k) for q in names for k in names if q != k and width[q] == width[k]]
-    if "gallery/row" not in arrays or not pairs:
+    if not {"gallery/row", "gallery/sound"} <= arrays.keys() or not pairs:
         return note("No gallery: the evaluation saved no thumbnails or only one modality.")
     shown, thumbnails = thumbnail_positions(arrays)
     if len(shown) < 2:

@@ -160,7 +160,7 @@ def quadrant_table(plane: Plane, cuts: Sequence[float], arrays: dict) -> str:
 
 def galleries(plane: Plane, arrays: dict, count: int = 6) -> str:
     """Returns the `count` most typical pairs of each quadrant, of records with thumbnails."""
-    if "gallery/row" not in arrays:
+    if "gallery/sound" not in arrays:
         return '<p class="none">The evaluation saved no thumbnails of these pairs.</p>'
     shown, thumbnails = retrieval_gallery.thumbnail_positions(arrays)
     z = [arrays[f"test/{name}/embedding"][shown] for name in ("video", "audio")]

@@ -361,7 +361,8 @@ def test_suite_without_audio_has_no_spectrogram_images(monkeypatch):
 
     monkeypatch.setattr(suite.pipeline, "eval_batches", without_audio)
     out = suite.make(data(6), {"r": retrieval.make()})(embed, None)
-    assert "r/v2a/recall@1" in out and "gallery/row" not in out
+    assert "r/v2a/recall@1" in out and "gallery/sound" not in out
+    assert len(out["gallery/frame"]) == len(out["gallery/row"]) == 6
 
 
 def test_suite_refuses_non_finite_embeddings(monkeypatch):
