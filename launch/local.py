@@ -71,7 +71,9 @@ def print_lines(prefix: str, process: subprocess.Popen) -> None:
     """Prints the output of a process, a prefix before every line."""
     assert process.stdout is not None
     for line in process.stdout:
-        print(prefix + line.rstrip("\r\n"), flush=True)
+        # One write: lines of several processes do not mix.
+        sys.stdout.write(prefix + line.rstrip("\r\n") + "\n")
+        sys.stdout.flush()
 
 
 def send(processes: Sequence[subprocess.Popen], number: int) -> None:
