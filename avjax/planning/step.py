@@ -53,7 +53,9 @@ def trace(experiment: Experiment, mesh: jax.sharding.Mesh) -> TracedStep:
         )
     with jax.set_mesh(mesh):
         clips = sharding.abstract_batch(dataless.batch_shapes(experiment), size, mesh)
-        shapes, shardings = state.abstract_state(experiment, clips, mesh)
+        shapes, shardings = state.abstract_state(
+            experiment, clips, mesh, state.abstract_key(experiment)
+        )
         placed = sharding.abstract_tree(shapes, shardings)
         traced = step.make_step(experiment, shardings, mesh).trace(placed, clips)
         whole = cost.count_flops(traced.jaxpr, all_iterations=True)
@@ -81,7 +83,8 @@ def forward_bytes(experiment: Experiment, mesh: jax.sharding.Mesh) -> tuple[floa
     count = max(2, sampled // each + 2) * each
     rows = lambda n: {k: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype) for k, v in clips.items()}
     with jax.set_mesh(mesh):
-        shapes, _ = state.abstract_state(experiment, rows(count), mesh)
+        key = state.abstract_key(experiment)
+        shapes, _ = state.abstract_state(experiment, rows(count), mesh, key)
         return saved_for_backward(experiment.method.loss, shapes.params, shapes.state, rows, count)
 
 

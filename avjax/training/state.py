@@ -47,6 +47,7 @@ def abstract_state(
     experiment: Experiment,
     batch: Mapping[str, jax.Array | jax.ShapeDtypeStruct],
     mesh: jax.sharding.Mesh,
+    key: Array | jax.ShapeDtypeStruct | None = None,
 ) -> tuple[TrainState, Tree]:
     """Returns (shapes, shardings) of the run's TrainState; nothing is compiled.
 
@@ -54,11 +55,13 @@ def abstract_state(
       experiment: the parts of the run.
       batch: arrays or shapes [B, ...].
       mesh: the device mesh.
+      key: the key of the run or its shape, see `abstract_key`; None to make it.  With the key
+        itself the trace is shared with the run.
 
     Raises:
       ValueError: config.sharding_rules do not fit the state.
     """
-    key = jax.eval_shape(lambda: run_key(experiment))  # The devices of the mesh need not exist.
+    key = run_key(experiment) if key is None else key
     shapes = jax.eval_shape(make_init(experiment), key, batch)
     try:
         shardings = sharding.shardings_from_rules(shapes, mesh, experiment.sharding_rules)
@@ -70,6 +73,11 @@ def abstract_state(
 def run_key(experiment: Experiment) -> Array:
     """Returns the key that the run starts with."""
     return jax.random.key(experiment.settings.seed)
+
+
+def abstract_key(experiment: Experiment) -> jax.ShapeDtypeStruct:
+    """Returns the shape of `run_key`, for a mesh of devices that need not exist."""
+    return jax.eval_shape(lambda: run_key(experiment))
 
 
 def init_or_restore(

@@ -106,6 +106,8 @@ def test_no_other_code_normalizes_vectors():
         "ops/normalize.py",
         "nets/layers/batch_norm.py",
         "nets/layers/batch_independent_norm.py",
+        "nets/layers/masked_batch_norm.py",
+        "nets/layers/weight_norm_lstm.py",  # The length of a direction of weights.
         "losses/margin.py",
         "losses/relational.py",
     }
