@@ -103,6 +103,7 @@ def test_finetuning_and_scratch_fill_cells_and_resume(run, world, tmp_path):
         np.testing.assert_array_equal(again[name], value)
 
 
+@pytest.mark.slow  # A minute of compiling.
 def test_layer_probes_fill_a_cell_from_the_own_data_of_the_run(world, tmp_path):
     run = pretrained(world, tmp_path / "run", **STAGED)
     suite = load_suites(["kinetics_layers:own"], [])["kinetics_layers_own"]

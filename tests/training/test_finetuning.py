@@ -64,6 +64,7 @@ def equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow  # A minute of compiling.
 def test_chain_trains_head_then_all_and_resumes_bit_equal(world, pretrained, tmp_path):
     start = pretrained(ENCODER)
     run = tmp_path / "run"
