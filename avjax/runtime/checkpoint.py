@@ -72,7 +72,7 @@ def save(
     """Saves a state under its step in the background, unless that step is saved already.
 
     A complete checkpoint gets a manifest.  Older ones are deleted when newer ones have theirs.  A
-    save that fails is told, see `save_failures`, and training goes on.
+    save that fails is logged, see `save_failures`, and training continues.
 
     Args:
       checkpoints: as `manager` returns it.
@@ -113,7 +113,7 @@ def _check_free_space(checkpoints: ocp.CheckpointManager, ts: TrainState) -> Non
 
 
 def _complete(checkpoints: ocp.CheckpointManager, step: int) -> None:
-    """Waits for the end of a save; writes the manifest, or tells that the save has failed."""
+    """Waits for the end of a save; writes the manifest, or logs that the save has failed."""
     folder = Path(checkpoints.directory)
     try:
         verified_steps.write_manifest(folder, step, checkpoints.is_saving_in_progress)

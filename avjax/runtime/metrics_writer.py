@@ -27,7 +27,7 @@ class Log(NamedTuple):
 
     write: (step, {name: scalar}) -> None.
     has: (step, prefix) -> whether a name with this prefix was written at this step.
-    pending: of all files of the run that are written while it goes on; a full disk ends no run.
+    pending: delayed writes of all files of the run; a full disk does not end it.
     """
 
     write: Callable

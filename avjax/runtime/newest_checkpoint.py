@@ -33,7 +33,7 @@ def read(workdir: str | os.PathLike, read_arrays: Callable[[Path], Any]) -> Any:
             if not has_manifest or not manifest.damage(folder, hashes=False):
                 return found
             step = verified_steps.newest_verified(workdir)
-        except Exception:
+        except Exception:  # Any: raised again unless a running run has saved a newer one.
             newest = verified_steps.newest_verified(workdir)
             if newest == step:
                 raise

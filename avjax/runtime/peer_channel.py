@@ -132,7 +132,7 @@ def accept(
       timeout: in seconds.
 
     Raises:
-      ValueError: some do not come, or two have the same number; the others are told.
+      ValueError: some do not come, or two have the same number; the others get the error.
     """
     found: dict[int, tuple[Channel, dict]] = {}
     begin, noticed, problem = time.monotonic(), False, ""

@@ -1,4 +1,4 @@
-"""Saves that fail, e.g. as the disk is full: told in one line; the third in a row ends the run."""
+"""Failed saves, e.g. on a full disk: logged in one line; the third in a row ends the run."""
 
 import errno
 import logging

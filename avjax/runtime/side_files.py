@@ -1,4 +1,4 @@
-"""Damaged files beside the checkpoints of a run: kept under another name, told in one line.
+"""Damaged files beside the checkpoints of a run: renamed and kept, logged in one line.
 
 A power failure may leave zeros or half a line in a file.  The checkpoint holds what a run needs to
 go on, so that no such file stops it.

@@ -154,7 +154,7 @@ def check_unchanged(
     names = {spec: key for spec, (key, _) in sources.items()}
     try:
         before = fingerprint.read(workdir)
-    except side_files.Damaged:  # Told and kept by `fingerprint.write`.
+    except side_files.Damaged:  # Logged and kept by `fingerprint.write`.
         before = {}
     changes = fingerprint.describe_changes(before, fingerprints, names)
     if changes and not allow_changed:
