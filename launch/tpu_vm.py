@@ -25,6 +25,7 @@ import tempfile
 import time
 
 import tpu_vm_commands
+from interrupts import interrupts_deferred
 
 SAVED = 75  # Exit code of avjax: saved, and wants to be started again.
 CONNECTION_LOST = 255  # Exit code of ssh.
@@ -120,8 +121,10 @@ def run(args: argparse.Namespace) -> int:
     """Runs avjax on all workers; returns its exit code, 255 if the TPU was taken away."""
     command = tpu_vm_commands.run_command(args)
     print("+", shlex.join(command), flush=True)
-    process = subprocess.Popen(command)
+    process = None
     try:
+        with interrupts_deferred():  # Else a Ctrl-C just now would leave a process behind.
+            process = subprocess.Popen(command)
         while True:
             try:
                 return process.wait(timeout=args.poll_seconds)
@@ -129,8 +132,9 @@ def run(args: argparse.Namespace) -> int:
                 if read_state(args) in LOST:  # A connection to a lost machine may hang for long.
                     return CONNECTION_LOST
     finally:
-        process.terminate()
-        process.wait()
+        if process is not None:
+            process.terminate()
+            process.wait()
 
 
 def allocate(args: argparse.Namespace) -> bool:
