@@ -18,6 +18,7 @@ import subprocess
 import sys
 import textwrap
 
+import flags
 import jobset
 import sweep
 
@@ -33,11 +34,7 @@ PORT = 8476
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the flags."""
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = flags.parser(__doc__, "print the manifest; start nothing", "avjax.main")
     add = p.add_argument
     add("--name", required=True, help="name of the JobSet")
     add("--image", required=True, help="container image with avjax and its requirements")
@@ -58,8 +55,6 @@ def parser() -> argparse.ArgumentParser:
     add("--grace_seconds", type=int, default=120, metavar="S", help="from SIGTERM to SIGKILL (120)")
     add("--sweep", action="store_true", help="an ablation, one pod per run")
     add("--max_parallel", type=int, default=16, metavar="N", help="runs of a sweep at a time (16)")
-    add("--dry_run", action="store_true", help="print the manifest; start nothing")
-    add("arguments", nargs="+", metavar="-- ARGUMENT", help="arguments of avjax.main")
     return p
 
 

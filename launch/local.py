@@ -19,25 +19,21 @@ import threading
 import time
 from collections.abc import Sequence
 
+import flags
+
 SAVED = 75  # Exit code of avjax: saved, and wants to be started again.
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the flags."""
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = flags.parser(__doc__, "print the commands; start nothing", "the module")
     add = p.add_argument
     add("--processes", type=int, required=True, metavar="N", help="how many processes")
     add("--devices", type=int, metavar="N", help="simulated CPU devices per process (1)")
     add("--port", type=int, default=0, help="port of process 0 (0: a free one)")
     add("--module", default="avjax.main", help="module to run (avjax.main)")
     add("--grace_seconds", type=float, default=30, help="from SIGTERM to SIGKILL (30)")
-    add("--dry_run", action="store_true", help="print the commands; start nothing")
-    add("arguments", nargs="+", metavar="-- ARGUMENT", help="arguments of the module")
     return p
 
 

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 
+import flags
+
 TASK = """\
 name: {name}
 num_nodes: {nodes}
@@ -42,11 +44,7 @@ run: |
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the flags."""
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = flags.parser(__doc__, "print the task; start nothing", "avjax.main")
     add = p.add_argument
     add("--name", required=True, help="name of the job")
     add("--accelerators", required=True, metavar="KIND:COUNT", help="of each node, e.g. H100:8")
@@ -58,8 +56,6 @@ def parser() -> argparse.ArgumentParser:
         "--jax", default="jax[cuda13]==0.10.2", help="JAX for the accelerator (jax[cuda13]==0.10.2)"
     )
     add("--max_restarts", type=int, default=3, metavar="N", help="after failures (3)")
-    add("--dry_run", action="store_true", help="print the task; start nothing")
-    add("arguments", nargs="+", metavar="-- ARGUMENT", help="arguments of avjax.main")
     return p
 
 

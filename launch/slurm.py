@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 
+import flags
 import sweep
 
 SCRIPT = """\
@@ -51,11 +52,7 @@ export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the flags."""
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = flags.parser(__doc__, "print the script and the command; submit nothing", "avjax.main")
     add = p.add_argument
     add("--name", default="avjax", help="name of the job (avjax)")
     add("--nodes", type=int, default=1, metavar="N", help="nodes (1)")
@@ -75,8 +72,6 @@ def parser() -> argparse.ArgumentParser:
     add("--log", help="file of the output (slurm-JOB.log)")
     add("--sweep", action="store_true", help="an ablation as a job array")
     add("--max_parallel", type=int, default=16, metavar="N", help="runs of a sweep at a time (16)")
-    add("--dry_run", action="store_true", help="print the script and the command; submit nothing")
-    add("arguments", nargs="+", metavar="-- ARGUMENT", help="arguments of avjax.main")
     return p
 
 

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 
+import flags
 import tpu_vm_commands
 from interrupts import interrupts_deferred
 
@@ -35,11 +36,7 @@ ACTIONS = ("create", "wait", "setup", "run", "delete", "train", "status")
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the flags."""
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = flags.parser(__doc__, "print the commands; run nothing")
     add = p.add_argument
     add("action", choices=ACTIONS, help="what to do, see above")
     add("--name", required=True, help="name of the queued resource, and prefix of its nodes")
@@ -56,7 +53,6 @@ def parser() -> argparse.ArgumentParser:
     add("--max_restarts", type=int, default=20, metavar="N", help="new starts by train (20)")
     add("--poll_seconds", type=float, default=30, metavar="S", help="between two looks (30)")
     add("--keep", action="store_true", help="train does not delete the TPU")
-    add("--dry_run", action="store_true", help="print the commands; run nothing")
     return p
 
 

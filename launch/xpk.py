@@ -12,14 +12,12 @@ import shlex
 import subprocess
 import sys
 
+import flags
+
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the flags."""
-    p = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    p = flags.parser(__doc__, "print the command; start nothing", "avjax.main")
     add = p.add_argument
     add("--name", required=True, help="name of the workload")
     add("--cluster", required=True, help="name of the cluster")
@@ -32,8 +30,6 @@ def parser() -> argparse.ArgumentParser:
     add("--grace_seconds", type=int, default=120, metavar="S", help="from SIGTERM to SIGKILL (120)")
     add("--option", action="append", default=[], metavar="=--FLAG=VALUE",
         help="any other option of xpk, e.g. --option=--zone=ZONE; may be repeated")  # fmt: skip
-    add("--dry_run", action="store_true", help="print the command; start nothing")
-    add("arguments", nargs="+", metavar="-- ARGUMENT", help="arguments of avjax.main")
     return p
 
 
