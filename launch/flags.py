@@ -3,7 +3,9 @@
 import argparse
 
 
-def parser(description: str | None, dry_run: str, program: str | None = None) -> argparse.ArgumentParser:
+def parser(
+    description: str | None, dry_run: str, program: str | None = None
+) -> argparse.ArgumentParser:
     """Returns a parser with `--dry_run` and, where a program is started, its arguments.
 
     Args:

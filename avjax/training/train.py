@@ -99,10 +99,7 @@ def run_in_workdir(
         workdir, experiment.sources, "data" in allow_changed
     )
     resumes = train and 0 < (checkpoints.latest_step() or 0) < last
-    accepted = code_version.check_unchanged(workdir, "code" in allow_changed) if resumes else []
-    if resumes and "config" in allow_changed:
-        found = workdirs.config_changes(workdir, experiment.config, at_steps)
-        accepted += [f"config.{key} {old!r} -> {new!r}" for key, (old, new) in found.items()]
+    accepted = accepted_changes(workdir, experiment, at_steps, allow_changed) if resumes else []
     data = training_data(experiment)
     data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index(), train))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
@@ -132,27 +129,12 @@ def run_in_workdir(
 
     if stale and log.has(int(ts.step), "eval/"):
         renew_report(int(ts.step))
-    embed, evals = make_embed(experiment.method, mesh), experiment.evals
-    evaluate = make_evaluate(workdir, log, evals, embed, signals, train, renew_report)
+    embed = make_embed(experiment.method, mesh)
+    evaluate = make_evaluate(workdir, log, experiment.evals, embed, signals, train, renew_report)
     if train:
-        step = make_step(experiment, shardings, mesh)
-        renew = refresh.make_refresh(experiment, data, mesh, shardings, signals.point)
-        shard = jax.process_index(), jax.process_count()
-        options = data | dict(shard=shard, on_skipped=unreadable_files.log_skipped)
-        batches = functools.partial(pipeline.train_batches, **options)
-        profile = workdirs.profile_folder(workdir) if experiment.settings.profile else None
-        records = data["source"].records
-        skipped = nonfinite.Count(
-            experiment.settings.max_nonfinite_steps,
-            nonfinite.batch_writer(workdir, records, jax.process_index()),
-            print_on_process_zero,
-            nonfinite.learning_rate_key(experiment.config),
+        parts = parts_of_loop(
+            experiment, workdir, data, mesh, shardings, evaluate, checkpoints, log, signals, dog
         )
-        parts = Run(
-            experiment.settings, mesh, batches, step, renew, evaluate if evals else None,
-            functools.partial(untrained, experiment, data, mesh, shardings, log),
-            checkpoints, log, skipped, signals, dog, profile,
-        )  # fmt: skip
         ts = loop(parts, ts)
         profiling.restart()
         dog.stop()
@@ -162,6 +144,50 @@ def run_in_workdir(
     note_progress(int(ts.step))
     log.pending.finish()
     return ts
+
+
+def accepted_changes(workdir, experiment, at_steps, allow_changed) -> list[str]:
+    """Returns what has changed since the run started, in code and config, and is allowed to.
+
+    Raises:
+      ValueError: the code has changed, and "code" is not in `allow_changed`.
+    """
+    accepted = code_version.check_unchanged(workdir, "code" in allow_changed)
+    if "config" in allow_changed:
+        found = workdirs.config_changes(workdir, experiment.config, at_steps)
+        accepted += [f"config.{key} {old!r} -> {new!r}" for key, (old, new) in found.items()]
+    return accepted
+
+
+def parts_of_loop(
+    experiment, workdir, data, mesh, shardings, evaluate, checkpoints, log, signals, dog
+) -> Run:
+    """Returns what `loop` needs; `data` are the options of `pipeline.train_batches`."""
+    settings, records = experiment.settings, data["source"].records
+    options = data | dict(
+        shard=(jax.process_index(), jax.process_count()), on_skipped=unreadable_files.log_skipped
+    )
+    skipped = nonfinite.Count(
+        settings.max_nonfinite_steps,
+        nonfinite.batch_writer(workdir, records, jax.process_index()),
+        print_on_process_zero,
+        nonfinite.learning_rate_key(experiment.config),
+    )
+    return Run(
+        settings=settings,
+        mesh=mesh,
+        batches=functools.partial(pipeline.train_batches, **options),
+        step=make_step(experiment, shardings, mesh),
+        refresh=refresh.make_refresh(experiment, data, mesh, shardings, signals.point),
+        evaluate=evaluate if experiment.evals else None,
+        untrained=functools.partial(untrained, experiment, data, mesh, shardings, log),
+        checkpoints=checkpoints,
+        log=log,
+        skipped=skipped,
+        signals=signals,
+        dog=dog,
+        profile=workdirs.profile_folder(workdir) if settings.profile else None,
+    )
 
 
 def untrained(experiment, data, mesh, shardings, log, ts: TrainState) -> TrainState | None:
