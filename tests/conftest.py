@@ -1,11 +1,16 @@
 import atexit
+import importlib.metadata
 import os
 import shutil
+import signal
 import tempfile
 
 # Most of the suite's time is compiling: it is done cheaply, and once for each program, in whatever
 # process.  `XLA_FLAGS= python -m pytest` compiles as a run does.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+CHEAP = "--xla_backend_optimization_level=0"
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # An unknown flag ends the process.
+    CHEAP += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", CHEAP)
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compiled = tempfile.mkdtemp(prefix="avjax-compiled-")
     atexit.register(shutil.rmtree, compiled, ignore_errors=True)
@@ -17,6 +22,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 import jax  # noqa: E402 (it reads these as it is imported)
 import pytest  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As a shell starts what it runs in the background; the programs that tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)

@@ -249,8 +249,7 @@ def ablate(folder, *args):
         [sys.executable, "-m", "avjax.ablate", "--config", str(folder / "tiny_study.py"),
          "--workdir", str(folder / "out"), *args],
         cwd=ROOT, capture_output=True, text=True, timeout=500,
-        # Its steps are many: they are worth being compiled well.
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
