@@ -98,14 +98,14 @@ def test_chain_trains_head_then_all_and_resumes_bit_equal(world, pretrained, tmp
 def test_wrong_labels_or_nets_are_named(world, pretrained, tmp_path):
     labels = "config.method.num_classes=10, but synthetic-train has 12 classes: use --config.method"
     net = "params/encoders_video belongs to another net.*use the same net in config.method.model"
-    for flag, message in (
-        ("--config.method.num_classes=10", labels),
-        (f"--config.init_from={pretrained(PROBED)}", net),
-    ):
+    encoder = "--config.method.model.encoders.video.fn=avjax.nets.video.avid_r2plus1d.R2Plus1D"
+    start = f"--config.init_from={pretrained(ENCODER)}"
+    for flag, message in (("--config.method.num_classes=10", labels), (encoder, net)):
         with pytest.raises(SystemExit, match=message):
-            finetune(world, tmp_path, flag)
+            finetune(world, tmp_path, start, flag)
 
 
+@pytest.mark.slow  # Half a minute of compiling.
 def test_probes_of_layers_start_from_run_with_other_heads(world, pretrained, tmp_path):
     start = pretrained(PROBED)
     main.main([

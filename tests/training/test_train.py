@@ -63,7 +63,7 @@ def test_resumed_run_equals_uninterrupted(uninterrupted, tmp_path):
         assert ours[n, "loss"] == theirs[n, "loss"]
 
 
-@pytest.mark.parametrize("devices", ["1", pytest.param("2", marks=pytest.mark.slow), "4"])
+@pytest.mark.parametrize("devices", [pytest.param(n, marks=pytest.mark.slow) for n in "12"] + ["4"])
 def test_killed_run_resumes_and_device_counts_agree(uninterrupted, tmp_path, devices, world):
     """kill -9 in the middle, then the same command; on 4 devices bit-equal to the unbroken run."""
     config, workdir, _ = uninterrupted
