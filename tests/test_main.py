@@ -53,7 +53,14 @@ def test_missing_folder_is_reported_in_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["avid_folder.py", "avid_kinetics.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "avid_folder.py",
+        "avid_kinetics.py",
+        pytest.param("avid_folder.py:large", marks=pytest.mark.slow),
+    ],
+)
 def test_configs_for_user_videos_pass_dry_run(name, clips_folder, tmp_path):
     """On a folder of a few rendered files, with the batch cut to fit."""
     done = avjax(
