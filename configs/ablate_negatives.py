@@ -43,7 +43,7 @@ def get_config(size="smoke"):
     c.seed, c.batch_size, c.steps, c.learning_rate = 0, 64, 1000, 3e-3
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 10, 50, 1, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     clip = dict(
         num_frames=s["frames"], fps=4.0, audio_seconds=1.5, sample_rate=8000, frame_size=(48, 48)

@@ -19,7 +19,7 @@ def get_config(train="clean"):
     c.seed, c.batch_size, c.steps = 0, 64, 900
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 25, 50, 1, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     clip = dict(num_frames=8, fps=4.0, audio_seconds=2.0, sample_rate=8000, frame_size=(48, 48))
     # Not the seeds of the test sets: other records are swapped.

@@ -35,7 +35,7 @@ def get_config(size="small"):
     c.seed, c.batch_size, c.steps = 0, 64, 1400
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 100, 2, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)

@@ -35,7 +35,7 @@ def get_config(pick="mc3"):
     epoch, harder = (c.get_ref("steps") + 89) // 90, c.get_ref("steps") * 50 // 90
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 3, 0
     c.init_examples = 1024
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)

@@ -47,7 +47,7 @@ def get_config(method="ccl-ai"):
     c.steps = c.get_ref("train_records") * EPOCHS // c.get_ref("batch_size")
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 2, 0
     c.init_examples = 16
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos("ucf101.ucf51")
     train, test = parts.user_splits(c.data)

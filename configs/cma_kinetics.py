@@ -17,7 +17,7 @@ from avjax.configs import avid_kinetics, parts
 
 INIT_PATHS = ("params", "state/stats", "state/memory")  # Of the run of AVID.
 STEPS = 45_300  # 20 epochs of 10 clips of 232,067 videos.
-SHARDING = (("memory/(video|audio)/rows$|positive_rows$", ("data",)), (".*", ()))
+SHARDING = (("memory/(video|audio)/rows$|positive_rows$", (("data", "fsdp"),)), (".*", "fsdp"))
 
 
 def get_config(start="paper"):

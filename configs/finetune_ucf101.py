@@ -63,7 +63,7 @@ def finetuning(
     head, rest = stage_steps(c.get_ref("steps"), epochs)
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 2, 0
     c.init_examples = batch_size
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos(dataset)
     train, test = parts.user_splits(c.data)

@@ -18,7 +18,7 @@ def get_config():
     c.steps = 234_000  # 60 million pairs.
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 3, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)

@@ -12,7 +12,7 @@ from avjax.configs import avid_kinetics
 
 def get_config():
     c = avid_kinetics.get_config()
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
     # The heads give way to the features themselves.
     bare = dict(fn="avjax.nets.layers.mlp.Mlp", widths=())
     c.method = dict(

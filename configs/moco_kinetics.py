@@ -23,7 +23,7 @@ def v1():
     c = avid_kinetics.get_config()
     c.batch_size, c.init_examples = 256, 256
     c.steps = 181_200  # 200 epochs of one clip of 232,067 videos.
-    c.sharding_rules = (("memory/(video|audio)/keys$", ("data",)), (".*", ()))
+    c.sharding_rules = (("memory/(video|audio)/keys$", (("data", "fsdp"),)), (".*", "fsdp"))
     # Paper: also one image in five is gray, which is left out.
     c.data.train = clips(c, hue=0.4)
     c.method = moco(

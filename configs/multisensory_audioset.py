@@ -23,7 +23,7 @@ def get_config():
     c = ml_collections.ConfigDict()
     c.seed = 0
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every, c.init_examples = 20, 1000, 3, 0, 8
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos("audioset")
     train_data, probe_source, test_source = (

@@ -42,7 +42,7 @@ def get_config(size="8"):
     c.steps = c.get_ref("train_records") * s["epochs"] // c.get_ref("batch_size")
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 2, 0
     c.init_examples = s["batch_size"]
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos("kinetics")
     train, test = parts.user_splits(c.data)

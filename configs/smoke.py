@@ -13,7 +13,7 @@ def get_config():
     c.seed, c.batch_size, c.steps = 0, 64, 300
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 25, 50, 2, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     world = dict(fn="avjax.data.datasets.synthetic", root="{workdir}/world", seed=0, fps=8)
     clip = dict(num_frames=8, fps=8.0, audio_seconds=2.0, sample_rate=24_000, frame_size=(96, 96))

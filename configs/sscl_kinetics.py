@@ -26,7 +26,7 @@ def get_config():
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 3, 0
     c.init_examples = 1024
     # The rows of the bank are sharded over the devices.
-    c.sharding_rules = (("memory/(video|audio)/rows$", ("data",)), (".*", ()))
+    c.sharding_rules = (("memory/(video|audio)/rows$", (("data", "fsdp"),)), (".*", "fsdp"))
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)

@@ -59,7 +59,7 @@ def base(draws=NUM_DRAWS, batch=BATCH, videos=(480, 240)):
     c.seed, c.batch_size, c.steps, c.learning_rate = 0, batch, draws // batch, LEARNING_RATE
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 60, 1, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     train, test = (source(split, n) for split, n in zip(("train", "test"), videos))
     c.data = dict(train=train_data(train) | dict(repeats=1), refresh=eval_data(train, count=1))

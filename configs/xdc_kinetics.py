@@ -32,7 +32,7 @@ def get_config(variant="xdc"):
     c.steps = 90_000
     c.refresh_every = each = (c.get_ref("steps") + 4) // 5
     c.log_every, c.save_every, c.max_to_keep, c.init_examples = 20, 1000, 3, 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     c.data = parts.user_videos()
     train, test = parts.user_splits(c.data)

@@ -10,7 +10,7 @@ PART = Argument(False, ("dict", "None"))
 OPTIONAL = {
     "init_from": ANY, "device_transform": PART, "stages": PART,
     "profile": Argument(False, ("bool",)), "watchdog": Argument(False, ("float",)),
-    "max_nonfinite_steps": Argument(False, ("int",)),
+    "max_nonfinite_steps": Argument(False, ("int",)), "fsdp": Argument(False, ("int",)),
 }  # fmt: skip
 INIT_FROM = {"folder": Argument(True, ("str",)), "paths": ANY}
 # Arguments of a pipeline that the loop gives.

@@ -141,7 +141,7 @@ def on_devices(tol: float = 1e-3, max_iter: int = 5000) -> Solver:
 
     def solve(name, x, label, classes, c):
         mesh = sharding.mesh()
-        split, extra = NamedSharding(mesh, P("data")), -len(x) % mesh.size
+        split, extra = NamedSharding(mesh, P(sharding.AXES)), -len(x) % mesh.size
         rows = (np.pad(x, ((0, extra), (0, 0))), np.pad(label, (0, extra)))
         mask = np.arange(len(rows[1])) < len(x)
         placed = [jax.device_put(value, split) for value in (*rows, mask)]

@@ -1,5 +1,7 @@
 """Negatives from the batch: dense, in tiles, or in a ring over devices (`types.Negatives`)."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 
 from avjax.config import ranges
@@ -65,17 +67,23 @@ def tiled(num_negatives: int | None = None, tile: int = 1024) -> Negatives:
     return _tiled_negatives(num_negatives=num_negatives, tile=tile)
 
 
-def ring(num_negatives: int | None = None, tile: int = 1024, axis: str = "data") -> Negatives:
+def ring(
+    num_negatives: int | None = None, tile: int = 1024, axis: str | Sequence[str] = ("data", "fsdp")
+) -> Negatives:
     """`tiled`, split over devices: keys, not scores, travel from each device to the next.
 
     Args (others as in `tiled`):
-      axis: mesh axis over which the batch is split.
+      axis: mesh axis, or axes, over which the batch is split.
 
     Returns:
       Negatives, as `in_batch`; their losses raise ValueError without such a mesh.
     """
     _check_args(num_negatives, tile)
-    return _tiled_negatives(num_negatives=num_negatives, tile=tile, axis=axis)
+    return _tiled_negatives(num_negatives=num_negatives, tile=tile, axis=_as_axes(axis))
+
+
+def _as_axes(axis):
+    return axis if isinstance(axis, str) else tuple(axis)
 
 
 def _tiled_negatives(**how) -> Negatives:

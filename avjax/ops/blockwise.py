@@ -31,7 +31,7 @@ class Statics(NamedTuple):
     num_negatives: int | None
     tile: int
     size: int  # B.
-    axis: str | None
+    axis: str | tuple[str, ...] | None
 
 
 class Blocks(NamedTuple):
@@ -51,7 +51,7 @@ def reduce_scores(
     loss_fn: ContrastiveLoss,
     num_negatives: int | None = None,
     tile: int = 1024,
-    axis: str | None = None,
+    axis: str | tuple[str, ...] | None = None,
 ) -> tuple[Array, Array]:
     """Totals of each query over the other keys, and of each key over the other queries.
 
@@ -63,7 +63,7 @@ def reduce_scores(
       loss_fn: the loss whose `accumulate` makes the totals.
       num_negatives: as in `scores.negative_mask`.
       tile: maximum number of rows and of columns of scores in memory.
-      axis: mesh axis over which the batch is split; None for one device.
+      axis: mesh axis, or axes, over which the batch is split; None for one device.
 
     Returns:
       (totals of the queries [B], totals of the keys [B]).
@@ -116,7 +116,8 @@ def _shard(fn, axis, in_specs, out_specs):
     """`fn` on each device's share of its arguments; `fn` itself without an axis."""
     if axis is None:
         return fn
-    if axis not in jax.sharding.get_abstract_mesh().axis_names:
+    axes = (axis,) if isinstance(axis, str) else axis
+    if not set(axes) <= set(jax.sharding.get_abstract_mesh().axis_names):
         raise ValueError(f"axis={axis!r}: no mesh with this axis; call within jax.set_mesh(mesh)")
     return jax.shard_map(fn, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 

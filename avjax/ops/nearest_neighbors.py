@@ -8,6 +8,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from avjax.ops.scores import precise_einsum
+from avjax.runtime import sharding
 from avjax.types import Array
 
 # Name -> (modalities, how their two similarities are combined).
@@ -26,7 +27,7 @@ def top_k_rows(
     criterion: str,
     block: int = 1024,
     tile: int = 8192,
-    axis: str = "data",
+    axis: str | tuple[str, ...] = sharding.AXES,
 ) -> Array:
     """The rows most similar to each row of a memory, itself excluded.
 
@@ -40,19 +41,22 @@ def top_k_rows(
       count: neighbors per row.
       criterion: a key of CRITERIA: which modalities, and how their similarities are combined.
       block, tile: maximum number of rows compared at a time.
-      axis: mesh axis over which the rows, and the result, are split, if there is a mesh.
+      axis: mesh axes over which the rows, and the result, are split, if there is a mesh.
 
     Returns:
       int32 [N, count], ascending.
     """
     modalities, combine = CRITERIA[criterion]
     banks = tuple(rows[m] for m in modalities)
-    search = functools.partial(_search, count, combine, block, tile, axis)
-    if axis in jax.sharding.get_abstract_mesh().axis_names:
+    search = functools.partial(_search, count, combine, block, tile)
+    axes = (axis,) if isinstance(axis, str) else axis
+    if set(axes) <= set(jax.sharding.get_abstract_mesh().axis_names):
         # Without the check of replication, as the loops start from constants.
+        search = functools.partial(search, axis)
         spread = jax.shard_map(search, in_specs=(P(axis), P()), out_specs=P(axis), check_vma=False)
         return spread(banks, size)
-    one = jax.vmap(search, in_axes=(0, None), axis_name=axis)
+    search = functools.partial(search, "one device")
+    one = jax.vmap(search, in_axes=(0, None), axis_name="one device")
     return one(tuple(bank[None] for bank in banks), size)[0]
 
 

@@ -104,7 +104,7 @@ def _blocks(search, options, rows, padding, key, key_label, cells):
     """Yields (slice, arrays) of `search` for blocks of queries."""
     mesh = _mesh()
     gallery = [
-        _place(mesh, P("data"), _pad(value, -len(key) % mesh.size, fill))
+        _place(mesh, P(sharding.AXES), _pad(value, -len(key) % mesh.size, fill))
         for value, fill in ((fixed_point(key), 0), (key_label.astype(np.int32), -1))
     ]
     size, held = len(rows[0]), len(gallery[0]) // mesh.size
@@ -124,7 +124,7 @@ def _compiled(search, options, num_rows, mesh):
     spread = jax.shard_map(
         functools.partial(search, *options),
         mesh=mesh,
-        in_specs=(P(),) * num_rows + (P("data"),) * 2,
+        in_specs=(P(),) * num_rows + (P(sharding.AXES),) * 2,
         out_specs=P(),
         check_vma=False,  # The loops start from constants.
     )
@@ -151,17 +151,17 @@ def _pad(value, count, fill):
 def _ranks(most, query, query_label, own, key, key_label):
     """(above, through) [B, most] of the relevant rows, from the rows of this device."""
     held = len(key)
-    here = lax.axis_index("data") * held + jnp.arange(held)
+    here = lax.axis_index(sharding.AXES) * held + jnp.arange(held)
     counts = (key_label >= 0)[None] & (own[:, None] != here[None])
     scores = jnp.where(counts, exact_scores(query, key), LOWEST)
     relevant = jnp.where(key_label[None] == query_label[:, None], scores, LOWEST)
     best, _ = top_k(relevant, min(most, held))
-    best, _ = top_k(lax.all_gather(best, "data", axis=1, tiled=True), most)
+    best, _ = top_k(lax.all_gather(best, sharding.AXES, axis=1, tiled=True), most)
     ordered, found = jnp.sort(scores, axis=1), best > LOWEST
 
     def count_from(side):
         first = jax.vmap(functools.partial(jnp.searchsorted, side=side))(ordered, best)
-        return jnp.where(found, lax.psum(held - first, "data"), -1)
+        return jnp.where(found, lax.psum(held - first, sharding.AXES), -1)
 
     return count_from("right"), count_from("left")
 
@@ -170,12 +170,14 @@ def _nearest(k, classes, query, key, key_label):
     """The Neighbors of a block, from the rows of this device."""
     scores = jnp.where((key_label >= 0)[None], exact_scores(query, key), LOWEST)
     best, places = top_k(scores, min(k, len(key)))
-    best, label = (lax.all_gather(x, "data", axis=1, tiled=True) for x in (best, key_label[places]))
+    best, label = (
+        lax.all_gather(x, sharding.AXES, axis=1, tiled=True) for x in (best, key_label[places])
+    )
     best, places = top_k(best, k)
     label = jnp.take_along_axis(label, places, axis=1)
     equal = scores == best[:, -1:]
-    above = lax.psum((scores > best[:, -1:]).sum(axis=1), "data")
-    beyond = above + lax.psum(equal.sum(axis=1), "data") > k
+    above = lax.psum((scores > best[:, -1:]).sum(axis=1), sharding.AXES)
+    beyond = above + lax.psum(equal.sum(axis=1), sharding.AXES) > k
     tied = lax.cond(
         beyond.any(),
         lambda: (
@@ -183,4 +185,4 @@ def _nearest(k, classes, query, key, key_label):
         ),
         lambda: jnp.zeros((len(query), classes), jnp.int32),
     )
-    return best, label, above, lax.psum(tied, "data")
+    return best, label, above, lax.psum(tied, sharding.AXES)

@@ -11,6 +11,9 @@ CALLED = re.compile(
 )
 BRANCHES = re.compile(r"(?:branch_computations|called_computations)=\{([^}]*)\}")
 TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+CONDITION = re.compile(r" while\(.*condition=%?([\w.-]+)")
+# A loop of JAX counts from 0 to this.
+LIMIT = re.compile(r"= [su]\d+\[\]\S* constant\((\d+)\)")
 # The type is lazy: it ends where the operation begins.
 INSTRUCTION = re.compile(rf"^(?:ROOT )?%?([\w.-]+) = (.+?) ({'|'.join(OPS)})(-start)?\(")
 ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+\w*|c\d+)\[([\d,]*)\]")
@@ -49,8 +52,8 @@ class Collective(NamedTuple):
 def parse(text: str, devices: int) -> list[Collective]:
     """Returns the collectives of a program, the largest in total first.
 
-    A collective in a loop counts as often as the loop runs, where the compiler knows it.  Where
-    the compiler splits one into several steps, these have one channel and count once.
+    A collective in a loop counts as often as the loop runs, see `_trips`.  Where the compiler
+    splits one into several fusions, these have one channel and count once.
 
     Args:
       text: of the HLO.
@@ -58,6 +61,7 @@ def parse(text: str, devices: int) -> list[Collective]:
     """
     lines = _lines(text)
     times = _multiplicities(lines)
+    fused = {name for _, line in lines for name in re.findall(r"calls=%?([\w.-]+)", line)}
     found: dict[tuple, tuple] = {}
     for where, line in lines:
         match = INSTRUCTION.match(line)
@@ -65,8 +69,8 @@ def parse(text: str, devices: int) -> list[Collective]:
             continue
         name, kind, op, start = match.groups()
         arrays = _result_arrays(kind, op, bool(start))
-        channel = re.search(r"channel_id=(\d+)", line)
-        key = (op, channel[1]) if channel else (op, name)
+        channel = re.search(r"channel_id=(\d+)", line) if where in fused else None
+        key = (op, channel[1], str(arrays)) if channel else (op, name, "")
         count = max(times[where], found.get(key, (0,) * 4)[2])
         found[key] = (
             ", ".join(a for a, _ in arrays),
@@ -75,7 +79,7 @@ def parse(text: str, devices: int) -> list[Collective]:
             sum(size for _, size in arrays),
         )
     merged: dict[tuple, int] = {}
-    for (op, _), (arrays, group, count, size) in found.items():
+    for (op, *_), (arrays, group, count, size) in found.items():
         merged[op, arrays, group, size] = merged.get((op, arrays, group, size), 0) + count
     out = [Collective(op, a, group, n, size) for (op, a, group, size), n in merged.items()]
     return sorted(out, key=lambda c: (-c.count * c.size, c.op, c.arrays))
@@ -96,13 +100,16 @@ def _lines(text):
 def _multiplicities(lines):
     """Returns {computation: how often it runs}."""
     callers: dict[str, list[tuple[str, int]]] = {}
+    bodies: dict[str, list[str]] = {}
+    for where, line in lines:
+        bodies.setdefault(where, []).append(line)
     for where, line in lines:
         called = CALLED.findall(line)
         for names in BRANCHES.findall(line):
             called += re.findall(r"[\w.-]+", names)
-        trips = TRIPS.search(line)
+        trips = _trips(line, bodies)
         for name in called:
-            callers.setdefault(name, []).append((where, int(trips[1]) if trips else 1))
+            callers.setdefault(name, []).append((where, trips))
     times = {"": 1}
 
     def count(name):
@@ -113,6 +120,23 @@ def _multiplicities(lines):
     for name in {where for where, _ in lines}:
         count(name)
     return times
+
+
+def _trips(line, bodies):
+    """Returns how often a loop runs: as the compiler says, or its condition; else, and once, 1.
+
+    The compiler of TPUs does not say it.  There the condition compares a counter with a constant.
+    """
+    if trips := TRIPS.search(line):
+        return int(trips[1])
+    condition = CONDITION.search(line)
+    if not condition:
+        return 1
+    text = "\n".join(bodies.get(condition[1], ()))
+    for name in re.findall(r"calls=%?([\w.-]+)", text):
+        text += "\n" + "\n".join(bodies.get(name, ()))
+    limits = set(LIMIT.findall(text))
+    return int(limits.pop()) if "direction=LT" in text and len(limits) == 1 else 1
 
 
 def _result_arrays(kind, op, start):
@@ -138,7 +162,7 @@ def _size(kind, shape):
 
 def _group(line, devices):
     """Returns the number of devices in each group of a collective."""
-    if match := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
         return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", match[2]))
     if match := re.search(r"replica_groups=\[\d+,(\d+)\]<=", line):

@@ -18,7 +18,7 @@ from avjax.planning.collectives import Collective
 from avjax.planning.topology import Topology
 from avjax.runtime.atomic import write_atomic
 
-ACCOUNT_VERSION = "1"  # Of what is kept.
+ACCOUNT_VERSION = "2"  # Of what is kept.
 SECONDS_PER_LINE = 60  # Between two lines of progress.
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

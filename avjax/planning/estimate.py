@@ -4,7 +4,7 @@ import copy
 from typing import Any, NamedTuple
 
 from avjax.planning import dataless, step
-from avjax.planning.memory import bytes_per_device
+from avjax.planning.memory import bytes_per_device, gathered_bytes, gradient_bytes
 
 
 class Estimate(NamedTuple):
@@ -25,7 +25,8 @@ def of_step(config: dict, records: int, traced: step.TracedStep, mesh: Any) -> E
     """Counts the temporaries and the traffic of a step.
 
     Temporaries: what the forward pass of one chunk keeps for its backward pass, two arrays as large
-    as the largest of them, the gradients of the parameters and, with chunks, the batch once more.
+    as the largest of them, the gradients of the parameters, what is gathered and, with chunks, the
+    batch once more.
     Traffic: what is kept is written and read, and so are its gradients; with chunks the forward
     pass runs twice; parameters, gradients and the optimizer's state are read and written once.
 
@@ -40,11 +41,12 @@ def of_step(config: dict, records: int, traced: step.TracedStep, mesh: Any) -> E
         whole["method"]["chunks"] = 1
     kept, largest = step.forward_bytes(dataless.build(whole, records), mesh)
     ts, batch = traced.state, bytes_per_device(traced.clips)
-    clips, gradients = traced.batch_size / mesh.size, bytes_per_device(ts.params)
+    clips, gradients = traced.batch_size / mesh.size, gradient_bytes(ts.params)
+    gathered = gathered_bytes((ts.params, ts.state))
     nets = kept + 2 * largest
-    temporaries = clips / chunks * nets + gradients + (batch if chunks > 1 else 0)
+    temporaries = clips / chunks * nets + gradients + gathered + (batch if chunks > 1 else 0)
     passes = 4 if chunks == 1 else 5
-    updated = bytes_per_device((ts.params, ts.opt)) + gradients
+    updated = bytes_per_device((ts.params, ts.opt)) + gradients + gathered
     return Estimate(nets, temporaries, passes * clips * kept + 2 * updated + batch)
 
 

@@ -79,7 +79,7 @@ def lower(
       rules: config.sharding_rules.
       mesh: the device mesh.
     """
-    split = NamedSharding(mesh, P("data"))
+    split = NamedSharding(mesh, P(sharding.AXES))
     number = negatives.num_negatives or size - 1
     loss_fn = resolve_bias(
         loss_fn,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from avjax.runtime import gathering
 from avjax.types import Tree
 
 
@@ -18,9 +19,32 @@ def bytes_per_device(tree: Tree) -> int:
     return sum(map(_leaf_bytes, jax.tree.leaves(tree)))
 
 
-def _leaf_bytes(leaf):
+def gathered_bytes(tree: Tree) -> int:
+    """Returns the bytes of the whole arrays of those that a step gathers, see `gathering`.
+
+    Args:
+      tree: as of `bytes_per_device`.
+    """
+    return sum(_leaf_bytes(leaf, True) for leaf in jax.tree.leaves(tree) if _is_gathered(leaf))
+
+
+def gradient_bytes(params: Tree) -> int:
+    """Returns the bytes of the gradients on a device before they are split.
+
+    Args:
+      params: as of `bytes_per_device`.
+    """
+    return sum(_leaf_bytes(leaf, _is_gathered(leaf)) for leaf in jax.tree.leaves(params))
+
+
+def _is_gathered(leaf):
     place = getattr(leaf, "sharding", None)
-    shape = place.shard_shape(leaf.shape) if place else leaf.shape
+    return place is not None and gathering.is_gathered(place)
+
+
+def _leaf_bytes(leaf, whole=False):
+    place = getattr(leaf, "sharding", None)
+    shape = place.shard_shape(leaf.shape) if place and not whole else leaf.shape
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
         return math.prod(shape) * words.size * words.dtype.itemsize

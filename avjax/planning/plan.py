@@ -15,7 +15,7 @@ from avjax.planning import (
 from avjax.planning.collectives import Collective
 from avjax.planning.compile import Account
 from avjax.planning.loss_alone import Losses
-from avjax.planning.memory import bytes_per_device
+from avjax.planning.memory import bytes_per_device, gathered_bytes, gradient_bytes
 from avjax.planning.topology import Topology
 from avjax.runtime import sharding
 
@@ -88,7 +88,7 @@ def make(config: dict, topology: Topology, devices: list[Any], options: Options)
     Raises:
       ValueError: the config does not work on these devices.
     """
-    mesh = sharding.mesh(devices)
+    mesh = sharding.mesh(devices, config.get("fsdp", 1))
     experiment = dataless.build(config, options.records)
     traced = step.trace(experiment, mesh)
     guess = estimates.of_step(config, options.records, traced, mesh)
@@ -103,7 +103,9 @@ def make(config: dict, topology: Topology, devices: list[Any], options: Options)
         traffic, collectives = account.traffic * traced.loop_factor, account.collectives
     else:
         traffic = guess.traffic + (loss.traffic if loss else 0)
-        collectives = roofline.gradient_all_reduce(memory["parameters"], topology.count)
+        collectives = roofline.collectives_of_nets(
+            gradient_bytes(traced.state.params), gathered_bytes(net_arrays(traced)), mesh
+        )
         collectives += loss.collectives if loss else []
     flops = traced.flops / topology.count
     sent = roofline.sent(collectives)
@@ -165,15 +167,20 @@ def needs_of_nets(
     devices, chunks = traced.mesh_size, estimates.num_chunks(config)
     clips = traced.batch_size / devices
     kept = memory["state"] - (negatives_memory(traced) if loss else 0)
-    # The gradients are as large as the parameters.
-    fixed = 2 * memory["parameters"] + memory.get("optimizer", 0) + kept
+    gradients = gradient_bytes(traced.state.params) + gathered_bytes(net_arrays(traced))
+    fixed = memory["parameters"] + gradients + memory.get("optimizer", 0) + kept
     nets = guess.nets
     if used := memory.get("temporaries", memory.get("temporaries (do not fit)", 0)):
-        rest = used - memory["parameters"] - (memory["batch"] if chunks > 1 else 0)
+        rest = used - gradients - (memory["batch"] if chunks > 1 else 0)
         rest -= loss.temporaries if loss and chunks == 1 else 0
         nets = max(rest, 0.0) * chunks / clips
     program = memory.get("program", 0)
     return capacity.Needs(fixed + program, memory["batch"] / clips, nets, devices)
+
+
+def net_arrays(traced: step.TracedStep) -> tuple:
+    """Returns the parts of the state that hold nets, whose split arrays a step gathers."""
+    return traced.state.params, traced.state.state
 
 
 def negatives_memory(traced: step.TracedStep) -> int:

@@ -1,9 +1,10 @@
 """Step time and rates from FLOPs, bytes and the peaks of a device."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from avjax.planning.chips import Chip
 from avjax.planning.collectives import Collective
+from avjax.runtime import gathering
 
 # What is assumed of a good program; neither has been measured with avjax on these devices.
 SHARE_OF_FLOPS, SHARE_OF_BANDWIDTH = 0.3, 0.7
@@ -54,13 +55,18 @@ def sent(collectives: list[Collective]) -> float:
     return sum(one.sent() for one in collectives)
 
 
-def gradient_all_reduce(parameters: float, devices: int) -> list[Collective]:
-    """Returns the sum of the gradients over the devices, where no program was compiled.
+def collectives_of_nets(gradients: int, gathered: int, mesh: Any) -> list[Collective]:
+    """Returns the sum of the gradients and the gathering of nets, where no program was compiled.
 
     Args:
-      parameters: bytes of the parameters on a device.
-      devices: number of devices.
+      gradients: bytes of the gradients on a device.
+      gathered: bytes of the arrays that are gathered.
+      mesh: the device mesh.
     """
-    if devices == 1:
-        return []
-    return [Collective("all-reduce", "gradients (counted)", devices, 1, int(parameters))]
+    out = []
+    if mesh.size > 1:
+        out.append(Collective("all-reduce", "gradients (counted)", mesh.size, 1, gradients))
+    if gathered:
+        group = mesh.shape[gathering.AXIS]
+        out.append(Collective("all-gather", "nets (counted)", group, 1, gathered))
+    return out

@@ -1,6 +1,7 @@
-"""Sharding: batches are split over the devices, the state follows rules."""
+"""Sharding: batches are split over all devices, the state as rules say."""
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,30 +14,50 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from avjax.runtime import distributed
 from avjax.types import Batch, Tree
 
+# A batch is split over both; the state over the axes that config.sharding_rules name.
+AXES = ("data", "fsdp")
 
-def mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """Makes a mesh with one axis, "data".
+Rules = Sequence[tuple[str, tuple | str]]
+
+
+def mesh(devices: Sequence[Any] | None = None, fsdp: int = 1) -> Mesh:
+    """Makes a mesh of all devices with the axes "data" and "fsdp".
 
     Args:
       devices: of the mesh; None for all devices of all hosts.
+      fsdp: config.fsdp, the size of the second axis.
+
+    Raises:
+      ValueError: it does not divide the number of devices.
     """
     devices = devices or jax.devices()
+    if len(devices) % fsdp:
+        raise ValueError(
+            f"config.fsdp={fsdp} must divide the number of devices ({len(devices)}): use "
+            f"--config.fsdp={math.gcd(fsdp, len(devices))}"
+        )
     return jax.make_mesh(
-        (len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
+        (len(devices) // fsdp, fsdp),
+        AXES,
+        axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
+        devices=devices,
     )
 
 
-def shardings_from_rules(tree: Tree, mesh: Mesh, rules: Sequence[tuple[str, tuple]]) -> Tree:
+def shardings_from_rules(tree: Tree, mesh: Mesh, rules: Rules) -> Tree:
     """Returns the sharding of each leaf of `tree`, by the first rule that matches its path.
 
     Args:
       tree: arrays or shapes.
       mesh: the device mesh.
-      rules: ((regex, axes), ...) with the axes of a PartitionSpec; a path is e.g.
-        "state/memory/video".
+      rules: ((regex, axes), ...); a path is e.g. "state/memory/video".  Axes are those of a
+        PartitionSpec, or the name of one axis: then the largest dimension that its size divides is
+        split over it, and an array with fewer than two dimensions, or without such a dimension, is
+        on every device.
 
     Raises:
-      ValueError: no rule matches, a rule is invalid, or a leaf cannot be split that way.
+      ValueError: no rule matches, a rule is invalid, a leaf cannot be split that way, or the mesh
+        has several devices along "fsdp" and nothing is split over them.
     """
 
     def one(path, leaf):
@@ -51,7 +72,13 @@ def shardings_from_rules(tree: Tree, mesh: Mesh, rules: Sequence[tuple[str, tupl
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-    return jax.tree_util.tree_map_with_path(one, tree)
+    found = jax.tree_util.tree_map_with_path(one, tree)
+    if mesh.shape["fsdp"] > 1 and not any("fsdp" in jax.tree.leaves(axes) for _, axes in rules):
+        raise ValueError(
+            f"no rule splits over 'fsdp', and config.fsdp={mesh.shape['fsdp']}: end them with "
+            "('.*', 'fsdp')"
+        )
+    return found
 
 
 def _leaf_sharding(name, leaf, mesh, axes):
@@ -60,7 +87,10 @@ def _leaf_sharding(name, leaf, mesh, axes):
         raise ValueError(
             f"{name}: no mesh axis {invalid[0]!r}; there is {', '.join(mesh.axis_names)}"
         )
-    place = NamedSharding(mesh, P(*axes))
+    if isinstance(axes, str):
+        axes = _split_largest(leaf.shape, axes, mesh.shape[axes])
+    # Lists: the config is from a file of JSON.
+    place = NamedSharding(mesh, P(*(tuple(a) if isinstance(a, list) else a for a in axes)))
     try:
         if len(axes) > len(leaf.shape):
             raise ValueError("more axes than dimensions")
@@ -70,6 +100,15 @@ def _leaf_sharding(name, leaf, mesh, axes):
             f"{name} of shape {leaf.shape} cannot be split as {axes}: {error}"
         ) from error
     return place
+
+
+def _split_largest(shape, axis, size):
+    """Returns the axes that split the largest dimension which `size` divides, the last of equal."""
+    able = [n for n, length in enumerate(shape) if length % size == 0]
+    if len(shape) < 2 or size == 1 or not able:
+        return ()
+    largest = max(able, key=lambda n: (shape[n], n))
+    return (*[None] * largest, axis)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -87,7 +126,7 @@ def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
     Returns:
       arrays [B, ...], split over the devices.
     """
-    split = NamedSharding(mesh, P("data"))
+    split = NamedSharding(mesh, P(AXES))
     return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
 
 
@@ -99,7 +138,7 @@ def abstract_batch(batch: Mapping[str, Any], rows: int, mesh: Mesh) -> dict[str,
       rows: of the result, a multiple of the devices.
       mesh: the device mesh.
     """
-    split = NamedSharding(mesh, P("data"))
+    split = NamedSharding(mesh, P(AXES))
     return {
         k: jax.ShapeDtypeStruct((rows, *v.shape[1:]), v.dtype, sharding=split)
         for k, v in batch.items()

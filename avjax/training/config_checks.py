@@ -18,7 +18,7 @@ INTEGER_KEYS = {
     "save_every": (1, None), "max_to_keep": (1, None), "refresh_every": (0, None),
     "init_examples": (1, 2**16),
 }  # fmt: skip
-OPTIONAL_INTEGER_KEYS = {"max_nonfinite_steps": (1, None)}
+OPTIONAL_INTEGER_KEYS = {"max_nonfinite_steps": (1, None), "fsdp": (1, None)}
 REQUIRED_PARTS = ("data", "method", "optimizer", "evals", "sharding_rules")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MAX_LEARNING_RATE = 1e4

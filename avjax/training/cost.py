@@ -24,7 +24,7 @@ def step_cost(experiment: Experiment) -> dict[str, float]:
       "temporaries": bytes per device besides arguments and results.
       "peak": bytes per device of arguments, results and temporaries.
     """
-    mesh = sharding.mesh()
+    mesh = sharding.mesh(fsdp=experiment.settings.fsdp)
     with jax.set_mesh(mesh):
         shapes, batch, shardings = abstract_step_args(experiment, mesh)
         traced = make_step(experiment, shardings, mesh).trace(shapes, batch)

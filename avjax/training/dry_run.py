@@ -56,7 +56,7 @@ def validate(
       ValueError: something in the config does not work; the message starts with its key.
     """
     settings.check_learning_rates(experiment.config["optimizer"], experiment.settings.steps)
-    mesh = sharding.mesh()
+    mesh = sharding.mesh(fsdp=experiment.settings.fsdp)
     with jax.set_mesh(mesh), errors.complete_keys(experiment.config):
         batches = {key: global_shapes(first_batch(experiment, key)) for key in experiment.data}
         if jax.process_index() == 0:
@@ -230,7 +230,7 @@ def summarize(experiment: Experiment, checked: Check) -> str:
     ]
     for name, macs in encoder_gmacs(experiment, checked.batches["data.train"]):
         lines.append(f"encoder of {name}: {macs:.3f} GMACs per example")
-    mesh = sharding.mesh()
+    mesh = sharding.mesh(fsdp=experiment.settings.fsdp)
     kind = mesh.devices.flat[0].device_kind
     lines.append(f"mesh: {dict(mesh.shape)} of {kind} ({jax.default_backend()})")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 from avjax.data import clip_list, pipeline
-from avjax.runtime import sharding
+from avjax.runtime import gathering, sharding
 from avjax.runtime.progress import progress
 from avjax.training.experiment import Experiment
 from avjax.types import TrainState
@@ -57,7 +57,8 @@ def make_refresh(
             f"{len(data['source'])}: both must have the same records"
         )
     extract_fn = method.extract and jax.jit(
-        _extract_with_index(method), out_shardings=sharding.replicated(mesh)
+        gathering.gather_before(_extract_with_index(method), (shardings.params, shardings.state)),
+        out_shardings=sharding.replicated(mesh),
     )
 
     def renew(ts):
@@ -107,7 +108,7 @@ def extract_all(extract_fn, ts, data, batch_size, mesh, before_batch=lambda: Non
     assert sums is not None and spread is not None  # A source has records.
     means = [total / _expand_like(np.maximum(count, 1), total) for total in sums]
     found = {"mask": count > 0, **jax.tree.unflatten(spread, means)}
-    place = NamedSharding(mesh, P("data"))
+    place = NamedSharding(mesh, P(sharding.AXES))
     return jax.tree.map(
         lambda x: jax.make_array_from_callback(x.shape, place, lambda part: x[part]), found
     )

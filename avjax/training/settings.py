@@ -31,6 +31,7 @@ class Settings(NamedTuple):
       watchdog: the shortest deadline of a step in seconds, see `avjax.runtime.watchdog`; 0: none.
       max_nonfinite_steps: number of steps in a row without finite numbers at which the run stops.
       profile: whether start-up and a few steps are profiled, see `avjax.runtime.profiling`.
+      fsdp: devices along the second axis of the mesh, see `avjax.runtime.sharding`.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class Settings(NamedTuple):
     watchdog: float = watchdog.MINIMUM_SECONDS
     max_nonfinite_steps: int = nonfinite.MAX_STEPS
     profile: bool = False
+    fsdp: int = 1
 
 
 def from_config(config: dict) -> Settings:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from avjax.runtime import sharding
+from avjax.runtime import gathering, sharding
 from avjax.training import nonfinite
 from avjax.training.experiment import Experiment
 from avjax.types import Method
@@ -29,7 +29,8 @@ def make_step(experiment: Experiment, shardings, mesh: jax.sharding.Mesh) -> Cal
       shardings: of the TrainState.
       mesh: the device mesh.
     """
-    step = make_step_fn(experiment.method.loss, experiment.optimizer)
+    loss = gathering.gather_before(experiment.method.loss, (shardings.params, shardings.state))
+    step = make_step_fn(loss, experiment.optimizer)
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, sharding.replicated(mesh)))
 
 
@@ -85,9 +86,18 @@ def make_embed_fn(embed_clips: Callable) -> Callable:
     return embed
 
 
-def make_embed(method: Method, mesh: jax.sharding.Mesh) -> Callable:
-    """Returns (state, this host's batch) -> NumPy arrays of the global batch."""
-    embed = jax.jit(make_embed_fn(method.embed), out_shardings=sharding.replicated(mesh))
+def make_embed(method: Method, mesh: jax.sharding.Mesh, shardings=None) -> Callable:
+    """Returns (state, this host's batch) -> NumPy arrays of the global batch.
+
+    Args:
+      method: of the run.
+      mesh: the device mesh.
+      shardings: of the TrainState, whose split nets are gathered first; None for whole ones.
+    """
+    embed = make_embed_fn(method.embed)
+    if shardings is not None:
+        embed = gathering.gather_before(embed, (shardings.params, shardings.state))
+    embed = jax.jit(embed, out_shardings=sharding.replicated(mesh))
     return lambda ts, batch: jax.device_get(
         embed(ts.params, ts.state, sharding.shard_batch(batch, mesh))
     )

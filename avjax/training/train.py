@@ -68,7 +68,7 @@ def run(
     with (
         preemption.watch() as signals,
         run_lock.hold(workdir) if writes else contextlib.nullcontext(),
-        jax.set_mesh(sharding.mesh()),
+        jax.set_mesh(sharding.mesh(fsdp=experiment.settings.fsdp)),
         checkpoint.manager(workdir, write=train) as checkpoints,
         watchdog.watch(workdir, experiment.settings.watchdog if train else 0) as dog,
     ):
@@ -94,7 +94,7 @@ def run_in_workdir(
     experiment, workdir, report, train, at_steps, allow_changed, checkpoints, signals, dog
 ) -> TrainState:  # fmt: skip
     """The run itself, see `run`."""
-    mesh, last = sharding.mesh(), experiment.settings.steps
+    mesh, last = sharding.mesh(fsdp=experiment.settings.fsdp), experiment.settings.steps
     fingerprints, changes = sources.check_unchanged(
         workdir, experiment.sources, "data" in allow_changed
     )
@@ -129,7 +129,7 @@ def run_in_workdir(
 
     if stale and log.has(int(ts.step), "eval/"):
         renew_report(int(ts.step))
-    embed = make_embed(experiment.method, mesh)
+    embed = make_embed(experiment.method, mesh, shardings)
     evaluate = make_evaluate(workdir, log, experiment.evals, embed, signals, train, renew_report)
     if train:
         parts = parts_of_loop(

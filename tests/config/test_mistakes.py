@@ -158,9 +158,11 @@ def test_invalid_value_is_refused_with_its_key(world, key, value, says):
         ("method.model.frontends.audio.hop", 0, "hop=0"),
         ("method.model.frontends.audio.window", 100_000, "config.method.model.frontends.audio.window=100000 of .* too few to reflect"),
         ("sharding_rules", (("params", ()),), "config.sharding_rules: no sharding rule for step"),
-        ("sharding_rules", ((".*", ("model",)),), "no mesh axis 'model'; there is data"),
+        ("sharding_rules", ((".*", ("model",)),), "no mesh axis 'model'; there is data, fsdp"),
         ("sharding_rules", (("(", ()), *RULES), "not a regular expression"),
         ("sharding_rules", ((".*", ("data",)),), r"step of shape \(\) cannot be split"),
+        ("fsdp", 0, "config.fsdp=0: use a whole number of at least 1"),
+        ("fsdp", 3, r"config.fsdp=3 must divide the number of devices \(4\): use --config.fsdp=1"),
         ("init_from", "/nowhere", "config.init_from: /nowhere is not a run directory"),
     ],
 )  # fmt: skip

@@ -176,7 +176,7 @@ def test_too_many_negatives_are_refused():
 
 def test_ring_requires_a_mesh():
     query, key = batch(1.0)
-    with pytest.raises(ValueError, match="axis='data': no mesh"):
+    with pytest.raises(ValueError, match=r"axis=\('data', 'fsdp'\): no mesh"):
         gradients(negatives.ring(), LOSSES["dcl"])(query, key, 0.07, 0.0)
 
 

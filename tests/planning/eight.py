@@ -18,7 +18,7 @@ from tests import tiny
 
 def started(config):
     """Bytes of a device of a run that has done its first step, as the compiler and JAX say."""
-    parts, mesh = experiment.build(config), sharding.mesh()
+    parts, mesh = experiment.build(config), sharding.mesh(fsdp=config["fsdp"])
     with jax.set_mesh(mesh):
         batches = pipeline.train_batches(**training_data(parts), stop=1)
         batch = sharding.shard_batch(next(batches), mesh)
@@ -27,12 +27,18 @@ def started(config):
         ts = jax.jit(state.make_init(parts), out_shardings=shardings)(state.run_key(parts), batch)
         compiled = step.make_step(parts, shardings, mesh).lower(ts, batch).compile()
         account = compiled.memory_analysis()
+        held, whole = (
+            sum(one(x) for x in jax.tree.leaves(ts.params))
+            for one in (lambda x: x.addressable_shards[0].data.nbytes, lambda x: x.nbytes)
+        )
         _, metrics = compiled(ts, batch)
         both = account.argument_size_in_bytes + account.output_size_in_bytes
         return {
             "loss": float(metrics["loss"]),
             "all": both - account.alias_size_in_bytes + account.temp_size_in_bytes,
             "temporaries": account.temp_size_in_bytes,
+            "parameters": held,
+            "whole parameters": whole,
             "batch": sum(x.addressable_shards[0].data.nbytes for x in batch.values()),
         }
 
@@ -47,8 +53,8 @@ def planned(config, **options):
 
 
 def small(world):
-    """A run with 8 devices."""
-    return tiny.config(world) | dict(batch_size=32, evals={}, sharding_rules=((".*", ()),))
+    """A run with 8 devices, whose nets are split over pairs of them."""
+    return tiny.config(world) | dict(batch_size=32, evals={}, fsdp=2)
 
 
 def main():

@@ -38,6 +38,8 @@ def test_memory_is_that_of_a_started_run(eight):
     assert sum(planned.values()) == pytest.approx(started["all"], rel=0.1)
     assert planned["temporaries"] == pytest.approx(started["temporaries"], rel=0.1)
     assert planned["batch"] == started["batch"]
+    # Kernels are split over pairs; vectors are not.
+    assert planned["parameters"] == started["parameters"] < 0.6 * started["whole parameters"]
 
 
 def test_quick_plan_knows_what_a_step_is_given(eight):
@@ -50,8 +52,8 @@ def test_quick_plan_knows_what_a_step_is_given(eight):
 def test_gradients_are_summed_over_the_devices(eight):
     sums = [one for one in eight["collectives"] if one["op"] == "all-reduce"]
     # In as many pieces as the compiler wants, beside sums of batch norms.
-    assert sum(one["size"] for one in sums) >= 0.85 * eight["plan"]["parameters"]
-    assert {one["group"] for one in eight["collectives"]} == {8}
+    assert sum(one["size"] for one in sums) >= 0.85 * eight["started"]["whole parameters"]
+    assert {one["group"] for one in eight["collectives"]} <= {2, 8}
 
 
 def test_largest_batch_splits_among_devices_and_chunks(eight):

@@ -13,12 +13,17 @@ from avjax.training import experiment, loop, train
 from tests import tiny
 
 BANK = dict(fn="avjax.losses.memory_bank", num_negatives=16)
-SPLIT_ROWS = (("rows$|keys$", ("data",)), (".*", ()))
+SPLIT = (("rows$|keys$", (("data", "fsdp"),)), (".*", "fsdp"))
+
+
+def plain(config):
+    """AVID with negatives from the batch."""
+    return dict(sharding_rules=SPLIT)
 
 
 def bank(config):
     """AVID with a memory bank."""
-    return dict(method=config["method"] | dict(negatives=BANK), sharding_rules=SPLIT_ROWS)
+    return dict(method=config["method"] | dict(negatives=BANK), sharding_rules=SPLIT)
 
 
 def queue(config):
@@ -28,7 +33,7 @@ def queue(config):
         loss_fn=dict(fn="avjax.losses.contrastive.info_nce"), terms=dict(v2a=1.0, a2v=1.0),
         temperature=0.1,
     )  # fmt: skip
-    return dict(method=method, sharding_rules=SPLIT_ROWS)
+    return dict(method=method, sharding_rules=SPLIT)
 
 
 def curriculum(config):
@@ -55,7 +60,9 @@ def harder_pairs(config):
 
 
 RATES = dict(curriculum=0.01)  # At 0.05 rounding grows to 6.5e-5 of its loss in 100 steps.
-METHODS = dict(bank=bank, queue=queue, curriculum=curriculum, harder_pairs=harder_pairs)
+METHODS = dict(
+    plain=plain, bank=bank, queue=queue, curriculum=curriculum, harder_pairs=harder_pairs
+)
 
 
 def build(world, name, steps):
@@ -71,8 +78,10 @@ def build(world, name, steps):
     return experiment.build(config)
 
 
-def run(monkeypatch, parts, workdir, stop=None, devices=4):
+def run(monkeypatch, parts, workdir, stop=None, devices=4, fsdp=1):
     """Trains; after the step `stop` a signal ends it.  Returns (state, records of each step)."""
+    config = parts.config | dict(fsdp=fsdp)
+    parts = parts._replace(config=config, settings=parts.settings._replace(fsdp=fsdp))
     records, mesh, log = [], sharding.mesh, loop.log_if_due
 
     def step_logged(run, n, *args):
@@ -120,13 +129,13 @@ def test_stopped_and_resumed_run_is_bit_equal(name, world, tmp_path, monkeypatch
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
-def check_device_counts(monkeypatch, parts, tmp_path, steps, counts):
-    """A run on 4 devices, and one that each of `counts` continues in turn."""
+def check_layouts(monkeypatch, parts, tmp_path, steps, layouts):
+    """A run on 4 devices, and one that each of `layouts`, (devices, fsdp), continues in turn."""
     _, records = run(monkeypatch, parts, tmp_path / "four")
     seen = []
-    for n, devices in enumerate(counts, 1):
-        stop = steps * n // len(counts) if n < len(counts) else None
-        more = run(monkeypatch, parts, tmp_path / "changing", stop, devices)[1]
+    for n, layout in enumerate(layouts, 1):
+        stop = steps * n // len(layouts) if n < len(layouts) else None
+        more = run(monkeypatch, parts, tmp_path / "changing", stop, *layout)[1]
         seen += more[: stop and stop - len(seen)]
     assert seen == records and len(records) == steps
     got, want = losses(tmp_path / "changing"), losses(tmp_path / "four")
@@ -134,11 +143,19 @@ def check_device_counts(monkeypatch, parts, tmp_path, steps, counts):
 
 
 @pytest.mark.parametrize("name", in_suite("bank"))
-def test_device_count_may_change_when_a_run_resumes(name, world, tmp_path, monkeypatch):
-    check_device_counts(monkeypatch, build(world, name, 9), tmp_path, 9, (1, 4))
+def test_mesh_may_change_when_a_run_resumes(name, world, tmp_path, monkeypatch):
+    layouts = (1, 1), (4, 2)
+    check_layouts(monkeypatch, build(world, name, 9), tmp_path, 9, layouts)
+
+
+@pytest.mark.parametrize("name", ["plain", "queue"])
+def test_split_state_may_become_whole(name, world, tmp_path, monkeypatch):
+    layouts = (4, 2), (4, 1)
+    check_layouts(monkeypatch, build(world, name, 9), tmp_path, 9, layouts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_device_count_may_change_in_100_steps(name, world, tmp_path, monkeypatch):
-    check_device_counts(monkeypatch, build(world, name, 100), tmp_path, 100, (1, 2, 4))
+def test_mesh_may_change_in_100_steps(name, world, tmp_path, monkeypatch):
+    layouts = (1, 1), (2, 1), (4, 1), (4, 4), (4, 2)
+    check_layouts(monkeypatch, build(world, name, 100), tmp_path, 100, layouts)
