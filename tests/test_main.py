@@ -68,7 +68,10 @@ def test_configs_for_user_videos_pass_dry_run(name, clips_folder, tmp_path):
         "--config.batch_size=4", "--workdir", str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "data.train: video uint8[4, 8" in done.stdout and "mesh: {'data': 1, 'fsdp': 1}" in done.stdout
+    assert (
+        "data.train: video uint8[4, 8" in done.stdout
+        and "mesh: {'data': 1, 'fsdp': 1}" in done.stdout
+    )
     video = "0.1" if name == "avid_folder.py" else "12.126"  # That of the paper, at 8 x 224 x 224.
     assert f"encoder of video: {video}" in done.stdout
     assert done.stdout.count("groups: no two names") == 1  # Not once a data set.
