@@ -18,6 +18,7 @@ from tests.launch import slurm_box
 from tests.launch.dry_runs import ROOT
 
 pytestmark = pytest.mark.slurm
+SECONDS = float(os.environ.get("SLURM_SECONDS", 120))  # That a part of a test may take.
 # Stands for avjax where only its signals and exit codes matter.
 STAND_IN = """\
 import pathlib, signal, sys, time
@@ -68,7 +69,7 @@ def submit(box, tmp_path, monkeypatch):
     return call
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=SECONDS):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -82,7 +83,8 @@ def logged(workdir):
     return [int(row["step"]) for row in rows if row["name"] == "loss"]
 
 
-def test_a_run_saves_is_queued_again_and_finishes(box, submit, world, tmp_path):
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_run_saves_is_queued_again_and_finishes(box, submit, world, tmp_path, nodes):
     steps, workdir = 150, tmp_path / "run"
     config = tiny.config(world, steps=steps, save_every=steps)
     (tmp_path / "config.py").write_text(
@@ -90,12 +92,13 @@ def test_a_run_saves_is_queued_again_and_finishes(box, submit, world, tmp_path):
         "def get_config(): return ml_collections.ConfigDict(c)\n"
     )
     arguments = ["--config", f"{tmp_path}/config.py", "--workdir", str(workdir)]
-    (job,) = submit("--", *arguments)
+    (job,) = submit(f"--nodes={nodes}", "--", *arguments)
     wait_for(lambda: len(logged(workdir)) > 10)
     box.signal(job)
-    found = box.wait(job, "COMPLETED", "FAILED")
+    found = box.wait(job, "COMPLETED", "FAILED", seconds=2 * SECONDS)
     text = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert (found["JobState"], found["Restarts"]) == ("COMPLETED", "1"), text
+    assert ("on 2 hosts" in (workdir / "run.json").read_text()) == (nodes == 2)
     assert "Exited with exit code 75" in text and "the run is in" in text
     assert logged(workdir) == [*range(1, steps + 1)]  # Each step once: it was saved in between.
 
