@@ -1,7 +1,8 @@
 """Negatives from a memory bank: one row per training record."""
 
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,18 @@ from jax import lax
 
 from avjax.config import ranges
 from avjax.losses import sampling
+from avjax.ops import split_rows
 from avjax.ops.normalize import l2_normalize
 from avjax.ops.scores import positive_scores, precise_einsum
 from avjax.types import Array, ContrastiveLoss, Negatives
 
 
-def make(num_negatives: int, momentum: float = 0.5, sampler: Callable | None = None) -> Negatives:
+def make(
+    num_negatives: int,
+    momentum: float = 0.5,
+    sampler: Callable | None = None,
+    axis: str | Sequence[str] | None = None,
+) -> Negatives:
     """A memory with one row per record, of which each query samples its own negatives.
 
     Positives are rows too.  The memory is read before it is updated; only queries get gradients.
@@ -25,6 +32,8 @@ def make(num_negatives: int, momentum: float = 0.5, sampler: Callable | None = N
       sampler: (rng, index [B, 1], size, num_negatives) -> rows [B, num_negatives].  None is
         `sampling.sample_excluding`, as in AVID (https://arxiv.org/abs/2004.12943);
         `sampling.sample_uniform` is that of Wu et al., CVPR 2018, https://arxiv.org/abs/1805.01978.
+      axis: mesh axis, or axes, over which rows and batch are split: then only sampled rows travel.
+        None leaves it to the compiler, which may gather the memory on each device.
 
     Returns:
       Negatives whose memory is {"rows": float [N, D], "size": int}; N is padded to a multiple of
@@ -46,16 +55,20 @@ def make(num_negatives: int, momentum: float = 0.5, sampler: Callable | None = N
     sampler = sampler or sampling.sample_excluding
     ranges.check_integer("num_negatives", num_negatives, 1)
     ranges.check_number("momentum", momentum, minimum=0, below=1)
+    take = operator.getitem
+    if axis is not None:
+        axes = axis if isinstance(axis, str) else tuple(axis)
+        take = functools.partial(split_rows.take_rows, axis=axes)
 
     def loss(memory, query, key, index, rng, loss_fn: ContrastiveLoss):
         del key  # Keys are rows of the memory.
         rows = sampler(rng, index[:, None], memory["size"], num_negatives)
-        return loss_against_memory(memory["rows"], query, index, rows, loss_fn)
+        return loss_against_memory(memory["rows"], query, index, rows, loss_fn, take)
 
     return Negatives(
         init_memory,
         loss,
-        functools.partial(update_memory, momentum),
+        functools.partial(update_memory, momentum, take=take),
         num_negatives=num_negatives,
     )
 
@@ -102,7 +115,12 @@ def shared_negatives(num_negatives: int, momentum: float = 0.5) -> Negatives:
 
 
 def loss_against_memory(
-    memory: Array, query: Array, index: Array, negative_rows: Array, loss_fn: ContrastiveLoss
+    memory: Array,
+    query: Array,
+    index: Array,
+    negative_rows: Array,
+    loss_fn: ContrastiveLoss,
+    take: Callable = operator.getitem,
 ) -> Array:
     """Loss of queries against rows of a memory.
 
@@ -112,12 +130,13 @@ def loss_against_memory(
       index: int [B], rows of the positives; [B, P] with `contrastive.multi_positive`.
       negative_rows: int [B, K], rows of the negatives.
       loss_fn: the loss.
+      take: (memory, rows) -> memory[rows].
 
     Returns:
       float [B].
     """
     positive, scores = (
-        precise_einsum(query, memory[x], "bd,b...d->b...") + loss_fn.bias
+        precise_einsum(query, take(memory, x), "bd,b...d->b...") + loss_fn.bias
         for x in (index, negative_rows)
     )
     return loss_fn.finalize(
@@ -150,7 +169,11 @@ def init_memory(rng: Array, size: int, dim: int) -> dict[str, Array]:
 
 
 def update_memory(
-    momentum: float, memory: dict[str, Array], key: Array, index: Array
+    momentum: float,
+    memory: dict[str, Array],
+    key: Array,
+    index: Array,
+    take: Callable = operator.getitem,
 ) -> dict[str, Array]:
     """The updated memory; for a record that occurs twice in a batch, its last example counts.
 
@@ -159,9 +182,10 @@ def update_memory(
       memory: as of `init_memory`.
       key: float [B, D], embeddings; they get no gradients.
       index: int [B], record of each.
+      take: (rows, index) -> rows[index].
     """
     later = jnp.triu(index[:, None] == index[None], k=1).any(axis=1)
     rows = memory["rows"]
-    moved = l2_normalize(momentum * rows[index] + (1 - momentum) * lax.stop_gradient(key))
+    moved = l2_normalize(momentum * take(rows, index) + (1 - momentum) * lax.stop_gradient(key))
     places = jnp.where(later, len(rows), index)
     return memory | {"rows": rows.at[places].set(moved, mode="drop")}

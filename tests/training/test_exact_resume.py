@@ -12,7 +12,7 @@ from avjax.runtime import metrics_writer, preemption, sharding
 from avjax.training import experiment, loop, train
 from tests import tiny
 
-BANK = dict(fn="avjax.losses.memory_bank", num_negatives=16)
+BANK = dict(fn="avjax.losses.memory_bank", num_negatives=16, axis=("data", "fsdp"))
 SPLIT = (("rows$|keys$", (("data", "fsdp"),)), (".*", "fsdp"))
 
 
