@@ -103,17 +103,19 @@ class ContrastiveLoss(NamedTuple):
       accumulate: (scores [B, K], mask [B, K], positive [B]) -> total [B].
       merge: (total [B], total [B]) -> total [B]; associative.
       finalize: (positive [B], total [B]) -> loss [B].
-      score_grad: (score, total) -> d total / d score, element-wise: the gradient of `accumulate`,
-        for sources that recompute the scores instead of storing them.
-      bias: added to every score by the source of negatives; a number or a learned scalar.  In a
-        loss of `contrastive.nce` a function is in its place until `resolve_bias` calls it.
+      score_grad: (score, total, positive) -> d total / d score, element-wise: the gradient of
+        `accumulate`, for sources that recompute the scores instead of storing them.
+      bias: added to every score by the source of negatives; a number or a learned scalar.
+      resolve: (settings of the method, batch) -> the loss with them, for a loss that depends on
+        them, see `contrastive.resolve`; None for other losses.
     """
 
     accumulate: Callable[[Array, Array, Array], Array]
     merge: Callable[[Array, Array], Array]
     finalize: Callable[[Array, Array], Array]
-    score_grad: Callable[[Array, Array], Array]
+    score_grad: Callable[[Array, Array, Array], Array]
     bias: Array | float
+    resolve: Callable[[dict, Batch], Any] | None = None
 
 
 class Negatives(NamedTuple):

@@ -38,6 +38,7 @@ def train_batches(
     skip_no_audio: bool = False,
     needs_audio: bool = True,
     repeats: int = 1,
+    order: Callable | None = None,
     on_error: Callable[[str, str], None] = unreadable_files.log_unreadable,
     on_skipped: Callable[[str, int, int], None] | None = None,
 ) -> Generator[dict[str, np.ndarray], None, None]:
@@ -68,6 +69,9 @@ def train_batches(
         of the bank when the record comes.  With more, a batch may hold a record more than once.
         An order takes 4 bytes per place, and each process keeps two, which count towards its
         `memory_limit`: 80 MB for 2 million records x 5, each shuffled in about a second.
+      order: (source) -> ((seed, epoch, size, repeats) -> int32 [repeats * size], the rows of an
+        epoch in order); None is `epoch_order.epoch_order`.  `avjax.data.hard_batches` keeps
+        similar records together.
       on_error: called with (path, reason) once for each unreadable file.
       on_skipped: called with (name of the source, records skipped, records read) once, after
         the batches of len(source) records or, with fewer steps, at the end; not if none was
@@ -119,7 +123,8 @@ def train_batches(
     slots = shard[0] * host_records, host_records
     example = functools.partial(
         _train_example, source, clip_sampler, tuple(transforms), records, seed, slots, repeats,
-        needs_audio or skip_no_audio, skip_no_audio,
+        order(source) if order else epoch_order.epoch_order, needs_audio or skip_no_audio,
+        skip_no_audio,
     )  # fmt: skip
     stop = 2**40 if stop is None else stop
     workers = examples.num_workers(workers, source, clip_sampler, transforms)
@@ -198,13 +203,13 @@ def _host_batch_size(batch_size, shard):
 
 
 def _train_example(
-    source, sampler, transforms, batch_size, seed, slots, repeats, require_audio, skip_no_audio,
-    number, blocked, heartbeat,
+    source, sampler, transforms, batch_size, seed, slots, repeats, order_of, require_audio,
+    skip_no_audio, number, blocked, heartbeat,
 ):  # fmt: skip
     """Example `number` of this host, counted from step 0."""
     step, slot = number // slots[1], slots[0] + number % slots[1]
     epoch, batch = divmod(step, repeats * len(source) // batch_size)
-    order = epoch_order.epoch_order(seed, epoch, len(source), repeats)
+    order = order_of(seed, epoch, len(source), repeats)
     position, errors, num_unreadable = batch * batch_size + slot, [], 0
     for attempt in range(MAX_NO_AUDIO_REPLACEMENTS):
         rng = np.random.default_rng([seed, step, slot, attempt])

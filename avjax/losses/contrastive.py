@@ -1,12 +1,13 @@
 """Contrastive losses on scores that are already divided by the temperature."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges
-from avjax.types import Array, ContrastiveLoss
+from avjax.types import Array, Batch, ContrastiveLoss
 
 
 def info_nce() -> ContrastiveLoss:
@@ -52,9 +53,10 @@ def _softmax_loss(finalize) -> ContrastiveLoss:
     def accumulate(scores, mask, positive):
         return jax.nn.logsumexp(jnp.where(mask, scores, -jnp.inf), axis=1)
 
-    return ContrastiveLoss(
-        accumulate, jnp.logaddexp, finalize, lambda scores, total: jnp.exp(scores - total), 0.0
-    )
+    def score_grad(scores, total, positive):
+        return jnp.exp(scores - total)
+
+    return ContrastiveLoss(accumulate, jnp.logaddexp, finalize, score_grad, 0.0)
 
 
 def logistic(bias: Array | float) -> ContrastiveLoss:
@@ -76,9 +78,10 @@ def logistic(bias: Array | float) -> ContrastiveLoss:
     def finalize(positive, total):
         return jax.nn.softplus(-positive) + total
 
-    return ContrastiveLoss(
-        accumulate, jnp.add, finalize, lambda scores, total: jax.nn.sigmoid(scores), bias
-    )
+    def score_grad(scores, total, positive):
+        return jax.nn.sigmoid(scores)
+
+    return ContrastiveLoss(accumulate, jnp.add, finalize, score_grad, bias)
 
 
 def nce(
@@ -94,7 +97,7 @@ def nce(
         the scores.  None uses the method's value; any other value must equal it.
 
     Returns:
-      A ContrastiveLoss whose bias `resolve_bias` computes.
+      A ContrastiveLoss whose bias `resolve` computes.
 
     Raises:
       ValueError: an argument is out of its range.
@@ -106,7 +109,8 @@ def nce(
     if temperature is not None:
         ranges.check_number("temperature", temperature, above=0)
 
-    def bias(used: dict) -> float:
+    def with_bias(used: dict, batch: Batch) -> ContrastiveLoss:
+        del batch
         for name, (key, value) in used.items():
             given = expected[name]
             if given is not None and not math.isclose(given, value):
@@ -114,26 +118,28 @@ def nce(
                     f"config.method.loss_fn: {name}={given} contradicts {key}: {name}={value}; "
                     f"use --config.method.loss_fn.{name}=None to take that value"
                 )
-        return nce_bias(**{name: value for name, (_, value) in used.items()})
+        return logistic(nce_bias(**{name: value for name, (_, value) in used.items()}))
 
-    return logistic(0.0)._replace(bias=bias)
+    return logistic(0.0)._replace(resolve=with_bias)
 
 
-def resolve_bias(loss_fn: ContrastiveLoss, **used: tuple[str, float]) -> ContrastiveLoss:
-    """Replaces a bias that depends on the method's settings by its value.
+def resolve(loss_fn: ContrastiveLoss, batch: Batch, **used: Any) -> ContrastiveLoss:
+    """Completes a loss that depends on the method's settings or on a column of the batch.
 
     Args:
       loss_fn: any loss.
+      batch: the batch.
       used: num_negatives, dim and temperature of the method, each as (config key for messages,
         value).
 
     Returns:
-      The loss with a number as bias.
+      A loss that depends on the scores alone.
 
     Raises:
-      ValueError: an argument of `nce` contradicts one of the values.
+      ValueError: an argument of the loss contradicts one of the values, or the batch lacks its
+        column.
     """
-    return loss_fn._replace(bias=loss_fn.bias(used)) if callable(loss_fn.bias) else loss_fn
+    return loss_fn.resolve(used, batch) if loss_fn.resolve else loss_fn
 
 
 def nce_bias(num_negatives: int, dim: int, temperature: float) -> float:

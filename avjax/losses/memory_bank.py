@@ -184,8 +184,15 @@ def update_memory(
       index: int [B], record of each.
       take: (rows, index) -> rows[index].
     """
-    later = jnp.triu(index[:, None] == index[None], k=1).any(axis=1)
     rows = memory["rows"]
     moved = l2_normalize(momentum * take(rows, index) + (1 - momentum) * lax.stop_gradient(key))
-    places = jnp.where(later, len(rows), index)
+    places = jnp.where(last_of_record(index), index, len(rows))
     return memory | {"rows": rows.at[places].set(moved, mode="drop")}
+
+
+def last_of_record(index: Array) -> Array:
+    """Whether a row is the last one of its record in the batch: bool [B], of int [B]."""
+    order = jnp.argsort(index, stable=True)
+    ordered = index[order]
+    last = jnp.append(ordered[1:] != ordered[:-1], True)
+    return jnp.zeros(index.shape, bool).at[order].set(last, unique_indices=True)

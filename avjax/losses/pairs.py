@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.config import ranges, signatures
-from avjax.types import Array, Metrics
+from avjax.types import Array, Batch, Metrics
 
 DIRECTIONS = {  # Name -> (query, key).
     "v2a": ("video", "audio"),
@@ -117,6 +117,19 @@ def embeddings(out: dict[str, dict], required: Iterable[str] = ()) -> dict[str, 
     if len(widths := {m: x.shape[-1] for m, x in z.items()}) > 1 and len({*widths.values()}) > 1:
         raise ValueError(f"embeddings have widths {widths}: use heads with the same last width")
     return z
+
+
+def by_record(batch: Batch) -> Array:
+    """The record of each row, int [B]: only clips of one record are no negatives of each other."""
+    return batch["index"]
+
+
+def by_label(batch: Batch) -> Array:
+    """A number int [B] per class: rows of one class are no negatives of each other.
+
+    Rows without a label have the number of their record.
+    """
+    return jnp.where(batch["label"] >= 0, -1 - batch["label"], batch["index"])
 
 
 def next_clip_of_record(z: Array, index: Array, num_clips: int) -> Array:

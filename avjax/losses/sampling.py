@@ -1,7 +1,10 @@
 """Which rows of a memory are the negatives of each query."""
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from avjax.types import Array
 
@@ -64,3 +67,22 @@ def sample_other_classes(
     count = jnp.where(after - first < size, after - first, 0)  # A class is one run of `order`.
     number = jax.random.randint(rng, (len(own), num_negatives), 0, (size - count)[:, None])
     return order[number + jnp.where(number >= first[:, None], count[:, None], 0)]
+
+
+def other_classes(label: Sequence[int] | np.ndarray) -> Callable[[Array, Array, Array, int], Array]:
+    """Returns a sampler of a memory bank that samples rows of other classes.
+
+    Args:
+      label: int [N], class of each record; -1 for unknown, which no record shares.
+
+    Returns:
+      A function as `sample_excluding`; `excluded` has the record alone, [B, 1].
+    """
+    label = np.asarray(label, np.int32)
+    own = np.where(label < 0, np.max(label, initial=0) + 1 + np.arange(len(label)), label)
+
+    def sample(rng, excluded, size, num_negatives):
+        classes = jnp.asarray(own, jnp.int32)
+        return sample_other_classes(rng, classes, size, classes[excluded[:, 0]], num_negatives)
+
+    return sample

@@ -26,9 +26,10 @@ def score_statistics() -> ContrastiveLoss:
         count = jnp.maximum(total[:, 0], 1.0)
         return jnp.stack([positive, total[:, 1] / count, total[:, 2] / count], 1)
 
-    return ContrastiveLoss(
-        accumulate, jnp.add, finalize, lambda scores, total: jnp.zeros_like(scores), 0.0
-    )
+    def score_grad(scores, total, positive):
+        return jnp.zeros_like(scores)
+
+    return ContrastiveLoss(accumulate, jnp.add, finalize, score_grad, 0.0)
 
 
 def mean_scores(statistics: Iterable[Array]) -> Metrics:

@@ -10,7 +10,7 @@ import jax
 
 from avjax.config import ranges
 from avjax.losses import pairs, queue
-from avjax.losses.contrastive import resolve_bias
+from avjax.losses.contrastive import resolve
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.nets.momentum_encoder import ema_update
@@ -105,8 +105,9 @@ def make(
 
         source = "num_negatives" if num_negatives else "queue_size"
         num_used = num_negatives or queue_size
-        own = resolve_bias(
+        own = resolve(
             loss_fn,
+            batch,
             num_negatives=(f"config.method.{source}={num_used}", num_used),
             dim=("config.method.model", next(iter(query.values())).shape[1]),
             temperature=("config.method", temperature),

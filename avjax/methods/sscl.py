@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from avjax.config import ranges
 from avjax.losses import memory_bank, pairs, sampling
-from avjax.losses.contrastive import resolve_bias
+from avjax.losses.contrastive import resolve
 from avjax.losses.score_metrics import mean_scores, score_statistics
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops.scores import precise_einsum
@@ -79,7 +79,7 @@ def stage_one(
         z, index = pairs.embeddings(out), batch["index"]
         memory, term = state["memory"], f"{student[0]}2{teacher[0]}"
         each, scores = _losses_and_scores(
-            memory, z, (student,), index, rng, num_negatives, loss_fn, temperature
+            memory, z, (student,), batch, rng, num_negatives, loss_fn, temperature
         )
         weight, chosen = _curriculum_weights(keep_fraction, state["step"], memory, z, index)
         metrics = {f"loss/{term}": (weight * each[term]).sum()} | scores | chosen
@@ -142,7 +142,7 @@ def stage_two(
         z, index = pairs.embeddings(out), batch["index"]
         memory = state["memory"]
         each, scores = _losses_and_scores(
-            memory, z, OTHER, index, rng, num_negatives, loss_fn, temperature
+            memory, z, OTHER, batch, rng, num_negatives, loss_fn, temperature
         )
         if structure_weight:
             rows = _sample_rows(memory["video"], index, rng, num_negatives)
@@ -216,15 +216,15 @@ def _curriculum_weights(keep_fraction, step, memory, z, index):
     }
 
 
-def _losses_and_scores(memory, z, queries, index, rng, num_negatives, loss_fn, temperature):
+def _losses_and_scores(memory, z, queries, batch, rng, num_negatives, loss_fn, temperature):
     """({"v2a": loss [B]}, mean scores), for each of `queries` against the other's memory."""
-    each, scores = {}, []
-    loss_fn = resolve_bias(
-        loss_fn,
+    index, each, scores = batch["index"], {}, []
+    used = dict(
         num_negatives=("config.method", num_negatives),
         dim=("config.method.model", next(iter(z.values())).shape[1]),
         temperature=("config.method", temperature),
     )
+    loss_fn = resolve(loss_fn, batch, **used)
     for m in queries:
         other = memory[OTHER[m]]
         rows = _sample_rows(other, index, rng, num_negatives)

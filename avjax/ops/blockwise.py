@@ -145,8 +145,9 @@ def _grad_shard(statics, query, key, bias, index, slot, positive, first, *along)
     def visit(row, column, gradients, dk):
         (row, total, slope), (column, other, pull), (dq, db) = row, column, gradients
         s, mask = _score_tile(statics, row, column, bias, first)
-        g = slope[:, None] * statics.score_grad(s, total[:, None])
-        g = jnp.where(mask, g + pull[None] * statics.score_grad(s, other[None]), 0.0)
+        g = slope[:, None] * statics.score_grad(s, total[:, None], row.positive[:, None])
+        h = pull[None] * statics.score_grad(s, other[None], column.positive[None])
+        g = jnp.where(mask, g + h, 0.0)
         low = g.astype(row.z.dtype)
         return (dq + precise_einsum(low, column.z), db + g.sum()), dk + precise_einsum(low.T, row.z)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 from avjax.config.build import build
-from avjax.losses.contrastive import info_nce, resolve_bias
+from avjax.losses.contrastive import info_nce, resolve
 from avjax.planning import compile as compiler
 from avjax.planning.compile import Account
 from avjax.planning.memory import bytes_per_device
@@ -81,8 +81,9 @@ def lower(
     """
     split = NamedSharding(mesh, P(sharding.AXES))
     number = negatives.num_negatives or size - 1
-    loss_fn = resolve_bias(
+    loss_fn = resolve(
         loss_fn,
+        {},
         num_negatives=("config.method.negatives", number),
         dim=("config.method.model", dim),
         temperature=("config.method.temperature", TEMPERATURE),

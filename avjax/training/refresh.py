@@ -46,7 +46,9 @@ def make_refresh(
     if method.refresh is None:
         return None
     refresh = jax.jit(method.refresh, out_shardings=(shardings.params, shardings.state))
-    training = ("batch_size", "seed", "max_unreadable", "skip_no_audio", "needs_audio", "repeats")
+    training = (
+        "batch_size", "seed", "max_unreadable", "skip_no_audio", "needs_audio", "repeats", "order",
+    )  # fmt: skip
     eval_args = {k: v for k, v in data.items() if k not in training}
     if "data.refresh" in experiment.data:
         eval_args |= {"transforms": (), **experiment.data["data.refresh"]}

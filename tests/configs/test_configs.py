@@ -15,6 +15,7 @@ from avjax.configs import (
     compare_folder,
     finetune_hmdb51,
     finetune_ucf101,
+    lab,
     probe_kinetics_layers,
     world,
     xdc_kinetics,
@@ -35,7 +36,7 @@ RECIPES = {  # Of real data -> what may follow the colon.
 }  # fmt: skip
 WORLDS = {
     "smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed"),
-    "ccl_world": ("ccl-ai", "crd-a"),
+    "ccl_world": ("ccl-ai", "crd-a"), "lab": lab.METHODS,
 }  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_score_grad_equals_autodiff(c):
         return c.accumulate(scores, ALL, POSITIVE)
 
     want = jax.grad(lambda s: total(s).sum())(jnp.asarray(SCORES))
-    got = c.score_grad(SCORES, total(jnp.asarray(SCORES))[:, None])
+    got = c.score_grad(SCORES, total(jnp.asarray(SCORES))[:, None], POSITIVE[:, None])
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
