@@ -59,7 +59,7 @@ def make(
                     f"{path}: compute those of all records"
                 )
             sides.append(found.values[rows])
-        near = nearest(*sides, skip, neighbors)
+        near = nearest(sides[0], sides[1], skip, neighbors)
         groups = group_neighbors(near, group_size).tobytes()
         return functools.partial(grouped_order, groups, group_size)
 
