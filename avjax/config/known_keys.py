@@ -16,7 +16,7 @@ INIT_FROM = {"folder": Argument(True, ("str",)), "paths": ANY}
 # Arguments of a pipeline that the loop gives.
 SET_BY_LOOP = (
     "batch_size", "seed", "start", "stop", "shard", "needs_audio", "on_error", "on_skipped",
-    "clip_list",
+    "clip_list", "rows_only",
 )  # fmt: skip
 
 

@@ -56,6 +56,8 @@ def make(
       workers, timeout, memory_limit: as of `pipeline.eval_batches`.
     """
     size, unreadable = len(source), {}
+    if source.arrays:
+        return _list_stored(source.arrays.count)
     counts = np.full(size, clip_sampler.num_clips, np.int32)
     if not clip_sampler.varies:
         rows = np.arange(size, dtype=np.int32)
@@ -71,6 +73,13 @@ def make(
     rows = np.repeat(np.arange(size, dtype=np.int32), counts)
     first = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
     return ClipList(rows, first, counts, unreadable)
+
+
+def _list_stored(counts: np.ndarray) -> ClipList:
+    """Lists the clips of records with vectors, of which record i has counts[i]."""
+    rows = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    first = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ClipList(rows, first.astype(np.int32), counts, {})
 
 
 def of_data(data: Mapping[str, Any]) -> ClipList:

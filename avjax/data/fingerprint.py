@@ -7,6 +7,7 @@ import os
 import zlib
 from pathlib import Path
 
+from avjax.data.record_arrays import NumberedRecords
 from avjax.data.source import Source
 from avjax.runtime import side_files
 from avjax.runtime.atomic import append, write_atomic
@@ -25,14 +26,17 @@ def compute(source: Source) -> dict:
     "records": [[path, start, end, label, size]], "columns": {name: hash}, if there are any}.
 
     `size` is that of the media file in bytes; None if it does not exist, or if the data are
-    prepared: then the settings of the preparation count.
+    prepared: then the settings of the preparation count.  Numbered records are one row.
 
     Args:
       source: the data.
     """
+    if isinstance(source.records, NumberedRecords):  # One row stands for all of them.
+        row = [source.records.summary(), None, None, -1, None]
+        return dict(settings=source.settings, records=[row], columns=source.columns)
     paths = [record["path"] for record in source.records]
     sizes: list[int | None] = [None] * len(paths)
-    if source.settings is None:
+    if source.settings is None and source.arrays is None:
         with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
             chunks = pool.map(
                 _file_sizes, [paths[i : i + CHUNK_SIZE] for i in range(0, len(paths), CHUNK_SIZE)]
@@ -42,7 +46,8 @@ def compute(source: Source) -> dict:
         [path, record.get("start"), record.get("end"), record.get("label", -1), size]
         for path, record, size in zip(paths, source.records, sizes)
     ]
-    columns = {"columns": source.columns} if source.columns else {}
+    columns = source.columns | ({"arrays": source.arrays.digest} if source.arrays else {})
+    columns = {"columns": columns} if columns else {}
     return dict(settings=source.settings, records=records) | columns
 
 

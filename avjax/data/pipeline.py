@@ -13,7 +13,13 @@ from collections.abc import Callable, Generator, Iterable
 import numpy as np
 
 from avjax.config import ranges
-from avjax.data import clip_list as clip_lists, epoch_order, example as examples, unreadable_files
+from avjax.data import (
+    array_batches,
+    clip_list as clip_lists,
+    epoch_order,
+    example as examples,
+    unreadable_files,
+)
 from avjax.data.clip_list import ClipList
 from avjax.data.clip_sampling import ClipSampler
 from avjax.data.source import Source
@@ -41,6 +47,7 @@ def train_batches(
     order: Callable | None = None,
     on_error: Callable[[str, str], None] = unreadable_files.log_unreadable,
     on_skipped: Callable[[str, int, int], None] | None = None,
+    rows_only: bool = False,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Iterates over this host's part of the global batches of steps start, ..., stop - 1.
 
@@ -76,6 +83,8 @@ def train_batches(
       on_skipped: called with (name of the source, records skipped, records read) once, after
         the batches of len(source) records or, with fewer steps, at the end; not if none was
         skipped.
+      rows_only: of a source with arrays: the rows of the vectors in place of the vectors, int32
+        [B], for arrays that are on the devices.
 
     Yields:
       {"video": uint8 [B, T, H, W, 3], "audio": int16 [B, N], "index": int32 [B],
@@ -120,13 +129,18 @@ def train_batches(
                 else "use more data"
             )
         )
+    stop = 2**40 if stop is None else stop
+    if source.arrays:
+        array_batches.check_parts(source, clip_sampler, transforms)
+        return array_batches.train_batches(
+            source, batch_size, seed, start, stop, shard, repeats, rows_only
+        )
     slots = shard[0] * host_records, host_records
     example = functools.partial(
         _train_example, source, clip_sampler, tuple(transforms), records, seed, slots, repeats,
         order(source) if order else epoch_order.epoch_order, needs_audio or skip_no_audio,
         skip_no_audio,
     )  # fmt: skip
-    stop = 2**40 if stop is None else stop
     workers = examples.num_workers(workers, source, clip_sampler, transforms)
     batches = functools.partial(
         prefetch.iter_batches, example, start * host_records, stop * host_records, host_records,
@@ -178,6 +192,10 @@ def eval_batches(
             f"{clip_sampler.num_clips} clips per record do not fit a host's batch of "
             f"{host_batch_size}: use a batch_size of at least {clip_sampler.num_clips * shard[1]}"
         )
+    if source.arrays:
+        array_batches.check_parts(source, clip_sampler, transforms)
+        listed = clip_list or clip_lists.make(source, clip_sampler)
+        return array_batches.eval_batches(source, host_batch_size, shard, listed)
     loading = timeout, memory_limit
     padding = examples.padding_example(clip_sampler, tuple(transforms), source)
     clips = clip_list or clip_lists.make(source, clip_sampler, workers, *loading)

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Iterable
 
+from avjax.data.record_arrays import NumberedRecords, RecordArrays
+
 
 class NoRecords(ValueError):
     """A split of a data set without records."""
@@ -30,10 +32,11 @@ class Source:
         groups divided between splits, duplicates.  Printed once, see `unique_notes`.
       settings: how the data were prepared, for prepared data.
       columns: {name: hash of the values} of the columns of the records.
+      arrays: vectors of the records, for sources that have these and nothing to decode.
     """
 
     name: str
-    records: tuple[dict, ...]
+    records: tuple[dict, ...] | NumberedRecords
     classes: tuple[str, ...] = ()
     read: Callable | None = None
     num_listed: int | None = None
@@ -41,6 +44,7 @@ class Source:
     notes: tuple[str, ...] = ()
     settings: dict | None = None
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
+    arrays: RecordArrays | None = None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -19,7 +19,7 @@ def add_thumbnails(batch: dict, rate: int, chosen: set, into: dict) -> None:
       into: {row: (middle frame uint8 [SIZE, SIZE, 3], spectrogram uint8 [SIZE, SIZE], or None of
         clips without audio)}, filled in place.
     """
-    if "video" not in batch:
+    if not chosen or "video" not in batch or np.ndim(batch["video"]) != 5:  # Vectors, no frames.
         return
     for i, row in enumerate(np.asarray(batch["index"]).tolist()):
         good = batch["mask"][i] and ("audio" not in batch or batch["has_audio"][i])

@@ -116,18 +116,21 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def shard_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> Batch:
+def shard_batch(batch: Mapping[str, np.ndarray | jax.Array], mesh: Mesh) -> Batch:
     """Makes global arrays of this host's slice of a batch.
 
     Args:
-      batch: arrays [B / hosts, ...].
+      batch: arrays [B / hosts, ...]; those that are on the devices already stay as they are.
       mesh: the device mesh.
 
     Returns:
       arrays [B, ...], split over the devices.
     """
     split = NamedSharding(mesh, P(AXES))
-    return {k: jax.make_array_from_process_local_data(split, v) for k, v in batch.items()}
+    return {
+        k: v if isinstance(v, jax.Array) else jax.make_array_from_process_local_data(split, v)
+        for k, v in batch.items()
+    }
 
 
 def abstract_batch(batch: Mapping[str, Any], rows: int, mesh: Mesh) -> dict[str, Any]:

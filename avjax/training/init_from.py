@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from avjax.data import fingerprint
+from avjax.data.record_arrays import NumberedRecords
 from avjax.data.source import Source
 from avjax.runtime import checkpoint, grafting
 from avjax.runtime.filenames import same_path
@@ -106,7 +107,9 @@ def describe_missing(ts: TrainState, inherits: dict[str, Inherited] | None) -> s
 
 
 def records_of(source: Source) -> list:
-    """Returns [[path, start, end]] of the records of a source."""
+    """Returns [[path, start, end]] of the records of a source; numbered ones are one row."""
+    if isinstance(source.records, NumberedRecords):
+        return [[source.records.summary(), None, None]]
     return [[r["path"], r.get("start"), r.get("end")] for r in source.records]
 
 
@@ -183,9 +186,10 @@ def _record_mismatch(known: list | None, source) -> str:
     """Returns why rows for the records `known` do not fit `source`; "" if they do."""
     if known is None:
         return "belongs to records that the run does not name"
-    if len(known) != len(source):
-        return f"has {len(known)} records, config.data.train.source has {len(source)}"
-    for there, here in zip(known, records_of(source)):
+    own = records_of(source)
+    if len(known) != len(own):
+        return f"has {len(known)} records, config.data.train.source has {len(own)}"
+    for there, here in zip(known, own):
         if there[1:] != here[1:] or not same_path(there[0], here[0]):
             return f"is of other records than config.data.train.source: {there[0]}, here {here[0]}"
     return ""
@@ -195,7 +199,8 @@ def _check_record_counts(folder, paths, inherits, other: SourceRun, source) -> N
     """Raises ValueError if a part with one row per record has another number of records."""
     by_record = [path for path, how in inherits.items() if how.records]
     chosen = [there for here, there in paths.items() for p in by_record if _overlaps(p, [here])]
-    if chosen and (known := other.records()) is not None and len(known) != len(source):
+    known = other.records() if chosen else None
+    if known is not None and len(known) != len(records_of(source)):
         difference = _record_mismatch(known, source)
         raise ValueError(
             f"{folder}: {chosen[0]} {difference}: use the same data, or leave it out of paths"

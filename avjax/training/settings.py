@@ -102,7 +102,11 @@ def check_learning_rates(spec, steps: int, key: str = "config.optimizer") -> Non
 def check_clip_lengths(source: Source, sampler: clip_sampling.ClipSampler) -> None:
     """Raises ValueError if a clip is more than twice as long as the longest of a few files."""
     rows = np.linspace(0, len(source) - 1, min(len(source), NUM_FILES_CHECKED)).astype(int)
-    durations = [] if source.read else [record_seconds(source[row]) for row in np.unique(rows)]
+    durations = (
+        []
+        if source.read or source.arrays
+        else [record_seconds(source[row]) for row in np.unique(rows)]
+    )
     clip_seconds = max(sampler.num_frames / sampler.fps, sampler.num_samples / sampler.sample_rate)
     if any(durations) and max(durations) < clip_seconds / 2:
         raise ValueError(

@@ -21,7 +21,7 @@ from avjax.runtime import (
     watchdog,
     workdir as workdirs,
 )
-from avjax.training import nonfinite, refresh, sources
+from avjax.training import device_arrays, nonfinite, refresh, sources
 from avjax.training.evaluation import make_evaluate, not_logged
 from avjax.training.experiment import Experiment, training_data
 from avjax.training.loop import Run, copy_nets, loop, print_on_process_zero
@@ -164,9 +164,7 @@ def parts_of_loop(
 ) -> Run:
     """Returns what `loop` needs; `data` are the options of `pipeline.train_batches`."""
     settings, records = experiment.settings, data["source"].records
-    options = data | dict(
-        shard=(jax.process_index(), jax.process_count()), on_skipped=unreadable_files.log_skipped
-    )
+    step, batches = steps_and_batches(experiment, data, mesh, shardings)
     skipped = nonfinite.Count(
         settings.max_nonfinite_steps,
         nonfinite.batch_writer(workdir, records, jax.process_index()),
@@ -176,8 +174,8 @@ def parts_of_loop(
     return Run(
         settings=settings,
         mesh=mesh,
-        batches=functools.partial(pipeline.train_batches, **options),
-        step=make_step(experiment, shardings, mesh),
+        batches=batches,
+        step=step,
         refresh=refresh.make_refresh(experiment, data, mesh, shardings, signals.point),
         evaluate=evaluate if experiment.evals else None,
         untrained=functools.partial(untrained, experiment, data, mesh, shardings, log),
@@ -188,6 +186,26 @@ def parts_of_loop(
         dog=dog,
         profile=workdirs.profile_folder(workdir) if settings.profile else None,
     )
+
+
+def steps_and_batches(experiment, data, mesh, shardings) -> tuple[Callable, Callable]:
+    """Returns (the training step, (start, stop) -> this host's batches for it).
+
+    Vectors of the records that fit the devices are copied there, and the step gathers its batch.
+    """
+    shard = jax.process_index(), jax.process_count()
+    options = data | dict(shard=shard, on_skipped=unreadable_files.log_skipped)
+    batches = functools.partial(pipeline.train_batches, **options)
+    if (arrays := device_arrays.place(data["source"].arrays, mesh)) is None:
+        return make_step(experiment, shardings, mesh), batches
+    loss = device_arrays.gathering(experiment.method.loss, arrays.divided)
+    gathers = experiment._replace(method=experiment.method._replace(loss=loss))
+
+    def with_arrays(start, stop):
+        rows = batches(start=start, stop=stop, rows_only=True)
+        return device_arrays.with_arrays(rows, arrays)
+
+    return make_step(gathers, shardings, mesh), with_arrays
 
 
 def untrained(experiment, data, mesh, shardings, log, ts: TrainState) -> TrainState | None:
