@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 
-from avjax.data import epoch_order, record_arrays
+from avjax.data import record_arrays
 from avjax.data.clip_list import ClipList
 from avjax.data.clip_sampling import ClipSampler
 from avjax.data.source import Source
@@ -32,6 +32,7 @@ def train_batches(
     stop: int,
     shard: tuple[int, int],
     repeats: int,
+    order_of: Callable,
     rows_only: bool,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields this host's part of the batches of steps start, ..., stop - 1.
@@ -41,23 +42,24 @@ def train_batches(
 
     Args:
       source: with arrays.
+      order_of: (seed, epoch, size, repeats) -> the rows of an epoch in order.
       rows_only: see `record_arrays.batch_of`.
       others: as of `pipeline.train_batches`.
     """
     labels = _labels(source)
     load = functools.partial(
-        _train_batch, source, labels, batch_size, seed, shard, repeats, rows_only
+        _train_batch, source, labels, batch_size, seed, shard, repeats, order_of, rows_only
     )
     return _iterate(load, start, stop, batch_size // shard[1])
 
 
 def _train_batch(
-    source, labels, batch_size, seed, shard, repeats, rows_only, step, blocked, heartbeat
+    source, labels, batch_size, seed, shard, repeats, order_of, rows_only, step, blocked, heartbeat
 ):
     """(the batch of a step, [])."""
     del blocked, heartbeat  # No record is unreadable.
     epoch, batch = divmod(step, repeats * len(source) // batch_size)
-    order = epoch_order.epoch_order(seed, epoch, len(source), repeats)
+    order = order_of(seed, epoch, len(source), repeats)
     index = order[batch * batch_size : (batch + 1) * batch_size]
     # Clips are drawn for the global batch, so that they are the same for any number of hosts.
     clip = record_arrays.sample_clips(source.arrays, index, np.random.default_rng([seed, step]))

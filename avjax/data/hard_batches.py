@@ -66,6 +66,36 @@ def make(
     return order
 
 
+def stored(
+    group_size: int, skip: int, neighbors: int, modality: str
+) -> Callable[[Source], Callable[[int, int, int, int], np.ndarray]]:
+    """`make` by the vectors of a source that has arrays, in one modality: no file is needed.
+
+    Args:
+      group_size, skip, neighbors: as in `make`.
+      modality: whose vectors are compared; of several clips of a record, the first.
+
+    Raises:
+      ValueError: an argument is out of its range; from the order, the source has no such vectors.
+    """
+    ranges.check_integer("group_size", group_size, 2)
+    ranges.check_integer("skip", skip, 0)
+    ranges.check_integer("neighbors", neighbors, 1)
+
+    def order(source: Source):
+        arrays = source.arrays
+        if arrays is None or modality not in arrays.values:
+            raise ValueError(
+                f"config.data.train.order: {source.name} has no vectors of {modality!r}: use "
+                "avjax.data.hard_batches with a file of vectors"
+            )
+        x = np.asarray(arrays.values[modality][arrays.rows[modality][arrays.first]], np.float32)
+        groups = group_neighbors(nearest(x, x, skip, neighbors), group_size).tobytes()
+        return functools.partial(grouped_order, groups, group_size)
+
+    return order
+
+
 def nearest(query: np.ndarray, key: np.ndarray, skip: int, neighbors: int) -> np.ndarray:
     """The neighbors of each record by cosine, from the one after `skip` on.
 

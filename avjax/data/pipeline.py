@@ -130,16 +130,16 @@ def train_batches(
             )
         )
     stop = 2**40 if stop is None else stop
+    order_of = order(source) if order else epoch_order.epoch_order
     if source.arrays:
         array_batches.check_parts(source, clip_sampler, transforms)
         return array_batches.train_batches(
-            source, batch_size, seed, start, stop, shard, repeats, rows_only
+            source, batch_size, seed, start, stop, shard, repeats, order_of, rows_only
         )
     slots = shard[0] * host_records, host_records
     example = functools.partial(
         _train_example, source, clip_sampler, tuple(transforms), records, seed, slots, repeats,
-        order(source) if order else epoch_order.epoch_order, needs_audio or skip_no_audio,
-        skip_no_audio,
+        order_of, needs_audio or skip_no_audio, skip_no_audio,
     )  # fmt: skip
     workers = examples.num_workers(workers, source, clip_sampler, transforms)
     batches = functools.partial(
