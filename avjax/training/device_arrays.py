@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 from avjax.data import record_arrays
 from avjax.data.record_arrays import RecordArrays
+from avjax.ops import split_rows
+from avjax.runtime import sharding
 from avjax.types import Array, Batch
 
 KEY = "arrays/{}".format  # Of a batch, beside the rows: the vectors that they are rows of.
@@ -42,7 +43,7 @@ def place(arrays: RecordArrays | None, mesh: Mesh) -> DeviceArrays | None:
     if size > arrays.device_bytes * mesh.size:
         return None
     divided = size > arrays.device_bytes
-    placement = NamedSharding(mesh, P("data") if divided else P())
+    placement = NamedSharding(mesh, P(sharding.AXES) if divided else P())
 
     def put(value):
         count = -(-len(value) // mesh.size) * mesh.size if divided else len(value)
@@ -91,18 +92,5 @@ def _take(values: Array, rows: Array) -> Array:
 
 
 def _take_divided(values: Array, rows: Array) -> Array:
-    """`_take` of values that are divided among the devices: each sends what it has, others zeros.
-
-    One of the summed values is the vector and the others are zeros, so the sum is exact.
-    """
-
-    def shard(values, rows):
-        wanted = lax.all_gather(rows, "data", tiled=True)
-        wanted -= lax.axis_index("data") * len(values)
-        own = (wanted >= 0) & (wanted < len(values))
-        found = values[jnp.where(own, wanted, 0)].astype(jnp.float32)
-        found = jnp.where(own[:, None], found, 0)
-        return lax.psum_scatter(found, "data", tiled=True)
-
-    split = P("data")
-    return jax.shard_map(shard, in_specs=(split, split), out_specs=split)(values, rows)
+    """`_take` of values that are divided among the devices."""
+    return split_rows.take_rows(values, rows, sharding.AXES).astype(jnp.float32)
