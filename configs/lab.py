@@ -22,11 +22,6 @@ def get_config(method="sogclr"):
     return c
 
 
-def own_labels():
-    """Returns the classes of the training records."""
-    return dict(fn="avjax.data.source.labels", source=world.base().data.train.source.to_dict())
-
-
 # Name -> {key: value} that replaces keys of the config of Cross-AVID with negatives of the batch.
 METHODS = {
     "debiased": {
@@ -38,11 +33,6 @@ METHODS = {
         ),
     },
     "labels": {"method.group_by": dict(ref="avjax.losses.pairs.by_label")},
-    "labels-bank": {
-        "method.negatives": world.BANK
-        | dict(sampler=dict(fn="avjax.losses.sampling.other_classes", label=own_labels())),
-        world.ORDER: 10,
-    },
     "filled-bank": {
         "method": AVID | dict(fn="avjax.methods.avid.filled_bank", negatives=world.BANK),
         world.ORDER: 10,

@@ -53,11 +53,6 @@ class Source:
         return self.records[i]
 
 
-def labels(source: Source) -> list[int]:
-    """Returns the class of each record, -1 for none."""
-    return [record.get("label", -1) for record in source.records]
-
-
 def coverage(source: Source) -> str:
     """Returns how much of its official list a source holds: "9,530 of 9,537 found"."""
     if source.num_listed is None:
