@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     validation: float = 0.2
     seed: int = 0
     max_iter: int = 1000
+    representation: str = "features"
 
 
 def make(
@@ -36,6 +37,7 @@ def make(
     seed: int = 0,
     max_iter: int = 1000,
     predictions: str | None = None,
+    representation: str = "features",
 ) -> Callable[[Features | None, Features], dict[str, Any]]:
     """Linear probe top-1 and top-5 accuracy in percent, per modality and, of two or more, "both".
 
@@ -52,11 +54,13 @@ def make(
       max_iter: maximum number of L-BFGS iterations.
       predictions: "video", "audio" or "both" to return its predictions too, as of
         `confusion.prediction_arrays`; None for none.
+      representation: "features" of the encoder, or "embedding" of the head, e.g. of towers whose
+        features are locked.
 
     Returns:
       A score (train, test) -> {name: value} for avjax.evals.suite.
     """
-    settings = checked(Settings(l2_regs, validation, seed, max_iter))
+    settings = checked(Settings(l2_regs, validation, seed, max_iter, representation))
 
     def score(train, test):
         check(train, test)
@@ -79,11 +83,13 @@ def make(
 
 def checked(settings: Settings) -> Settings:
     """Returns the settings; ValueError if one is impossible."""
-    l2_regs, validation, _, max_iter = settings
+    l2_regs, validation, _, max_iter, representation = settings
     if not l2_regs or min(l2_regs) <= 0:
         raise ValueError(f"l2_regs={l2_regs!r}: use one or more, each above 0, e.g. (1e-3,)")
     if not 0 < validation < 1:
         raise ValueError(f"validation={validation!r}: use a share between 0 and 1, e.g. 0.2")
+    if representation not in ("features", "embedding"):
+        raise ValueError(f"representation={representation!r}: use features or embedding")
     if max_iter < 1:
         raise ValueError(f"max_iter={max_iter!r} of L-BFGS: use 1 or more, e.g. 1000")
     return settings
@@ -105,7 +111,7 @@ def fit_and_predict(
     """
     rows = np.flatnonzero(train.label >= 0)
     label = train.label[rows]
-    x, y = standardized(train, test, rows)
+    x, y = standardized(train, test, rows, settings.representation)
     held = held_out(train, settings)
     chosen = select_l2(name, x, label, held, settings.l2_regs, settings.max_iter)
     model = fit(name, x, label, chosen, settings.max_iter)
@@ -141,20 +147,21 @@ def check(train: Features | None, test: Features) -> None:
 
 
 def standardized(
-    train: Features, test: Features, rows: np.ndarray
+    train: Features, test: Features, rows: np.ndarray, kind: str = "features"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standardizes features with the statistics of train; modalities are concatenated.
 
     Args:
       train, test: features.
       rows: int [M], train records to use.
+      kind: "features" or "embedding".
 
     Returns:
       (train [M, H], test [N, H]).
     """
     sides = []
     for name in test.modalities:
-        x, y = train.modalities[name]["features"][rows], test.modalities[name]["features"]
+        x, y = train.modalities[name][kind][rows], test.modalities[name][kind]
         mean, deviation = x.mean(0), x.std(0) + 1e-5
         sides.append(((x - mean) / deviation, (y - mean) / deviation))
     if len(sides) == 1:
