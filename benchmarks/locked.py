@@ -40,7 +40,7 @@ TEST_RECORDS = 4096
 
 
 def made(negatives, batch, records, steps, dim, learning_rate):
-    """Returns (experiment, state, step, batches) of a run on drawn vectors."""
+    """Returns (the embedding, state, step, batches) of a run on drawn vectors."""
     c = locked_folder.get_config()
     c.batch_size, c.steps, c.learning_rate = batch, steps, learning_rate
     for head in c.method.model.heads.values():
@@ -53,7 +53,8 @@ def made(negatives, batch, records, steps, dim, learning_rate):
     first = sharding.shard_batch(next(pipeline.train_batches(**data)), mesh)
     _, shardings = state.abstract_state(parts, first, mesh)
     ts = jax.jit(state.make_init(parts), out_shardings=shardings)(state.run_key(parts), first)
-    return parts, ts, *train.steps_and_batches(parts, data, mesh, shardings)
+    embed = make_embed(parts.method, mesh, shardings)
+    return embed, ts, *train.steps_and_batches(parts, data, mesh, shardings)
 
 
 class Side:
@@ -95,8 +96,8 @@ def compare(args, batch):
 def whole(args):
     """Trains with all records as one batch; prints retrieval after each step."""
     size, mesh = args.records, sharding.mesh()
-    parts, ts, step, batches = made("tiled", size, size, args.steps, args.dim, args.learning_rate)
-    embed, test = make_embed(parts.method, mesh), latent.make("test", TEST_RECORDS)
+    embed, ts, step, batches = made("tiled", size, size, args.steps, args.dim, args.learning_rate)
+    test = latent.make("test", TEST_RECORDS)
     start = time.process_time(), time.perf_counter()
     print(f"a batch of {size:,} records, {args.steps} steps, D = {args.dim}:")
     for number, batch in enumerate(batches(start=0, stop=args.steps), 1):
