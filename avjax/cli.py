@@ -15,10 +15,12 @@ COMMANDS = {
     "prepare": ("avjax.prepare", "check media files and convert them to shards"),
     "evaluate": ("avjax.evaluate", "evaluate trained nets on downstream tasks"),
     "embed": ("avjax.embed", "extract features of video or audio files"),
+    "skim": ("avjax.skim", "find the informative moments of long videos"),
     "ablate": ("avjax.ablate", "train and compare variants of a config at several seeds"),
     "port": ("avjax.port", "import or export PyTorch weights"),
     "report": ("avjax.report.run_page", "write the report of a run again"),
     "synthetic": ("avjax.data.datasets.synthetic", "render videos of the synthetic world"),
+    "synthetic_long": ("avjax.data.datasets.synthetic_long", "write long videos of that world"),
 }
 
 

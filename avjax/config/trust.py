@@ -17,7 +17,8 @@ from avjax.config import signatures
 # what an argument names; data sets and reports do.
 PARTS = (
     "avjax.methods", "avjax.nets", "avjax.losses", "avjax.ops", "avjax.evals",
-    "avjax.data.clip_sampling", "avjax.data.transforms", "avjax.training.optim", "optax",
+    "avjax.data.clip_sampling", "avjax.data.clip_grid", "avjax.data.transforms",
+    "avjax.training.optim", "optax",
 )  # fmt: skip
 # Single functions of Python that the shipped configs name.
 FUNCTIONS = ("functools.partial", "operator.ge", "operator.gt", "operator.le", "operator.lt")

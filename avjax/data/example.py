@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -149,6 +150,19 @@ def padding_example(
     columns = source[0].get("columns", {}) if source else {}
     zeros = {name: np.zeros_like(value) for name, value in columns.items()}
     return _stack_clips(clips, 0, -1, False, False, zeros)
+
+
+def padding_batch(data: Mapping[str, Any], rows: int) -> dict[str, np.ndarray]:
+    """Returns a batch of padding, of a source whose records cannot be read yet.
+
+    Args:
+      data: the data set: source, clip_sampler, transforms.
+      rows: of the batch, at least the clips of a record.
+    """
+    sampler = data["clip_sampler"]
+    padding = padding_example(sampler, tuple(data["transforms"]), data["source"])
+    count = max(1, rows // sampler.num_clips)
+    return {name: np.concatenate([value] * count) for name, value in padding.items()}
 
 
 def num_workers(

@@ -33,6 +33,8 @@ class Source:
       settings: how the data were prepared, for prepared data.
       columns: {name: hash of the values} of the columns of the records.
       arrays: vectors of the records, for sources that have these and nothing to decode.
+      prepare: called by a run before it reads the first record; `read` raises an error before.  For
+        sources whose clips are computed by an earlier run.  None for nothing to do.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Source:
     settings: dict | None = None
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     arrays: RecordArrays | None = None
+    prepare: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self.records)

@@ -24,7 +24,7 @@ from avjax.downstream.recipe import Recipe, build_recipe
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
-VERSION = 2  # Of the files; increase it if features change.
+VERSION = 3  # Of the files; increase it if features change.
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,15 @@ class ClipFeatures(NamedTuple):
         or the record has fewer clips; these rows are 0.
       readable: bool [N].
       unreadable: [path, reason] of the files that could not be read.
+      clips: int32 [N], clips of each record; 1 of an unreadable one.
+      logits: float32 [N, W, C] of a classifier, 0 as above; None if the nets have none.
     """
 
     modalities: dict[str, dict[str, np.ndarray]]
     readable: np.ndarray
     unreadable: list[list[str]]
+    clips: np.ndarray
+    logits: np.ndarray | None
 
 
 def clip_features(
@@ -70,8 +74,7 @@ def clip_features(
       ValueError: features are not finite.
     """
     fields = key_fields(model, source, recipe, layers)
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
-    entry = Path(folder) / digest
+    entry = _entry(folder, fields)
     if not (entry / "key.json").is_file():
         part = Path(f"{entry}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -81,6 +84,17 @@ def clip_features(
         shutil.rmtree(entry, ignore_errors=True)
         os.replace(part, entry)
     return _read(entry)
+
+
+def is_cached(model: Model, source: Source, recipe: Recipe, folder: str | os.PathLike) -> bool:
+    """Returns whether features are in the cache; Args: as of `clip_features`."""
+    return (_entry(folder, key_fields(model, source, recipe, None)) / "key.json").is_file()
+
+
+def _entry(folder, fields):
+    """The folder of an entry."""
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
+    return Path(folder) / digest
 
 
 def key_fields(
@@ -148,12 +162,15 @@ def _extract(model, source, recipe, layers, batch_size, workers, folder: Path) -
     for path, reason in failed:
         log.warning("%s left out: %s: %s", source.name, path, reason)
     np.save(folder / "readable.npy", readable.any(1))
+    np.save(folder / "clips.npy", clips.counts)
     write_atomic(folder / "unreadable.json", json.dumps(failed, indent=2))
 
 
 def _flatten(out: dict) -> Iterator[tuple[str, np.ndarray]]:
     """Yields ("audio.features", array) of the result of `embed`; rows without a modality are 0."""
     for modality, found in out.items():
+        if modality == "logits":
+            yield modality, found.astype(np.float32)
         if isinstance(found, dict):
             mask = found["mask"]
             yield f"{modality}.mask", mask
@@ -173,6 +190,9 @@ def _read(folder: Path) -> ClipFeatures:
         modality, kind = path.stem.split(".", 1)
         modalities.setdefault(modality, {})[kind] = np.load(path, mmap_mode="r", allow_pickle=False)
     unreadable = json.loads((folder / "unreadable.json").read_text(encoding="utf-8"))
-    return ClipFeatures(
-        modalities, np.load(folder / "readable.npy", allow_pickle=False), unreadable
+    readable, clips = (
+        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("readable", "clips")
     )
+    logits = folder / "logits.npy"
+    scores = np.load(logits, mmap_mode="r", allow_pickle=False) if logits.is_file() else None
+    return ClipFeatures(modalities, readable, unreadable, clips, scores)

@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from avjax.config.program import program_name
-from avjax.report import agreement, evaluation_tables, headline, html, plots, retrieval_gallery
+from avjax.report import (
+    agreement,
+    evaluation_tables,
+    headline,
+    html,
+    plots,
+    retrieval_gallery,
+    selection_section,
+)
 from avjax.report.html import collapsible, header_row, note, table_row
 from avjax.runtime import metric_info, metric_records
 from avjax.runtime.metric_info import format_number
@@ -55,6 +63,7 @@ def write(workdir: str | os.PathLike) -> Path:
     name = workdir.resolve().name
     parts = {
         "Evaluation": evaluation_tables.section(evals, labels),
+        "Selection of clips": selection_section.run_section(workdir / "evals"),
         "Training": training_section(training),
         "Retrieval gallery": retrieval_gallery.section(workdir / "evals"),
         "Audio-visual agreement": agreement_section(workdir, config, training, labels),
@@ -65,7 +74,7 @@ def write(workdir: str | os.PathLike) -> Path:
         f"<h1>{escape(name)}</h1>", *map(note, trouble + more),
         headline.lead_sentence(config, run, training),
         headline.cards(evals, labels), headline.summary_table(config, run, training),
-        *(f"<h2>{title}</h2>\n{part}" for title, part in parts.items()),
+        *(f"<h2>{title}</h2>\n{part}" for title, part in parts.items() if part),
     ]  # fmt: skip
     return html.write_page(workdir / "report.html", f"{name}: report of a run", page)
 

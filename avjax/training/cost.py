@@ -1,13 +1,16 @@
 """The cost of a training step, from the compiled program."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import numpy as np
 
 from avjax.data import pipeline
 from avjax.nets import flops
 from avjax.runtime import sharding
-from avjax.training import state
+from avjax.training import sources, state
 from avjax.training.experiment import Experiment, training_data
 from avjax.training.step import make_step
 
@@ -40,10 +43,26 @@ def step_cost(experiment: Experiment) -> dict[str, float]:
 
 def abstract_step_args(experiment: Experiment, mesh: jax.sharding.Mesh):
     """Returns (state, batch, shardings) of a run's step: shapes with shardings, no state arrays."""
+    sources.prepare(experiment.data)
     with contextlib.closing(pipeline.train_batches(**training_data(experiment), stop=1)) as stream:
         batch = sharding.shard_batch(next(stream), mesh)
     shapes, shardings = state.abstract_state(experiment, batch, mesh)
     return sharding.abstract_tree(shapes, shardings), batch, shardings
+
+
+def call_flops(fn: Callable, *args: Any) -> float:
+    """Returns the floating-point operations of a call, compiled and not run, as of `step_cost`.
+
+    Args:
+      fn: a function of trees of arrays.
+      args: its arguments, or their shapes; on one device.
+    """
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.result_type(x)), args
+    )
+    traced = jax.jit(fn).trace(*shapes)
+    found: Any = traced.lower().compile().cost_analysis()
+    return found["flops"] + loop_flops(traced.jaxpr)
 
 
 def loop_flops(jaxpr) -> float:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from avjax.config import app, errors
-from avjax.data import clip_list, pipeline
+from avjax.data import clip_list, example, pipeline
 from avjax.data.source import Source, coverage, unique_notes
 from avjax.losses import pairs
 from avjax.nets.flops import gmacs
@@ -88,12 +88,16 @@ def first_batch(experiment: Experiment, key: str) -> dict[str, Any]:
                 )
             check_negatives(args, experiment.settings.batch_size, count)
             check_labels(args, data["source"])
+            if data["source"].prepare:
+                return example.padding_batch(data, experiment.settings.batch_size // shard[1])
             stream = pipeline.train_batches(**training_data(experiment), shard=shard, stop=1)
         else:
             data = {name: value for name, value in data.items() if name != "max_unreadable"}
             if data["clip_sampler"].varies:  # To count the clips of all files takes long.
                 data["clip_sampler"] = clip_list.single_clip(data["clip_sampler"], 0)
             size = jax.device_count() * data["clip_sampler"].num_clips
+            if data["source"].prepare:
+                return example.padding_batch(data, size // shard[1])
             stream = pipeline.eval_batches(**data, batch_size=size, shard=shard)
         with contextlib.closing(stream):
             return next(stream)

@@ -132,6 +132,17 @@ def _replace(tree: dict, key: str, value: Any) -> None:
     tree[last] = value
 
 
+def prepare(data: dict[str, dict[str, Any]]) -> None:
+    """Calls `prepare` of each source that has one, see `Source`, once.
+
+    Args:
+      data: {key: data set}, as of `DataSets`.
+    """
+    for source in {id(one["source"]): one["source"] for one in data.values()}.values():
+        if source.prepare:
+            source.prepare()
+
+
 def check_unchanged(
     workdir, sources: dict[str, tuple[str, Source]], allow_changed: bool
 ) -> tuple[dict, list[str]]:

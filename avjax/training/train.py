@@ -100,6 +100,7 @@ def run_in_workdir(
     )
     resumes = train and 0 < (checkpoints.latest_step() or 0) < last
     accepted = accepted_changes(workdir, experiment, at_steps, allow_changed) if resumes else []
+    sources.prepare(experiment.data)
     data = training_data(experiment)
     data |= dict(on_error=metrics_writer.unreadable_file_log(workdir, jax.process_index(), train))
     print_on_process_zero(f"{data['source'].name}: {coverage(data['source'])}")
