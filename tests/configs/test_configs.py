@@ -37,7 +37,7 @@ RECIPES = {  # Of real data -> what may follow the colon.
 WORLDS = {
     "smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed"),
     "ccl_world": ("ccl-ai", "crd-a"), "lab": lab.METHODS,
-    "ccl_world": ("ccl-ai", "crd-a"), "skim_world": ("world", "smoke"),
+    "skim_world": ("world", "smoke"),
 }  # fmt: skip
 
 
