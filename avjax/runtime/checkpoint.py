@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from avjax.runtime import (
     checkpoint_files,
+    heaps,
     leftovers,
     newest_checkpoint,
     save_failures,
@@ -119,6 +120,7 @@ def _complete(checkpoints: ocp.CheckpointManager, step: int) -> None:
         verified_steps.write_manifest(folder, step, checkpoints.is_saving_in_progress)
         checkpoints.wait_until_finished()
         FAILURES[checkpoints].reset()
+        heaps.trim()
     except save_failures.ERRORS as error:
         FAILURES[checkpoints].add(step, error)
 

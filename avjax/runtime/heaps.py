@@ -1,4 +1,4 @@
-"""Limits the heaps of glibc, which keep what a process has freed."""
+"""Limits what the heaps of glibc keep of the memory that a process has freed."""
 
 import ctypes
 import os
@@ -20,3 +20,11 @@ def limit_arenas() -> None:
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:  # Other C libraries have none.
         set_option(ARENA_MAX, max(MIN_ARENAS, len(os.sched_getaffinity(0))))
+
+
+def trim() -> None:
+    """Gives the free pages of all heaps back to the system, where the C library can do that."""
+    if sys.platform.startswith("linux"):
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if malloc_trim is not None:
+            malloc_trim(0)
