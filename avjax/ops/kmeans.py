@@ -1,9 +1,9 @@
 """k-means on the devices: k-means++ initialization, then Lloyd's iterations.
 
-Written for one device and the global array.  Under `jit` on a mesh with the rows split over "data",
-each device works on its own rows; only centers, sums of k rows, and one number per row where rows
-are sampled are communicated.  Memory beside the rows [N, H] is N x `block`: centers, not rows, are
-processed in blocks, as a block of rows would lie on one device.
+Written for one device and the global array.  Under `jit` on a mesh with the rows split over its
+devices, each device works on its own rows; only centers, sums of k rows, and one number per row
+where rows are sampled are communicated.  Memory beside the rows [N, H] is N x `block`: centers, not
+rows, are processed in blocks, as a block of rows would lie on one device.
 """
 
 import math

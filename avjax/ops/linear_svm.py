@@ -10,8 +10,8 @@ the basis of the eigenvectors of the Gram matrix of the features, where the line
 iteration is diagonal, for all classes at once.  The duality gap bounds how far from the minimum a
 result is: with a relative gap g, weights are within sqrt(2 g objective) of the exact ones.
 
-Written for one device and the global arrays.  Under `jit` on a mesh with the rows split over
-"data", each device works on its own rows; only sums over rows [H, C] are communicated, and once a
+Written for one device and the global arrays.  Under `jit` on a mesh with the rows split over its
+devices, each device works on its own rows; only sums over rows [H, C] are communicated, and once a
 matrix [H, H], which every device holds.
 """
 
