@@ -112,6 +112,7 @@ def method(dim, locked="") -> dict:
       locked: the modality that has no head.
     """
     identity = dict(fn="avjax.nets.identity.Identity")
+    # Paper: LiT trains all of the other tower; here both towers are locked, and heads are trained.
     none = dict(fn="avjax.nets.layers.mlp.Mlp", widths=())
     mlp = dict(none, widths=(256, 256, dim))
     model = dict(

@@ -30,7 +30,8 @@ RECIPES = {  # Of real data -> what may follow the colon.
     "cma_kinetics": ("paper", "ported"), "compare_folder": (),
     "compare_distillation": ("folder-10", "vectors-10", "ucf51"), "instdisc_kinetics": (),
     "finetune_hmdb51": finetune_hmdb51.FRAMES, "finetune_ucf101": finetune_ucf101.FRAMES,
-    "l3_kinetics": (), "l3_star_kinetics": (), "moco_kinetics": ("v1", "v2"),
+    "l3_kinetics": (), "l3_star_kinetics": (), "locked_folder": ("folder", "unlock"),
+    "moco_kinetics": ("v1", "v2"),
     "multisensory_audioset": (), "probe_kinetics_layers": probe_kinetics_layers.SIZES,
     "sscl_kinetics": (), "xdc_kinetics": xdc_kinetics.VARIANTS,
 }  # fmt: skip
