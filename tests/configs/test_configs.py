@@ -15,7 +15,7 @@ from avjax.configs import (
     compare_folder,
     finetune_hmdb51,
     finetune_ucf101,
-    lab,
+    negatives_world,
     probe_kinetics_layers,
     world,
     xdc_kinetics,
@@ -37,7 +37,7 @@ RECIPES = {  # Of real data -> what may follow the colon.
 }  # fmt: skip
 WORLDS = {
     "smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed"),
-    "ccl_world": ("ccl-ai", "crd-a"), "lab": lab.METHODS,
+    "ccl_world": ("ccl-ai", "crd-a"), "negatives_world": negatives_world.METHODS,
     "skim_world": ("world", "smoke"),
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Answers to false and missing negatives, small, on the synthetic world: two minutes each.
 
-python -m avjax.main --config configs/lab.py:sogclr
+python -m avjax.main --config configs/negatives_world.py:sogclr
 
 After the colon is one of METHODS, see docs/concepts/negatives-and-losses.md.  Nets, data and
 learning rate are those of configs/world.py, so that its cross-avid is the run to compare with.

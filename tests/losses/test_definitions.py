@@ -21,7 +21,7 @@ from avjax.losses import (
     sigreg,
 )
 from avjax.ops.normalize import l2_normalize
-from tests.losses import lab
+from tests.losses import definitions
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -31,16 +31,16 @@ def agree(deviations):
         assert loss < 1e-6 and gradient < 1e-5, (name, loss, gradient)
 
 
-@pytest.mark.parametrize("name", lab.sources())
+@pytest.mark.parametrize("name", definitions.sources())
 def test_losses_match_float64_with_every_source(name):
-    agree(lab.deviations(lab.evaluate(*lab.sources()[name])))
+    agree(definitions.deviations(definitions.evaluate(*definitions.sources()[name])))
 
 
 @pytest.mark.slow
 def test_losses_match_float64_on_eight_devices():
     env = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     out = subprocess.run(
-        [sys.executable, "-m", "tests.losses.lab"],
+        [sys.executable, "-m", "tests.losses.definitions"],
         cwd=ROOT,
         env=env,
         check=True,
@@ -50,15 +50,17 @@ def test_losses_match_float64_on_eight_devices():
 
 
 def test_running_normalizer_is_the_papers_moving_average():
-    after = jax.jit(functools.partial(lab.sogclr, negatives.in_batch()))(
-        jnp.asarray(lab.QUERY, jnp.float32), jnp.asarray(lab.KEY, jnp.float32), lab.batch()
+    after = jax.jit(functools.partial(definitions.sogclr, negatives.in_batch()))(
+        jnp.asarray(definitions.QUERY, jnp.float32),
+        jnp.asarray(definitions.KEY, jnp.float32),
+        definitions.batch(),
     )[1]
-    for term, s in lab.sides(lab.QUERY, lab.KEY):
-        g, u = lab.mean_ratio(s), np.exp(lab.BEFORE[term])
-        want = np.where(u == 0, g, (1 - lab.GAMMA) * u + lab.GAMMA * g)
+    for term, s in definitions.sides(definitions.QUERY, definitions.KEY):
+        g, u = definitions.mean_ratio(s), np.exp(definitions.BEFORE[term])
+        want = np.where(u == 0, g, (1 - definitions.GAMMA) * u + definitions.GAMMA * g)
         rows = np.asarray(after[term]["rows"])
-        np.testing.assert_allclose(np.exp(rows[lab.INDEX]), want, rtol=2e-6)
-        assert np.isneginf(np.delete(rows, lab.INDEX)).all()
+        np.testing.assert_allclose(np.exp(rows[definitions.INDEX]), want, rtol=2e-6)
+        assert np.isneginf(np.delete(rows, definitions.INDEX)).all()
 
 
 def test_running_normalizer_with_gamma_1_has_the_gradient_of_dcl():
@@ -158,7 +160,7 @@ def test_sigreg_matches_float64():
 
     wide = z.astype(np.float64)
     np.testing.assert_allclose(value, want(wide), rtol=1e-6)
-    slope = lab.slopes(want, wide, np.zeros(0))[0]
+    slope = definitions.slopes(want, wide, np.zeros(0))[0]
     assert np.linalg.norm(grad - slope) < 1e-5 * np.linalg.norm(slope)
 
 
