@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
             failed.append(f"{path} {error.reason}")
             continue
         for start, end, values in found.moments:
-            lines.append((path, start, end, *(values.get(name) for name in COLUMNS)))
+            found_values = (values.get(name) for name in COLUMNS)
+            lines.append((path, round(start, 3), round(end, 3), *found_values))
         print(f"{path}: {len(found.moments)} moments of {len(found.starts)} clips; open {page}")
     if failed and len(failed) == len(args.paths):
         raise ValueError("; ".join(failed))

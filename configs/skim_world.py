@@ -14,82 +14,125 @@ The evaluation `moments` compares ways to select clips by accuracy and GFLOPs pe
 Learning rates are not tuned; there is a set of test videos and none for validation.
 """
 
+from typing import Any, NamedTuple
+
 import ml_collections
 
 from avjax.configs import ccl_ucf51, optimizers, parts
 
-CLASSES, WIDTH, PIXELS = 12, 64, 32  # WIDTH: of all features.
+CLASSES, WIDTH = 12, 64  # WIDTH: of all features.
 CLIP_SECONDS = 2.0
 # Long videos, minutes; steps of the nets of clips and of the skimming nets; videos per batch.
 SIZES = {
     "world": dict(train=240, test=96, seconds=96.0, clips=200, skim=200, batch=32),
     "smoke": dict(train=24, test=12, seconds=24.0, clips=2, skim=2, batch=8),
 }
+
+
+class Task(NamedTuple):
+    """What the stages are made for.
+
+    Attributes:
+      long, trimmed: {"train", "test": spec of the source of long videos, or of short clips}.
+      num_classes: of the labels.
+      num_clips: of a long video.
+      clip_seconds: length of each.
+      pair: arguments of a clip of one frame and audio.
+      frames: of a clip of the teacher.
+      pixels: of each side, of all nets.
+      steps: of the nets of clips.
+      batch: clips per batch of these.
+    """
+
+    long: dict[str, dict]
+    trimmed: dict[str, dict]
+    num_classes: int
+    num_clips: int
+    clip_seconds: float
+    pair: dict
+    frames: int
+    pixels: int
+    steps: Any
+    batch: int
+
+
 FPS, RATE = 8.0, 8000
 PAIR = dict(num_frames=1, fps=FPS, audio_seconds=1.0, sample_rate=RATE, frame_size=(32, 32))
-VIDEO = PAIR | dict(num_frames=16, audio_seconds=0.0)
-BOTH = PAIR | dict(num_frames=16)
+# Of the fine-tuned net, where the skimming net begins.
+FUSED = {"params/step/fusion": "params/fusion", "params/classifier": "params/classifier"}
 DESCRIPTORS = "avjax.data.transforms.descriptors"
 
 
 def get_config(size="world"):
     how = parts.choose(SIZES, size)
-    c = ml_collections.ConfigDict()
-    c.seed, c.batch_size, c.steps = 0, how["batch"], how["skim"]
-    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 1, 0
-    c.init_examples = 64
-    c.sharding_rules = ((".*", ()),)
-    steps = c.get_ref("steps")
-    c.data = dict(train=descriptors("train", how))
-    c.evals = dict(moments=selection_of(("image", "audio"), how))
-    c.method = skimmer(("image", "audio"))
-    c.optimizer = optimizer(1e-3, steps)
-    fused = {"params/step/fusion": "params/fusion", "params/classifier": "params/classifier"}
-    clip_steps = steps * how["clips"] // how["skim"]
-    c.stages = dict(
-        **clip_stages(clip_steps, how),
-        image_alone=alone("image", how),
-        audio_alone=alone("audio", how),
-        skim=dict(after=dict(labels=fused)),
-    )
+    c = base(how["batch"], how["skim"])
+    splits = ("train", "test")
+    complete(c, Task(
+        {split: world(split, how) for split in splits},
+        {split: world(split, how, True) for split in splits},
+        CLASSES, round(how["seconds"] / CLIP_SECONDS), CLIP_SECONDS, PAIR, 16, 32,
+        c.get_ref("steps") * how["clips"] // how["skim"], how["batch"],
+    ))  # fmt: skip
     return c
 
 
-def clip_stages(steps, how) -> dict:
+def base(batch, steps):
+    """Returns the numbers of a config."""
+    c = ml_collections.ConfigDict()
+    c.seed, c.batch_size, c.steps = 0, batch, steps
+    c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 1, 0
+    c.init_examples = 64
+    c.sharding_rules = ((".*", ()),)
+    c.data = dict()
+    return c
+
+
+def complete(c, task: Task) -> None:
+    """Sets all parts and stages of a config."""
+    both, fused = ("image", "audio"), dict(after=dict(labels=FUSED))
+    c.data.train = descriptors("train", task)
+    c.evals = dict(moments=selection_of(both, task))
+    c.method = skimmer(both, task)
+    c.optimizer = optimizer(1e-3, c.get_ref("steps"))
+    single = dict(image_alone=alone("image", task), audio_alone=alone("audio", task))
+    c.stages = clip_stages(task) | single | dict(skim=fused)
+
+
+def clip_stages(task) -> dict:
     """Returns the stages of the nets of clips."""
-    tower = video_tower()
-    stage = dict(steps=steps, optimizer=optimizer(2e-3, steps), batch_size=how["batch"])
-    classify = dict(fn="avjax.methods.classify", num_classes=CLASSES)
+    tower, frames = video_tower(), dict(num_frames=task.frames)
+    stage = dict(steps=task.steps, optimizer=optimizer(2e-3, task.steps), batch_size=task.batch)
+    classify = dict(fn="avjax.methods.classify", num_classes=task.num_classes)
     preview = dict(
-        fn="avjax.methods.imgaud2vid", model=preview_net(),
-        teacher=dict(fn="avjax.nets.teachers.net", model=tower, num_classes=CLASSES),
-        logits_weight=1.0,
+        fn="avjax.methods.imgaud2vid", model=preview_net(), logits_weight=1.0,
+        teacher=dict(fn="avjax.nets.teachers.net", model=tower, num_classes=task.num_classes),
     )  # fmt: skip
     teacher_weights = ccl_ucf51.teacher_weights("video", "")["paths"]
+    video = task.pair | frames | dict(audio_seconds=0.0)
     return dict(
-        teacher=stage | trimmed(VIDEO, how) | dict(method=classify | dict(model=tower)),
-        preview=stage | trimmed(BOTH, how, scored=False) | dict(
+        teacher=stage | clips_of(video, task) | dict(method=classify | dict(model=tower)),
+        preview=stage | clips_of(task.pair | frames, task, scored=False) | dict(
             method=preview, after=dict(teacher=teacher_weights)),
-        labels=stage | trimmed(PAIR, how) | dict(
+        labels=stage | clips_of(task.pair, task) | dict(
             method=classify | dict(model=preview_net(), outputs=("fusion",)),
             after=dict(preview=None)),
     )  # fmt: skip
 
 
-def alone(modality, how) -> dict:
+def alone(modality, task) -> dict:
     """Returns the stage of a skimming net of one modality."""
     return dict(
-        method=skimmer((modality,)), evals=dict(moments=selection_of((modality,), how)),
+        method=skimmer((modality,), task), evals=dict(moments=selection_of((modality,), task)),
         after=dict(labels=()),
     )  # fmt: skip
 
 
-def skimmer(modalities) -> dict:
+def skimmer(modalities, task) -> dict:
     net = dict(
         fn="avjax.nets.joint.skimming.Skimming", modalities=modalities, steps=8, hidden=128,
         key_width=WIDTH,
     )  # fmt: skip
-    return dict(fn="avjax.methods.skimming", model=net, num_classes=CLASSES)
+    return dict(fn="avjax.methods.skimming", model=net, num_classes=task.num_classes)
 
 
 def video_tower() -> dict:
@@ -126,42 +169,39 @@ def world(split, how, trimmed=False) -> dict:
     )  # fmt: skip
 
 
-def trimmed(clip, how, scored=True) -> dict:
-    """Returns data and evals of a stage on trimmed moments."""
+def clips_of(clip, task, scored=True) -> dict:
+    """Returns data and evals of a stage on short clips."""
     train = parts.train_clips(
-        world("train", how, True), **clip, min_area=0.5, color_jitter=0.1, hue=0.0,
+        task.trimmed["train"], **clip, min_area=0.5, color_jitter=0.1, hue=0.0,
         max_offset_seconds=0.0,
     )  # fmt: skip
     if not clip["audio_seconds"]:
         train |= dict(transforms=train["transforms"][:1])
-    test = parts.eval_clips(world("test", how, True), **clip, num_clips=2)
-    test = dict(fn="avjax.evals.video_accuracy", data=parts.apply_on_host(test, PIXELS))
-    data = dict(train=parts.apply_on_host(train, PIXELS))
+    test = parts.eval_clips(task.trimmed["test"], **clip, num_clips=2)
+    test = dict(fn="avjax.evals.video_accuracy", data=parts.apply_on_host(test, task.pixels))
+    data = dict(train=parts.apply_on_host(train, task.pixels))
     return dict(data=data, evals=dict(clips=test) if scored else {})
 
 
-def clips() -> dict:
-    return dict(clip_seconds=CLIP_SECONDS)
-
-
-def descriptors(split, how) -> dict:
+def descriptors(split, task) -> dict:
     """Returns the data set of descriptors of long videos."""
     source = dict(
-        fn="avjax.downstream.clip_descriptors", source=world(split, how),
-        run="{workdir}/labels", clips=clips(), folder="{workdir}/features",
+        fn="avjax.downstream.clip_descriptors", source=task.long[split],
+        run="{workdir}/labels", clips=dict(clip_seconds=task.clip_seconds),
+        folder="{workdir}/features",
     )  # fmt: skip
     transform = "random_window" if split == "train" else "evenly_spaced"
-    widths = dict(image=WIDTH, audio=WIDTH)
-    count = round(how["seconds"] / CLIP_SECONDS)
-    transforms = (dict(fn=f"{DESCRIPTORS}.{transform}", num_clips=count, widths=widths),)
+    how = dict(num_clips=task.num_clips, widths=dict(image=WIDTH, audio=WIDTH))
     sampler = dict(fn="avjax.data.clip_sampling.stored")
+    transforms = (dict(fn=f"{DESCRIPTORS}.{transform}", **how),)
     return dict(source=source, clip_sampler=sampler, transforms=transforms)
 
 
-def selection_of(modalities, how) -> dict:
+def selection_of(modalities, task) -> dict:
     """Returns the evaluation: accuracy against FLOPs."""
     return dict(
-        fn="avjax.downstream.skimming_curve", data=descriptors("test", how),
-        videos=world("test", how), skimmer=skimmer(modalities), teacher="{workdir}/teacher",
-        preview="{workdir}/labels", clips=clips(), folder="{workdir}/features",
+        fn="avjax.downstream.skimming_curve", data=descriptors("test", task),
+        videos=task.long["test"], skimmer=skimmer(modalities, task), teacher="{workdir}/teacher",
+        preview="{workdir}/labels", clips=dict(clip_seconds=task.clip_seconds),
+        folder="{workdir}/features",
     )  # fmt: skip

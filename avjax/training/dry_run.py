@@ -88,17 +88,16 @@ def first_batch(experiment: Experiment, key: str) -> dict[str, Any]:
                 )
             check_negatives(args, experiment.settings.batch_size, count)
             check_labels(args, data["source"])
-            if data["source"].prepare:
-                return example.padding_batch(data, experiment.settings.batch_size // shard[1])
+            size = experiment.settings.batch_size
             stream = pipeline.train_batches(**training_data(experiment), shard=shard, stop=1)
         else:
             data = {name: value for name, value in data.items() if name != "max_unreadable"}
             if data["clip_sampler"].varies:  # To count the clips of all files takes long.
                 data["clip_sampler"] = clip_list.single_clip(data["clip_sampler"], 0)
             size = jax.device_count() * data["clip_sampler"].num_clips
-            if data["source"].prepare:
-                return example.padding_batch(data, size // shard[1])
             stream = pipeline.eval_batches(**data, batch_size=size, shard=shard)
+        if data["source"].prepare:  # Its records cannot be read yet.
+            return example.padding_batch(data, size // shard[1])
         with contextlib.closing(stream):
             return next(stream)
 
@@ -248,7 +247,9 @@ def encoder_gmacs(
     frontends = getattr(model, "frontends", {})
     batch = jax.eval_shape(change, batch) if change else batch
     for name, net in getattr(model, "encoders", {}).items():
-        x = jax.ShapeDtypeStruct((1, *batch[name].shape[1:]), batch[name].dtype)
+        one_frame = name == "video" and getattr(model, "first_frame", False)
+        shape = (1, 1, *batch[name].shape[2:]) if one_frame else (1, *batch[name].shape[1:])
+        x = jax.ShapeDtypeStruct(shape, batch[name].dtype)
         front = functools.partial(frontends[name].init_with_output, train=False)
         x, _ = jax.eval_shape(front, jax.random.key(0), x)
         yield name, gmacs(net, x.shape, x.dtype)

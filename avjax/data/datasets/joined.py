@@ -57,6 +57,28 @@ def make(
     )  # fmt: skip
 
 
+def labelled(source: Source, others: Sequence[str]) -> Source:
+    """Returns the short clips of the classes that are labels in `make`, with the same labels.
+
+    Args:
+      source, others: as of `make`.
+    """
+    classes, _, of_class = divide(source, others)
+    rows = [(int(row), label) for label, rows in of_class.items() for row in rows]
+    records = tuple({**source[row], "label": label, "row": row} for row, label in rows)
+
+    def read(row, sampler, rngs):
+        inner = records[row]["row"]
+        if source.read:
+            return source.read(inner, sampler, rngs)
+        return example.decode_clips(source[inner], sampler, rngs, False)
+
+    return dataclasses.replace(
+        source, name=f"{source.name}-labelled", records=records, classes=classes, read=read,
+        num_listed=None, num_quarantined=0,
+    )  # fmt: skip
+
+
 def divide(
     source: Source, others: Sequence[str]
 ) -> tuple[tuple[str, ...], np.ndarray, dict[int, np.ndarray]]:

@@ -4,6 +4,7 @@ IMGAUD2VID, Gao, Oh, Grauman and Torresani, CVPR 2020, https://arxiv.org/abs/191
 """
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ class ImageAudio(nn.Module):
       normalize: makes the embedding.
     """
 
+    first_frame: ClassVar[bool] = True  # All that it reads of a clip of video.
     frontends: Mapping[str, nn.Module]
     encoders: Mapping[str, nn.Module]
     width: int | None = None
