@@ -6,7 +6,7 @@ python -m avjax.main --config configs/skim_folder.py:CLASSES --config.data.root=
 DIR and FILE as in configs/avid_folder.py.  A long video has 24 parts of five seconds: one clip of
 its class among clips of the classes `others`, which are no labels; CLASSES is the number of the
 others than these.  Clips are decoded once, at low resolution; nothing else is stored.  Nets,
-learning rates and steps are those of configs/skim_world.py, not tuned.
+and learning rates are those of configs/skim_world.py, not tuned.
 """
 
 from ml_collections import config_dict
@@ -21,7 +21,7 @@ VIDEOS = dict(train=240, test=96)
 def get_config(classes):
     if not classes.isdigit():
         raise ValueError(f"{classes!r}: give the number of classes that are labels, e.g. 6")
-    c = skim_world.base(batch=32, steps=200)
+    c = skim_world.base(batch=32, steps=300)
     c.data = parts.user_videos()
     c.others = config_dict.placeholder(tuple)
     train, test = map(cached, parts.user_splits(c.data))
@@ -30,7 +30,7 @@ def get_config(classes):
         {name: joined(source, others, VIDEOS[name]) for name, source in splits.items()},
         {name: labelled(source, others) for name, source in splits.items()},
         int(classes), round(PARTS * PART_SECONDS / CLIP_SECONDS), CLIP_SECONDS, PAIR, 16, 40,
-        2 * c.get_ref("steps"), 32,
+        c.get_ref("steps"), 32,
     ))  # fmt: skip
     return c
 

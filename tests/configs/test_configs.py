@@ -38,7 +38,7 @@ RECIPES = {  # Of real data -> what may follow the colon.
 WORLDS = {
     "smoke": (), "world": world.METHODS, "agreement_world": ("clean", "dubbed"),
     "ccl_world": ("ccl-ai", "crd-a"), "negatives_world": negatives_world.METHODS,
-    "skim_world": ("world", "smoke"),
+    "skim_world": ("world", "smoke"), "skim_folder": ("6",),
 }  # fmt: skip
 
 
