@@ -4,9 +4,9 @@ python -m avjax.main --config configs/skim_folder.py:CLASSES --config.data.root=
     --config.data.splits=FILE --config.others="('walking', 'running')" --workdir runs/skim_folder
 
 DIR and FILE as in configs/avid_folder.py.  A long video has 24 parts of five seconds: one clip of
-its class among clips of the classes `others`, which are no labels; CLASSES is the number of the
-others than these.  Clips are decoded once, at low resolution; nothing else is stored.  Nets,
-and learning rates are those of configs/skim_world.py, not tuned.
+its class among clips of the classes `others`, which are no labels; CLASSES is the number of classes
+that are.  Clips are decoded once, at low resolution; nothing else is stored.  Nets and learning
+rates are those of configs/skim_world.py, not tuned.
 """
 
 from ml_collections import config_dict
