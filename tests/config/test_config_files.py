@@ -46,7 +46,7 @@ def test_wrong_config_name_lists_shipped_and_local_and_suggestion(tmp_path, monk
         find("mien.py:x")
     for part in (
         "--config mien.py: no such file; did you mean 'mine'?",
-        "configs in .: mine; shipped configs: ablate_negatives,",
+        "configs in .: mine; shipped configs: ablate_locked, ablate_negatives,",
         ", smoke, ",
     ):
         assert part in str(error.value)
