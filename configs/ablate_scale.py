@@ -46,7 +46,7 @@ def get_config(size="scale"):
     c.seed, c.batch_size, c.steps, c.learning_rate = 0, 1024, EPOCHS * MIDDLE // 1024, 3e-3
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 100_000, 1, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
     c.data = dict(train=dataset("train", MIDDLE) | dict(repeats=1, order=None))
     c.method = avid(tiled(), INFO_NCE)
     c.optimizer = optimizers.adamw_cosine(

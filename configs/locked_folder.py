@@ -46,7 +46,7 @@ def get_config(kind="latent"):
         c.batch_size, c.steps, c.learning_rate = 8192, 120, 1e-2
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 10, 100, 1, 0
     c.init_examples = 256
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
 
     train, test = sources(c, kind, locked)
     c.data.train = data_set(train)

@@ -82,7 +82,7 @@ def base(batch, steps):
     c.seed, c.batch_size, c.steps = 0, batch, steps
     c.log_every, c.save_every, c.max_to_keep, c.refresh_every = 20, 1000, 1, 0
     c.init_examples = 64
-    c.sharding_rules = ((".*", ()),)
+    c.sharding_rules = ((".*", "fsdp"),)
     c.data = dict()
     return c
 
