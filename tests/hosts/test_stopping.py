@@ -94,8 +94,10 @@ def test_run_stopped_in_everything_ends_as_undisturbed(world, tmp_path, count):
         for moment, signum, rank, step in STOPS:
             rank, when = rank % count, f"{moment}:{int(signum)}"
             ends = several.wait(several.start(world, folder, count, moment=when, rank=rank))
-            assert_stopped(ends)
             print(count, number, moment, saved(folder), [round(one[2], 1) for one in ends])
+            # The last evaluation may end before all processes have agreed to stop.
+            finished = moment == STOPS[-1][0] and not any(code for code, *_ in ends)
+            assert_stopped(ends, 0 if finished else 75)
             assert saved(folder) == step, ends
         several.run(world, folder, count)
         found = table(folder)
