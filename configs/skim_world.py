@@ -187,7 +187,7 @@ def descriptors(split, task) -> dict:
     """Returns the data set of descriptors of long videos."""
     source = dict(
         fn="avjax.downstream.clip_descriptors", source=task.long[split],
-        run="{workdir}/labels", clips=dict(clip_seconds=task.clip_seconds),
+        run="{chain}/labels", clips=dict(clip_seconds=task.clip_seconds),
         folder="{workdir}/features",
     )  # fmt: skip
     transform = "random_window" if split == "train" else "evenly_spaced"
@@ -201,7 +201,7 @@ def selection_of(modalities, task) -> dict:
     """Returns the evaluation: accuracy against FLOPs."""
     return dict(
         fn="avjax.downstream.skimming_curve", data=descriptors("test", task),
-        videos=task.long["test"], skimmer=skimmer(modalities, task), teacher="{workdir}/teacher",
-        preview="{workdir}/labels", clips=dict(clip_seconds=task.clip_seconds),
+        videos=task.long["test"], skimmer=skimmer(modalities, task), teacher="{chain}/teacher",
+        preview="{chain}/labels", clips=dict(clip_seconds=task.clip_seconds),
         folder="{workdir}/features",
     )  # fmt: skip

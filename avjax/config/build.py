@@ -113,19 +113,21 @@ def _same_type(error, text):
         return ValueError(text)
 
 
-def substitute(tree: Any, workdir: str) -> Any:
-    """Returns `tree` with "{workdir}" replaced in strings and references by their values.
+def substitute(tree: Any, folder: str, name: str = "{workdir}") -> Any:
+    """Returns `tree` with a name replaced in strings, and references by their values.
 
     ml_collections itself does not resolve references within lists.
 
     Args:
       tree: nested dicts and lists.
-      workdir: the folder of the run.
+      folder: what the name becomes: of "{workdir}" the folder of the command, of "{chain}" that
+        of the run or chain, which in a study is another one.
+      name: the name.
     """
     if isinstance(tree, ml_collections.FieldReference):
         tree = tree.get()
     if isinstance(tree, dict):
-        return {k: substitute(v, workdir) for k, v in tree.items()}
+        return {k: substitute(v, folder, name) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return type(tree)(substitute(v, workdir) for v in tree)
-    return tree.replace("{workdir}", workdir) if isinstance(tree, str) else tree
+        return type(tree)(substitute(v, folder, name) for v in tree)
+    return tree.replace(name, folder) if isinstance(tree, str) else tree

@@ -28,9 +28,9 @@ def expand(config: dict, workdir: str) -> list[tuple[str, dict]]:
         stage is the config with these keys replaced as a whole, except that a part without `fn`
         replaces only the arguments that it names: {"method": {"chunks": 2}}.  It is initialized
         from the runs in "after": paths as for `init_from.apply`, or None for its default.
-      workdir: stages run in its sub-folders.
+      workdir: stages run in its sub-folders; "{chain}" in a string becomes this folder.
     """
-    config = copy.deepcopy(config)
+    config = substitute(config, workdir, "{chain}")
     stages = config.pop("stages", None)
     if not stages:
         return [(workdir, config)]

@@ -101,3 +101,10 @@ def test_stage_starts_from_previous_stage(world, tmp_path):
     assert any((a != b).any() for a, b in zip(*kernels))
     page = stages_page.write(tmp_path, ["first", "second"]).read_text()
     assert 'href="second/report.html"' in page and "<td>2</td><td>1</td>" in page
+
+
+def test_a_stage_names_the_folder_of_its_chain():
+    config = {"seed": "{chain}/one/x", "stages": {"one": {}, "two": {"after": {"one": None}}}}
+    found = stages.expand(config, "study/runs/a")
+    assert [own["seed"] for _, own in found] == ["study/runs/a/one/x"] * 2
+    assert stages.expand({"seed": ["{chain}"]}, "run") == [("run", {"seed": ["run"]})]
