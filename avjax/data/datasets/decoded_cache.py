@@ -5,7 +5,6 @@ what they hold (file, size, time, frame rate and so on), so runs may share a fol
 stopped program resumes with the missing files.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -24,6 +23,7 @@ from avjax.data.clip_reading import (
 from avjax.data.clip_times import TIME_TOLERANCE, restrict_to_record
 from avjax.data.media import video as media_video
 from avjax.data.source import Source
+from avjax.runtime import thread_pool
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 from avjax.runtime.regular_files import read_text
@@ -69,14 +69,10 @@ def make(
     decode = functools.partial(
         _decode_to_cache, fps=fps, sample_rate=sample_rate, short_side=short_side
     )
-    with concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        jobs = [pool.submit(decode, name, path) for name, path in missing.items()]
-        try:
-            done = concurrent.futures.as_completed(jobs)
-            for job in progress(done, len(jobs), f"decoding {source.name}") if jobs else ():
-                job.result()
-        finally:  # After an error or Ctrl-C, jobs that are pending are canceled.
-            pool.shutdown(cancel_futures=True)
+    jobs, threads = list(missing.items()), workers or os.cpu_count() or 1
+    with thread_pool.completed(lambda job: decode(*job), jobs, threads) as done:
+        for _ in progress(done, len(jobs), f"decoding {source.name}") if jobs else ():
+            pass
     read = functools.partial(_read_clips, names, source.records, fps, sample_rate)
     return dataclasses.replace(source, read=read)
 

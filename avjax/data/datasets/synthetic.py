@@ -8,7 +8,6 @@ existing videos, and a stopped rendering resumes.
 """
 
 import argparse
-import concurrent.futures
 import json
 import os
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ from avjax.data.synthesis import (
     mp4,
 )
 from avjax.data.synthesis.scene import Look, Scene, look_of
+from avjax.runtime import thread_pool
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 from avjax.runtime.regular_files import read_text
@@ -194,14 +194,11 @@ def render_all(jobs: Iterable[tuple], workers: int | None, title: str) -> None:
       workers: number of threads.
       title: of the progress bar.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
-    try:
-        futures = [pool.submit(render, *job) for job in jobs]
-        done = concurrent.futures.as_completed(futures)
-        for future in progress(done, len(futures), title):
-            future.result()
-    finally:  # After an error or Ctrl-C, jobs that are pending are canceled.
-        pool.shutdown(cancel_futures=True)
+    jobs = list(jobs)
+    threads = workers or os.cpu_count() or 1
+    with thread_pool.completed(lambda job: render(*job), jobs, threads) as done:
+        for _ in progress(done, len(jobs), title):
+            pass
 
 
 def contact_sheet(path: str, source: Source, columns: int = 16) -> None:

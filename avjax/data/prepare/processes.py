@@ -1,9 +1,9 @@
 """Writes shards in processes of this machine; avjax.data.prepare.beam does so on others."""
 
-import concurrent.futures
 from collections.abc import Callable
 
 from avjax.data.workers import prefetch
+from avjax.runtime import thread_pool
 from avjax.runtime.progress import progress
 
 
@@ -21,15 +21,14 @@ def run(
     if not num_files:
         return
     num_processes = num_processes or prefetch.num_cores()
-    with concurrent.futures.ThreadPoolExecutor(num_processes) as threads:
+
+    def write_shard(number):
+        call(number)  # Of the pool below.
+        return number
+
+    with thread_pool.completed(write_shard, num_files, num_processes) as numbers:
         # Closed first, after an error or Ctrl-C: the threads then have nothing to wait for.
         with prefetch.pool(write, num_processes, timeout=timeout) as call:
-            jobs = {threads.submit(call, i): i for i in num_files}
-            try:
-                done = (jobs[j] for j in concurrent.futures.as_completed(jobs) if not j.result())
-                counted = (None for i in done for _ in range(num_files[i]))
-                for _ in progress(counted, sum(num_files.values()), "preparing"):
-                    pass
-            finally:
-                for job in jobs:
-                    job.cancel()
+            counted = (None for number in numbers for _ in range(num_files[number]))
+            for _ in progress(counted, sum(num_files.values()), "preparing"):
+                pass
