@@ -149,7 +149,7 @@ tiny.run(json.load(open(sys.argv[1])), sys.argv[2])
 
 
 def test_run_whose_loader_hangs_ends_and_leaves_no_process(world, tmp_path):
-    config = tiny.config(world, steps=20, evals={}, watchdog=0.5)
+    config = tiny.config(world, steps=20, evals={}, watchdog=2)
     config["data"]["train"]["workers"] = 1
     (tmp_path / "config.json").write_text(json.dumps(config))
     command = [sys.executable, "-c", PROGRAM, tmp_path / "config.json", tmp_path / "run"]
