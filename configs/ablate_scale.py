@@ -6,7 +6,7 @@ Drawn pairs of vectors (avjax.data.datasets.latent) with known classes, nuisance
 place of features of locked towers.  Arms differ in the source of negatives, B, K, the number of
 records N, and the budget: equal examples (4 epochs), steps (100) or FLOPs (those of the arm with
 B = 1024 and all of its batch as negatives).  The learning rate is selected for each B.  The report
-judges five claims.  After the colon:
+tests five claims.  After the colon:
 
   scale  all arms (the default)        no-64k  without B = 65,536
   smoke  a few arms, minutes

@@ -83,7 +83,7 @@ def _unresolved(positive, total):
 def below_positive(loss_fn: ContrastiveLoss, margin: float) -> ContrastiveLoss:
     """A loss without the negatives that score above the positive minus a margin.
 
-    Such a negative may be a positive that nobody has marked.  As in de Souza P. Moreira et al.,
+    Such a negative may be an unlabelled positive.  As in de Souza P. Moreira et al.,
     2024, https://arxiv.org/abs/2407.15831, where the scores are a teacher's.
 
     Args:

@@ -140,6 +140,9 @@ def filled_bank(
 
     Returns:
       A Method with `refresh`.
+
+    Raises:
+      ValueError: an argument is out of its range, or the negatives are not a memory bank.
     """
     method = make(model, negatives, loss_fn, terms, temperature, chunks, num_clips)
     if negatives.symmetric_loss:

@@ -1,4 +1,4 @@
-"""Five claims about batch size and negatives, judged from the numbers of a study.
+"""Five claims about batch size and negatives, tested on the results of a study.
 
 A claim holds, fails, or is open where arms are missing or intervals overlap.  "Above" and "below"
 are meant by Student's 95 % intervals over seeds.
@@ -22,7 +22,7 @@ class Verdict(NamedTuple):
     numbers: str
 
 
-def judge(found: Sequence[Point], title: str, cosines: dict[int, str]) -> list[Verdict]:
+def evaluate_claims(found: Sequence[Point], title: str, cosines: dict[int, str]) -> list[Verdict]:
     """Returns the verdicts of all claims.
 
     Args:

@@ -8,12 +8,12 @@ from pathlib import Path
 import matplotlib
 
 from avjax.report import html, plots
-from avjax.report.scale_claims import judge
+from avjax.report.scale_claims import evaluate_claims
 from avjax.report.scale_points import Point, interval, points, select
 from avjax.runtime import csv_file
 
 NOTE = (
-    "Each claim is judged from the intervals below, without choice of arms: “holds” if all its "
+    "Each claim is tested on the intervals below, over all arms: “holds” if all its "
     "comparisons do, “fails” if one does, else “open”."
 )
 
@@ -25,14 +25,14 @@ def make(
 
     Args:
       quantities: {title: pattern of a run's values} that are plotted.
-      claim: the title by which the claims are judged.
+      claim: the title by which the claims are tested.
       cosines: {K: pattern}, see `scale_claims.gradient_converges`.
     """
 
     def section(folder, rows, runs, results) -> str:
         titles = {k: f"cosine of gradients, K={k}" for k in cosines}
         found = points(runs, results, {**quantities, **{titles[k]: p for k, p in cosines.items()}})
-        verdicts = judge(found, claim, titles)
+        verdicts = evaluate_claims(found, claim, titles)
         csv_file.write_csv(
             Path(folder) / "claims.csv", [["claim", "verdict", "numbers"], *map(list, verdicts)]
         )

@@ -8,8 +8,8 @@ noise:
     video   = tanh([shared, nuisance * n] A) B + noise * m          the same for audio, with other
                                                                      n, A, B and m
 
-What video and audio have in common is known, so that errors of a method can be told from limits of
-the data.  Millions of records take seconds.
+The latent variables that both modalities share are known, which bounds what any method can reach.
+Millions of records take seconds.
 """
 
 import contextlib
