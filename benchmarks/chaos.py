@@ -2,17 +2,18 @@
 
 Parts:
 
-    sigkill     SIGKILL at random moments, half of them in saves
-    damage      flips, truncations, deletions and swaps in checkpoints
-    side        damaged metrics.csv, config.json, run.json, data.json.gz, run.lock
-    writers     a second process in the folder of a run
-    readers     a run that is read while it saves and deletes checkpoints
-    signals     SIGTERM, SIGUSR1, SIGINT while training and compiling
-    disk        a full disk for two saves (needs the right to mount a tmpfs)
-    workers     decoding workers killed and stopped
-    hang        batches that never come
-    goodput     20 faults in 2,000 steps
-    soak        memory and descriptors of 10,000 undisturbed steps
+    sigkill        SIGKILL at random moments, half of them in saves; a run that waits for its saves
+    sigkill_async  the same with the default, config.async_checkpointing=True
+    damage         flips, truncations, deletions and swaps in checkpoints
+    side           damaged metrics.csv, config.json, run.json, data.json.gz, run.lock
+    writers        a second process in the folder of a run
+    readers        a run that is read while it saves and deletes checkpoints
+    signals        SIGTERM, SIGUSR1, SIGINT while training and compiling
+    disk           a full disk for two saves (needs the right to mount a tmpfs)
+    workers        decoding workers killed and stopped
+    hang           batches that never come
+    goodput        20 faults in 2,000 steps
+    soak           memory and descriptors of 10,000 undisturbed steps
 
     python benchmarks/chaos.py                                   # a short round of each
     python benchmarks/chaos.py --parts sigkill --rounds 100 --json kills.jsonl
@@ -40,6 +41,7 @@ from benchmarks.chaos_parts.processes import SAVE_EVERY, Process
 # Rounds of a short run, and the part: a function of (world, finished run, folder, rounds, seed).
 PARTS = {
     "sigkill": (4, lambda w, run, f, n, s: kills.run(w, f, n, s)),
+    "sigkill_async": (4, lambda w, run, f, n, s: kills.run(w, f, n, s, wait=False)),
     "damage": (100, lambda w, run, f, n, s: damage.run(run, f, n, s)),
     "side": (5, lambda w, run, f, n, s: others.side_files(w, run, f, n, s)),
     "writers": (1, lambda w, run, f, n, s: others.writers(w, f, n, s)),

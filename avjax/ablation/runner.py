@@ -28,6 +28,7 @@ COST_NEUTRAL_KEYS = (
     "log_every",
     "save_every",
     "max_to_keep",
+    "async_checkpointing",
 )
 # Metrics that depend on the machine and not on the method.
 UNUSED_METRICS = ("clips_per_second", "time/data_wait", "time/transfer", "skipped_steps")

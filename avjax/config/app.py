@@ -26,10 +26,10 @@ CONFIG_HELP = """keys of the config:
   --config.method.negatives.fn=avjax.losses.memory_bank
   --config.method.negatives.num_negatives=16.
   A KEY is one that the config has, or any argument of the function that `fn` names beside it;
-  also init_from, device_transform, stages, profile, watchdog, max_nonfinite_steps, fsdp, and
-  arguments of avjax.data.pipeline in config.data.train and in the data of config.evals. Items of a
-  list are numbered: --config.data.train.transforms.0.hue=0. A VALUE is a Python literal, else text.
-  References to a key follow it.
+  also init_from, device_transform, stages, profile, watchdog, max_nonfinite_steps, fsdp,
+  async_checkpointing, and arguments of avjax.data.pipeline in config.data.train and in the data of
+  config.evals. Items of a list are numbered: --config.data.train.transforms.0.hue=0. A VALUE is a
+  Python literal, else text. References to a key follow it.
   --dry_run prints the whole config.  --config.profile=True prints the seconds of each part of the
   start-up and writes a trace of a few steps below WORKDIR/profile."""
 CACHE_HELP = """compiled programs:

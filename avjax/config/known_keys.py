@@ -11,6 +11,7 @@ OPTIONAL = {
     "init_from": ANY, "device_transform": PART, "stages": PART,
     "profile": Argument(False, ("bool",)), "watchdog": Argument(False, ("float",)),
     "max_nonfinite_steps": Argument(False, ("int",)), "fsdp": Argument(False, ("int",)),
+    "async_checkpointing": Argument(False, ("bool",)),
 }  # fmt: skip
 INIT_FROM = {"folder": Argument(True, ("str",)), "paths": ANY}
 # Arguments of a pipeline that the loop gives.

@@ -62,7 +62,7 @@ def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.Chec
         try:
             yield checkpoints
         finally:
-            _wait_for_save(checkpoints)
+            wait_for_save(checkpoints)
             del FAILURES[checkpoints]
         failures.stop_if_too_many(1)
 
@@ -84,13 +84,14 @@ def save(
       OSError: too many saves in a row failed.
     """
     step, failures = int(jax.block_until_ready(ts).step), FAILURES[checkpoints]
-    _wait_for_save(checkpoints)
+    wait_for_save(checkpoints)
     failures.stop_if_too_many()
     if step in checkpoints.all_steps():
         return
     verified_steps.delete_old(checkpoints, max_to_keep)
     try:
-        _check_free_space(checkpoints, ts)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(ts))
+        save_failures.check_free_space(checkpoints.directory, size)
         checkpoints.save(step, args=ocp.args.StandardSave(ts))
     except save_failures.ERRORS as error:
         failures.add(step, error)
@@ -99,18 +100,6 @@ def save(
     if jax.process_index() == 0:
         COMPLETING[:] = [threading.Thread(target=_complete, args=(checkpoints, step))]
         COMPLETING[0].start()
-
-
-def _check_free_space(checkpoints: ocp.CheckpointManager, ts: TrainState) -> None:
-    """Raises OSError in all processes if process 0 finds too little space for a state."""
-    size, error = sum(leaf.nbytes for leaf in jax.tree.leaves(ts)), None
-    if jax.process_index() == 0:
-        try:
-            save_failures.check_free_space(checkpoints.directory, size)
-        except OSError as found:
-            error = found
-    if sharding.broadcast_from_process_zero(error is not None):
-        raise error or OSError("process 0 finds too little space on the disk")
 
 
 def _complete(checkpoints: ocp.CheckpointManager, step: int) -> None:
@@ -125,8 +114,12 @@ def _complete(checkpoints: ocp.CheckpointManager, step: int) -> None:
         FAILURES[checkpoints].add(step, error)
 
 
-def _wait_for_save(checkpoints: ocp.CheckpointManager) -> None:
-    """Waits until the save under way, if any, has ended, also if it fails."""
+def wait_for_save(checkpoints: ocp.CheckpointManager) -> None:
+    """Waits until the save under way, if any, is complete with its manifest, or has failed.
+
+    Args:
+      checkpoints: as `manager` returns it.
+    """
     for thread in COMPLETING:
         thread.join()
     try:
@@ -146,7 +139,7 @@ def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | N
     Raises:
       OSError: the last save failed.
     """
-    _wait_for_save(checkpoints)
+    wait_for_save(checkpoints)
     FAILURES[checkpoints].stop_if_too_many(1)
     if jax.process_index() == 0:
         verified_steps.write_missing_manifests(Path(checkpoints.directory))

@@ -9,6 +9,10 @@ import sys
 import traceback
 from pathlib import Path
 
+import jax
+
+from avjax.runtime import sharding
+
 MAX_IN_A_ROW = 3
 ERRORS = (OSError, ValueError, RuntimeError)  # Orbax and TensorStore raise these.
 # A checkpoint of random float32 takes 0.93 times the bytes of its state while it is written.
@@ -79,22 +83,34 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def check_free_space(folder: str | os.PathLike, size: int) -> None:
-    """Checks that a checkpoint fits on the disk.
+    """Checks that a checkpoint fits on the disk of process 0.
 
     Args:
       folder: of the checkpoints.
       size: of the state in bytes.
 
     Raises:
-      OSError: it does not; says how much is missing.
+      OSError: in all processes, it does not; process 0 says how much is missing.
     """
-    needed, free = int(SPACE_FACTOR * size) + SPACE_MARGIN, shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            errno.ENOSPC,
-            f"the disk has {free / 1e6:,.1f} MB free, a checkpoint needs {needed / 1e6:,.1f} MB: "
-            "free some space",
-        )
+    error = _missing_space(folder, size) if jax.process_index() == 0 else None
+    if sharding.broadcast_from_process_zero(error is not None):
+        raise error or OSError("process 0 finds too little space on the disk")
+
+
+def _missing_space(folder: str | os.PathLike, size: int) -> OSError | None:
+    """The error of a disk that is too full for a checkpoint, or cannot be asked."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return error
+    needed = int(SPACE_FACTOR * size) + SPACE_MARGIN
+    if free >= needed:
+        return None
+    return OSError(
+        errno.ENOSPC,
+        f"the disk has {free / 1e6:,.1f} MB free, a checkpoint needs {needed / 1e6:,.1f} MB: "
+        "free some space",
+    )
 
 
 def quiet_orbax() -> None:

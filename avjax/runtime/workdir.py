@@ -13,7 +13,8 @@ from avjax.runtime.regular_files import read_text
 
 # Keys that may change when a run is resumed.
 CHANGEABLE_KEYS = (
-    "steps", "log_every", "save_every", "max_to_keep", "evals", "profile", "watchdog",
+    "steps", "log_every", "save_every", "max_to_keep", "async_checkpointing", "evals", "profile",
+    "watchdog",
     "max_nonfinite_steps", "fsdp", "sharding_rules",
     "data.train.workers", "data.train.timeout", "data.train.memory_limit", "study.report",
 )  # fmt: skip

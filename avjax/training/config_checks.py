@@ -19,6 +19,7 @@ INTEGER_KEYS = {
     "init_examples": (1, 2**16),
 }  # fmt: skip
 OPTIONAL_INTEGER_KEYS = {"max_nonfinite_steps": (1, None), "fsdp": (1, None)}
+BOOLEAN_KEYS = ("profile", "async_checkpointing")
 REQUIRED_PARTS = ("data", "method", "optimizer", "evals", "sharding_rules")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 MAX_LEARNING_RATE = 1e4
@@ -66,8 +67,9 @@ def check_values(config: dict) -> None:
     for key, (minimum, maximum) in OPTIONAL_INTEGER_KEYS.items():
         if key in config:
             ranges.check_integer(f"config.{key}", config[key], minimum, maximum)
-    if not isinstance(config.get("profile", False), bool):
-        raise ValueError(f"config.profile={config['profile']!r}: use True or False")
+    for key in BOOLEAN_KEYS:
+        if not isinstance(config.get(key, False), bool):
+            raise ValueError(f"config.{key}={config[key]!r}: use True or False")
     ranges.check_number("config.watchdog", config.get("watchdog", 0), minimum=0)
     for key in REQUIRED_PARTS[:-1]:
         if not isinstance(config[key], dict):

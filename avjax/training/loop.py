@@ -154,12 +154,18 @@ def log_if_due(run: Run, n: int, first: bool, window: list, speed: Throughput) -
 def save_if_due(run: Run, n: int, ts: TrainState) -> None:
     """Saves the state after step `n` if that is due.
 
+    Without `async_checkpointing` the next step waits for the end of the save, so that a crash costs
+    `save_every` steps at most.  With it a crash while a checkpoint is written costs the steps since
+    the one before, too.
+
     Raises:
       FloatingPointError: too many steps in a row were skipped.
     """
     if n % run.settings.save_every == 0 or n == run.settings.steps:
         run.skipped.check(last=n == run.settings.steps)
         checkpoint.save(run.checkpoints, ts, run.settings.max_to_keep)
+        if not run.settings.async_checkpointing:
+            checkpoint.wait_for_save(run.checkpoints)
 
 
 def next_batch(batches, mesh):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # Late imports of JAX: what a config says of its stages is ch
     from avjax.types import TrainState
 
 # Keys of a stage that the config itself need not have.
-STAGE_KEYS = {"init_from", "device_transform", "profile", "watchdog", "max_nonfinite_steps"}
+STAGE_KEYS = {
+    "init_from", "device_transform", "profile", "watchdog", "max_nonfinite_steps",
+    "async_checkpointing",
+}  # fmt: skip
 # A study names the metrics of a stage STAGE/eval/..., beside eval/... and untrained/eval/...
 RESERVED_NAMES = ("best", "eval", "untrained")
 

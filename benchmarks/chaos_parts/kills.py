@@ -6,14 +6,16 @@ import time
 from benchmarks.chaos_parts import processes
 from benchmarks.chaos_parts.processes import SAVE_EVERY, Process, Result
 
-PART = "sigkill"
 DELAY = 0.25  # Most seconds between a moment that was waited for and the kill.
 MOMENTS = ("step", "save", "step", "manifest")  # Half of them in saves.
 FLAGS = ("--config.log_every=1", f"--config.save_every={SAVE_EVERY}")
 
 
-def run(world, folder, rounds, seed, compare=True):
+def run(world, folder, rounds, seed, compare=True, wait=True):
     """Yields a Result for each kill, and one for the final state.
+
+    A kill may cost the steps since the last complete checkpoint: at most SAVE_EVERY if the run
+    waits for its saves, else also those that were done while a checkpoint was written.
 
     Args:
       world: folder of the files.
@@ -21,13 +23,17 @@ def run(world, folder, rounds, seed, compare=True):
       rounds: how many kills.
       seed: of their moments.
       compare: also train an undisturbed run, to the same step, and compare all bits.
+      wait: whether the run waits until a checkpoint is complete.
     """
-    rng, workdir = random.Random(seed), folder / "killed"
+    part = "sigkill" if wait else "sigkill_async"
+    rng, workdir = random.Random(seed), folder / part
+    most = SAVE_EVERY if wait else 2 * SAVE_EVERY  # A save waits for the end of the one before.
+    flags = (*FLAGS, f"--config.async_checkpointing={not wait}")
     before = 0
     for number in range(rounds):
         moment = MOMENTS[number % len(MOMENTS)]
         start = time.time()
-        process = Process(world, workdir, 10**6, *FLAGS)
+        process = Process(world, workdir, 10**6, *flags)
         survived = process.wait_for_step()
         seconds = time.monotonic() - process.start_time
         left = processes.unfinished(workdir, start)
@@ -35,13 +41,12 @@ def run(world, folder, rounds, seed, compare=True):
         reached = survived and _wait_for_moment(process, workdir, moment, rng)
         process.kill()
         done, saved = processes.last_logged(workdir), processes.newest_saved(workdir)
-        due = (done - 1) // SAVE_EVERY * SAVE_EVERY  # Its save had begun.
-        good = reached and resumed == before and not left and saved >= due - SAVE_EVERY
+        good = reached and resumed == before and not left and done - saved <= most
         detail = "" if good else f"resumed {resumed} of {before}, left {left}: {process.text()}"
-        yield Result(PART, f"kill in {moment}", bool(good), done - saved, seconds, detail)
+        yield Result(part, f"kill in {moment}", bool(good), done - saved, seconds, detail)
         before = saved
     if compare:
-        yield _compare(world, folder, workdir, before + SAVE_EVERY)
+        yield _compare(world, folder / f"undisturbed_{part}", workdir, before + SAVE_EVERY)
 
 
 def _wait_for_moment(process, workdir, moment, rng):
@@ -66,12 +71,12 @@ def _lacks_manifest(checkpoints):
     )
 
 
-def _compare(world, folder, workdir, steps):
+def _compare(world, undisturbed, workdir, steps):
     """Trains the killed run and an undisturbed one to the same step, and compares all bits."""
     codes, hashes = [], []
-    for run_folder in (workdir, folder / "undisturbed"):
+    for run_folder in (workdir, undisturbed):
         codes.append(Process(world, run_folder, steps, *FLAGS).wait(timeout=3600))
         hashes.append(processes.parameters_hash(run_folder))
     same = hashes[0] == hashes[1]
     detail = f"step {steps}: " + ("all bits equal" if same else "another state")
-    return Result(PART, "final state", same and codes == [0, 0], None, 0.0, detail)
+    return Result(workdir.name, "final state", same and codes == [0, 0], None, 0.0, detail)

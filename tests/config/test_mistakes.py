@@ -58,6 +58,7 @@ RULES = ((".*", ()),)
         ("refresh_every", -1, "config.refresh_every=-1"),
         ("seed", 2**63, "config.seed="),
         ("seed", "a", "config.seed='a'"),
+        ("async_checkpointing", 1, "config.async_checkpointing=1: use True or False"),
         ("max_to_keep", DELETED, "config.max_to_keep is missing"),
         ("method", DELETED, "config.method is missing"),
         ("optimizer", 3, "config.optimizer=3: use a dictionary"),
