@@ -1,7 +1,7 @@
 """Logs of a run: metrics.csv, TensorBoard if installed, arrays, unreadable files."""
 
 import csv
-import importlib.util
+import functools
 import io
 import os
 import re
@@ -12,7 +12,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-from avjax.runtime import csv_file, distributed, side_files
+from avjax.runtime import csv_file, distributed, side_files, tensorboard
 from avjax.runtime.atomic import atomic_replace
 from avjax.runtime.filenames import printable
 from avjax.runtime.pending_writes import PendingWrites
@@ -53,7 +53,9 @@ def open_log(
     rows, damaged = _parse(path)
     rows = [row for row in rows if row[0] <= step]
     seen = {(s, name) for s, name, _ in rows}
-    board = _tensorboard(workdir) if write else None
+    board, events = Path(workdir) / "tensorboard", None
+    if write:
+        events = tensorboard.appender(board)
     if write and append_only:
         _end_last_line(path)
     elif write:
@@ -74,10 +76,9 @@ def open_log(
         text = io.StringIO(newline="")
         csv.writer(text).writerows(new)
         append(text.getvalue())
-        if board:
-            for _, name, value in new:
-                board.add_scalar(name, value, step)
-            board.flush()
+        if events:
+            values = {name: value for _, name, value in new}
+            pending.attempt(os.fspath(board), functools.partial(events, step, values))
 
     def has(step, prefix):
         return any(s == step and name.startswith(prefix) for s, name in seen)
@@ -192,11 +193,3 @@ def format_duration(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _tensorboard(workdir):
-    if importlib.util.find_spec("tensorboardX") is None:
-        return None
-    from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-
-    return SummaryWriter(str(Path(workdir) / "tensorboard"))
