@@ -4,28 +4,31 @@ python -m avjax.ablate --config configs/ablate_locked.py --config.run=RUN --conf
     --config.data.splits=FILE --workdir runs/locked_negatives
 
 Heads on the features of RUN (configs/locked_folder.py), with each source of negatives at several
-batch sizes B and numbers K of negatives, and DCL as a control; the arms are named as in
-configs/ablate_negatives.py.  FILE has the splits train, val and test: learning rates are selected
-on val.  Training needs 1,000 records or more.  `configs/ablate_locked.py:latent` does the same on
-drawn pairs and needs no files.
+batch sizes B and numbers K of negatives, SogCLR, losses against false negatives (`labels` knows the
+classes), batches of neighbors, LeJEPA without negatives, and DCL as a control; the arms are named
+as in configs/ablate_negatives.py.  FILE has the splits train, val and test: learning rates are
+selected on val.  Training needs 1,000 records or more.  `configs/ablate_locked.py:folder-N` has the
+debiased loss too, which needs the number N of classes; `configs/ablate_locked.py:latent` does the
+same on drawn pairs and needs no files.
 
 A run takes seconds once the features are there.
 """
 
-from avjax.configs import ablate_negatives, locked_folder, parts
+from avjax.configs import ablate_negatives, locked_folder, loss_arms, parts
 
 BATCHES = {64: (63,), 256: (63, 255), 1000: (63, 999)}  # B -> values of K, of the batch.
 STORED = {64: (63, 999), 1000: (63, 999)}  # The same, of a bank and of a queue.
 EXAMPLES = 128_000
+LATENT_CLASSES = 100
 RECORDS = dict(train=1024, val=512, test=512)  # Of drawn pairs.
 
 
-def get_config(kind="folder"):
-    parts.choose(dict.fromkeys(("folder", "latent")), kind)
+def get_config(size="folder"):
+    kind, _ = parse(size)
     c = locked_folder.get_config(kind)
     c.batch_size, c.steps, c.log_every, c.save_every = 256, EXAMPLES // 256, 10, 2000
     train, val, test = folder(c) if kind == "folder" else map(drawn, RECORDS)
-    c.data.train = locked_folder.data_set(train) | dict(repeats=1)
+    c.data.train = locked_folder.data_set(train) | dict(repeats=1, order=None)
     seen = locked_folder.data_set(train)
     c.evals = dict(test=suite(seen, test))
     c.study = dict(
@@ -58,22 +61,44 @@ def suite(train, test) -> dict:
     return spec
 
 
-def sweep(kind="folder"):
-    """Yields negatives of the batch, of a bank, of a queue, and DCL at each B."""
-    del kind
+def parse(size) -> tuple[str, int | None]:
+    """Returns (kind, number of classes, if known) of what follows the colon."""
+    kind, _, number = size.partition("-")
+    if kind == "folder" and number.isdigit() and int(number):
+        return kind, int(number)
+    parts.choose(dict.fromkeys(("folder", "folder-N", "latent")), size)
+    return kind, LATENT_CLASSES if kind == "latent" else None
+
+
+def sweep(size="folder"):
+    """Yields negatives of the batch, of a bank, of a queue, and the other losses at each B."""
+    _, classes = parse(size)
     for batch, counts in BATCHES.items():
         for k in counts:
             own = dict(fn="avjax.losses.negatives.in_batch")
             own |= {} if k == batch - 1 else dict(num_negatives=k)
             yield ablate_negatives.arm("in_batch", batch, k, own, tune=k == batch - 1)
+    method = locked_folder.method(128)
     for batch, counts in STORED.items():
         for k in counts:
             bank = dict(fn="avjax.losses.memory_bank", num_negatives=k)
             yield ablate_negatives.arm("bank", batch, k, bank, repeats=10)
             yield ablate_negatives.arm("bank-repeats1", batch, k, bank)
             queue = dict(queue_size=-(-k // batch) * batch, num_negatives=k)
+            yield ablate_negatives.named("moco", batch, k, loss_arms.moco(method, **queue))
             queue |= dict(fn="avjax.losses.queue")
             yield ablate_negatives.arm("queue-no-momentum", batch, k, queue)
     for batch in BATCHES:
         own = dict(fn="avjax.losses.negatives.in_batch")
         yield ablate_negatives.arm("in_batch", batch, batch - 1, own, "dcl")
+        for name, changes in others(method, classes).items():
+            yield ablate_negatives.named(name, batch, batch - 1, changes, name)
+
+
+def others(method, classes) -> dict:
+    """Returns {name: overrides} of the other losses; a debiased one if classes are counted."""
+    prior = 1 / (classes or 1)
+    found = loss_arms.against_false_negatives(method, prior, group_size=8, neighbors=20)
+    if not classes:
+        found.pop("debiased")
+    return dict(sogclr=loss_arms.sogclr(method)) | found | dict(lejepa=loss_arms.lejepa(method))

@@ -14,7 +14,7 @@ tests five claims.  After the colon:
 
 import ml_collections
 
-from avjax.configs import optimizers, parts
+from avjax.configs import loss_arms, optimizers, parts
 
 TAU, DIM, WIDTH, HIDDEN = 0.1, 64, 32, 128
 EPOCHS, STEPS = 4, 100
@@ -191,39 +191,18 @@ def memories(batches):
     for b, k in ((64, 63), (64, 1023), (1024, 1023)):
         queue = dict(queue_size=-(-(k + 1) // b) * b, num_negatives=k)
         yield arm("queue", b, k, {"method.negatives": dict(fn="avjax.losses.queue", **queue)})
-        moco = dict(
-            fn="avjax.methods.moco", model=model(), terms=dict(v2a=1.0, a2v=1.0), temperature=TAU,
-            loss_fn=INFO_NCE, momentum=0.9, **queue,
-        )  # fmt: skip
-        yield arm("moco", b, k, {"method": moco})
+        yield arm("moco", b, k, loss_arms.moco(avid(tiled(), INFO_NCE), **queue))
 
 
 def answers(batches):
     """Yields answers to few and to false negatives, and none at all."""
+    own = avid(tiled(), INFO_NCE)
     for b in (b for b in batches if b <= 4096):
-        running = dict(
-            fn="avjax.methods.sogclr", model=model(), negatives=tiled(), temperature=TAU, gamma=0.5
-        )
-        yield arm("sogclr", b, b - 1, {"method": running})
+        yield arm("sogclr", b, b - 1, loss_arms.sogclr(own))
+    found = loss_arms.against_false_negatives(own, 1 / CLASSES, group_size=32, neighbors=40)
     for b in (64, 1024):
-        debiased = loss("avjax.losses.false_negatives.debiased", prior=1 / CLASSES)
-        yield arm("debiased", b, b - 1, debiased)
-        # Of cosines; scores are divided by the temperature.
-        margin = loss(
-            "avjax.losses.false_negatives.below_positive", loss_fn=INFO_NCE, margin=0.05 / TAU
-        )
-        yield arm("margin", b, b - 1, margin)
-        yield arm("labels", b, b - 1, {"method.group_by": dict(ref="avjax.losses.pairs.by_label")})
-        hard = dict(
-            fn="avjax.data.hard_batches.stored", group_size=32, skip=10, neighbors=40,
-            modality="video",
-        )  # fmt: skip
-        yield arm("hard", b, b - 1, {"data.train.order": hard})
-        lejepa = dict(
-            fn="avjax.methods.lejepa", sigreg_weight=0.05, num_directions=64,
-            model=model(normalize=dict(ref="avjax.nets.towers.identity")),
-        )  # fmt: skip
-        yield arm("lejepa", b, b - 1, {"method": lejepa})
+        for name, changes in (found | {"lejepa": loss_arms.lejepa(own)}).items():
+            yield arm(name, b, b - 1, changes)
 
 
 def loss(fn, **more):
