@@ -1,4 +1,4 @@
-"""Skimming of long videos: several seeds of configs/skim_world.py, as one table and one plot.
+"""Skimming of long videos: several seeds of a chain, as one table and one plot.
 
 python -m avjax.ablate --config configs/compare_skimming.py --workdir runs/skimming
 
@@ -6,11 +6,13 @@ Each seed trains its own nets, of clips and of descriptors.  Accuracy, mean aver
 of true moments and GFLOPs per video, by way of selecting clips and number of clips, with skimming
 nets of images, of audio and of both; selection.csv has all.  After the colon:
 
-  world        the synthetic world (the default)
+  world        the synthetic world, configs/skim_world.py (the default)
   smoke        the same, two steps and one seed
+  folder-N     your own short clips, N classes of which are labels, joined to minutes:
+               configs/skim_folder.py and its flags
 """
 
-from avjax.configs import skim_world
+from avjax.configs import parts, skim_folder, skim_world
 
 STAGES = dict(skim="Image and audio", audio_alone="Audio alone", image_alone="Image alone")
 # Title in the report -> pattern of the values of a run.
@@ -31,7 +33,12 @@ QUANTITIES = {
 
 
 def get_config(size="world"):
-    c = skim_world.get_config(size)
+    kind, _, number = size.partition("-")
+    if kind == "folder":
+        c = skim_folder.get_config(number)
+    else:
+        parts.choose(dict.fromkeys((*skim_world.SIZES, "folder-N")), size)
+        c = skim_world.get_config(size)
     section = dict(fn="avjax.report.selection_section.make", stages=STAGES)
     c.study = dict(
         title="selection of the clips of long videos", tolerance=0.0,
