@@ -100,7 +100,9 @@ class ContrastiveLoss(NamedTuple):
     around a ring.  Scores are query x key / temperature + bias.
 
     Attributes:
-      accumulate: (scores [B, K], mask [B, K], positive [B]) -> total [B].
+      accumulate: (scores [B, K], mask [B, K], positive [B], axis=1) -> total [B]; or a tuple, of
+        which only the first total has a gradient.  With axis 0 scores and mask are [K, B]: sums of
+        columns are several times as fast as sums of the rows of a transposed matrix.
       merge: (total [B], total [B]) -> total [B]; associative.
       finalize: (positive [B], total [B]) -> loss [B].
       score_grad: (score, total, positive) -> d total / d score, element-wise: the gradient of
@@ -110,7 +112,7 @@ class ContrastiveLoss(NamedTuple):
         them, see `contrastive.resolve`; None for other losses.
     """
 
-    accumulate: Callable[[Array, Array, Array], Array]
+    accumulate: Callable[..., Any]
     merge: Callable[[Array, Array], Array]
     finalize: Callable[[Array, Array], Array]
     score_grad: Callable[[Array, Array, Array], Array]

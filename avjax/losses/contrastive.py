@@ -50,8 +50,8 @@ def dcl() -> ContrastiveLoss:
 
 
 def _softmax_loss(finalize) -> ContrastiveLoss:
-    def accumulate(scores, mask, positive):
-        return jax.nn.logsumexp(jnp.where(mask, scores, -jnp.inf), axis=1)
+    def accumulate(scores, mask, positive, axis=1):
+        return jax.nn.logsumexp(jnp.where(mask, scores, -jnp.inf), axis)
 
     def score_grad(scores, total, positive):
         return jnp.exp(scores - total)
@@ -72,8 +72,8 @@ def logistic(bias: Array | float) -> ContrastiveLoss:
       A ContrastiveLoss.
     """
 
-    def accumulate(scores, mask, positive):
-        return jnp.sum(jnp.where(mask, jax.nn.softplus(scores), 0.0), axis=1)
+    def accumulate(scores, mask, positive, axis=1):
+        return jnp.sum(jnp.where(mask, jax.nn.softplus(scores), 0.0), axis)
 
     def finalize(positive, total):
         return jax.nn.softplus(-positive) + total

@@ -102,9 +102,9 @@ def below_positive(loss_fn: ContrastiveLoss, margin: float) -> ContrastiveLoss:
     def kept(scores, positive):
         return scores <= positive - margin
 
-    def accumulate(scores, mask, positive):
-        lowest = positive.reshape(len(positive), -1).min(1)
-        return loss_fn.accumulate(scores, mask & kept(scores, lowest[:, None]), positive)
+    def accumulate(scores, mask, positive, axis=1):
+        lowest = jnp.expand_dims(positive.reshape(len(positive), -1).min(1), axis)
+        return loss_fn.accumulate(scores, mask & kept(scores, lowest), positive, axis)
 
     def score_grad(scores, total, positive):
         grad = loss_fn.score_grad(scores, total, positive)

@@ -45,8 +45,8 @@ def in_batch(num_negatives: int | None = None) -> Negatives:
         mask = negative_mask(index, index, (slots, slots), len(query), num_negatives, first)
         positive = positive_scores(query, key, loss_fn.bias)
         scores = precise_einsum(query, key.T) + loss_fn.bias
-        sides = (scores, mask), (scores.T, mask.T)
-        return tuple(loss_fn.finalize(positive, loss_fn.accumulate(*s, positive)) for s in sides)
+        totals = (loss_fn.accumulate(scores, mask, positive, axis) for axis in (1, 0))
+        return tuple(loss_fn.finalize(positive, total) for total in totals)
 
     return _batch_negatives(symmetric_loss, num_negatives)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from avjax.config import ranges
 from avjax.losses import pairs
 from avjax.losses.contrastive import resolve
-from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.losses.score_metrics import mean_scores, with_statistics
 from avjax.losses.temperature import Temperature
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.ops.normalize import l2_normalize
@@ -81,8 +81,8 @@ def make(
         params = params | ({"temperature": learned} if learned else {})
         return params, {"stats": stats, "memory": memory}
 
-    def losses(z, memory, batch, rng, loss_fn, tau, terms):
-        """{term: loss [B]}.  One key for all terms: the paper scores the same rows in each."""
+    def losses(z, memory, batch, rng, loss_fn, tau):
+        """{term: (loss [B], statistics)}.  One key: the paper scores the same rows in all terms."""
         each, index, group = {}, batch["index"], group_by(batch)
         if negatives.symmetric_loss and len(cross) == 2:
             pair = negatives.symmetric_loss(z["video"] / tau, z["audio"], group, rng, loss_fn)
@@ -106,11 +106,9 @@ def make(
             temperature=("config.method.temperature", temperature.init_value),
         )
         tau, biased = temperature.apply(params.get("temperature", {}), own)
-        each = losses(z, state["memory"], batch, rng, biased, tau, terms)
-        total, metrics = pairs.combine_terms(each, terms)
-        still = jax.lax.stop_gradient(z)
-        scores = losses(still, state["memory"], batch, rng, score_statistics(), 1.0, cross or terms)
-        metrics |= mean_scores(scores.values())
+        each = losses(z, state["memory"], batch, rng, with_statistics(biased, tau), tau)
+        total, metrics = pairs.combine_terms({t: x for t, (x, _) in each.items()}, terms)
+        metrics |= mean_scores(each[t][1] for t in cross or terms)
         if "temperature" in params:
             metrics["temperature"] = jnp.asarray(tau)
         memory = {m: negatives.update(s, z[m], index) for m, s in state["memory"].items()}

@@ -11,7 +11,7 @@ import jax
 from avjax.config import ranges
 from avjax.losses import pairs, queue
 from avjax.losses.contrastive import resolve
-from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.losses.score_metrics import mean_scores, with_statistics
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.nets.momentum_encoder import ema_update
 from avjax.types import ContrastiveLoss, Inherited, Method
@@ -113,8 +113,9 @@ def make(
             temperature=("config.method", temperature),
         )
         scaled = {m: z / temperature for m, z in query.items()}
-        total, metrics = pairs.combine_terms(dict(zip(terms, losses(scaled, own))), terms)
-        metrics |= mean_scores(losses(jax.lax.stop_gradient(query), score_statistics()))
+        found = [*losses(scaled, with_statistics(own, temperature))]
+        total, metrics = pairs.combine_terms(dict(zip(terms, (x for x, _ in found))), terms)
+        metrics |= mean_scores(scores for _, scores in found)
         memory = {m: negatives.update(s, key[m], index) for m, s in memory.items()}
         momentum_encoder = {"params": ema_params, "stats": ema_stats}
         return total, (

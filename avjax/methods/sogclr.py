@@ -7,11 +7,9 @@ over all its batches, one number per record and direction.
 
 from typing import Any
 
-import jax
-
 from avjax.config import ranges
 from avjax.losses import pairs, running_normalizer
-from avjax.losses.score_metrics import mean_scores, score_statistics
+from avjax.losses.score_metrics import mean_scores, with_statistics
 from avjax.nets.forward import forward, init_model, make_embed
 from avjax.types import Inherited, Method, Negatives
 
@@ -67,16 +65,16 @@ def make(
         pairs.check_other_records(len(index), num_clips)
         number = negatives.num_negatives or len(index) - num_clips
         query = z["video"] / temperature
-        found = compare(query, z["audio"], index, rng, running_normalizer.totals())
+        watched = with_statistics(running_normalizer.totals(), temperature)
+        found = compare(query, z["audio"], index, rng, watched)
         each, running = {}, {}
-        for term, totals in zip(TERMS, found):
+        for term, (totals, _) in zip(TERMS, found):
             each[term], running[term] = running_normalizer.loss_and_update(
                 state["running"][term], totals, index, number, gamma
             )
         total, metrics = pairs.combine_terms(each, dict.fromkeys(TERMS, 1.0))
-        still = jax.lax.stop_gradient(z)
-        scores = compare(still["video"], still["audio"], index, rng, score_statistics())
-        return total, ({"stats": stats, "running": running}, metrics | mean_scores(scores))
+        metrics |= mean_scores(scores for _, scores in found)
+        return total, ({"stats": stats, "running": running}, metrics)
 
     inherits = {f"state/running/{term}": Inherited(records=True) for term in TERMS}
     return Method(init, loss, make_embed(model), inherits=inherits)

@@ -66,7 +66,7 @@ def reduce_scores(
       axis: mesh axis, or axes, over which the batch is split; None for one device.
 
     Returns:
-      (totals of the queries [B], totals of the keys [B]).
+      (totals of the queries [B], totals of the keys [B]), or tuples, as `accumulate` makes them.
 
     Raises:
       ValueError: the current mesh has no such axis, or num_negatives is not below B.
@@ -100,7 +100,8 @@ def _backward(statics, saved, slopes):
     ins = (*_array_specs(statics.axis), split, split, split, split)
     grad = functools.partial(_grad_shard, statics)
     grad = _shard(grad, statics.axis, ins, (split, split, P()))
-    query, key, bias = grad(*arrays, *out, *slopes)
+    along = [x[0] if isinstance(x, tuple) else x for x in (*out, *slopes)]
+    query, key, bias = grad(*arrays, *along)
     return query, key, bias, None, None, None, None
 
 
@@ -130,11 +131,11 @@ def _reduce_shard(statics, query, key, bias, index, slot, positive, first):
         (row,), (column,) = row, column
         s, mask = _score_tile(statics, row, column, bias, first)
         right = statics.merge(right, statics.accumulate(s, mask, row.positive))
-        return right, statics.merge(below, statics.accumulate(s.T, mask.T, column.positive))
+        return right, statics.merge(below, statics.accumulate(s, mask, column.positive, 0))
 
     nothing = _empty_total(statics, rows.positive)
     out = _ring_sweep(statics, (rows,), (columns,), nothing, nothing, visit, first)
-    return tuple(_from_blocks(total, len(query)) for total in out)
+    return tuple(jax.tree.map(lambda x: _from_blocks(x, len(query)), total) for total in out)
 
 
 def _grad_shard(statics, query, key, bias, index, slot, positive, first, *along):
@@ -236,4 +237,4 @@ def _empty_total(statics, positive):
     """The total over no keys, for each of `positive` [n, t]."""
     none = jnp.zeros((positive.size, 1), positive.dtype)
     total = statics.accumulate(none, none > 0, positive.reshape(-1))
-    return total.reshape(*positive.shape, *total.shape[1:])
+    return jax.tree.map(lambda x: x.reshape(*positive.shape, *x.shape[1:]), total)

@@ -329,20 +329,42 @@ def test_files_too_short_for_shift_are_counted_and_replaced(tmp_path):
     assert len(faults) == 1 and "is too short" in faults[0]
 
 
-def test_audio_is_equal_from_files_shards_and_decoded_cache(tmp_path):
+@pytest.fixture(scope="module")
+def same_file(tmp_path_factory):
+    """One file with audio from 0.5 s on: read directly, from the decoded cache, from shards."""
+    tmp_path = tmp_path_factory.mktemp("same")
     root = tmp_path / "files"
     root.mkdir()
     kind = flashes.Kind("mkv", rate=16000, sound="flac", audio_start=0.5)
     flashes.render(root / "a.mkv", kind)
     source = Source("tiny/all", ({"path": str(root / "a.mkv"), "label": 0},), ("a",))
     kept = decoded_cache.make(source, fps=25, sample_rate=16000, root=str(tmp_path / "memory"))
-    shards = prepared(tmp_path / "shards", source, root)
+    return source, kept, prepared(tmp_path / "shards", source, root)
+
+
+@pytest.mark.parametrize("start", [-3.0, -0.2, 0.4, 1.0, "end - 0.1", "end + 0.1", 30.0])
+def test_audio_outside_of_the_stream_is_silence(same_file, start):
+    """Clips before, across and after both ends, as of a sampler that knows other times."""
+    if isinstance(start, str):
+        with media_video.open_media(same_file[0][0]["path"]) as media:
+            start = media.info.audio_end + float(start[3:].replace(" ", ""))
+    sampler = clip_sampling.uniform(1, 25, 0.8, 16000, num_clips=1)
+    sampler = sampler._replace(num_frames=0, sample=lambda info, rng: [(start, start)])
+    one, *others = (
+        next(pipeline.eval_batches(s, sampler, (), 1, workers=0))["audio"] for s in same_file
+    )
+    assert np.any(one) == (start in (0.4, 1.0))  # Between clicks there is silence.
+    for other in others:
+        np.testing.assert_allclose(one, other, atol=4)
+
+
+def test_audio_is_equal_from_files_shards_and_decoded_cache(same_file):
     sampler = clip_sampling.with_shifted_audio(
         6, 25, 0.8, 16000, (1.0, None), overlap_shift=0.3, num_clips=3
     )
     one, *others = (
         next(pipeline.eval_batches(s, sampler, (audio.random_gain(),), 3, workers=0))
-        for s in (source, kept, shards)
+        for s in same_file
     )
     for other in others:
         for name in clip_reading.AUDIO_KEYS:

@@ -165,7 +165,7 @@ def test_shared_bank_gives_exact_number_of_other_rows():
 def count():
     """A contrast that is the number of negatives."""
     return contrastive.info_nce()._replace(
-        accumulate=lambda scores, mask, positive: mask.sum(1),
+        accumulate=lambda scores, mask, positive, axis=1: mask.sum(axis),
         merge=jnp.add,
         finalize=lambda positive, total: total,
     )

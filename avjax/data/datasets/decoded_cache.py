@@ -165,6 +165,6 @@ def _read_audio(name, metadata, info, start, sampler):
     stored = np.memmap(f"{name}.audio", np.int16, "r", shape=tuple(metadata["audio"]))
     low = round(start * sampler.sample_rate) - round(info.audio_start * sampler.sample_rate)
     out = silent_audio(sampler)
-    window = slice(max(0, low), max(0, min(len(stored), low + sampler.num_samples)))
-    out[window.start - low : window.stop - low] = stored[window]
+    start, stop = np.clip((low, low + sampler.num_samples), 0, len(stored))
+    out[start - low : stop - low] = stored[start:stop]
     return out
