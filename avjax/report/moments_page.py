@@ -96,31 +96,31 @@ def moment_tile(media, number: int, start: float, end: float, values: dict[str, 
         f"<b>{number}. {clock(start)} to {clock(end)}</b>"
         f"<small>{escape(numbers)}{', its beginning' * (end - start > seconds)}</small>"
     )
-    place = clip_uri(media, start, seconds)
-    kind, size = ("audio", "") if place.startswith("data:audio") else ("video", "width: 100%")
     return (
-        f'<figure class=tile style="width: 15rem"><{kind} controls preload=metadata '
-        f'style="{size}" aria-label="moment {number}" src="{place}"></{kind}>'
+        f'<figure class=tile style="width: 15rem">{player(media, number, start, seconds)}'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def clip_uri(media, start: float, seconds: float) -> str:
-    """Returns a part of a file as a data URI of an mp4 file, or of a WAV file without video."""
+def player(media, number: int, start: float, seconds: float) -> str:
+    """Returns a part of a file as a player of video with its first frame, or of audio, in HTML."""
     from avjax.report import confusion_section
 
+    label = f'controls preload=metadata aria-label="moment {number}"'
     info, audio = media.info, np.zeros(round(seconds * RATE), np.int16)
     if info.audio_start is not None:
         audio = media_video.read_audio(media, start, len(audio), RATE)
     if info.video_start is None:
-        return confusion_section.wav_uri(audio, RATE)
+        return f'<audio {label} src="{confusion_section.wav_uri(audio, RATE)}"></audio>'
     count = max(1, round(seconds * FPS))
     frames = media_video.read_frames(media, start, count, FPS, SIDE)
     even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "moment.mp4")
         mp4.write(str(path), even, audio, FPS, RATE)
-        return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()
+        clip = "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()
+    poster = retrieval_gallery.frame_uri(even[0])
+    return f'<video {label} style="width: 100%" poster="{poster}" src="{clip}"></video>'
 
 
 def clock(seconds: float) -> str:
