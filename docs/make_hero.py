@@ -68,10 +68,10 @@ def evaluations(workdir: str):
     import orbax.checkpoint as ocp
 
     from avjax.config.build import build, substitute
-    from avjax.runtime import checkpoint
+    from avjax.runtime import checkpoint, run_config
     from avjax.training.init_examples import first_clips
 
-    config = substitute(checkpoint.read_config(workdir), workdir)
+    config = substitute(run_config.read(workdir), workdir)
     method, place = build(config["method"]), jax.sharding.SingleDeviceSharding(jax.devices()[0])
     spec = dict(config["evals"]["world"], train=None)
     spec["scores"] = {"retrieval": spec["scores"]["retrieval"]}
@@ -82,13 +82,14 @@ def evaluations(workdir: str):
     clips = first_clips(data, config["init_examples"])
     untrained = jax.jit(method.init, static_argnums=2)(rng, clips, len(data["source"]))
     yield 0, evaluate(embed, untrained)
-    with checkpoint.manager(workdir, None) as checkpoints:
-        for step in sorted(checkpoints.all_steps()):
+    with checkpoint.open_checkpoints(workdir, write=False) as checkpoints:
+        manager = checkpoints.manager
+        for step in sorted(manager.all_steps()):
             shapes = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-                checkpoints.item_metadata(step).tree,
+                manager.item_metadata(step).tree,
             )
-            saved = checkpoints.restore(step, args=ocp.args.StandardRestore(shapes))
+            saved = manager.restore(step, args=ocp.args.StandardRestore(shapes))
             yield step, evaluate(embed, (saved["params"], saved["state"]))
 
 

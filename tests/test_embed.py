@@ -71,7 +71,7 @@ def test_features_match_run_evaluation(run, videos, tmp_path, world):
     config = tiny.config(world)
     parts, mesh = experiment.build(config), sharding.mesh()
     data = parts.data["evals.world.test"]
-    with jax.set_mesh(mesh), checkpoint.manager(run) as checkpoints:
+    with jax.set_mesh(mesh), checkpoint.open_checkpoints(run) as checkpoints:
         trained = experiment.training_data(parts)
         _, ts, _ = state.init_or_restore(parts, trained, mesh, checkpoints)
         look = step.make_embed(parts.method, mesh)

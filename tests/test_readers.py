@@ -121,8 +121,8 @@ def test_an_evaluation_of_a_damaged_file_lists_nothing(tmp_path):
 
 def test_a_new_writer_removes_unfinished_saves(run):
     """So that the folder of the other tests is one that Orbax takes for a save under way."""
-    with checkpoint.manager(run) as checkpoints:
-        assert checkpoints.latest_step() == 2
+    with checkpoint.open_checkpoints(run) as checkpoints:
+        assert checkpoints.manager.latest_step() == 2
         deadline = time.monotonic() + 30  # It is done in the background.
         while (run / "checkpoints" / SAVING).exists() and time.monotonic() < deadline:
             time.sleep(0.01)

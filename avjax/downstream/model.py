@@ -14,7 +14,7 @@ import numpy as np
 from avjax.config.build import build
 from avjax.data import example
 from avjax.downstream import recipe as recipes
-from avjax.runtime import checkpoint
+from avjax.runtime import checkpoint, run_config
 from avjax.training import experiment
 from avjax.types import Method, Tree
 
@@ -67,7 +67,7 @@ def open_run(
       FileNotFoundError: `folder` is not that of a run, or holds no checkpoint.
       ValueError: the config of the run names something else, or cannot be built.
     """
-    config = checkpoint.read_config(folder)
+    config = run_config.read(folder)
     method, args = experiment.build_method(config, trust)
     transform = build(config.get("device_transform"), "config.device_transform", trust)
     saved = checkpoint.restore_latest(folder)

@@ -15,7 +15,7 @@ from avjax.downstream import clip_descriptors, embedding, model, recipe
 from avjax.downstream.skimmed_videos import attention_of
 from avjax.evals import clip_selection
 from avjax.inference.preprocessing import Preprocessing
-from avjax.runtime import checkpoint
+from avjax.runtime import run_config
 
 BATCH = 64  # Clips at a time.
 PADDED = 64  # Numbers of clips are rounded up to a multiple, as each is compiled.
@@ -70,7 +70,7 @@ def open_skimmer(folder: str | os.PathLike, trust: Sequence[str] = ()) -> Skimme
       ValueError: it is no run of skimming.
     """
     place = skimming_run(Path(folder))
-    config = checkpoint.read_config(place)
+    config = run_config.read(place)
     spec = config["data"]["train"]["source"]
     near = place.parent / Path(spec["run"]).name  # The chain may have moved.
     nets = model.open_run(near if near.is_dir() else spec["run"], trust=trust)
@@ -88,16 +88,16 @@ def open_skimmer(folder: str | os.PathLike, trust: Sequence[str] = ()) -> Skimme
 def skimming_run(folder: Path) -> Path:
     """Returns the folder of the run of skimming in `folder`; Raises: as of `open_skimmer`."""
     if (folder / "config.json").is_file() or not folder.is_dir():
-        found = [folder] if is_skimming(checkpoint.read_config(folder)) else []
+        found = [folder] if is_skimming(run_config.read(folder)) else []
     else:
         stages = sorted(path.parent for path in folder.glob("*/config.json"))
-        found = [path for path in stages if is_skimming(checkpoint.read_config(path))]
+        found = [path for path in stages if is_skimming(run_config.read(path))]
     if not found:
         raise ValueError(
             f"{folder} is no run of avjax.methods.skimming on descriptors, nor a chain with one: "
             "train configs/skim_world.py, or see docs/methods/listen-to-look.md"
         )
-    return max(found, key=lambda path: len(_modalities(checkpoint.read_config(path))))
+    return max(found, key=lambda path: len(_modalities(run_config.read(path))))
 
 
 def is_skimming(config: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from avjax.config.build import build
 from avjax.data import clip_list, inputs, pipeline
 from avjax.inference import preprocessing
-from avjax.runtime import checkpoint
+from avjax.runtime import checkpoint, run_config
 from avjax.runtime.progress import progress
 from avjax.training import experiment
 
@@ -62,7 +62,7 @@ def open_run(folder: str, trust: Sequence[str] = ()) -> TrainedRun:
       FileNotFoundError: `folder` is not that of a run, or holds no checkpoint.
       ValueError: its config names something else, or cannot be built.
     """
-    config = checkpoint.read_config(folder)
+    config = run_config.read(folder)
     method, _ = experiment.build_method(config, trust)
     transform = build(config.get("device_transform"), "config.device_transform", trust)
     saved = checkpoint.restore_latest(folder)

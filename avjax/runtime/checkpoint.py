@@ -1,12 +1,11 @@
 """Checkpoints of a run: the TrainState, saved by Orbax in the background."""
 
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -22,18 +21,29 @@ from avjax.runtime import (
     verified_steps,
     workdir as workdirs,
 )
-from avjax.runtime.regular_files import read_text
 from avjax.types import TrainState
 
-# The save under way: a thread that waits for its end, and writes the manifest.
-COMPLETING: list[threading.Thread] = []
-FAILURES: dict[ocp.CheckpointManager, save_failures.Failures] = {}  # Of the open managers.
 ITEM = "default"  # Orbax: the folder of a step's only item.
 
 
+class Checkpoints(NamedTuple):
+    """The open checkpoints of a run.
+
+    Attributes:
+      manager: Orbax's.
+      failures: saves that failed in a row.
+      completing: at most one thread, which waits for the end of the save under way and writes its
+        manifest.
+    """
+
+    manager: ocp.CheckpointManager
+    failures: save_failures.Failures
+    completing: list[threading.Thread]
+
+
 @contextlib.contextmanager
-def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.CheckpointManager]:
-    """Opens the CheckpointManager of `workdir`/checkpoints.
+def open_checkpoints(workdir: str | os.PathLike, write: bool = True) -> Iterator[Checkpoints]:
+    """Opens `workdir`/checkpoints.
 
     Args:
       workdir: the folder of a run.
@@ -57,97 +67,96 @@ def manager(workdir: str | os.PathLike, write: bool = True) -> Iterator[ocp.Chec
     folder = Path(workdir).resolve() / "checkpoints"
     handler = ocp.StandardCheckpointHandler()
     save_failures.quiet_orbax()
-    with ocp.CheckpointManager(folder, options=options, item_handlers=handler) as checkpoints:
-        FAILURES[checkpoints] = failures = save_failures.Failures(folder)
+    with ocp.CheckpointManager(folder, options=options, item_handlers=handler) as manager:
+        checkpoints = Checkpoints(manager, save_failures.Failures(folder), [])
         try:
             yield checkpoints
         finally:
             wait_for_save(checkpoints)
-            del FAILURES[checkpoints]
-        failures.stop_if_too_many(1)
+        checkpoints.failures.stop_if_too_many(1)
 
 
-def save(
-    checkpoints: ocp.CheckpointManager, ts: TrainState, max_to_keep: int | None = None
-) -> None:
+def save(checkpoints: Checkpoints, ts: TrainState, max_to_keep: int | None = None) -> None:
     """Saves a state under its step in the background, unless that step is saved already.
 
     A complete checkpoint gets a manifest.  Older ones are deleted when newer ones have theirs.  A
     save that fails is logged, see `save_failures`, and training continues.
 
     Args:
-      checkpoints: as `manager` returns it.
+      checkpoints: as `open_checkpoints` returns them.
       ts: the state.
       max_to_keep: number of latest checkpoints that are kept, two at least; None for all.
 
     Raises:
       OSError: too many saves in a row failed.
     """
-    step, failures = int(jax.block_until_ready(ts).step), FAILURES[checkpoints]
+    (manager, failures, completing), step = checkpoints, int(jax.block_until_ready(ts).step)
     wait_for_save(checkpoints)
     failures.stop_if_too_many()
-    if step in checkpoints.all_steps():
+    if step in manager.all_steps():
         return
-    verified_steps.delete_old(checkpoints, max_to_keep)
+    verified_steps.delete_old(manager, max_to_keep)
     try:
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(ts))
-        save_failures.check_free_space(checkpoints.directory, size)
-        checkpoints.save(step, args=ocp.args.StandardSave(ts))
+        save_failures.check_free_space(manager.directory, size)
+        manager.save(step, args=ocp.args.StandardSave(ts))
     except save_failures.ERRORS as error:
         failures.add(step, error)
         failures.stop_if_too_many()
         return
     if jax.process_index() == 0:
-        COMPLETING[:] = [threading.Thread(target=_complete, args=(checkpoints, step))]
-        COMPLETING[0].start()
+        completing[:] = [threading.Thread(target=_complete, args=(checkpoints, step))]
+        completing[0].start()
 
 
-def _complete(checkpoints: ocp.CheckpointManager, step: int) -> None:
+def _complete(checkpoints: Checkpoints, step: int) -> None:
     """Waits for the end of a save; writes the manifest, or logs that the save has failed."""
-    folder = Path(checkpoints.directory)
+    manager, failures, _ = checkpoints
     try:
-        verified_steps.write_manifest(folder, step, checkpoints.is_saving_in_progress)
-        checkpoints.wait_until_finished()
-        FAILURES[checkpoints].reset()
+        folder = Path(manager.directory)
+        verified_steps.write_manifest(folder, step, manager.is_saving_in_progress)
+        manager.wait_until_finished()
+        failures.reset()
         heaps.trim()
     except save_failures.ERRORS as error:
-        FAILURES[checkpoints].add(step, error)
+        failures.add(step, error)
 
 
-def wait_for_save(checkpoints: ocp.CheckpointManager) -> None:
+def wait_for_save(checkpoints: Checkpoints) -> None:
     """Waits until the save under way, if any, is complete with its manifest, or has failed.
 
     Args:
-      checkpoints: as `manager` returns it.
+      checkpoints: as `open_checkpoints` returns them.
     """
-    for thread in COMPLETING:
+    for thread in checkpoints.completing:
         thread.join()
     try:
-        checkpoints.wait_until_finished()  # Raises an error again in each thread.
+        checkpoints.manager.wait_until_finished()  # Raises an error again in each thread.
     except save_failures.ERRORS as error:
         if jax.process_index():
-            FAILURES[checkpoints].add(-1, error)
+            checkpoints.failures.add(-1, error)
 
 
-def wait_until_finished(checkpoints: ocp.CheckpointManager, max_to_keep: int | None = None) -> None:
+def wait_until_finished(checkpoints: Checkpoints, max_to_keep: int | None = None) -> None:
     """Waits until all checkpoints are complete and have their manifests, and deletes old ones.
 
     Args:
-      checkpoints: as `manager` returns it.
+      checkpoints: as `open_checkpoints` returns them.
       max_to_keep: as of `save`.
 
     Raises:
       OSError: the last save failed.
     """
     wait_for_save(checkpoints)
-    FAILURES[checkpoints].stop_if_too_many(1)
+    manager, failures, _ = checkpoints
+    failures.stop_if_too_many(1)
     if jax.process_index() == 0:
-        verified_steps.write_missing_manifests(Path(checkpoints.directory))
-    verified_steps.delete_old(checkpoints, max_to_keep)
+        verified_steps.write_missing_manifests(Path(manager.directory))
+    verified_steps.delete_old(manager, max_to_keep)
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager,
+    checkpoints: Checkpoints,
     shapes: TrainState,
     shardings: TrainState,
     write: bool = True,
@@ -155,10 +164,10 @@ def restore(
     """Restores the latest TrainState; None if there is none.
 
     Args:
-      checkpoints: as `manager` returns it.
+      checkpoints: as `open_checkpoints` returns them.
       shapes: the state as `jax.eval_shape` returns it.
       shardings: of its leaves.
-      write: as of `manager`; False also verifies the checkpoint, see `newest_checkpoint`.
+      write: as of `open_checkpoints`; False also verifies the checkpoint, see `newest_checkpoint`.
 
     Raises:
       ValueError: the checkpoint has other shapes; without `write`, all are damaged.
@@ -172,7 +181,7 @@ def restore(
         reader: Any = ocp.StandardCheckpointHandler()
         try:
             if write:
-                found: Any = checkpoints.restore(int(path.name), args=args)
+                found: Any = checkpoints.manager.restore(int(path.name), args=args)
                 return found
             return reader.restore(path / ITEM, args=args)
         except ValueError as error:
@@ -181,39 +190,14 @@ def restore(
                 f"that the run started with ({error})"
             ) from error
 
-    folder, step = Path(checkpoints.directory), checkpoints.latest_step()
+    manager = checkpoints.manager
+    folder, step = Path(manager.directory), manager.latest_step()
     if not write:
         return newest_checkpoint.read(folder.parent, read_arrays)
     if step is None:
         return None
     checkpoint_files.check(folder / str(step))
     return read_arrays(folder / str(step))
-
-
-def read_config(folder: str | os.PathLike) -> dict:
-    """Returns the config of a run.
-
-    Args:
-      folder: of the run.
-
-    Raises:
-      FileNotFoundError: the folder is not that of a run.
-      ValueError: its config.json is damaged.
-    """
-    path = workdirs.check_is_run(folder)
-    try:
-        config = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} cannot be read: {error}; re-run the command that trained it, which writes it "
-            "again"
-        ) from error
-    if not isinstance(config, dict):
-        raise ValueError(
-            f"{path} is not the config of a run; re-run the command that trained it, which writes "
-            "it again"
-        )
-    return config
 
 
 def restore_latest(folder: str | os.PathLike, shapes: bool = False) -> dict:

@@ -194,19 +194,19 @@ def superfluous(folder: Path, max_to_keep: int | None) -> list[int]:
     return [step for step in list_steps(folder) if step < kept[-1]]
 
 
-def delete_old(checkpoints: Any, max_to_keep: int | None) -> None:
+def delete_old(manager: Any, max_to_keep: int | None) -> None:
     """Deletes the checkpoints that are older than the newest `max_to_keep`, two at least.
 
     Args:
-      checkpoints: as `checkpoint.manager` returns it.
+      manager: Orbax's CheckpointManager.
       max_to_keep: number of checkpoints with a manifest that are kept; None for all.
     """
     with WRITING:
-        old = superfluous(Path(checkpoints.directory), max_to_keep)
+        old = superfluous(Path(manager.directory), max_to_keep)
         if max_to_keep is not None:  # Orbax wants all processes to delete the same ones.
             old = sharding.integers_of_process_zero(old)
-        for step in [step for step in old if step in checkpoints.all_steps()]:
-            checkpoints.delete(step)
+        for step in [step for step in old if step in manager.all_steps()]:
+            manager.delete(step)
 
 
 def _check_any_is_left(folder: Path, step: int | None, damaged: dict[int, str]) -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from avjax.data import fingerprint
 from avjax.data.record_arrays import NumberedRecords
 from avjax.data.source import Source
-from avjax.runtime import checkpoint, grafting
+from avjax.runtime import checkpoint, grafting, run_config
 from avjax.runtime.filenames import same_path
 from avjax.types import Inherited, TrainState
 
@@ -117,7 +117,7 @@ def _records(folder) -> list | None:
     """Returns the `records_of` the training data of the run in `folder`, or None if unknown."""
     if not (fingerprints := fingerprint.read(folder)):
         return None
-    spec = checkpoint.read_config(folder)["data"]["train"]["source"]
+    spec = run_config.read(folder)["data"]["train"]["source"]
     found = fingerprints.get(json.dumps(spec, sort_keys=True))
     return found and [record[:3] for record in found["records"]]
 

@@ -96,13 +96,13 @@ def init_or_restore(
       experiment: the parts of the run.
       data: arguments of `pipeline.train_batches`.
       mesh: the device mesh.
-      checkpoints: as `checkpoint.manager` returns it.
+      checkpoints: as `checkpoint.open_checkpoints` returns them.
       train: False for a run that is read only, and may be going on.
 
     Returns:
       (experiment, TrainState, its shardings).
     """
-    new = checkpoints.latest_step() is None
+    new = checkpoints.manager.latest_step() is None
     # Front ends estimate their statistics on these; a restored state needs shapes only.
     count = experiment.settings.init_examples if new else 1
     batch = sharding.shard_batch(init_examples.first_clips(data, count), mesh)

@@ -69,7 +69,7 @@ def run(
         preemption.watch() as signals,
         run_lock.hold(workdir) if writes else contextlib.nullcontext(),
         jax.set_mesh(sharding.mesh(fsdp=experiment.settings.fsdp)),
-        checkpoint.manager(workdir, write=train) as checkpoints,
+        checkpoint.open_checkpoints(workdir, write=train) as checkpoints,
         watchdog.watch(workdir, experiment.settings.watchdog if train else 0) as dog,
     ):
         try:
@@ -83,7 +83,7 @@ def run(
                 checkpoint.wait_until_finished(checkpoints, experiment.settings.max_to_keep)
             if report and jax.process_index() == 0 and workdirs.existing_config(workdir):
                 report(workdir)
-            stop.report(workdirs.resume_message(workdir, checkpoints.latest_step()))
+            stop.report(workdirs.resume_message(workdir, checkpoints.manager.latest_step()))
             raise
     if report and jax.process_index() == 0:
         report(workdir)
@@ -98,7 +98,7 @@ def run_in_workdir(
     fingerprints, changes = sources.check_unchanged(
         workdir, experiment.sources, "data" in allow_changed
     )
-    resumes = train and 0 < (checkpoints.latest_step() or 0) < last
+    resumes = train and 0 < (checkpoints.manager.latest_step() or 0) < last
     accepted = accepted_changes(workdir, experiment, at_steps, allow_changed) if resumes else []
     sources.prepare(experiment.data)
     data = training_data(experiment)

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from avjax.runtime import checkpoint
+from avjax.runtime import checkpoint, run_config
 from avjax.runtime.regular_files import read_text
 from avjax.types import Tree
 from avjax.weights import certificate, convert, names_towers, safetensors, spectrogram_statistics
@@ -60,7 +60,7 @@ def load_run(run: str | os.PathLike) -> tuple[dict, Tree, int]:
 def load_latest(run: str | os.PathLike) -> tuple[dict, Tree]:
     """(config, latest checkpoint) of a run, in NumPy."""
 
-    config, saved = checkpoint.read_config(run), checkpoint.restore_latest(run)
+    config, saved = run_config.read(run), checkpoint.restore_latest(run)
     saved["params"], saved["state"] = jax.tree.map(np.asarray, (saved["params"], saved["state"]))
     return config, saved
 

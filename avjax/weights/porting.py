@@ -136,7 +136,7 @@ def save(out: Path, params: Tree, state: Tree) -> None:
 
     params, state = jax.tree.map(jnp.asarray, (params, state))
     ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), params, (), state)
-    with checkpoint.manager(out) as checkpoints:
+    with checkpoint.open_checkpoints(out) as checkpoints:
         checkpoint.save(checkpoints, ts)
         checkpoint.wait_until_finished(checkpoints)
 

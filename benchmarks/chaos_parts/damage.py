@@ -36,8 +36,8 @@ def run(finished, folder, rounds, seed):
         survived = found[0] == older and newest in found[1]
         if survived and number % 100 < len(KINDS):
             survived = int(checkpoint.restore_latest(run_folder)["step"]) == older
-            with checkpoint.manager(run_folder) as checkpoints:
-                survived &= checkpoints.latest_step() == older
+            with checkpoint.open_checkpoints(run_folder) as checkpoints:
+                survived &= checkpoints.manager.latest_step() == older
             (run_folder / verified_steps.DAMAGED / str(newest)).rename(place)
         yield Result(PART, kind, survived, newest - older, 0.0, found[1].get(newest, "not found"))
         for path, data in before.items():

@@ -21,7 +21,7 @@ def test_a_killed_run_resumes(tmp_path):
 def finished(tmp_path_factory):
     """A folder with the checkpoints 2 and 4 of arrays above 1,024 bytes."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    with checkpoint.manager(folder) as checkpoints:
+    with checkpoint.open_checkpoints(folder) as checkpoints:
         for step in (2, 4):
             params = {"w": jax.random.normal(jax.random.key(step), (64, 64))}
             state = {"bank": {}, "stats": {}}

@@ -175,7 +175,7 @@ def test_init_from_is_checked_by_shapes(world, tmp_path):
     """A run of the same nets fits; a part that it lacks, or of another shape, is named."""
     config = mistaken(world, ("evals", {}))
     ts = dry_run.validate(experiment.build(config)).state
-    with checkpoint.manager(tmp_path) as checkpoints:
+    with checkpoint.open_checkpoints(tmp_path) as checkpoints:
         saved = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), ts.replace(rng=()))
         checkpoint.save(checkpoints, saved.replace(rng=jax.random.key(0)))
         checkpoint.wait_until_finished(checkpoints)

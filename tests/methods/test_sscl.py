@@ -165,7 +165,7 @@ def test_chain_passes_nets_statistics_and_memories(world, tmp_path):
             inherits = experiment.build_method(stage)[0].inherits
             ts, line = init_from.apply(ts, stage["init_from"], inherits, None)
             assert sscl.TEACHER_REQUIRED not in line
-        with checkpoint.manager(folder) as checkpoints:
+        with checkpoint.open_checkpoints(folder) as checkpoints:
             checkpoint.save(checkpoints, ts)
             checkpoint.wait_until_finished(checkpoints)
         run[folder.rsplit("/", 1)[1]] = ts

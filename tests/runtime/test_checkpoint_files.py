@@ -19,7 +19,7 @@ def saved(tmp_path_factory):
     """The folder of a run with a checkpoint of step 0."""
     folder = tmp_path_factory.mktemp("run")
     ts = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), {"w": jnp.ones(5000)}, (), {})
-    with checkpoint.manager(folder) as checkpoints:
+    with checkpoint.open_checkpoints(folder) as checkpoints:
         checkpoint.save(checkpoints, ts)
         checkpoint.wait_until_finished(checkpoints)
     # Whoever forges a checkpoint leaves its manifest out, or forges it too.
@@ -145,6 +145,6 @@ def test_a_file_that_a_running_run_renames_meanwhile_is_ignored(step, monkeypatc
 
 def test_a_checkpoint_that_resumes_is_checked_too(run, step):
     os.mkfifo(step / "pipe")
-    with checkpoint.manager(run) as checkpoints:
+    with checkpoint.open_checkpoints(run) as checkpoints:
         with pytest.raises(ValueError, match="pipe is a FIFO, not a file of a checkpoint"):
             checkpoint.restore(checkpoints, None, None)  # pyright: ignore

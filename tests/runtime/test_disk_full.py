@@ -51,16 +51,16 @@ def small_files():
 
 def fail(checkpoints, step):
     """A save that is accepted, and fails in the background."""
-    for thread in checkpoint.COMPLETING:
+    for thread in checkpoints.completing:
         thread.join()
     with small_files():
         checkpoint.save(checkpoints, state(step), 2)
-        for thread in checkpoint.COMPLETING:
+        for thread in checkpoints.completing:
             thread.join()
 
 
 def test_failed_saves_are_told_at_once_in_one_line_and_leave_nothing(tmp_path, caplog):
-    with checkpoint.manager(tmp_path) as checkpoints:
+    with checkpoint.open_checkpoints(tmp_path) as checkpoints:
         checkpoint.save(checkpoints, state(1), 2)
         for step in (2, 3):
             fail(checkpoints, step)
@@ -72,14 +72,14 @@ def test_failed_saves_are_told_at_once_in_one_line_and_leave_nothing(tmp_path, c
             caplog.clear()
         checkpoint.save(checkpoints, state(4), 2)  # The disk has space again.
         checkpoint.wait_until_finished(checkpoints, 2)
-        assert checkpoint.FAILURES[checkpoints].in_a_row == 0
+        assert checkpoints.failures.in_a_row == 0
     assert steps(tmp_path) == ["1", "4"]
     assert manifest.damage(tmp_path / "checkpoints" / "4") == ""
 
 
 def test_the_third_failure_in_a_row_is_an_error(tmp_path):
     with pytest.raises(OSError, match="is not saved in .*, 3 saves in a row failed: .*re-run"):
-        with checkpoint.manager(tmp_path) as checkpoints:
+        with checkpoint.open_checkpoints(tmp_path) as checkpoints:
             for step in (1, 2, 3):
                 fail(checkpoints, step)
             checkpoint.save(checkpoints, state(4), 2)
@@ -88,7 +88,7 @@ def test_the_third_failure_in_a_row_is_an_error(tmp_path):
 
 def test_a_last_save_that_fails_is_an_error(tmp_path):
     with pytest.raises(OSError, match="1 saves in a row failed"):
-        with checkpoint.manager(tmp_path) as checkpoints:
+        with checkpoint.open_checkpoints(tmp_path) as checkpoints:
             fail(checkpoints, 1)
 
 
@@ -121,7 +121,7 @@ import os, shutil, sys
 from avjax.runtime import checkpoint, save_failures
 from tests.runtime.test_disk_full import state
 folder = sys.argv[1]
-with checkpoint.manager(folder) as checkpoints:
+with checkpoint.open_checkpoints(folder) as checkpoints:
     for step in (1, 2, 3, 4, 5):
         if step in (2, 4):
             with open(f"{folder}/fill", "wb") as file:
@@ -131,7 +131,7 @@ with checkpoint.manager(folder) as checkpoints:
         if step == 4:  # As if the space had run out after the check.
             save_failures.SPACE_FACTOR = save_failures.SPACE_MARGIN = 0
         checkpoint.save(checkpoints, state(step), 2)
-        checkpoint.COMPLETING[-1].join()
+        checkpoints.completing[-1].join()
         print(sorted(os.listdir(f"{folder}/checkpoints")), file=sys.stderr)
 """
 

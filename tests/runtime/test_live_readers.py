@@ -25,7 +25,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     (folder / "config.json").write_text('{"seed": 0}')
     (folder / "run.json").write_text('{"sessions": [{"code": {"avjax": "0"}}]}')
-    with checkpoint.manager(folder) as checkpoints:
+    with checkpoint.open_checkpoints(folder) as checkpoints:
         for step in (2, 4, 6):
             checkpoint.save(checkpoints, state(step))
         checkpoint.wait_until_finished(checkpoints)
@@ -129,8 +129,8 @@ def test_a_run_that_is_killed_before_the_manifest_is_resumed_from_that_step(run)
     (run / "checkpoints" / "6" / manifest.FILENAME).unlink()
     assert verified_steps.newest_verified(run) == 6
     assert int(checkpoint.restore_latest(run)["step"]) == 6
-    with checkpoint.manager(run) as checkpoints:
-        assert checkpoints.latest_step() == 6
+    with checkpoint.open_checkpoints(run) as checkpoints:
+        assert checkpoints.manager.latest_step() == 6
         checkpoint.save(checkpoints, state(8))
         checkpoint.wait_until_finished(checkpoints)
     for step in (6, 8):
@@ -146,8 +146,8 @@ def test_a_power_failure_before_the_manifest_costs_one_step(run, content, caplog
     max(folder.rglob("d/*"), key=lambda path: path.stat().st_size).write_bytes(content)
     assert int(checkpoint.restore_latest(run)["step"]) == 4
     assert "is empty; step 4 is used instead" in caplog.text
-    with checkpoint.manager(run) as checkpoints:
-        assert checkpoints.latest_step() == 4
+    with checkpoint.open_checkpoints(run) as checkpoints:
+        assert checkpoints.manager.latest_step() == 4
 
 
 def test_a_checkpoint_that_was_being_deleted_is_not_restored_and_goes(run):
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_was_being_deleted_is_not_restored_and_goes(run):
     with pytest.raises(ValueError, match="all 2 checkpoints .* are damaged"):
         checkpoint.restore_latest(run)
     damaged.write_bytes(before)
-    with checkpoint.manager(run) as checkpoints:
+    with checkpoint.open_checkpoints(run) as checkpoints:
         checkpoint.save(checkpoints, state(8))
         checkpoint.wait_until_finished(checkpoints, max_to_keep=2)
     assert verified_steps.list_steps(run / "checkpoints") == [8, 6]

@@ -13,11 +13,11 @@ from avjax.data.files import text_lists
 from avjax.data.media import container, media_file
 from avjax.data.prepare import file_checks
 from avjax.report import run_page
-from avjax.runtime import checkpoint, metrics_writer, provenance, regular_files, workdir
+from avjax.runtime import metrics_writer, provenance, regular_files, run_config, workdir
 from avjax.weights import certificate, exporting, porting, spectrogram_statistics
 
 READERS = {
-    "config.json": lambda path: checkpoint.read_config(path.parent),
+    "config.json": lambda path: run_config.read(path.parent),
     "config.json of a workdir": lambda path: workdir.existing_config(path.parent),
     "data.json.gz": lambda path: fingerprint.read(path.parent),
     "metrics.csv": lambda path: metrics_writer.read_rows(path.parent),

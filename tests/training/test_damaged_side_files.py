@@ -15,6 +15,7 @@ from avjax.runtime import (
     checkpoint,
     metrics_writer,
     provenance,
+    run_config,
     side_files,
     verified_steps,
     workdir,
@@ -114,7 +115,7 @@ def test_readers_name_a_damaged_config_and_the_remedy(tmp_path):
     with pytest.raises(
         ValueError, match="cannot be read.*re-run the command that trained"
     ) as error:
-        checkpoint.read_config(tmp_path)
+        run_config.read(tmp_path)
     assert "--workdir" not in str(error.value)
 
 
@@ -171,8 +172,8 @@ def test_foreign_folders_do_not_stop_a_start(tmp_path, content, caplog):
         if content == "foreign":
             (path / "mine.txt").write_text("mine")
     assert verified_steps.newest_verified(tmp_path) is None  # A reader.
-    with checkpoint.manager(tmp_path) as checkpoints:
-        assert checkpoints.latest_step() is None
+    with checkpoint.open_checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.manager.latest_step() is None
     if content == "foreign":
         everything = [
             os.path.join(folder, name) for folder, _, names in os.walk(tmp_path) for name in names

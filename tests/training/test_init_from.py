@@ -95,7 +95,7 @@ def saved(tmp_path):
     def save(method, source=None, number=20):
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         ts = drawn(method, 1, number)
-        with checkpoint.manager(folder) as checkpoints:
+        with checkpoint.open_checkpoints(folder) as checkpoints:
             checkpoint.save(checkpoints, ts)
             checkpoint.wait_until_finished(checkpoints)
         if source:
