@@ -67,9 +67,18 @@ def build(config: dict, records: int) -> Experiment:
 
 
 def batch_shapes(experiment: Experiment) -> dict[str, Any]:
-    """Returns the shapes of the training clips of one record, {name: [num_clips, ...]}."""
+    """Returns the shapes of the training clips of one record, {name: [num_clips, ...]}.
+
+    Raises:
+      ValueError: they do not follow from the config.
+    """
     data = experiment.data["data.train"]
     clips = example.padding_example(data["clip_sampler"], data["transforms"])
+    if clips.keys() <= {"index", "label", "has_audio", "mask"}:
+        raise ValueError(
+            "config.data.train reads stored vectors, whose widths only the files say: plan a "
+            "config that trains on clips, or run this one with --dry_run"
+        )
     return {
         name: jax.ShapeDtypeStruct(np.shape(value), np.asarray(value).dtype)
         for name, value in clips.items()

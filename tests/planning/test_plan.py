@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from avjax import plan as door
+from avjax.configs import locked_folder
 from avjax.planning import capacity, dataless, loss_alone, memory, topology
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -87,6 +88,12 @@ def test_missing_tpu_compiler_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setattr(os, "environ", {})
     with pytest.raises(RuntimeError, match=r"pip install 'avjax\[tpu\]'"):
         topology.prepare_environment(topology.parse("v5e:2x4"))
+
+
+def test_config_of_stored_vectors_is_refused():
+    config = locked_folder.get_config().to_dict()
+    with pytest.raises(ValueError, match="config.data.train reads stored vectors"):
+        dataless.batch_shapes(dataless.build(config, 100))
 
 
 def test_wrong_number_is_refused_by_name():
