@@ -31,7 +31,7 @@ class Settings(NamedTuple):
       watchdog: the shortest deadline of a step in seconds, see `avjax.runtime.watchdog`; 0: none.
       max_nonfinite_steps: number of steps in a row without finite numbers at which the run stops.
       profile: whether start-up and a few steps are profiled, see `avjax.runtime.profiling`.
-      async_checkpointing: whether training goes on while a checkpoint is written.
+      async_checkpointing: whether training continues while a checkpoint is written.
       fsdp: devices along the second axis of the mesh, see `avjax.runtime.sharding`.
     """
 
