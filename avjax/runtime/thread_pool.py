@@ -14,7 +14,7 @@ def completed(
     """Gives the results of call(item) in the order in which they are ready.
 
     The threads start with the first result that is asked for.  At the end of the block, or after an
-    error or an interruption, calls that have not begun are left out, and the others are waited for.
+    error or an interruption, pending calls are canceled, and running ones are joined.
 
     `concurrent.futures.as_completed` holds the locks of all calls for a while, in Python: an
     exception of a signal handler at that moment leaves them held, and the threads wait for ever.
