@@ -59,9 +59,10 @@ PAPER = {
     "ucf51": ("ucf101.ucf51", 51, 4893), "activitynet": ("activitynet", 200, 15_232),
     "vggsound": ("vggsound", 309, 183_730),
 }  # fmt: skip
-DRAWS = dict(world=15_360, smoke=2 * world.BATCH, folder=23_040, vectors=23_040)
+DRAWS = dict(world=7680, smoke=2 * world.BATCH, folder=7680, vectors=7680)
 FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke", and its clips.
 FEW_FRAMES = world.CLIP | dict(num_frames=8, fps=8.0, audio_seconds=1.0)
+SLOW = world.CLIP | dict(num_frames=16, fps=8.0)  # Classes do not need synchronization.
 TRAINED = ("world", "smoke", "folder")  # Kinds whose teacher of audio is trained here.
 RUN = "{{workdir}}/runs/teacher-{}-seed0"  # The first seed's teachers are those of all students.
 VECTOR_WIDTH = 512  # Of PANNs' Cnn14_emb512: the student's features are as wide.
@@ -73,7 +74,7 @@ def get_config(size="world"):
     c = paper(kind) if kind in PAPER else small(kind)
     first = student(kind, "none", ("audio",), classes)
     c.method, c.init_from = first["method"], first["init_from"]
-    c.evals.test.every = (c.get_ref("steps") + 9) // 10
+    c.evals.test.every = (c.get_ref("steps") + 4) // 5
     c.study = dict(
         title="teachers of audio (A), images (I) and both (AI)",
         budget="examples", budget_per_run=dict(examples=c.batch_size * c.steps), tolerance=0.0,
@@ -150,7 +151,7 @@ def small(kind):
 def clip_of(kind) -> tuple[dict, int]:
     """Returns (arguments of the clips for training, pixels); students do not hear vectors."""
     if kind in ("world", "smoke"):
-        return FEW_FRAMES if kind == "smoke" else world.CLIP, world.PIXELS
+        return FEW_FRAMES if kind == "smoke" else SLOW, world.PIXELS
     silent = dict(audio_seconds=0.0) if kind == "vectors" else {}
     return compare_folder.CLIP | silent, compare_folder.PIXELS
 
