@@ -62,6 +62,7 @@ PAPER = {
 DRAWS = dict(world=7680, smoke=2 * world.BATCH, folder=7680, vectors=7680)
 FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke", and its clips.
 FEW_FRAMES = world.CLIP | dict(num_frames=8, fps=8.0, audio_seconds=1.0)
+FOLDER_PIXELS = 28
 SLOW = world.CLIP | dict(num_frames=16, fps=8.0)  # Classes do not need synchronization.
 TRAINED = ("world", "smoke", "folder")  # Kinds whose teacher of audio is trained here.
 RUN = "{{workdir}}/runs/teacher-{}-seed0"  # The first seed's teachers are those of all students.
@@ -153,7 +154,7 @@ def clip_of(kind) -> tuple[dict, int]:
     if kind in ("world", "smoke"):
         return FEW_FRAMES if kind == "smoke" else SLOW, world.PIXELS
     silent = dict(audio_seconds=0.0) if kind == "vectors" else {}
-    return compare_folder.CLIP | silent, compare_folder.PIXELS
+    return compare_folder.CLIP | silent, FOLDER_PIXELS
 
 
 def paper(kind):
