@@ -166,3 +166,13 @@ def test_copied_nets_survive_the_donation_of_the_state(world):
     jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)(ts.params)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(copy.params), want)
     assert copy.opt == ()
+
+
+def test_init_compiled_cheaply_has_the_same_bits(world):
+    parts = experiment.build(small(world))
+    batch, key = dry_run.first_batch(parts, "data.train"), state.run_key(parts)
+    full = dict(xla_backend_optimization_level=3)
+    want = jax.jit(state.make_init(parts), compiler_options=full)(key, batch)
+    found = state.jit_init(parts, None)(key, batch)
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, (found.params, want.params)))
+    jax.tree.map(np.testing.assert_array_equal, *map(jax.device_get, (found.state, want.state)))
