@@ -29,7 +29,7 @@ def make(
     Args:
       model: towers whose embeddings keep their length: `normalize` is
         `avjax.nets.towers.identity`.
-      sigreg_weight: w, 0 to 1; the paper has 0.05.
+      sigreg_weight: w, 0 to 1; 0.05 in the paper, 0.02 in its authors' example.
       num_directions, knots: as in `avjax.losses.sigreg.sigreg`.
       chunks: parts of a batch that the encoders process in turn.
 
