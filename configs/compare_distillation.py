@@ -60,10 +60,9 @@ PAPER = {
     "vggsound": ("vggsound", 309, 183_730),
 }  # fmt: skip
 DRAWS = dict(world=7680, smoke=2 * world.BATCH, folder=7680, vectors=7680)
-FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke", and its clips.
-FEW_FRAMES = world.CLIP | dict(num_frames=8, fps=8.0, audio_seconds=1.0)
+FEW = ("pkt-a", "ccl-i", "ccl-ai")  # Students of "smoke".
+FRAMES = dict(world=dict(num_frames=16), smoke=dict(num_frames=8, audio_seconds=1.0))
 FOLDER_PIXELS = 28
-SLOW = world.CLIP | dict(num_frames=16, fps=8.0)  # Classes do not need synchronization.
 TRAINED = ("world", "smoke", "folder")  # Kinds whose teacher of audio is trained here.
 RUN = "{{workdir}}/runs/teacher-{}-seed0"  # The first seed's teachers are those of all students.
 VECTOR_WIDTH = 512  # Of PANNs' Cnn14_emb512: the student's features are as wide.
@@ -151,8 +150,8 @@ def small(kind):
 
 def clip_of(kind) -> tuple[dict, int]:
     """Returns (arguments of the clips for training, pixels); students do not hear vectors."""
-    if kind in ("world", "smoke"):
-        return FEW_FRAMES if kind == "smoke" else SLOW, world.PIXELS
+    if kind in FRAMES:
+        return world.CLIP | FRAMES[kind] | dict(fps=8.0), world.PIXELS
     silent = dict(audio_seconds=0.0) if kind == "vectors" else {}
     return compare_folder.CLIP | silent, FOLDER_PIXELS
 
