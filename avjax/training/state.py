@@ -16,8 +16,8 @@ from avjax.training.loop import print_on_process_zero
 from avjax.training.step import MAX_FUNCTIONS
 from avjax.types import Array, Batch, TrainState, Tree
 
-# On CPUs the initialization compiles in half the time at level 1, and gives the same bits (level 0
-# gives wrong gradients in other programs; on accelerators LLVM is a small part of compiling).
+# On CPUs the initialization compiles in half the time at level 1, and gives the same bits.  Level 0
+# gives wrong gradients in other programs; other levels have not been tried on accelerators.
 CPU_COMPILER_OPTIONS = dict(xla_backend_optimization_level=1)
 
 
