@@ -63,7 +63,7 @@ def get_config(size="scale"):
         # Arms set their steps, for three budgets in one study.
         budget="examples", budget_per_run=dict(examples=EPOCHS * MIDDLE), tolerance=1e9,
         seeds=(0, 1) if size == "smoke" else (0, 1, 2, 3, 4),
-        learning_rates=(3e-3, 1e-2) if size == "smoke" else (1e-3, 3e-3, 1e-2, 3e-2),
+        learning_rates=(3e-3, 1e-2) if size == "smoke" else (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
         tuning_seed=1000, evals=dict(val=suite("val", 2000)),
         tuning_metrics=("eval/val/retrieval/v2a/recall@1", "eval/val/retrieval/a2v/recall@1"),
         report=dict(

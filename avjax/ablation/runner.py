@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import jax
@@ -54,6 +54,12 @@ def read_failure(folder: Path, name: str) -> str | None:
     """
     path = folder / "runs" / name / "failure.txt"
     return read_text(path).strip().splitlines()[-1] if path.exists() else None
+
+
+def read_existing(read: Callable, folder: Path, runs: Sequence[Run]) -> dict:
+    """Returns {name of a run: read(folder, name)} of the runs that have such a file."""
+    found = {run.name: read(folder, run.name) for run in runs}
+    return {name: value for name, value in found.items() if value}
 
 
 def check_arm(arm: Arm, config: dict) -> None:

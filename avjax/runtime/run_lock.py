@@ -20,7 +20,7 @@ class InUse(ValueError):
 
 
 @contextlib.contextmanager
-def hold(workdir: str | os.PathLike) -> Iterator[None]:
+def hold(workdir: str | os.PathLike, filename: str = FILENAME) -> Iterator[None]:
     """Holds the folder of a run during the block.
 
     The operating system releases it with the process, so that of a dead process is taken over.  On
@@ -29,12 +29,13 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
 
     Args:
       workdir: the folder of the run; it is created.
+      filename: of the lock; locks of several names are independent.
 
     Raises:
       InUse: another process holds it; the message says which.
       OSError: the file cannot be written.
     """
-    path = Path(workdir) / FILENAME
+    path = Path(workdir) / filename
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
