@@ -18,9 +18,6 @@ from scipy import stats
 
 from avjax.ablation import study, sweep
 from avjax.configs import ablate_negatives
-from avjax.data import clip_sampling, pipeline
-from avjax.data.datasets import decoded_cache, synthetic
-from avjax.data.transforms import video
 from avjax.training import cost
 
 ROOT = Path(__file__).parent.parent
@@ -152,69 +149,6 @@ def test_convolution_flops_match_compiler():
     )
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    root = tmp_path_factory.mktemp("kept")
-    whole = dict(seconds=1.5, size=32, fps=16, sample_rate=8000)
-    return synthetic.make(str(root / "world"), "train", num_videos=12, **whole), root
-
-
-@pytest.mark.parametrize("fps", [16, 8, 5])
-def test_clips_from_decoded_cache_match_files(world, fps):
-    source, root = world
-    kept = decoded_cache.make(source, fps=16, sample_rate=8000, root=str(root / "kept"))
-    sampler = clip_sampling.random(4, fps, 0.5, 8000)
-    crop = (video.random_crop_color_jitter(frame_size=(32, 32)), video.apply_on_host(24))
-    for sampler, read in (  # noqa: B020
-        (sampler, lambda s, v: pipeline.train_batches(s, v, crop, 6, 3, stop=4)),
-        (
-            clip_sampling.uniform(12, fps, 0.5, 8000, 3),
-            lambda s, v: pipeline.eval_batches(s, v, (), 6),
-        ),
-    ):
-        pairs = list(zip(read(source, sampler), read(kept, sampler), strict=True))
-        assert pairs
-        for one, other in pairs:
-            for name in one:
-                np.testing.assert_array_equal(one[name], other[name])
-
-
-def test_repeated_frames_are_refused(world):
-    source, root = world
-    kept = decoded_cache.make(source, fps=12, sample_rate=8000, root=str(root / "kept"))
-    read = lambda frames, fps: kept.read(
-        0, clip_sampling.uniform(frames, fps, 0.5, 8000, 1), [np.random.default_rng(0)]
-    )
-    for fps in (12, 6, 4):
-        assert len(read(4, fps)[0]) == 1
-    assert len(read(1, 25)[0]) == 1
-    with pytest.raises(ValueError, match="kept at 12 per second and clips take 16"):
-        read(4, 16)
-
-
-def test_file_is_decoded_once_and_unreadable_file_reported_each_time(world, tmp_path, monkeypatch):
-    source, _ = world
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"no video")
-    records = (*source.records[:2], dict(path=str(bad), label=0))
-    source = type(source)("some", records, source.classes)
-    made = []
-    whole = decoded_cache._decode_to_cache
-    monkeypatch.setattr(
-        decoded_cache, "_decode_to_cache", lambda *a, **k: made.append(a) or whole(*a, **k)
-    )
-    for _ in range(2):
-        kept = decoded_cache.make(source, fps=16, sample_rate=8000, root=str(tmp_path / "kept"))
-    assert len(made) == 3
-    output = []
-    sampler = clip_sampling.uniform(2, 16, 0.5, 8000, 1)
-    middle = video.center_crop(frame_size=(32, 32)), video.apply_on_host(24)
-    (batch,) = pipeline.eval_batches(kept, sampler, middle, 3, on_error=lambda *f: output.append(f))
-    assert batch["mask"].tolist() == [True, True, False] and output[0][0] == str(bad)
-    with pytest.raises(ValueError, match="8000 Hz and the clip sampler asks for 16000"):
-        kept.read(0, clip_sampling.uniform(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
-
-
 # A study of two arms, small enough to be done twice here.
 CONFIG = """
 from avjax.configs import ablate_negatives as whole
@@ -294,6 +228,20 @@ def test_rerun_gives_same_table(done):
     assert [(folder / name).read_bytes() for name in names] == before
 
 
+@pytest.mark.skipif(os.cpu_count() == 1, reason="each of the processes has a core of its own")
+def test_two_processes_share_the_runs_and_give_the_same_table(done):
+    folder, _, _ = done
+    names = [f"{arm}-infonce-b8-k7-seed1" for arm in ("in_batch", "bank")]
+    before = (folder / "out/study.csv").read_bytes()
+    for name in names:
+        (folder / "out/runs" / name / "result.json").unlink()
+    output = ablate(folder, "--jobs", "2")
+    assert output.returncode == 1 and "ended with status" not in output.stderr  # As refused.
+    done_once = [output.stdout.count(f"{name}: log in") == 1 for name in names]
+    assert all(done_once) and output.stdout.count("the study is in") == 1
+    assert (folder / "out/study.csv").read_bytes() == before
+
+
 def test_report_is_offline_and_shows_available_results(done):
     page = (done[0] / "out/report.html").read_text()
     assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", page)
@@ -361,7 +309,16 @@ def test_mistake_is_refused_in_one_line(done, flag, output):
 
 def test_help_lists_all_flags(done):
     output = ablate(done[0], "--help").stdout
-    for flag in ("--config", "--workdir", "--budget", "list", "commands", "--run", "report"):
+    for flag in (
+        "--config",
+        "--workdir",
+        "--budget",
+        "list",
+        "commands",
+        "--run",
+        "report",
+        "--jobs",
+    ):
         assert flag in output
 
 

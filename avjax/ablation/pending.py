@@ -49,11 +49,7 @@ def execute(work: Work, selected: Sequence[Run]) -> int:
     by_name = dict(todo)
     need = functools.cache(lambda name: needed(work, by_name[name]))
     while todo:
-        found = next_outcome(work, todo, need, results, before)
-        if found is None:
-            time.sleep(POLL_SECONDS)
-            continue
-        name, text = found
+        name, text = await_outcome(work, todo, need, results, before)
         del todo[name]
         bad += text.startswith(("failed", "refused"))
         each = (time.monotonic() - start_time) / (start_count - len(todo))
@@ -76,6 +72,19 @@ def check_same(work: Work, finished: Sequence[Run], results: Mapping[str, dict])
                 f"{work.folder}/runs/{run.name} has another config or sweep(): choose another "
                 "--workdir, or delete that run"
             )
+
+
+def await_outcome(
+    work: Work, todo: Mapping[str, Run], need: Callable, results: dict, before: Mapping[str, int]
+) -> tuple[str, str]:
+    """Calls `next_outcome`, which see, until there is one; returns it."""
+    waiting = False
+    while not (found := next_outcome(work, todo, need, results, before)):
+        if not waiting:
+            print(f"waiting: other processes do the {len(todo)} runs that are left", flush=True)
+        waiting = True
+        time.sleep(POLL_SECONDS)
+    return found
 
 
 def next_outcome(
