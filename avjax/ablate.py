@@ -26,7 +26,7 @@ from pathlib import Path
 from avjax.ablation import jobs, run_study, study as arithmetic, sweep
 from avjax.config import allowed_changes, app
 from avjax.config.config_files import find_config, run_name
-from avjax.runtime import distributed, preemption
+from avjax.runtime import cluster, distributed, preemption
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     study = sweep.complete_study(given, values, arms)
     runs = arithmetic.expand_runs(arms, study)
     if args.jobs is not None:
-        if found := app.detect_processes(args):
+        if found := cluster.detect(args.coordinator, args.process_id, args.process_count):
             raise ValueError(
                 f"--jobs {args.jobs}: {found.source} started {found.count} processes as one; start "
                 "one without it, or leave out --jobs"

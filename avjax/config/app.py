@@ -229,24 +229,15 @@ def start_jax(
       ValueError: JAX_NUM_CPU_DEVICES is not a positive integer, the processes of the run differ,
         or one does not come.
     """
-    found = detect_processes(args)
+    names = "coordinator", "process_id", "process_count"
+    coordinator, process, count = (getattr(args, name, None) for name in names)
+    found = cluster.detect(coordinator, process, count)
     jax_setup.set_up()
     xla_flags.apply(jax_setup.cache_folder().parent / "xla_flags.json")
     if found is not None:
         from avjax.runtime import code_version
 
         distributed.start(found, {**code_version.facts(), **(facts or {})})
-
-
-def detect_processes(args: argparse.Namespace | None = None) -> cluster.Cluster | None:
-    """Returns the processes of this run, see `cluster.detect`; None if this is the only one.
-
-    Args:
-      args: with the flags of `distributed.add_flags`; None for the variables alone.
-    """
-    names = "coordinator", "process_id", "process_count"
-    coordinator, process, count = (getattr(args, name, None) for name in names)
-    return cluster.detect(coordinator, process, count)
 
 
 def start_jax_alone(command: str) -> None:
