@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from avjax.runtime import checkpoint, metrics_writer, preemption, profiling, sharding, watchdog
-from avjax.runtime.throughput import Throughput
+from avjax.runtime.throughput import StepEnd, Throughput
 from avjax.training import nonfinite, progress_line, refresh
 from avjax.training.settings import Settings
 from avjax.types import TrainState
@@ -58,6 +58,7 @@ def loop(run: Run, ts: TrainState) -> TrainState:
     with (
         contextlib.closing(run.batches(start=first, stop=last)) as batches,
         contextlib.closing(progress_line.progress(last, jax.process_index() == 0)) as shown,
+        contextlib.closing(StepEnd(speed.clock)) as step_end,
         profiling.trace_steps(run.profile, first + 1) as before_step,
     ):
         try:
@@ -65,19 +66,20 @@ def loop(run: Run, ts: TrainState) -> TrainState:
                 for n in range(first + 1, last + 1):
                     run.signals.point(has_work=n > first + 1)
                     before_step(n)
+                    step_end.begin_wait()
                     with run.signals.allow():
                         batch, times = next_batch(batches, run.mesh)
                     ts = refresh_if_due(run, n, ts)
                     if n == first + 1:
                         profiling.mark("first batch")
-                    idle = metrics is None or metrics["loss"].is_ready()
+                    speed.add(step_end.idle_seconds(times))
                     ts, new = run.step(ts, batch)
+                    step_end.begin(new["loss"])
                     window.append(new)
                     # At most one step ahead of the device.
                     jax.block_until_ready(metrics or new)
                     metrics = new
                     run.skipped.add(n, batch, new)
-                    speed.add(times * idle)  # The device was idle in the end.
                     if n == first + 1:
                         print_start_up(run)
                     scalars = log_if_due(run, n, n == first + 1, window, speed)
@@ -169,13 +171,13 @@ def save_if_due(run: Run, n: int, ts: TrainState) -> None:
 
 
 def next_batch(batches, mesh):
-    """Returns (the next batch on the devices, seconds [2] of decoding and of transfer)."""
+    """Returns (the next batch on the devices, times [3] of start, decoded and transferred)."""
     start_time = Throughput.clock()
     batch = next(batches)
     decoded = Throughput.clock()
     # Waiting costs nothing: the next step cannot start earlier.
     batch = jax.block_until_ready(sharding.shard_batch(batch, mesh))
-    return batch, np.array([decoded - start_time, Throughput.clock() - decoded])
+    return batch, np.array([start_time, decoded, Throughput.clock()])
 
 
 def mean_metrics(window) -> dict:
