@@ -135,7 +135,7 @@ def main():
     flags.add_argument("--room", type=float, default=4.0, help="GB that all scores may take")
     flags.add_argument("--records", type=int, default=0, help="train with as many in one batch")
     flags.add_argument("--steps", type=int, default=8)
-    flags.add_argument("--learning_rate", type=float, default=2e-2)
+    flags.add_argument("--learning_rate", type=float, default=3e-3)
     args = flags.parse_args()
     print(f"{timing.machine(jax.devices()[0])}; {datetime.date.today()}; jax {jax.__version__}")
     with jax.set_mesh(sharding.mesh()):

@@ -21,6 +21,7 @@ from avjax.data.source import Source
 from avjax.downstream import embedding
 from avjax.downstream.model import Model
 from avjax.downstream.recipe import Recipe, build_recipe
+from avjax.runtime import run_lock
 from avjax.runtime.atomic import write_atomic
 from avjax.runtime.progress import progress
 
@@ -76,13 +77,15 @@ def clip_features(
     fields = key_fields(model, source, recipe, layers)
     entry = _entry(folder, fields)
     if not (entry / "key.json").is_file():
-        part = Path(f"{entry}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        _extract(model, source, recipe, layers, batch_size, workers, part)
-        write_atomic(part / "key.json", json.dumps(fields, indent=2))
-        shutil.rmtree(entry, ignore_errors=True)
-        os.replace(part, entry)
+        with run_lock.wait_and_hold(folder, f"{entry.name}.lock", f"features of {source.name}"):
+            if not (entry / "key.json").is_file():  # Another process has not written it meanwhile.
+                part = Path(f"{entry}.part")
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir(parents=True)
+                _extract(model, source, recipe, layers, batch_size, workers, part)
+                write_atomic(part / "key.json", json.dumps(fields, indent=2))
+                shutil.rmtree(entry, ignore_errors=True)
+                os.replace(part, entry)
     return _read(entry)
 
 

@@ -1,4 +1,7 @@
-"""One run, one folder: a second process that would write into the folder of a run is refused."""
+"""One run, one folder: a second process that would write into the folder of a run is refused.
+
+Folders of caches are waited for instead.
+"""
 
 import contextlib
 import datetime
@@ -7,10 +10,12 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+POLL_SECONDS = 1.0
 FILENAME = "run.lock"  # In the folder of a run; it stays there, empty, after the run.
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -50,6 +55,28 @@ def hold(workdir: str | os.PathLike, filename: str = FILENAME) -> Iterator[None]
             yield
         finally:
             _write(file, "")
+
+
+@contextlib.contextmanager
+def wait_and_hold(folder: str | os.PathLike, filename: str, what: str) -> Iterator[None]:
+    """Holds a folder during the block; waits while another process holds it, and says so once.
+
+    Args:
+      folder, filename: see `hold`.
+      what: is done in the block, e.g. "features of train".
+    """
+    with contextlib.ExitStack() as stack:
+        waiting = False
+        while True:
+            try:
+                stack.enter_context(hold(folder, filename))
+                break
+            except InUse as error:
+                if not waiting:
+                    print(f"{what}: waiting, {error}", file=sys.stderr, flush=True)
+                waiting = True
+                time.sleep(POLL_SECONDS)
+        yield
 
 
 def check_free(workdir: str | os.PathLike) -> None:

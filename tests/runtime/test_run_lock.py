@@ -75,3 +75,19 @@ def test_without_file_locks_the_named_process_decides(tmp_path, monkeypatch):
     (tmp_path / run_lock.FILENAME).write_text(json.dumps(owner | {"host": "elsewhere"}))
     with pytest.raises(run_lock.InUse, match="on elsewhere"), run_lock.hold(tmp_path):
         pass
+
+
+def test_a_folder_is_waited_for_and_its_owner_named_once(holder, tmp_path, monkeypatch, capsys):
+    sleeps = []
+
+    def sleep(seconds):
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            holder.kill()
+            holder.wait(10)
+
+    monkeypatch.setattr(run_lock.time, "sleep", sleep)
+    with run_lock.wait_and_hold(tmp_path, run_lock.FILENAME, "features"):
+        pass
+    assert len(sleeps) >= 3
+    assert capsys.readouterr().err.count(f"features: waiting, the run in {tmp_path}") == 1

@@ -70,6 +70,8 @@ def make(
         _decode_to_cache, fps=fps, sample_rate=sample_rate, short_side=short_side
     )
     jobs, threads = list(missing.items()), workers or os.cpu_count() or 1
+    order = np.random.default_rng(os.getpid()).permutation(len(jobs))
+    jobs = [jobs[i] for i in order]  # Processes that start together share the files.
     with thread_pool.completed(lambda job: decode(*job), jobs, threads) as done:
         for _ in progress(done, len(jobs), f"decoding {source.name}") if jobs else ():
             pass
@@ -91,11 +93,13 @@ def _cache_path(record, fps, sample_rate, root, short_side):
 
 
 def _decode_to_cache(name, path, fps, sample_rate, short_side):
-    """Decodes a file and writes its arrays, and finally what is known of it.
+    """Decodes a file and writes its arrays, and finally what is known of it, which may be there.
 
     Plain bytes, not .npy: NumPy parses the header of one as Python, which among the threads of
     Python 3.11 now and then fails ("AST constructor recursion depth mismatch").
     """
+    if os.path.exists(f"{name}.json"):
+        return
     try:
         with media_video.open_media(path) as media:
             info, metadata = media.info, {}

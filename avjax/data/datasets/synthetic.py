@@ -187,16 +187,18 @@ def render(
 
 
 def render_all(jobs: Iterable[tuple], workers: int | None, title: str) -> None:
-    """Renders all jobs in threads; OpenCV, NumPy and FFmpeg release the GIL.
+    """Renders the missing videos in threads; OpenCV, NumPy and FFmpeg release the GIL.
 
     Args:
       jobs: arguments of `render` for each.
       workers: number of threads.
       title: of the progress bar.
     """
-    jobs = list(jobs)
-    threads = workers or os.cpu_count() or 1
-    with thread_pool.completed(lambda job: render(*job), jobs, threads) as done:
+    jobs, threads = list(jobs), workers or os.cpu_count() or 1
+    order = np.random.default_rng(os.getpid()).permutation(len(jobs))
+    jobs = [jobs[i] for i in order]  # Processes that start together share the videos.
+    do = lambda job: os.path.exists(job[0]) or render(*job)
+    with thread_pool.completed(do, jobs, threads) as done:
         for _ in progress(done, len(jobs), title):
             pass
 

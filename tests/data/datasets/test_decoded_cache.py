@@ -69,3 +69,20 @@ def test_file_is_decoded_once_and_unreadable_file_reported_each_time(world, tmp_
     assert batch["mask"].tolist() == [True, True, False] and output[0][0] == str(bad)
     with pytest.raises(ValueError, match="8000 Hz and the clip sampler asks for 16000"):
         kept.read(0, clip_sampling.uniform(2, 16, 0.5, 16000, 1), [np.random.default_rng(0)])
+
+
+def test_processes_that_fill_a_cache_together_decode_each_file_once(world, tmp_path, monkeypatch):
+    source, _ = world
+    options = dict(fps=16, sample_rate=8000, workers=1)
+    opened, other = [], source.__class__("other", source.records, source.classes)
+    open_media = decoded_cache.media_video.open_media
+
+    def opens(path):  # While this one decodes its first file, another process decodes all of them.
+        opened.append(path)
+        if len(opened) == 1:
+            decoded_cache.make(other, root=str(tmp_path), **options)
+        return open_media(path)
+
+    monkeypatch.setattr(decoded_cache.media_video, "open_media", opens)
+    decoded_cache.make(source, root=str(tmp_path), **options)
+    assert len(opened) == len(source) + 1  # The first one twice.
