@@ -173,7 +173,7 @@ def all_arms(size):
         yield arm("in_batch", 1024, 1023, {}, budget=budget)
     for n in (SMALL, LARGE) if size != "smoke" else (SMALL,):
         for b in parts.choose(BATCHES, size):
-            if b <= n and (n, b) != (LARGE, 64):
+            if b <= n:
                 yield arm("in_batch", b, b - 1, {}, records=n, tune=b > MIDDLE)
 
 

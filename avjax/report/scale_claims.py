@@ -75,20 +75,36 @@ def peak_moves_with_records(found: Sequence[Point], title: str) -> Verdict:
         for p in select(found, title, source="in_batch", budget="examples")
         if p.negatives == p.batch - 1
     ]
-    peaks, numbers, falls = [], [], []
+    lines, numbers, verdicts = [], [], []
     for records in sorted({p.records for p in own}):
         line = sorted((p for p in own if p.records == records), key=lambda p: p.batch)
         if len(line) < 3:
             continue
-        best = max(line, key=lambda p: interval(p, title)[0])
-        peaks.append(best.batch)
-        falls.append(_compare(line[-1], best, title) < 0)
+        best = _best(line, title)
+        lines.append(line)
+        falls = best is not line[-1]
+        verdicts.append(FAILS if not falls else HOLDS if _above(best, line[-1], title) else OPEN)
         values = ", ".join(f"{_show(p, title)} at B={p.batch}" for p in line)
         numbers.append(f"N={records}: {values}; best at B={best.batch}")
-    if len(peaks) < 2:
+    if len(lines) < 2:
         return Verdict(claim, OPEN, "; ".join(numbers) or "fewer than two N have three B")
-    moves = peaks == sorted(peaks) and peaks[-1] > peaks[0]
-    return Verdict(claim, HOLDS if moves and all(falls) else FAILS, "; ".join(numbers))
+    moves = _peak_moves(lines[0], lines[-1], title)
+    numbers.append(f"it falls: {', '.join(verdicts)}; the peak moves: {moves}")
+    return Verdict(claim, _worst([*verdicts, moves]), "; ".join(numbers))
+
+
+def _peak_moves(few: Sequence[Point], many: Sequence[Point], title: str) -> str:
+    """Whether the best B of many records is larger, and each best B is above the other one."""
+    one, other = _best(few, title), _best(many, title)
+    if other.batch <= one.batch:
+        return FAILS
+    there = [p for p in many if p.batch == one.batch and _above(other, p, title)]
+    back = [p for p in few if p.batch == other.batch and _above(one, p, title)]
+    return HOLDS if there and back else OPEN
+
+
+def _best(line: Sequence[Point], title: str) -> Point:
+    return max(line, key=lambda p: interval(p, title)[0])
 
 
 def batch_not_below_bank(found: Sequence[Point], title: str) -> Verdict:
@@ -151,13 +167,22 @@ def _compare(one: Point, other: Point, title: str) -> int:
     return int(low > high2) - int(high < low2)
 
 
-def _verdict(claim, verdicts, numbers) -> Verdict:
+def _above(one: Point, other: Point, title: str) -> bool:
+    """Whether the interval of one is above that of the other."""
+    return _compare(one, other, title) > 0
+
+
+def _worst(verdicts: Sequence[str]) -> str:
     """Fails if one part does, holds if all do."""
+    return next((v for v in (FAILS, OPEN) if v in verdicts), HOLDS)
+
+
+def _verdict(claim, verdicts, numbers) -> Verdict:
+    """The verdict of a claim that has parts."""
     if not verdicts:
         return Verdict(claim, OPEN, "no arms")
-    whole = FAILS if FAILS in verdicts else OPEN if OPEN in verdicts else HOLDS
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in (HOLDS, OPEN, FAILS) if v in verdicts)
-    return Verdict(claim, whole, f"{counts} of {len(verdicts)}. {'; '.join(numbers)}")
+    return Verdict(claim, _worst(verdicts), f"{counts} of {len(verdicts)}. {'; '.join(numbers)}")
 
 
 def _show(point, title):
