@@ -91,14 +91,18 @@ def sweep(size="folder"):
     for batch in BATCHES:
         own = dict(fn="avjax.losses.negatives.in_batch")
         yield ablate_negatives.arm("in_batch", batch, batch - 1, own, "dcl")
-        for name, changes in others(method, classes).items():
+        for name, changes in others(method, classes, batch).items():
             yield ablate_negatives.named(name, batch, batch - 1, changes, name)
 
 
-def others(method, classes) -> dict:
+def others(method, classes, batch) -> dict:
     """Returns {name: overrides} of the other losses; a debiased one if classes are counted."""
     prior = 1 / (classes or 1)
     found = loss_arms.against_false_negatives(method, prior, group_size=8, neighbors=20)
     if not classes:
         found.pop("debiased")
-    return dict(sogclr=loss_arms.sogclr(method)) | found | dict(lejepa=loss_arms.lejepa(method))
+    return (
+        dict(sogclr=loss_arms.sogclr(method))
+        | found
+        | dict(lejepa=loss_arms.lejepa(method, 3.2 / batch))
+    )

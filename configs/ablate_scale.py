@@ -21,6 +21,8 @@ EPOCHS, STEPS = 4, 100
 SMALL, MIDDLE, LARGE = 6400, 25_600, 102_400  # N.
 CLASSES = 100
 FEW = ("in_batch", "dcl", "bank", "sogclr", "hard", "lejepa")  # Sources of "smoke".
+# B -> weight and learning rate, the best on validation records, see docs/results/scale.md.
+LEJEPA = {64: (0.05, 3e-3), 1024: (0.002, 1e-2)}
 COSINES = (15, 63, 255, 1023)
 INFO_NCE = dict(fn="avjax.losses.contrastive.info_nce")
 BATCHES = {"smoke": (64, 256, 1024), "no-64k": (64, 256, 1024, 4096, 16_384)}
@@ -201,8 +203,10 @@ def answers(batches):
         yield arm("sogclr", b, b - 1, loss_arms.sogclr(own))
     found = loss_arms.against_false_negatives(own, 1 / CLASSES, group_size=32, neighbors=40)
     for b in (64, 1024):
-        for name, changes in (found | {"lejepa": loss_arms.lejepa(own)}).items():
+        for name, changes in found.items():
             yield arm(name, b, b - 1, changes)
+    for b, (weight, rate) in LEJEPA.items():
+        yield arm("lejepa", b, b - 1, loss_arms.lejepa(own, weight) | {"learning_rate": rate})
 
 
 def loss(fn, **more):

@@ -37,11 +37,16 @@ def against_false_negatives(method, prior, group_size, neighbors, modality="vide
     }
 
 
-def lejepa(method) -> dict:
-    """Returns LeJEPA, which has no negatives, with embeddings of any length."""
+def lejepa(method, weight) -> dict:
+    """Returns LeJEPA, which has no negatives, with embeddings of any length.
+
+    Args:
+      method: Cross-AVID on vectors.
+      weight: of its statistic, which grows with the batch; so the larger B, the smaller.
+    """
     free = dict(method["model"], normalize=dict(ref="avjax.nets.towers.identity"))
     return {"method": dict(
-        fn="avjax.methods.lejepa", sigreg_weight=0.05, num_directions=64, model=free
+        fn="avjax.methods.lejepa", sigreg_weight=weight, num_directions=64, model=free
     )}  # fmt: skip
 
 
