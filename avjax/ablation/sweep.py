@@ -192,7 +192,7 @@ def validate(study: dict, config: Mapping, arms: Sequence[Arm]) -> None:
         "learning_rates",
         "give one learning rate or more, above 0",
     )
-    own = [arm.name for arm in arms if "learning_rate" in arm.overrides]
+    own = [arm.name for arm in arms if arm.tune and "learning_rate" in arm.overrides]
     if learning_rates != (None,):
         need(
             "learning_rate" in config,
@@ -203,7 +203,7 @@ def validate(study: dict, config: Mapping, arms: Sequence[Arm]) -> None:
         need(
             not own,
             "learning_rates",
-            f"arms {own} set learning_rate themselves: give one rate, or none",
+            f"arms {own} set learning_rate themselves: give one rate, or none, or no tune=True",
         )
         need(study["tuning_seed"] not in seeds, "tuning_seed", "is one of study.seeds: use another")
         need(

@@ -150,6 +150,14 @@ def test_learning_rates_without_learning_rate_are_refused():
         read(config, {})
     with pytest.raises(ValueError, match="set learning_rate themselves"):
         read(base(learning_rates=(0.1, 0.2)), {"learning_rate": 0.3})
+    # An arm that selects no rate may have one of its own.
+    own = dict(name="own", batch=8, overrides={"learning_rate": 0.3}, tune=False)
+    study_keys = dict(
+        learning_rates=(0.1, 0.2), evals={"val": {}}, tuning_metrics=("eval/val/a",), tuning_seed=9
+    )
+    arms, full, runs = read(base(**study_keys), dict(own, name="x", overrides={}, tune=True), own)
+    config = study.run_config(base(**study_keys), runs[-1], 6, 0.2, full)
+    assert runs[-1].arm == arms[1] and config["learning_rate"] == 0.3
 
 
 def test_unbuildable_arm_is_refused_before_any_run():
