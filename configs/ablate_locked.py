@@ -18,7 +18,7 @@ from avjax.configs import ablate_negatives, locked_folder, loss_arms, parts
 
 BATCHES = {64: (63,), 256: (63, 255), 1000: (63, 999)}  # B -> values of K, of the batch.
 STORED = {64: (63, 999), 1000: (63, 999)}  # The same, of a bank and of a queue.
-EXAMPLES = 128_000
+EXAMPLES = 32_000
 LATENT_CLASSES = 100
 RECORDS = dict(train=1024, val=512, test=512)  # Of drawn pairs.
 
@@ -34,7 +34,7 @@ def get_config(size="folder"):
     c.study = dict(
         title="batch size against negatives, on locked features",
         budget="examples", budget_per_run=dict(examples=EXAMPLES, steps=500, flops=1e12),
-        tolerance=0.02, seeds=(0, 1, 2, 3, 4), learning_rates=(1e-3, 3e-3, 1e-2),
+        tolerance=0.02, seeds=(0, 1, 2, 3, 4), learning_rates=(3e-4, 1e-3, 3e-3, 1e-2),
         tuning_seed=1000, evals=dict(val=suite(seen, val)), report_metric="recall@10",
         tuning_metrics=("eval/val/retrieval/v2a/recall@10", "eval/val/retrieval/a2v/recall@10"),
     )  # fmt: skip
