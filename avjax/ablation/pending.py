@@ -11,7 +11,7 @@ import jax
 
 from avjax.ablation import runner, sharing, study as arithmetic
 from avjax.ablation.study import Run
-from avjax.runtime import metrics_writer
+from avjax.runtime import metrics_writer, preemption
 
 POLL_SECONDS = 1.0  # All runs that are left are done by other processes, or wait for them.
 
@@ -160,10 +160,20 @@ def run_one(work: Work, run: Run, results: dict) -> str:
         results[run.name] = runner.run_trial(work.folder, run, config, work.allow_changed)
     # A failed run must not stop the others; the report names it.
     except Exception as error:
-        if jax.process_count() > 1:  # The others cannot know of it, and would wait for this one.
+        # Of several processes the others cannot know of it, and would wait for this one.
+        if jax.process_count() > 1 or was_interrupted(error):
             raise
         runner.record_failure(work.folder, run.name)
         return f"failed: {type(error).__name__}: {error}"
     finally:
         jax.clear_caches()  # Compiled programs of other arms are not reused.
     return arithmetic.summary_line(results[run.name])
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether an error was raised while the end of the program was prepared, e.g. by saving."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, preemption.Interrupted):
+            return True
+    return False

@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from avjax.ablation import jobs, pending, sharing, study
 from avjax.ablation.study import Arm, Run
+from avjax.runtime import preemption
 
 STUDY = dict(learning_rates=(0.1,))
 
@@ -97,6 +99,20 @@ def test_failure_of_another_process_is_not_repeated_and_an_old_one_is(tmp_path, 
     assert pending.outcome(job, found[1], results, before) == "failed in another process"
     assert pending.outcome(job, found[0], results, before).startswith("loss")
     assert trained == ["old"]
+
+
+def test_a_signal_ends_the_study_also_if_the_run_cannot_be_saved(tmp_path, monkeypatch):
+    def trial(*_):
+        try:
+            raise preemption.Interrupted(signal.SIGTERM)
+        except preemption.Interrupted as stop:
+            stop.reported = True
+            raise OSError("the disk is full")  # noqa: B904
+
+    monkeypatch.setattr(pending.runner, "run_trial", trial)
+    found = runs("a", "b")
+    with pytest.raises(OSError, match="full"):
+        pending.execute(work(tmp_path, found), found)
 
 
 def test_runs_with_a_selected_rate_wait_for_tuning_runs_of_their_batch_size():
