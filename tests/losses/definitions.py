@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from avjax.losses import contrastive, false_negatives, negatives, pairs, running_normalizer
+from avjax.losses import (
+    contrastive,
+    false_negatives,
+    negatives,
+    pairs,
+    running_normalizer,
+    sigreg,
+)
+from avjax.ops.normalize import l2_normalize
 from avjax.runtime import sharding
 
 B, D, TAU, K = 24, 8, 0.2, 23
@@ -185,6 +193,33 @@ def deviations(found):
     return out
 
 
+def epps_pulley(x, knots, reach):
+    """By the definition in float64: complex characteristic functions, NumPy's trapezoid."""
+    t = np.linspace(-reach, reach, 2 * knots - 1)
+    gap = np.exp(1j * t[:, None, None] * x).mean(1) - np.exp(-(t**2) / 2)[:, None]
+    return len(x) * np.trapezoid(abs(gap) ** 2 * np.exp(-(t**2) / 2)[:, None], t, axis=0)
+
+
+def sigreg_deviation(devices):
+    """(relative error of the loss, of its gradient) of SIGReg, with rows divided among devices."""
+    z = np.random.default_rng(0).normal(0.2, 0.7, (40, 6)).astype(np.float32)
+    rng = jax.random.key(0)
+    mesh = sharding.mesh(jax.devices()[:devices])
+    with jax.set_mesh(mesh):
+        rows = sharding.shard_batch({"z": z}, mesh)["z"]
+        value, grad = jax.jit(jax.value_and_grad(lambda z: sigreg.sigreg(z, rng, 5, 9)))(rows)
+    directions = np.asarray(l2_normalize(jax.random.normal(rng, (5, 6))), np.float64)
+
+    def want(z, _=None):
+        return epps_pulley(z @ directions.T, 9, 3.0).mean()
+
+    wide = z.astype(np.float64)
+    slope, right = slopes(want, wide, np.zeros(0))[0], want(wide)
+    off = np.linalg.norm(np.asarray(grad, np.float64) - slope) / np.linalg.norm(slope)
+    return abs(float(value) - right) / right, off
+
+
 if __name__ == "__main__":
     assert jax.device_count() == 8, jax.device_count()
-    print(json.dumps(deviations(evaluate(negatives.ring(tile=2), 8))))
+    found = deviations(evaluate(negatives.ring(tile=2), 8))
+    print(json.dumps(found | {"sigreg": sigreg_deviation(8)}))

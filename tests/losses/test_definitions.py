@@ -20,7 +20,6 @@ from avjax.losses import (
     sampling,
     sigreg,
 )
-from avjax.ops.normalize import l2_normalize
 from tests.losses import definitions
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -142,26 +141,9 @@ def test_last_row_of_each_record():
     np.testing.assert_array_equal(memory_bank.last_of_record(index), want)
 
 
-def epps_pulley(x, knots, reach):
-    """By the definition in float64: complex characteristic functions, NumPy's trapezoid."""
-    t = np.linspace(-reach, reach, 2 * knots - 1)
-    gap = np.exp(1j * t[:, None, None] * x).mean(1) - np.exp(-(t**2) / 2)[:, None]
-    return len(x) * np.trapezoid(abs(gap) ** 2 * np.exp(-(t**2) / 2)[:, None], t, axis=0)
-
-
-def test_sigreg_matches_float64():
-    z = np.random.default_rng(0).normal(0.2, 0.7, (40, 6)).astype(np.float32)
-    rng = jax.random.key(0)
-    value, grad = jax.jit(jax.value_and_grad(lambda z: sigreg.sigreg(z, rng, 5, 9)))(z)
-    directions = np.asarray(l2_normalize(jax.random.normal(rng, (5, 6))), np.float64)
-
-    def want(z, _=None):
-        return epps_pulley(z @ directions.T, 9, 3.0).mean()
-
-    wide = z.astype(np.float64)
-    np.testing.assert_allclose(value, want(wide), rtol=1e-6)
-    slope = definitions.slopes(want, wide, np.zeros(0))[0]
-    assert np.linalg.norm(grad - slope) < 1e-5 * np.linalg.norm(slope)
+@pytest.mark.parametrize("devices", [1, 4])
+def test_sigreg_matches_float64(devices):
+    agree({"sigreg": definitions.sigreg_deviation(devices)})
 
 
 def test_sigreg_is_least_for_a_normal_distribution():
