@@ -20,7 +20,7 @@ from avjax.configs import avid_folder
 from avjax.data import pipeline
 from avjax.data.datasets import shards, synthetic
 from avjax.runtime import sharding
-from avjax.runtime.throughput import Throughput
+from avjax.runtime.throughput import StepEnd, Throughput
 from avjax.training import experiment
 from avjax.training.loop import next_batch
 from avjax.training.state import abstract_state, make_init, run_key
@@ -99,7 +99,11 @@ def pipeline_alone(made, steps):
 def with_step(made, steps):
     """The columns of a training loop."""
     mesh, size = sharding.mesh(), made.settings.batch_size
-    with jax.set_mesh(mesh), batches_of(made, WARM + steps) as batches:
+    with (
+        jax.set_mesh(mesh),
+        batches_of(made, WARM + steps) as batches,
+        contextlib.closing(StepEnd()) as step_end,
+    ):
         batch, _ = next_batch(batches, mesh)
         _, shardings = abstract_state(made, batch, mesh)
         init = jax.jit(make_init(made), out_shardings=shardings)
@@ -107,12 +111,13 @@ def with_step(made, steps):
         step = make_step(made, shardings, mesh).lower(ts, batch).compile()
         metrics, speed = None, Throughput(size)
         for n in range(1, WARM + steps):
-            batch, waited = next_batch(batches, mesh)
-            idle = metrics is None or metrics["loss"].is_ready()
+            step_end.begin_wait()
+            batch, times = next_batch(batches, mesh)
+            speed.add(step_end.idle_seconds(times))
             ts, new = step(ts, batch)
+            step_end.begin(new["loss"])
             jax.block_until_ready(metrics)  # At most one step ahead of the device.
             metrics = new
-            speed.add(waited * idle)
             if n == WARM:
                 jax.block_until_ready(metrics)
                 speed.resume()
