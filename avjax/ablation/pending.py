@@ -77,7 +77,10 @@ def check_same(work: Work, finished: Sequence[Run], results: Mapping[str, dict])
 def await_outcome(
     work: Work, todo: Mapping[str, Run], need: Callable, results: dict, before: Mapping[str, int]
 ) -> tuple[str, str]:
-    """Calls `next_outcome`, which see, until there is one; returns it."""
+    """Returns the next outcome; waits while other processes do all runs that are left.
+
+    Args: as of `next_outcome`.
+    """
     waiting = False
     while not (found := next_outcome(work, todo, need, results, before)):
         if not waiting:

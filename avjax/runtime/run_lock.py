@@ -71,9 +71,13 @@ def wait_and_hold(folder: str | os.PathLike, filename: str, what: str) -> Iterat
             try:
                 stack.enter_context(hold(folder, filename))
                 break
-            except InUse as error:
+            except InUse:
                 if not waiting:
-                    print(f"{what}: waiting, {error}", file=sys.stderr, flush=True)
+                    pid, host, since = _names(Path(folder) / filename)
+                    text = (
+                        f"{what}: waiting for process {pid} on {host}, which does it since {since}"
+                    )
+                    print(text, file=sys.stderr, flush=True)
                 waiting = True
                 time.sleep(POLL_SECONDS)
         yield
@@ -138,14 +142,19 @@ def _owner_is_alive(path: Path) -> bool:
     return owner["pid"] != os.getpid()
 
 
-def _message(workdir, path: Path) -> str:
+def _names(path: Path) -> list[str]:
+    """Returns process, host and time of the owner of a lock file, "?" if they are not there."""
     owner = _read(path)
     for _ in range(10):  # The owner may not have written it yet.
         if owner:
             break
         time.sleep(0.05)
         owner = _read(path)
-    who = [str(owner.get(key, "?")) for key in ("pid", "host", "since")]
+    return [str(owner.get(key, "?")) for key in ("pid", "host", "since")]
+
+
+def _message(workdir, path: Path) -> str:
+    who = _names(path)
     return (
         f"the run in {workdir} is in use by process {who[0]} on {who[1]} since {who[2]}: wait for "
         f"it, end it, or choose another --workdir (if it is dead, delete {path})"

@@ -90,4 +90,4 @@ def test_a_folder_is_waited_for_and_its_owner_named_once(holder, tmp_path, monke
     with run_lock.wait_and_hold(tmp_path, run_lock.FILENAME, "features"):
         pass
     assert len(sleeps) >= 3
-    assert capsys.readouterr().err.count(f"features: waiting, the run in {tmp_path}") == 1
+    assert capsys.readouterr().err.count(f"features: waiting for process {holder.pid} on") == 1
